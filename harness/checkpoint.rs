@@ -1,0 +1,120 @@
+//! Checkpoints: safetensors files written beside their final name and renamed, so that a half-written one never counts.
+//!
+//! `last.safetensors` holds the model, the optimizer and the training state; `best.safetensors` the model alone. A run cut
+//! anywhere and resumed writes the same bytes as one that was not cut.
+
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use std::collections::{BTreeMap, HashMap};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use tch::{Kind, Tensor};
+
+/// What is wrong with a checkpoint.
+#[derive(Debug, thiserror::Error)]
+#[error("{path}: {why}")]
+pub struct CheckpointError {
+    path: PathBuf,
+    why: String,
+}
+
+impl CheckpointError {
+    /// `why` concerns the file at `path`.
+    pub fn new(path: &Path, why: impl std::fmt::Display) -> Self {
+        Self { path: path.into(), why: why.to_string() }
+    }
+}
+
+/// Writes `tensors` and one text to `path`, all or nothing.
+pub fn write(path: &Path, tensors: &[(String, Tensor)], state: &str) -> Result<(), CheckpointError> {
+    let fail = |why: String| CheckpointError::new(path, why);
+    let mut bytes = Vec::with_capacity(tensors.len());
+    for (name, tensor) in tensors {
+        let kind = tensor.kind();
+        let dtype = match kind {
+            Kind::Float => Dtype::F32,
+            Kind::Double => Dtype::F64,
+            Kind::Int64 => Dtype::I64,
+            other => return Err(fail(format!("`{name}` has type {other:?}, which checkpoints do not hold"))),
+        };
+        let tensor = tensor.detach().to_device(tch::Device::Cpu).contiguous();
+        let mut data = vec![0u8; tensor.numel() * kind.elt_size_in_bytes()];
+        tensor.f_copy_data_u8(&mut data, tensor.numel()).map_err(|e| fail(e.to_string()))?;
+        bytes.push((name.clone(), dtype, tensor.size().iter().map(|&n| n as usize).collect::<Vec<_>>(), data));
+    }
+    let views: Result<BTreeMap<_, _>, _> = bytes
+        .iter()
+        .map(|(name, dtype, shape, data)| Ok((name.clone(), TensorView::new(*dtype, shape.clone(), data)?)))
+        .collect();
+    let views = views.map_err(|e: safetensors::SafeTensorError| fail(e.to_string()))?;
+    // One metadata key only: the order of several would differ from process to process.
+    let metadata = HashMap::from([("state".to_string(), state.to_string())]);
+    let buffer = safetensors::serialize(views, Some(metadata)).map_err(|e| fail(e.to_string()))?;
+    write_then_rename(path, &buffer).map_err(|e| fail(e.to_string()))
+}
+
+/// Reads tensors and text back.
+pub fn read(path: &Path) -> Result<(BTreeMap<String, Tensor>, String), CheckpointError> {
+    let fail = |why: String| CheckpointError::new(path, why);
+    let bytes = std::fs::read(path).map_err(|e| fail(e.to_string()))?;
+    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| fail(e.to_string()))?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|e| fail(e.to_string()))?;
+    let mut tensors = BTreeMap::new();
+    for (name, view) in file.tensors() {
+        let kind = match view.dtype() {
+            Dtype::F32 => Kind::Float,
+            Dtype::F64 => Kind::Double,
+            Dtype::I64 => Kind::Int64,
+            other => return Err(fail(format!("`{name}` has unsupported type {other:?}"))),
+        };
+        let shape: Vec<i64> = view.shape().iter().map(|&n| n as i64).collect();
+        let tensor = Tensor::f_from_data_size(view.data(), &shape, kind).map_err(|e| fail(e.to_string()))?;
+        tensors.insert(name.clone(), tensor);
+    }
+    let state = header.metadata().as_ref().and_then(|m| m.get("state")).cloned().unwrap_or_default();
+    Ok((tensors, state))
+}
+
+/// Writes a file so that a reader sees the old one or the new one, never part of it.
+pub fn write_then_rename(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let beside = path.with_extension(format!("tmp{}", std::process::id()));
+    let mut file = std::fs::File::create(&beside)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&beside, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_comes_back_bit_for_bit_and_is_written_the_same_twice() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.safetensors");
+        let tensors = vec![
+            ("b".to_string(), Tensor::randn([3, 5], (Kind::Float, tch::Device::Cpu))),
+            ("a".to_string(), Tensor::from_slice(&[7i64])),
+            ("empty".to_string(), Tensor::zeros([0, 2], (Kind::Double, tch::Device::Cpu))),
+        ];
+        write(&path, &tensors, "{\"step\":3}").unwrap();
+        let first = std::fs::read(&path).unwrap();
+        let (read_back, state) = read(&path).unwrap();
+        assert_eq!(state, "{\"step\":3}");
+        for (name, tensor) in &tensors {
+            assert!(read_back[name].equal(tensor), "{name}");
+        }
+        write(&path, &tensors, "{\"step\":3}").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), first);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left beside it");
+    }
+
+    #[test]
+    fn a_truncated_checkpoint_is_an_error_that_names_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.safetensors");
+        write(&path, &[("x".into(), Tensor::from_slice(&[1f32, 2.0]))], "").unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &bytes[..bytes.len() - 3]).unwrap();
+        assert!(read(&path).unwrap_err().to_string().contains("a.safetensors"));
+    }
+}

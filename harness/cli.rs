@@ -1,0 +1,227 @@
+//! The command line: what can be typed, and its help.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+const AFTER: &str = "\
+Data go to stdout, progress and log to stderr.
+Exit codes: 0 all well; 1 some runs failed, or a check did not hold; 2 usage or config; 3 environment (data or CUDA
+missing); 130 interrupted, the same command continues.";
+
+/// Compare sequence mixers: one config, one command, one table.
+#[derive(Debug, Parser)]
+#[command(name = "mixarena", version, after_help = AFTER, propagate_version = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// More on stderr: optimizer groups, every look at validation.
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+    /// Only failures on stderr.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Plan a config's runs, train what is missing, then write tables and plots
+    ///
+    /// The same command again trains nothing that is done and continues what was cut. A failed run is kept as a row;
+    /// --retry tries it again.
+    Sweep(SweepArgs),
+    /// Print what a sweep would run: parameters, FLOPs, estimated time and memory
+    Plan(PlanArgs),
+    /// Train one run from a spec that `sweep` wrote (STORE/work/ID/spec.json), in the foreground
+    Run(RunArgs),
+    /// Rebuild tables, plots and the report page from a store's records
+    Report(ReportArgs),
+    /// List mixers, tasks, or the runs of a store
+    List(ListArgs),
+    /// Hold the mixers against reference dumps: values and gradients
+    ///
+    /// FILES are safetensors files, or folders of them, with the keys input.*, param.*, output.*, grad_output.*,
+    /// grad_input.* and grad_param.*. float64 files must agree to 1e-9 relative to the largest entry, float32 files to the
+    /// larger of 1e-5 and four times the error recorded in the file.
+    Verify(VerifyArgs),
+    /// Check libtorch, CUDA, threads, data folder, fonts and disk, and say what to do about the rest
+    Doctor(DoctorArgs),
+}
+
+/// Where data and records lie.
+#[derive(Args, Clone, Debug)]
+pub struct Folders {
+    /// Folder of data sets
+    #[arg(long, value_name = "DIR", env = "MIXARENA_DATA", default_value = "data")]
+    pub data: PathBuf,
+    /// Folder of records, checkpoints and reports
+    #[arg(long, value_name = "DIR", env = "MIXARENA_STORE", default_value = "runs")]
+    pub store: PathBuf,
+}
+
+/// Changes to a config.
+#[derive(Args, Clone, Debug)]
+pub struct Changes {
+    /// Override a key in every run: model.d_model=64, budget.steps=20, mixer.s4.d_state=16, seeds=[0,1]
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    pub sets: Vec<String>,
+    /// Only runs that match every term: 'mixer=s4 & task=mqar & seed=0'
+    #[arg(short = 'k', long, value_name = "TERMS")]
+    pub filter: Option<String>,
+}
+
+/// Arguments of `sweep`.
+#[derive(Args, Clone, Debug)]
+pub struct SweepArgs {
+    /// The experiment, a YAML file
+    #[arg(value_name = "CONFIG")]
+    pub config: PathBuf,
+    #[command(flatten)]
+    pub folders: Folders,
+    #[command(flatten)]
+    pub changes: Changes,
+    /// Runs at a time; each gets cores / jobs threads [default: cores / 2, at least 1, and on 2 cores 2]
+    #[arg(short, long, value_name = "N")]
+    pub jobs: Option<usize>,
+    /// Where to compute
+    #[arg(long, value_enum, default_value_t = DeviceKind::Cpu)]
+    pub device: DeviceKind,
+    /// Print the plan and stop
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// Train at most N of the missing runs
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    /// Start no more runs after the first that fails
+    #[arg(long)]
+    pub fail_fast: bool,
+    /// Try failed, diverged and timed-out runs again
+    #[arg(long)]
+    pub retry: bool,
+    /// Print the result as JSON instead of tables
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `plan`.
+#[derive(Args, Clone, Debug)]
+pub struct PlanArgs {
+    /// The experiment, a YAML file
+    #[arg(value_name = "CONFIG")]
+    pub config: PathBuf,
+    #[command(flatten)]
+    pub folders: Folders,
+    #[command(flatten)]
+    pub changes: Changes,
+    /// Print JSON
+    #[arg(long, conflicts_with = "print_config")]
+    pub json: bool,
+    /// Print every run fully resolved, as YAML
+    #[arg(long)]
+    pub print_config: bool,
+}
+
+/// Arguments of `run`.
+#[derive(Args, Clone, Debug)]
+pub struct RunArgs {
+    /// The resolved spec, JSON
+    #[arg(value_name = "SPEC")]
+    pub spec: PathBuf,
+    #[command(flatten)]
+    pub folders: Folders,
+    /// Where to compute
+    #[arg(long, value_enum, default_value_t = DeviceKind::Cpu)]
+    pub device: DeviceKind,
+    /// Threads [default: all cores]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Memory the process may use, bytes [default: nine tenths of what is available]
+    #[arg(long, value_name = "BYTES")]
+    pub memory: Option<u64>,
+    /// Print events as JSON lines and stop when standard input closes (how `sweep` talks to its children)
+    #[arg(long)]
+    pub events: bool,
+}
+
+/// Arguments of `report`.
+#[derive(Args, Clone, Debug)]
+pub struct ReportArgs {
+    /// The store
+    #[arg(value_name = "DIR", default_value = "runs")]
+    pub dir: PathBuf,
+    /// Only this sweep [default: every sweep of the store]
+    #[arg(long, value_name = "NAME")]
+    pub sweep: Option<String>,
+    /// Print JSON instead of tables
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `list`.
+#[derive(Args, Clone, Debug)]
+pub struct ListArgs {
+    /// What to list
+    #[arg(value_enum)]
+    pub what: Listed,
+    /// The store, for runs
+    #[arg(long, value_name = "DIR", env = "MIXARENA_STORE", default_value = "runs")]
+    pub store: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `list` lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Listed {
+    /// The mixers, with their settings and defaults
+    Mixers,
+    /// The tasks, with their settings and defaults
+    Tasks,
+    /// The runs recorded in a store
+    Runs,
+}
+
+/// Arguments of `verify`.
+#[derive(Args, Clone, Debug)]
+pub struct VerifyArgs {
+    /// Dumps, or folders of them
+    #[arg(value_name = "FILES", required = true)]
+    pub files: Vec<PathBuf>,
+    /// Do not fail on families this build has no mixer for
+    #[arg(long)]
+    pub skip_unsupported: bool,
+    /// Print JSON, one object a file
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `doctor`.
+#[derive(Args, Clone, Debug)]
+pub struct DoctorArgs {
+    #[command(flatten)]
+    pub folders: Folders,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Where to compute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DeviceKind {
+    /// The processor
+    Cpu,
+    /// The first CUDA device, opened at run time
+    Cuda,
+}
+
+impl DeviceKind {
+    /// As typed.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Cuda => "cuda",
+        }
+    }
+}

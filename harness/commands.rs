@@ -1,0 +1,121 @@
+//! One file a command; what they share stands here.
+
+mod doctor;
+mod list;
+mod plan;
+mod report;
+mod run;
+mod sweep;
+mod verify;
+
+use crate::Exit;
+use crate::cli::{Changes, Cli, Command};
+use crate::config::{Config, Draft};
+use crate::diagnostics::suggest;
+use crate::registry::Registry;
+use std::path::Path;
+use tasks::DataError;
+
+/// Runs the command typed.
+pub(crate) fn dispatch(cli: &Cli, registry: &Registry) -> Exit {
+    match &cli.command {
+        Command::Sweep(args) => sweep::sweep(args, cli, registry),
+        Command::Plan(args) => plan::plan(args, registry),
+        Command::Run(args) => run::run(args, cli, registry),
+        Command::Report(args) => report::report(args, cli),
+        Command::List(args) => list::list(args, registry),
+        Command::Verify(args) => verify::verify(args, cli),
+        Command::Doctor(args) => doctor::doctor(args),
+    }
+}
+
+/// An error in the project's form, on stderr.
+fn fail(problem: impl std::fmt::Display, help: &str) {
+    eprintln!("error: {problem}");
+    if !help.is_empty() {
+        eprintln!("  help: {help}");
+    }
+}
+
+/// A config with `--set` and `--filter` applied; mistakes are printed.
+fn load(path: &Path, changes: &Changes, registry: &Registry) -> Result<Config, Exit> {
+    let mut config = Config::load(path, &changes.sets, registry).map_err(|found| {
+        eprint!("{}", found.render());
+        let plural = if found.len() == 1 { "mistake" } else { "mistakes" };
+        eprintln!("{} {plural} in {}; nothing was run", found.len(), path.display());
+        Exit::Usage
+    })?;
+    if let Some(filter) = &changes.filter {
+        let terms = terms(filter).map_err(|problem| {
+            fail(format!("--filter '{filter}': {problem}"), "write --filter 'mixer=s4 & task=mqar & seed=0'");
+            Exit::Usage
+        })?;
+        config.runs.retain(|draft| terms.iter().all(|(key, value)| matches(draft, key, value)));
+        if config.runs.is_empty() {
+            fail(format!("--filter '{filter}' matches none of the runs"), "leave it out to see them all with `mixarena plan`");
+            return Err(Exit::Usage);
+        }
+    }
+    Ok(config)
+}
+
+/// `a=b & c=d` as pairs.
+fn terms(filter: &str) -> Result<Vec<(String, String)>, String> {
+    const KEYS: [&str; 3] = ["mixer", "task", "seed"];
+    let term = |text: &str| {
+        let (key, value) = text.split_once('=').ok_or_else(|| format!("`{}` has no `=`", text.trim()))?;
+        let (key, value) = (key.trim(), value.trim());
+        match KEYS.contains(&key) {
+            true => Ok((key.to_string(), value.to_string())),
+            false => Err(format!("unknown key `{key}`; {}", suggest(key, &KEYS, "keys"))),
+        }
+    };
+    filter.split('&').map(term).collect()
+}
+
+fn matches(draft: &Draft, key: &str, value: &str) -> bool {
+    match key {
+        "mixer" => draft.mixer_label == value || draft.mixer.name == value,
+        "task" => draft.task_label == value || draft.task.name == value,
+        _ => draft.seed.to_string() == value,
+    }
+}
+
+/// Data that cannot be used, and the exit code that goes with it.
+fn data_error(error: &DataError) -> Exit {
+    match error {
+        DataError::Missing { looked, help, .. } => {
+            eprintln!("error: {error}");
+            for path in looked {
+                eprintln!("  looked at {}", path.display());
+            }
+            for line in help.lines() {
+                eprintln!("  {line}");
+            }
+            eprintln!("nothing was run");
+        }
+        _ => fail(error, "mend the file, or move it away; nothing was run"),
+    }
+    Exit::Environment
+}
+
+/// Columns of the terminal; wide where the output is a file.
+fn width() -> usize {
+    match terminal_size::terminal_size() {
+        Some((columns, _)) => usize::from(columns.0).max(60),
+        None => 160,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_is_terms_joined_by_and() {
+        let pairs = terms("mixer=s4 & seed = 0").unwrap();
+        assert_eq!(pairs, [("mixer".to_string(), "s4".to_string()), ("seed".into(), "0".into())]);
+        assert!(terms("mixr=s4").unwrap_err().contains("did you mean `mixer`?"));
+        assert!(terms("s4").is_err());
+    }
+}

@@ -1,0 +1,193 @@
+//! `mixarena sweep`: plan, run what is missing, tell what came out.
+
+use super::{data_error, fail, load, width};
+use crate::Exit;
+use crate::cli::{Cli, SweepArgs};
+use crate::launcher::{self, Options, SIGNALS, Tally, launch};
+use crate::limits;
+use crate::plan::{Plan, Planned};
+use crate::progress;
+use crate::registry::Registry;
+use crate::run::{Place, device};
+use results::report::Report;
+use results::{Outcome, Record, Store};
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+use tasks::DataDir;
+
+/// Share of the available memory that the runs of a sweep may use together.
+const MEMORY_SHARE: f64 = 0.9;
+
+/// Runs the command.
+pub fn sweep(args: &SweepArgs, cli: &Cli, registry: &Registry) -> Exit {
+    let config = match load(&args.config, &args.changes, registry) {
+        Ok(config) => config,
+        Err(exit) => return exit,
+    };
+    let data = DataDir(args.folders.data.clone());
+    let plan = match Plan::expand(&config, registry, &data) {
+        Ok(plan) => plan,
+        Err(error) => return data_error(&error),
+    };
+    let store = match Store::open(&args.folders.store) {
+        Ok(store) => store,
+        Err(error) => {
+            fail(error, "");
+            return Exit::Environment;
+        }
+    };
+    let records = match latest(&store, cli.quiet) {
+        Ok(records) => records,
+        Err(exit) => return exit,
+    };
+    let wanted = |run: &&Planned| records.get(&run.id).is_none_or(|r| wants_another(r, args.retry));
+    let mut missing: Vec<Planned> = plan.runs.iter().filter(wanted).cloned().collect();
+    missing.dedup_by(|a, b| a.id == b.id);
+    missing.truncate(args.limit.unwrap_or(usize::MAX));
+    let (jobs, threads) = share_cores(limits::cores(), args.jobs, missing.len());
+    if !cli.quiet {
+        eprintln!(
+            "{}: {} runs planned, {} to do, {jobs} at a time with {threads} thread{} each",
+            plan.name,
+            plan.runs.len(),
+            missing.len(),
+            if threads == 1 { "" } else { "s" }
+        );
+    }
+    if args.dry_run {
+        missing.iter().for_each(|run| println!("{}  {}", run.id, launcher::name(run)));
+        return Exit::Ok;
+    }
+    // The environment is looked at before anything is trained.
+    if !missing.is_empty() && let Err(error) = device(args.device) {
+        fail(error, "");
+        return Exit::Environment;
+    }
+    if let Err(error) = store.save_manifest(&plan.manifest(&command(args))) {
+        fail(error, "");
+        return Exit::Environment;
+    }
+    let tally = match missing.is_empty() {
+        true => Tally::default(),
+        false => {
+            catch_signals();
+            let memory = limits::available_memory().map(|bytes| (bytes as f64 * MEMORY_SHARE) as u64 / jobs as u64);
+            let place = Place { store: args.folders.store.clone(), data, device: args.device, threads: threads as i64, memory };
+            let options = Options { jobs, fail_fast: args.fail_fast, place };
+            let mut display = progress::display(missing.len(), cli.quiet, cli.verbose);
+            match launch(missing, &store, &options, display.as_mut()) {
+                Ok(tally) => tally,
+                Err(error) => {
+                    fail(error, "what has finished is kept; the same command goes on from there");
+                    return Exit::Environment;
+                }
+            }
+        }
+    };
+    if tally.interrupted {
+        eprintln!("interrupted; to go on from the checkpoints: {}", command(args));
+        return Exit::Interrupted;
+    }
+    finish(args, cli, &plan, &store, tally)
+}
+
+/// Tables, plots and the exit code.
+fn finish(args: &SweepArgs, cli: &Cli, plan: &Plan, store: &Store, tally: Tally) -> Exit {
+    let written = store
+        .manifest(&plan.name)
+        .map_err(|e| e.to_string())
+        .and_then(|m| m.ok_or_else(|| "the sweep's plan is gone from the store".to_string()))
+        .and_then(|manifest| Report::build(store, &manifest).map_err(|e| e.to_string()))
+        .and_then(|report| {
+            let text = if args.json { report.json() } else { report.terminal(width()) };
+            println!("{}", text.trim_end());
+            report.write(&store.report_dir(&plan.name)).map_err(|e| e.to_string())
+        });
+    match written {
+        Ok(_) if !cli.quiet => eprintln!("tables and plots: {}", store.report_dir(&plan.name).display()),
+        Ok(_) => {}
+        Err(error) => {
+            fail(format!("the report could not be written: {error}"), "the records are safe; try `mixarena report`");
+            return Exit::Failed;
+        }
+    }
+    let records = match latest(store, true) {
+        Ok(records) => records,
+        Err(exit) => return exit,
+    };
+    let bad = plan.runs.iter().filter(|r| records.get(&r.id).is_some_and(|r| r.outcome != Outcome::Finished)).count();
+    if bad > 0 && !cli.quiet {
+        eprintln!("{bad} of {} runs did not finish; --retry tries them again", plan.runs.len());
+    }
+    if tally.elsewhere > 0 {
+        eprintln!("{} runs are being done by another process; run the command again when it is through", tally.elsewhere);
+    }
+    if bad > 0 || tally.failed > 0 { Exit::Failed } else { Exit::Ok }
+}
+
+/// Whether a run with this record is to be done (again).
+fn wants_another(record: &Record, retry: bool) -> bool {
+    !record.outcome.is_final() || (retry && record.outcome != Outcome::Finished)
+}
+
+/// The latest record of every run; files that are none are named once.
+fn latest(store: &Store, quiet: bool) -> Result<HashMap<String, Record>, Exit> {
+    let contents = store.read().map_err(|error| {
+        fail(error, "");
+        Exit::Environment
+    })?;
+    if !quiet {
+        contents.warnings.iter().for_each(|w| eprintln!("warning: {w}"));
+    }
+    Ok(contents.latest().into_iter().map(|r| (r.id.clone(), r)).collect())
+}
+
+/// Children at a time and threads each. Small models gain more from a second run than from a second thread.
+fn share_cores(cores: usize, jobs: Option<usize>, runs: usize) -> (usize, usize) {
+    let jobs = jobs.unwrap_or(if cores <= 2 { cores } else { cores / 2 }).clamp(1, runs.max(1));
+    (jobs, (cores / jobs).max(1))
+}
+
+/// The command as a user would type it again, without what only concerns one call.
+fn command(args: &SweepArgs) -> String {
+    let mut text = format!("mixarena sweep {}", args.config.display());
+    for set in &args.changes.sets {
+        text += &format!(" --set '{set}'");
+    }
+    if let Some(filter) = &args.changes.filter {
+        text += &format!(" --filter '{filter}'");
+    }
+    if args.folders.data.as_os_str() != "data" {
+        text += &format!(" --data {}", args.folders.data.display());
+    }
+    if args.folders.store.as_os_str() != "runs" {
+        text += &format!(" --store {}", args.folders.store.display());
+    }
+    text
+}
+
+/// Ctrl-C and SIGTERM are counted; the launcher acts on them.
+fn catch_signals() {
+    let handler = ctrlc::set_handler(|| {
+        if SIGNALS.fetch_add(1, Ordering::Relaxed) > 2 {
+            std::process::exit(130);
+        }
+    });
+    if let Err(error) = handler {
+        eprintln!("warning: Ctrl-C will not checkpoint: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cores_are_shared_and_never_left_without_a_thread() {
+        assert_eq!(share_cores(2, None, 15), (2, 1));
+        assert_eq!(share_cores(2, None, 1), (1, 2));
+        assert_eq!(share_cores(16, None, 100), (8, 2));
+        assert_eq!(share_cores(4, Some(9), 100), (9, 1));
+        assert_eq!(share_cores(1, Some(0), 3), (1, 1));
+    }
+}

@@ -1,0 +1,613 @@
+//! A sweep's YAML, read into runs. Whatever the config decides is checked here, every mistake shown that can be seen.
+//!
+//! Sections (`model`, `optimizer`, `schedule`, `budget`) are laid over each other: defaults, then the top of the file, then
+//! the task's entry, then the mixer's entry, then the grid point, then `--set`. Each key keeps the place it came from.
+
+use crate::diagnostics::{Diagnostics, Place, suggest};
+use crate::model::ModelConfig;
+use crate::optimizer::OptimizerConfig;
+use crate::registry::Registry;
+use crate::schedule::ScheduleConfig;
+use crate::spec::Choice;
+use crate::trainer::BudgetConfig;
+use crate::yaml::{self, Data, Key, Node};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
+use std::path::Path;
+
+/// One setting of a section that cannot be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// The key to blame.
+    pub key: &'static str,
+    /// What is wrong.
+    pub problem: String,
+    /// What to write instead.
+    pub help: String,
+}
+
+impl Mistake {
+    /// `key` is to blame for `problem`; `help` says what to write.
+    pub fn new(key: &'static str, problem: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { key, problem: problem.into(), help: help.into() }
+    }
+}
+
+/// A sweep, read and checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Names the sweep's report folder.
+    pub name: String,
+    /// What it asks, printed above its table.
+    pub question: String,
+    /// Every run, in the order of the file: tasks, then mixers, then grid points, then seeds.
+    pub runs: Vec<Draft>,
+}
+
+/// A run before its data are opened.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    /// Label of the mixer's entry.
+    pub mixer_label: String,
+    /// Label of the task's entry.
+    pub task_label: String,
+    /// The grid point, `("optimizer.lr", "0.001")`.
+    pub settings: Vec<(String, String)>,
+    /// The task and its settings.
+    pub task: Choice,
+    /// The mixer and its settings.
+    pub mixer: Choice,
+    /// The backbone.
+    pub model: ModelConfig,
+    /// The optimizer.
+    pub optimizer: OptimizerConfig,
+    /// The learning-rate schedule.
+    pub schedule: ScheduleConfig,
+    /// How long, how often.
+    pub budget: BudgetConfig,
+    /// The run's seed.
+    pub seed: u64,
+}
+
+/// Sections that entries may override.
+const SECTIONS: [&str; 4] = ["model", "optimizer", "schedule", "budget"];
+const TOP_KEYS: [&str; 10] =
+    ["name", "question", "tasks", "mixers", "model", "optimizer", "schedule", "budget", "seeds", "grid"];
+
+/// Keys laid over each other, later ones winning.
+#[derive(Clone, Debug, Default)]
+struct Layer(Vec<(Key, Node)>);
+
+impl Layer {
+    fn over(&self, upper: &[(Key, Node)]) -> Self {
+        let mut merged = self.0.clone();
+        for (key, node) in upper {
+            match merged.iter_mut().find(|(k, _)| k.name == key.name) {
+                Some(slot) => *slot = (key.clone(), node.clone()),
+                None => merged.push((key.clone(), node.clone())),
+            }
+        }
+        Self(merged)
+    }
+
+    fn place_of(&self, key: &str) -> Option<Place> {
+        self.0.iter().find(|(k, _)| k.name == key).map(|(_, node)| node.place.clone())
+    }
+}
+
+/// One entry under `mixers` or `tasks`.
+struct Entry {
+    label: String,
+    family: String,
+    family_place: Place,
+    settings: Layer,
+    sections: [Layer; 4],
+    /// A mixer's entry may be limited to some tasks, by label.
+    only_tasks: Option<Vec<Node>>,
+}
+
+/// One value for one dotted path, from the grid or from `--set`.
+#[derive(Clone, Debug)]
+struct Setting {
+    path: Vec<String>,
+    key_place: Place,
+    value: Node,
+}
+
+impl Config {
+    /// Reads the file at `path` with `--set` arguments `sets`.
+    pub fn load(path: &Path, sets: &[String], registry: &Registry) -> Result<Self, Diagnostics> {
+        let shown = path.display().to_string();
+        match std::fs::read_to_string(path) {
+            Ok(text) => {
+                let stem = path.file_stem().map_or("sweep".into(), |s| s.to_string_lossy().into_owned());
+                Self::parse(&text, &shown, &stem, sets, registry)
+            }
+            Err(error) => {
+                let mut found = Diagnostics::new(shown);
+                let help = match error.kind() {
+                    std::io::ErrorKind::NotFound => "give the path of a YAML file, such as configs/quick.yaml",
+                    _ => "the config must be a readable UTF-8 text file",
+                };
+                found.error(Place::Whole, format!("cannot be read: {error}"), help);
+                Err(found)
+            }
+        }
+    }
+
+    /// Reads `text`; `source` names it in messages and `stem` is the sweep's name unless the text gives one.
+    pub fn parse(
+        text: &str,
+        source: &str,
+        stem: &str,
+        sets: &[String],
+        registry: &Registry,
+    ) -> Result<Self, Diagnostics> {
+        let mut found = Diagnostics::new(source);
+        let root = yaml::parse(text, |line, column| Place::File { line, column }, &mut found);
+        let config = root.and_then(|root| Reader { registry, found: &mut found }.config(&root, stem, sets));
+        match config {
+            Some(config) if found.is_empty() => Ok(config),
+            _ => Err(found),
+        }
+    }
+}
+
+struct Reader<'a> {
+    registry: &'a Registry,
+    found: &'a mut Diagnostics,
+}
+
+impl Reader<'_> {
+    fn config(&mut self, root: &Node, stem: &str, sets: &[String]) -> Option<Config> {
+        let Some(top) = root.as_map() else {
+            self.found.error(root.place.clone(), format!("a config is a mapping, not {}", root.describe()), format!("keys are {}", TOP_KEYS.join(", ")));
+            return None;
+        };
+        self.known_keys(top, &TOP_KEYS, "the config", "keys");
+        let get = |name: &str| top.iter().find(|(k, _)| k.name == name);
+        let base = SECTIONS.map(|name| get(name).map(|(_, node)| self.layer(name, node)).unwrap_or_default());
+        let task_names: Vec<&str> = self.registry.tasks.iter().map(|t| t.name).collect();
+        let mixer_names: Vec<&str> = self.registry.mixers.iter().map(|m| m.name).collect();
+        let tasks = self.entries(get("tasks"), "tasks", "task", &task_names);
+        let mixers = self.entries(get("mixers"), "mixers", "mixer", &mixer_names);
+        self.known_tasks(&mixers, &tasks);
+        let mut seeds = self.seeds(get("seeds").map(|(_, n)| n));
+        let axes = self.grid(get("grid").map(|(_, n)| n));
+        let mut sets: Vec<Setting> = sets.iter().filter_map(|argument| self.argument(argument)).collect();
+        if let Some(at) = sets.iter().position(|s| s.path == ["seeds"]) {
+            seeds = self.seeds(Some(&sets.remove(at).value));
+        }
+        for setting in axes.iter().flatten().chain(&sets) {
+            self.reachable(setting, &tasks, &mixers);
+        }
+        let mut runs = Vec::new();
+        for task in &tasks {
+            for mixer in mixers.iter().filter(|m| m.runs_on(&task.label)) {
+                for point in points(&axes) {
+                    let over: Vec<&Setting> = point.iter().chain(&sets).collect();
+                    if let Some(draft) = self.draft(task, mixer, &base, &over) {
+                        let settings = point.iter().map(|s| (s.path.join("."), plain(&s.value.to_json()))).collect();
+                        let draft = Draft { settings, ..draft };
+                        runs.extend(seeds.iter().map(|&seed| Draft { seed, ..draft.clone() }));
+                    }
+                }
+            }
+        }
+        let text = |key: &str| get(key).and_then(|(_, n)| n.as_str()).map(str::to_owned);
+        let name = text("name").unwrap_or_else(|| stem.into());
+        if !name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) || name.starts_with('.') || name.is_empty() {
+            let place = get("name").map_or(Place::Whole, |(_, n)| n.place.clone());
+            self.found.error(place, format!("`name` is `{name}`, which cannot name a folder"), "use letters, digits, - and _");
+        }
+        Some(Config { name, question: text("question").unwrap_or_default(), runs })
+    }
+
+    /// Reports keys outside `known`.
+    fn known_keys(&mut self, entries: &[(Key, Node)], known: &[&str], of: &str, plural: &str) {
+        for (key, _) in entries.iter().filter(|(k, _)| !known.contains(&k.name.as_str())) {
+            self.found.error(key.place.clone(), format!("unknown key `{}` of {of}", key.name), suggest(&key.name, known, plural));
+        }
+    }
+
+    /// A section's own mapping.
+    fn layer(&mut self, name: &str, node: &Node) -> Layer {
+        match node.as_map() {
+            Some(entries) => Layer(entries.to_vec()),
+            None => {
+                self.found.error(node.place.clone(), format!("`{name}` is {}, expected a mapping", node.describe()), format!("write `{name}: {{ key: value }}`"));
+                Layer::default()
+            }
+        }
+    }
+
+    /// Every entry of the list under `tasks` or `mixers`. An entry is a name, a one-key map `name: {…}`, or a map with the
+    /// key `task` / `mixer` and overrides beside it.
+    fn entries(&mut self, list: Option<&(Key, Node)>, plural: &str, kind: &str, known: &[&str]) -> Vec<Entry> {
+        let example = format!("write `{plural}:` and below it `- {}: {{}}`; {plural} are {}", known[0], known.join(", "));
+        let Some((_, node)) = list else {
+            self.found.error(Place::File { line: 1, column: 1 }, format!("`{plural}` is missing"), example);
+            return Vec::new();
+        };
+        let items = node.as_list().unwrap_or_default();
+        if items.is_empty() {
+            let what = if node.as_list().is_some() { "an empty list".into() } else { node.describe() };
+            self.found.error(node.place.clone(), format!("`{plural}` is {what}, expected a list of at least one"), example);
+            return Vec::new();
+        }
+        let entries: Vec<Entry> = items.iter().filter_map(|item| self.entry(item, kind, known)).collect();
+        for (i, entry) in entries.iter().enumerate() {
+            let same = |e: &&Entry| e.label == entry.label && (e.only_tasks.is_none() || entry.only_tasks.is_none() || overlap(e, entry));
+            if entries[..i].iter().any(|e| same(&e)) {
+                self.found.error(
+                    entry.family_place.clone(),
+                    format!("two {plural} are labelled `{}`", entry.label),
+                    format!("give one of them another `name`, as in `- name: {}_2`", entry.label),
+                );
+            }
+        }
+        entries
+    }
+
+    fn entry(&mut self, item: &Node, kind: &str, known: &[&str]) -> Option<Entry> {
+        if let Some(family) = item.as_str() {
+            return self.family(family, item.place.clone(), kind, known).then(|| Entry::plain(family, item.place.clone()));
+        }
+        let Some(map) = item.as_map().filter(|m| !m.is_empty()) else {
+            self.found.error(item.place.clone(), format!("a {kind} is {}, expected a name with its settings", item.describe()), format!("write `- {}: {{}}`", known[0]));
+            return None;
+        };
+        let Some((_, choice)) = map.iter().find(|(k, _)| k.name == kind) else {
+            // The short form: one key, which is the family.
+            let [(key, settings)] = map else {
+                let (key, _) = &map[0];
+                self.found.error(key.place.clone(), format!("this entry has {} keys and no `{kind}`", map.len()), format!("write `- {kind}: {{ {}: {{}} }}` and put overrides beside it", known[0]));
+                return None;
+            };
+            return self.chosen(key, settings, kind, known);
+        };
+        let mut allowed = vec![kind, "name"];
+        allowed.extend(SECTIONS);
+        if kind == "mixer" {
+            allowed.push("tasks");
+        }
+        self.known_keys(map, &allowed, &format!("this {kind}'s entry"), "keys");
+        let mut entry = match (choice.as_str(), choice.as_map()) {
+            (Some(family), _) if self.family(family, choice.place.clone(), kind, known) => Entry::plain(family, choice.place.clone()),
+            (None, Some([(key, settings)])) => self.chosen(key, settings, kind, known)?,
+            (Some(_), _) => return None,
+            _ => {
+                self.found.error(choice.place.clone(), format!("`{kind}` is {}, expected one name with its settings", choice.describe()), format!("write `{kind}: {{ {}: {{}} }}`", known[0]));
+                return None;
+            }
+        };
+        for (key, node) in map {
+            match key.name.as_str() {
+                "name" => match node.as_str() {
+                    Some(label) => entry.label = label.into(),
+                    None => self.found.error(node.place.clone(), format!("`name` is {}, expected text", node.describe()), "put the label in quotes"),
+                },
+                "tasks" if kind == "mixer" => entry.only_tasks = Some(node.as_list().map_or_else(|| vec![node.clone()], <[Node]>::to_vec)),
+                name => {
+                    if let Some(at) = SECTIONS.iter().position(|s| *s == name) {
+                        entry.sections[at] = self.layer(name, node);
+                    }
+                }
+            }
+        }
+        Some(entry)
+    }
+
+    /// `family: { settings }`.
+    fn chosen(&mut self, key: &Key, settings: &Node, kind: &str, known: &[&str]) -> Option<Entry> {
+        if !self.family(&key.name, key.place.clone(), kind, known) {
+            return None;
+        }
+        let mut entry = Entry::plain(&key.name, key.place.clone());
+        if settings.data != Data::Scalar(Value::Null) {
+            entry.settings = self.layer(&key.name, settings);
+        }
+        Some(entry)
+    }
+
+    fn family(&mut self, name: &str, place: Place, kind: &str, known: &[&str]) -> bool {
+        let ok = known.contains(&name);
+        if !ok {
+            self.found.error(place, format!("unknown {kind} `{name}`"), suggest(name, known, &format!("{kind}s")));
+        }
+        ok
+    }
+
+    fn known_tasks(&mut self, mixers: &[Entry], tasks: &[Entry]) {
+        let labels: Vec<&str> = tasks.iter().map(|t| t.label.as_str()).collect();
+        for node in mixers.iter().flat_map(|m| m.only_tasks.iter().flatten()) {
+            if !node.as_str().is_some_and(|l| labels.contains(&l)) {
+                let help = suggest(node.as_str().unwrap_or_default(), &labels, "labels of tasks");
+                self.found.error(node.place.clone(), format!("no task is labelled {}", node.describe()), help);
+            }
+        }
+    }
+
+    /// `seeds: 3` means 0, 1, 2; a list is taken as it is.
+    fn seeds(&mut self, node: Option<&Node>) -> Vec<u64> {
+        let Some(node) = node else { return vec![0] };
+        let help = "write a count, `seeds: 3`, or a list, `seeds: [0, 1, 2]`";
+        let wrong = |found: &mut Diagnostics, n: &Node| {
+            found.error(n.place.clone(), format!("a seed is {}, expected a whole number, 0 or more", n.describe()), help);
+        };
+        let whole = |n: &Node| n.to_json().as_u64();
+        let mut seeds = Vec::new();
+        match (whole(node), node.as_list()) {
+            (Some(count), _) if count > 0 => seeds.extend(0..count.min(10_000)),
+            (None, Some(items)) if !items.is_empty() => {
+                for item in items {
+                    match whole(item) {
+                        Some(seed) if seeds.contains(&seed) => {
+                            self.found.error(item.place.clone(), format!("seed {seed} is listed twice"), "list every seed once");
+                        }
+                        Some(seed) => seeds.push(seed),
+                        None => wrong(self.found, item),
+                    }
+                }
+            }
+            (Some(_), _) | (None, Some(_)) => {
+                self.found.error(node.place.clone(), "`seeds` names no seed", help);
+            }
+            _ => wrong(self.found, node),
+        }
+        seeds
+    }
+
+    /// The axes of the grid, each a list of settings of one path.
+    fn grid(&mut self, node: Option<&Node>) -> Vec<Vec<Setting>> {
+        let Some(node) = node else { return Vec::new() };
+        let help = "write `grid: { optimizer.lr: [1e-3, 3e-3] }`, or leave `grid` out";
+        let Some(axes) = node.as_map().filter(|m| !m.is_empty()) else {
+            let what = if node.as_map().is_some() { "an empty mapping".into() } else { node.describe() };
+            self.found.error(node.place.clone(), format!("`grid` is {what}, expected paths with their values"), help);
+            return Vec::new();
+        };
+        let mut grid = Vec::new();
+        for (key, values) in axes {
+            let list = values.as_list().unwrap_or_default();
+            if list.is_empty() {
+                let what = if values.as_list().is_some() { "an empty list".into() } else { values.describe() };
+                self.found.error(values.place.clone(), format!("grid axis `{}` is {what}, expected a list of values", key.name), help);
+                continue;
+            }
+            let path: Vec<String> = key.name.split('.').map(str::to_owned).collect();
+            let setting = |value: &Node| Setting { path: path.clone(), key_place: key.place.clone(), value: value.clone() };
+            grid.push(list.iter().map(setting).collect());
+        }
+        grid
+    }
+
+    /// One `--set path=value`.
+    fn argument(&mut self, argument: &str) -> Option<Setting> {
+        let place = Place::Argument(format!("--set {argument}"));
+        let Some((path, value)) = argument.split_once('=') else {
+            self.found.error(place, "no `=` in it", "write --set model.d_model=128");
+            return None;
+        };
+        let value = yaml::parse(value, |_, _| place.clone(), self.found)?;
+        let path = path.split('.').map(str::to_owned).collect();
+        Some(Setting { path, key_place: place, value })
+    }
+
+    /// A path must lead to a section's key, or to a key of a family that the sweep has.
+    fn reachable(&mut self, setting: &Setting, tasks: &[Entry], mixers: &[Entry]) {
+        let path: Vec<&str> = setting.path.iter().map(String::as_str).collect();
+        let has = |entries: &[Entry], family: &str| entries.iter().any(|e| e.family == family);
+        let ok = match path[..] {
+            [section, _] => SECTIONS.contains(&section),
+            ["task", family, _] => has(tasks, family),
+            ["mixer", family, _] => has(mixers, family),
+            _ => false,
+        };
+        if !ok {
+            self.found.error(
+                setting.key_place.clone(),
+                format!("`{}` leads nowhere", path.join(".")),
+                "paths are model.KEY, optimizer.KEY, schedule.KEY, budget.KEY, task.NAME.KEY and mixer.NAME.KEY (NAME as used in this config), and seeds for --set",
+            );
+        }
+    }
+
+    /// One combination, checked; its seed is filled in by the caller.
+    fn draft(&mut self, task: &Entry, mixer: &Entry, base: &[Layer; 4], over: &[&Setting]) -> Option<Draft> {
+        let before = self.found.len();
+        let [model_keys, optimizer_keys, schedule_keys, budget_keys]: [Layer; 4] = std::array::from_fn(|i| {
+            let own = over.iter().filter(|s| s.path.len() == 2 && s.path[0] == SECTIONS[i]);
+            base[i].over(&task.sections[i].0).over(&mixer.sections[i].0).over(&as_entries(own))
+        });
+        let family_keys = |kind: &str, entry: &Entry| {
+            let own = over.iter().filter(|s| s.path.len() == 3 && s.path[0] == kind && s.path[1] == entry.family);
+            entry.settings.over(&as_entries(own))
+        };
+        let (task_keys, mixer_keys) = (family_keys("task", task), family_keys("mixer", mixer));
+        let model: Option<ModelConfig> = self.section("model", &model_keys);
+        let optimizer: Option<OptimizerConfig> = self.section("optimizer", &optimizer_keys);
+        let schedule: Option<ScheduleConfig> = self.section("schedule", &schedule_keys);
+        let budget: Option<BudgetConfig> = self.section("budget", &budget_keys);
+
+        let task_entry = *self.registry.task(&task.family).expect("the entry's family was looked up");
+        let task_value = self.settings(&task.family, &task_keys, (task_entry.defaults)(), task_entry.accepts, task_entry.resolve);
+        if let Some(value) = &task_value {
+            for e in task_entry.check(value) {
+                let place = task_keys.place_of(e.key).unwrap_or_else(|| task.family_place.clone());
+                self.found.error(place, e.problem, e.help);
+            }
+        }
+        let mixer_entry = *self.registry.mixer(&mixer.family).expect("the entry's family was looked up");
+        let mixer_value = self.settings(&mixer.family, &mixer_keys, (mixer_entry.defaults)(), mixer_entry.accepts, mixer_entry.resolve);
+
+        let (model, optimizer, schedule, budget) = (model?, optimizer?, schedule?, budget?);
+        self.mistakes(&optimizer_keys, optimizer.check());
+        self.mistakes(&budget_keys, budget.check());
+        self.mistakes(&schedule_keys, schedule.check(budget.steps));
+        let model_mistakes = model.check();
+        let model_ok = model_mistakes.is_empty();
+        self.mistakes(&model_keys, model_mistakes);
+        let (task_value, mixer_value) = (task_value?, mixer_value?);
+        let model = model.resolved();
+        if model_ok {
+            let dims = model.dims(task_entry.outline(&task_value));
+            for e in mixer_entry.check(&mixer_value, &dims) {
+                let place = mixer_keys.place_of(e.key).or_else(|| model_keys.place_of(e.key));
+                let help = if e.key == "d_model" || !e.problem.contains("`d_model`") {
+                    e.help
+                } else {
+                    self.with_line(e.help, "d_model", &model_keys)
+                };
+                self.found.error(place.unwrap_or_else(|| mixer.family_place.clone()), e.problem, help);
+            }
+        }
+        (self.found.len() == before).then(|| Draft {
+            mixer_label: mixer.label.clone(),
+            task_label: task.label.clone(),
+            settings: Vec::new(),
+            task: Choice { name: task.family.clone(), settings: task_value },
+            mixer: Choice { name: mixer.family.clone(), settings: mixer_value },
+            model,
+            optimizer,
+            schedule,
+            budget,
+            seed: 0,
+        })
+    }
+
+    /// Adds "on line 9" to a help text that speaks of a key set elsewhere.
+    fn with_line(&self, help: String, key: &str, keys: &Layer) -> String {
+        match keys.place_of(key) {
+            Some(Place::File { line, .. }) => format!("{help} on line {line}"),
+            _ => help,
+        }
+    }
+
+    fn mistakes(&mut self, keys: &Layer, found: Vec<Mistake>) {
+        for m in found {
+            self.found.error(keys.place_of(m.key).unwrap_or(Place::Whole), m.problem, m.help);
+        }
+    }
+
+    /// A section's typed form, every field probed alone so that each mistake has its place.
+    fn section<T: Default + Serialize + DeserializeOwned>(&mut self, name: &str, keys: &Layer) -> Option<T> {
+        let defaults = serde_json::to_value(T::default()).expect("settings are plain data");
+        let value = self.settings(
+            name,
+            keys,
+            defaults,
+            |v| T::deserialize(v).map(drop),
+            |v| T::deserialize(v).and_then(serde_json::to_value),
+        )?;
+        T::deserialize(&value).ok()
+    }
+
+    /// Settings with defaults filled in, or `None` after reporting what is wrong.
+    fn settings(
+        &mut self,
+        of: &str,
+        keys: &Layer,
+        defaults: Value,
+        accepts: fn(&Value) -> Result<(), serde_json::Error>,
+        resolve: fn(&Value) -> Result<Value, serde_json::Error>,
+    ) -> Option<Value> {
+        let before = self.found.len();
+        let fields: Vec<&str> = defaults.as_object().expect("settings are a map").keys().map(String::as_str).collect();
+        let mut given = Map::new();
+        for (key, node) in &keys.0 {
+            if !fields.contains(&key.name.as_str()) {
+                let problem = format!("unknown field `{}` of `{of}`", key.name);
+                self.found.error(key.place.clone(), problem, suggest(&key.name, &fields, "fields"));
+                continue;
+            }
+            let value = node.to_json();
+            let alone = Value::Object(Map::from_iter([(key.name.clone(), value.clone())]));
+            match accepts(&alone) {
+                Ok(()) => drop(given.insert(key.name.clone(), value)),
+                Err(error) => {
+                    let (problem, help) = explain(&key.name, node, &defaults[&key.name], &error.to_string());
+                    self.found.error(node.place.clone(), problem, help);
+                }
+            }
+        }
+        if self.found.len() > before {
+            return None;
+        }
+        match resolve(&Value::Object(given)) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.found.error(Place::Whole, format!("`{of}`: {error}"), "");
+                None
+            }
+        }
+    }
+}
+
+impl Entry {
+    fn plain(family: &str, place: Place) -> Self {
+        Self {
+            label: family.into(),
+            family: family.into(),
+            family_place: place,
+            settings: Layer::default(),
+            sections: Default::default(),
+            only_tasks: None,
+        }
+    }
+
+    fn runs_on(&self, task_label: &str) -> bool {
+        self.only_tasks.as_ref().is_none_or(|only| only.iter().any(|n| n.as_str() == Some(task_label)))
+    }
+}
+
+/// Whether two entries limited to tasks share one.
+fn overlap(a: &Entry, b: &Entry) -> bool {
+    let labels = |e: &Entry| -> Vec<String> { e.only_tasks.iter().flatten().filter_map(|n| n.as_str().map(str::to_owned)).collect() };
+    labels(a).iter().any(|l| labels(b).contains(l))
+}
+
+fn as_entries<'a, 'b: 'a>(settings: impl Iterator<Item = &'a &'b Setting>) -> Vec<(Key, Node)> {
+    settings
+        .map(|s| {
+            let name = s.path.last().expect("a path has parts").clone();
+            (Key { name, place: s.key_place.clone() }, s.value.clone())
+        })
+        .collect()
+}
+
+/// Every combination of one value per axis; one empty combination without axes.
+fn points(axes: &[Vec<Setting>]) -> Vec<Vec<Setting>> {
+    axes.iter().fold(vec![Vec::new()], |points, axis| {
+        points.iter().flat_map(|p| axis.iter().map(|s| [p.as_slice(), &[s.clone()]].concat())).collect()
+    })
+}
+
+/// A scalar as a person would write it.
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// Serde's complaint about one field, in a user's words.
+fn explain(key: &str, node: &Node, default: &Value, error: &str) -> (String, String) {
+    let shown = node.describe();
+    let default = match default {
+        Value::Null => String::new(),
+        value => format!("; the default is `{}`", plain(value)),
+    };
+    if error.contains("unknown variant") {
+        let words: Vec<&str> = error.split('`').skip(1).step_by(2).skip(1).collect();
+        let word = node.as_str().unwrap_or_default();
+        return (format!("`{key}` is {shown}, which is not one of its words"), format!("{}{default}", suggest(word, &words, "words")));
+    }
+    let expected = error.rsplit("expected ").next().unwrap_or_default().trim();
+    let kind = match expected {
+        e if e.starts_with('u') && e[1..].parse::<u8>().is_ok() || e == "usize" => "a whole number, 0 or more",
+        e if e.starts_with('i') && e[1..].parse::<u8>().is_ok() => "a whole number",
+        "f64" | "f32" => "a number",
+        "a boolean" => "true or false",
+        "a string" => "text",
+        other => other,
+    };
+    (format!("`{key}` is {shown}, expected {kind}"), format!("write {kind}{default}"))
+}

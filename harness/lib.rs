@@ -1,0 +1,68 @@
+//! The mixarena command: plan, run, record, report. The only crate that sees mixers, tasks and results together.
+
+mod checkpoint;
+mod cli;
+mod commands;
+mod config;
+mod cuda;
+mod diagnostics;
+mod events;
+mod feed;
+mod launcher;
+mod limits;
+mod model;
+mod optimizer;
+mod plan;
+mod progress;
+mod registry;
+mod run;
+mod schedule;
+mod seeds;
+mod spec;
+mod trainer;
+mod yaml;
+
+pub use registry::Registry;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+/// How a command ends; the process's exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Exit {
+    /// All well.
+    Ok = 0,
+    /// Some runs failed, or a check did not hold.
+    Failed = 1,
+    /// The command line or a config is wrong.
+    Usage = 2,
+    /// Data or CUDA are missing.
+    Environment = 3,
+    /// Stopped by the user; the same command continues.
+    Interrupted = 130,
+}
+
+/// The command line of Mixarena with the mixers and tasks of `registry`.
+///
+/// A crate of the user's own adds a mixer and keeps everything else:
+///
+/// ```no_run
+/// let mut registry = harness::Registry::default();
+/// // registry.mixers.push(mixers::Entry::of::<my_mixer::Config>());
+/// registry.mixers.dedup_by_key(|m| m.name);
+/// std::process::exit(if harness::main_with(registry) == std::process::ExitCode::SUCCESS { 0 } else { 1 });
+/// ```
+pub fn main_with(registry: Registry) -> ExitCode {
+    restore_sigpipe();
+    let cli = cli::Cli::parse();
+    ExitCode::from(commands::dispatch(&cli, &registry) as u8)
+}
+
+/// `mixarena list … | head` must end quietly: Rust ignores the signal by default, and prints a panic instead.
+fn restore_sigpipe() {
+    #[cfg(unix)]
+    // SAFETY: called before any other thread exists; the default action is what every Unix tool has.
+    unsafe {
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+    }
+}

@@ -1,0 +1,70 @@
+//! What the operating system knows and grants: memory, cores, names.
+
+use std::fs;
+
+/// Lets this process allocate at most `bytes` of private memory, so that a run too large for the machine fails with a
+/// message instead of calling the kernel's out-of-memory killer on its neighbours. Does nothing outside Linux.
+pub fn limit_memory(bytes: u64) {
+    #[cfg(target_os = "linux")]
+    {
+        let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
+        // SAFETY: setrlimit reads the struct it is given and touches no memory of ours.
+        let refused = unsafe { libc::setrlimit(libc::RLIMIT_DATA, &limit) } != 0;
+        if refused {
+            eprintln!("warning: the memory limit could not be set: {}", std::io::Error::last_os_error());
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = bytes;
+}
+
+/// Largest resident size of this process so far, bytes; 0 where the system does not tell.
+pub fn peak_memory() -> u64 {
+    kib_of(&fs::read_to_string("/proc/self/status").unwrap_or_default(), "VmHWM:") * 1024
+}
+
+/// Memory that can be had now without swapping, bytes.
+pub fn available_memory() -> Option<u64> {
+    match kib_of(&fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable:") {
+        0 => None,
+        kib => Some(kib * 1024),
+    }
+}
+
+fn kib_of(text: &str, key: &str) -> u64 {
+    let line = text.lines().find(|l| l.starts_with(key)).unwrap_or_default();
+    line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).unwrap_or(0)
+}
+
+/// Cores this process may use.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// The processor's own name.
+pub fn processor_name() -> String {
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let line = text.lines().find(|l| l.starts_with("model name"));
+    line.and_then(|l| l.split_once(": ")).map_or_else(|| std::env::consts::ARCH.into(), |(_, name)| name.trim().into())
+}
+
+/// The machine's name.
+pub fn host_name() -> String {
+    fs::read_to_string("/proc/sys/kernel/hostname").map_or_else(|_| "unknown".into(), |s| s.trim().into())
+}
+
+/// Bytes free on the file system that holds `path`.
+pub fn free_disk(path: &std::path::Path) -> Option<u64> {
+    fs4::available_space(path).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_proc_is_read_in_kibibytes() {
+        assert_eq!(kib_of("Name:\tx\nVmHWM:\t  1234 kB\n", "VmHWM:"), 1234);
+        assert_eq!(kib_of("", "VmHWM:"), 0);
+    }
+}

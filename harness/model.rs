@@ -1,0 +1,454 @@
+//! The backbone around a mixer: embedding, residual blocks, head. Shared by every run, so that one thing varies.
+//!
+//! ```text
+//! pre-norm    x ← x + mixer(norm(x));   x ← x + ffn(norm(x));   a final norm after the last block
+//! post-norm   x ← norm(x + mixer(x));   x ← norm(x + ffn(x))
+//! ```
+//! The shapes of the papers: `transformer` (Vaswani et al. 2017; pre-norm as in Xiong et al. 2020), `s4` (batch norm, the
+//! mixer's own GLU is the channel mixer), `bigs` (pre-norm around the gated layer, nothing else), `hydra` (post-norm, no
+//! feed-forward).
+
+use crate::config::Mistake;
+use mixers::{Context, Cost, Dims, Mixer, ParamRule, linear, linear_flops};
+use serde::{Deserialize, Serialize};
+use tasks::{Output, TaskSpec};
+use tch::nn::{self, Module, ModuleT};
+use tch::{Kind, Tensor};
+
+/// A named shape of block; it decides what the other keys default to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BlockShape {
+    /// Mixer and feed-forward, each with its norm and residual.
+    #[default]
+    Transformer,
+    /// Batch norm and residual around the S4 layer.
+    S4,
+    /// Layer norm and residual around the gated layer; no final norm.
+    Bigs,
+    /// Residual, then layer norm.
+    Hydra,
+}
+
+/// Which norm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NormKind {
+    /// Over the channels of each position.
+    Layer,
+    /// Over batch and valid positions of each channel.
+    Batch,
+}
+
+/// Where the norm stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NormPlace {
+    /// On the branch, before the mixer.
+    Pre,
+    /// On the sum, after it.
+    Post,
+}
+
+/// The channel mixer beside the sequence mixer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ffn {
+    /// None.
+    None,
+    /// `W₂ gelu(W₁ x)`.
+    Mlp,
+    /// `W₃ (silu(W₁ x) · W₂ x)` (Shazeer 2020, arXiv:2002.05202, SwiGLU).
+    Glu,
+}
+
+/// What tells positions apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Positions {
+    /// Nothing.
+    None,
+    /// A learned vector per position.
+    Learned,
+    /// Fixed sines and cosines (Vaswani et al. 2017, §3.5).
+    Sinusoidal,
+}
+
+/// How a sequence becomes one vector.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pooling {
+    /// Mean over valid positions.
+    #[default]
+    Mean,
+    /// The last valid position.
+    Last,
+    /// A learned vector put before the sequence and read at the end.
+    Cls,
+}
+
+/// `model: { block: transformer, d_model: 128, n_layers: 2 }`. `null` means: what the block's paper uses.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ModelConfig {
+    /// Named shape; decides the keys left `null`.
+    pub block: BlockShape,
+    /// Width of the residual stream.
+    pub d_model: i64,
+    /// Blocks.
+    pub n_layers: i64,
+    /// Norm: layer, and batch for `s4`.
+    pub norm: Option<NormKind>,
+    /// Where it stands: pre, and post for `hydra`.
+    pub norm_place: Option<NormPlace>,
+    /// Added to the variance: 1e-5, and 1e-12 for `bigs`.
+    pub norm_eps: Option<f64>,
+    /// Channel mixer: mlp for `transformer`, else none.
+    pub ffn: Option<Ffn>,
+    /// Its width: 4 d_model for mlp; 8/3 d_model, rounded up to a multiple of 8, for glu.
+    pub d_ff: Option<i64>,
+    /// Positions: learned for `transformer`, else none.
+    pub positions: Option<Positions>,
+    /// Layer norm on the embedding: on for `bigs` and `hydra`.
+    pub embedding_norm: Option<bool>,
+    /// Dropout on each branch.
+    pub dropout: f64,
+    /// Dropout on the embedding.
+    pub embedding_dropout: f64,
+    /// How a sequence becomes one vector, for tasks of one class a sequence.
+    pub pooling: Pooling,
+}
+
+impl Default for ModelConfig {
+    fn default() -> Self {
+        Self {
+            block: BlockShape::Transformer,
+            d_model: 128,
+            n_layers: 2,
+            norm: None,
+            norm_place: None,
+            norm_eps: None,
+            ffn: None,
+            d_ff: None,
+            positions: None,
+            embedding_norm: None,
+            dropout: 0.0,
+            embedding_dropout: 0.0,
+            pooling: Pooling::Mean,
+        }
+    }
+}
+
+impl ModelConfig {
+    /// Everything wrong with these settings.
+    pub fn check(&self) -> Vec<Mistake> {
+        let mut found = Vec::new();
+        for (key, value) in [("d_model", self.d_model), ("n_layers", self.n_layers), ("d_ff", self.d_ff.unwrap_or(1))] {
+            if value < 1 {
+                found.push(Mistake::new(key, format!("`{key}` is {value}, which is below 1"), "use 1 or more"));
+            }
+        }
+        for (key, value) in [("dropout", self.dropout), ("embedding_dropout", self.embedding_dropout)] {
+            if !(0.0..1.0).contains(&value) {
+                let problem = format!("`{key}` is {value}, which is not a probability below 1");
+                found.push(Mistake::new(key, problem, "use 0 to turn it off, or a number such as 0.1"));
+            }
+        }
+        if let Some(eps) = self.norm_eps.filter(|eps| !(*eps > 0.0 && *eps < 1.0)) {
+            let problem = format!("`norm_eps` is {eps}, which is not between 0 and 1");
+            found.push(Mistake::new("norm_eps", problem, "use a small number such as 1e-5"));
+        }
+        if self.positions() == Positions::Sinusoidal && self.d_model % 2 == 1 {
+            let problem = format!("`d_model` is {}, which sinusoidal positions cannot halve", self.d_model);
+            found.push(Mistake::new("d_model", problem, "use an even width, or `positions: learned`"));
+        }
+        found
+    }
+
+    fn positions(&self) -> Positions {
+        self.positions.unwrap_or(match self.block {
+            BlockShape::Transformer => Positions::Learned,
+            _ => Positions::None,
+        })
+    }
+
+    /// The same model with every `null` replaced by what it means.
+    pub fn resolved(&self) -> Self {
+        let block = self.block;
+        let ffn = self.ffn.unwrap_or(if block == BlockShape::Transformer { Ffn::Mlp } else { Ffn::None });
+        let d_ff = match ffn {
+            Ffn::None => None,
+            Ffn::Mlp => Some(self.d_ff.unwrap_or(4 * self.d_model)),
+            Ffn::Glu => Some(self.d_ff.unwrap_or((8 * self.d_model / 3 + 7) / 8 * 8)),
+        };
+        let place = if block == BlockShape::Hydra { NormPlace::Post } else { NormPlace::Pre };
+        Self {
+            norm: Some(self.norm.unwrap_or(if block == BlockShape::S4 { NormKind::Batch } else { NormKind::Layer })),
+            norm_place: Some(self.norm_place.unwrap_or(place)),
+            norm_eps: Some(self.norm_eps.unwrap_or(if block == BlockShape::Bigs { 1e-12 } else { 1e-5 })),
+            ffn: Some(ffn),
+            d_ff,
+            positions: Some(self.positions()),
+            embedding_norm: Some(self.embedding_norm.unwrap_or(matches!(block, BlockShape::Bigs | BlockShape::Hydra))),
+            ..self.clone()
+        }
+    }
+
+    /// What the mixers are built for.
+    pub fn dims(&self, outline: tasks::Outline) -> Dims {
+        let seq_len = outline.max_length + i64::from(self.pooling == Pooling::Cls);
+        Dims { d_model: self.d_model, seq_len, causal: outline.causal }
+    }
+
+    /// FLOPs of one forward pass on one sequence of `length`, mixers excluded; the head on `scored` positions.
+    pub fn flops(&self, length: i64, scored: i64, classes: i64) -> i64 {
+        let d = self.d_model;
+        let ffn = match (self.ffn, self.d_ff) {
+            (Some(Ffn::Mlp), Some(d_ff)) => 2 * linear_flops(length, d, d_ff),
+            (Some(Ffn::Glu), Some(d_ff)) => 3 * linear_flops(length, d, d_ff),
+            _ => 0,
+        };
+        self.n_layers * ffn + linear_flops(scored, d, classes)
+    }
+}
+
+/// A norm over the last axis of `[batch, length, d_model]`.
+#[derive(Debug)]
+enum Norm {
+    Layer(nn::LayerNorm),
+    Batch(nn::BatchNorm),
+}
+
+impl Norm {
+    fn new(vs: &nn::Path, kind: NormKind, d: i64, eps: f64) -> Self {
+        match kind {
+            NormKind::Layer => Self::Layer(nn::layer_norm(vs, vec![d], nn::LayerNormConfig { eps, ..Default::default() })),
+            NormKind::Batch => {
+                let config = nn::BatchNormConfig { eps, ws_init: nn::Init::Const(1.0), ..Default::default() };
+                Self::Batch(nn::batch_norm1d(vs, d, config))
+            }
+        }
+    }
+
+    fn forward(&self, x: &Tensor, ctx: &Context) -> Tensor {
+        match self {
+            Self::Layer(norm) => norm.forward(x),
+            Self::Batch(norm) => {
+                let shape = x.size();
+                let flat = x.reshape([-1, shape[2]]);
+                match ctx.valid(shape[1], x.device()) {
+                    None => norm.forward_t(&flat, ctx.train).view(shape.as_slice()),
+                    // Padding must not enter the statistics: only valid rows are normalised, the rest stay zero.
+                    Some(valid) => {
+                        let rows = valid.flatten(0, 1).nonzero().squeeze_dim(1);
+                        let normed = norm.forward_t(&flat.index_select(0, &rows), ctx.train);
+                        flat.zeros_like().index_copy(0, &rows, &normed).view(shape.as_slice())
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Channels {
+    None,
+    Mlp(nn::Linear, nn::Linear),
+    Glu(nn::Linear, nn::Linear, nn::Linear),
+}
+
+impl Channels {
+    fn new(vs: &nn::Path, config: &ModelConfig) -> Self {
+        let (d, d_ff) = (config.d_model, config.d_ff.unwrap_or(0));
+        match config.ffn.unwrap_or(Ffn::None) {
+            Ffn::None => Self::None,
+            Ffn::Mlp => Self::Mlp(linear(&(vs / "up"), d, d_ff, true), linear(&(vs / "down"), d_ff, d, true)),
+            Ffn::Glu => Self::Glu(
+                linear(&(vs / "gate"), d, d_ff, false),
+                linear(&(vs / "up"), d, d_ff, false),
+                linear(&(vs / "down"), d_ff, d, false),
+            ),
+        }
+    }
+
+    fn forward(&self, x: &Tensor) -> Option<Tensor> {
+        match self {
+            Self::None => None,
+            Self::Mlp(up, down) => Some(x.apply(up).gelu("none").apply(down)),
+            Self::Glu(gate, up, down) => Some((x.apply(gate).silu() * x.apply(up)).apply(down)),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Block {
+    mixer: Box<dyn Mixer>,
+    mixer_norm: Norm,
+    ffn: Channels,
+    ffn_norm: Option<Norm>,
+    place: NormPlace,
+    dropout: f64,
+}
+
+impl Block {
+    fn forward(&self, x: &Tensor, ctx: &Context) -> Tensor {
+        let x = self.branch(x, &self.mixer_norm, ctx, |h| Some(self.mixer.forward(h, ctx)));
+        match &self.ffn_norm {
+            None => x,
+            Some(norm) => self.branch(&x, norm, ctx, |h| self.ffn.forward(h)),
+        }
+    }
+
+    fn branch(&self, x: &Tensor, norm: &Norm, ctx: &Context, f: impl Fn(&Tensor) -> Option<Tensor>) -> Tensor {
+        let drop = |y: Tensor| if self.dropout > 0.0 { y.dropout(self.dropout, ctx.train) } else { y };
+        match self.place {
+            NormPlace::Pre => f(&norm.forward(x, ctx)).map_or_else(|| x.shallow_clone(), |y| x + drop(y)),
+            NormPlace::Post => f(x).map_or_else(|| x.shallow_clone(), |y| norm.forward(&(x + drop(y)), ctx)),
+        }
+    }
+}
+
+/// A whole model: tokens in, class logits out.
+#[derive(Debug)]
+pub struct Model {
+    embedding: Tensor,
+    positions: Option<Tensor>,
+    cls: Option<Tensor>,
+    embedding_norm: Option<Norm>,
+    blocks: Vec<Block>,
+    final_norm: Option<Norm>,
+    head: nn::Linear,
+    config: ModelConfig,
+    output: Output,
+}
+
+/// A batch on the device.
+#[derive(Debug)]
+pub struct Inputs {
+    /// Token ids, int64 `[batch, length]`.
+    pub tokens: Tensor,
+    /// Valid length of each row, int64 `[batch]`; `None` when every position is valid.
+    pub lengths: Option<Tensor>,
+    /// Scored positions as indices into `batch · length`, int64; `None` when a sequence has one class.
+    pub positions: Option<Tensor>,
+}
+
+impl Model {
+    /// Builds under `vs`; `config` must be resolved, and the mixer's settings checked.
+    pub fn new(vs: &nn::Path, config: &ModelConfig, task: &TaskSpec, mixer: &mixers::Entry, settings: &serde_json::Value) -> Self {
+        let config = config.resolved();
+        let (d, eps) = (config.d_model, config.norm_eps.unwrap_or(1e-5));
+        let normal = nn::Init::Randn { mean: 0.0, stdev: 0.02 };
+        let use_cls = config.pooling == Pooling::Cls && task.output == Output::PerSequence;
+        let outline = tasks::Outline { causal: task.causal, max_length: task.max_length, needs_files: false };
+        let dims = config.dims(outline);
+        let positions = match config.positions.unwrap_or(Positions::None) {
+            Positions::None => None,
+            Positions::Learned => Some((vs / "embedding_positions").var("weight", &[dims.seq_len, d], normal)),
+            Positions::Sinusoidal => Some(sinusoids(dims.seq_len, d).to_device(vs.device())),
+        };
+        let kind = config.norm.unwrap_or(NormKind::Layer);
+        let place = config.norm_place.unwrap_or(NormPlace::Pre);
+        let blocks = (0..config.n_layers)
+            .map(|i| {
+                let at = vs / "blocks" / i;
+                let has_ffn = config.ffn.is_some_and(|f| f != Ffn::None);
+                Block {
+                    mixer: mixer.build(settings, &(&at / "mixer"), &dims),
+                    mixer_norm: Norm::new(&(&at / "mixer_norm"), kind, d, eps),
+                    ffn: Channels::new(&(&at / "ffn"), &config),
+                    ffn_norm: has_ffn.then(|| Norm::new(&(&at / "ffn_norm"), kind, d, eps)),
+                    place,
+                    dropout: config.dropout,
+                }
+            })
+            .collect();
+        let final_norm = place == NormPlace::Pre && config.block != BlockShape::Bigs;
+        Self {
+            embedding: (vs / "embedding").var("weight", &[task.vocab_size, d], normal),
+            positions,
+            cls: use_cls.then(|| (vs / "embedding_cls").var("weight", &[1, 1, d], normal)),
+            embedding_norm: config.embedding_norm.unwrap_or(false).then(|| Norm::new(&(vs / "embedding_norm"), NormKind::Layer, d, eps)),
+            blocks,
+            final_norm: final_norm.then(|| Norm::new(&(vs / "final_norm"), kind, d, eps)),
+            head: linear(&(vs / "head"), d, task.classes, true),
+            config,
+            output: task.output,
+        }
+    }
+
+    /// Logits `[scored, classes]`: one row a sequence, or one row a scored position.
+    pub fn forward(&self, inputs: &Inputs, train: bool) -> Tensor {
+        let mut x = Tensor::embedding(&self.embedding, &inputs.tokens, -1, false, false);
+        let mut ctx = Context { train, lengths: inputs.lengths.as_ref().map(Tensor::shallow_clone) };
+        if let Some(cls) = &self.cls {
+            x = Tensor::cat(&[cls.expand([x.size()[0], 1, -1], false), x], 1);
+            ctx.lengths = ctx.lengths.map(|l| l + 1);
+        }
+        if let Some(table) = &self.positions {
+            x = &x + table.narrow(0, 0, x.size()[1]);
+        }
+        if let Some(norm) = &self.embedding_norm {
+            x = norm.forward(&x, &ctx);
+        }
+        if self.config.embedding_dropout > 0.0 {
+            x = x.dropout(self.config.embedding_dropout, train);
+        }
+        for block in &self.blocks {
+            x = block.forward(&x, &ctx);
+        }
+        // The head, and a per-position final norm, are worth computing only where an answer is asked for.
+        let scored = |x: Tensor| match (&self.output, &inputs.positions) {
+            (Output::PerPosition, Some(at)) => x.flatten(0, 1).index_select(0, at),
+            _ => self.pool(&x, &ctx),
+        };
+        let normed = |x: &Tensor| self.final_norm.as_ref().map_or_else(|| x.shallow_clone(), |norm| norm.forward(x, &ctx));
+        match (self.output, &self.final_norm) {
+            (Output::PerPosition, Some(Norm::Layer(norm))) => norm.forward(&scored(x)).apply(&self.head),
+            _ => scored(normed(&x)).apply(&self.head),
+        }
+    }
+
+    /// `[batch, length, d_model]` → `[batch, d_model]`.
+    fn pool(&self, x: &Tensor, ctx: &Context) -> Tensor {
+        let length = x.size()[1];
+        match self.config.pooling {
+            Pooling::Cls => x.select(1, 0),
+            Pooling::Mean => match &ctx.lengths {
+                None => x.mean_dim(1, false, None::<Kind>),
+                Some(lengths) => ctx.zero_padding(x).sum_dim_intlist(1, false, None::<Kind>) / lengths.unsqueeze(1).to_kind(x.kind()),
+            },
+            Pooling::Last => match &ctx.lengths {
+                None => x.select(1, length - 1),
+                Some(lengths) => {
+                    let at = (lengths - 1).view([-1, 1, 1]).expand([-1, 1, x.size()[2]], false);
+                    x.gather(1, &at, false).squeeze_dim(1)
+                }
+            },
+        }
+    }
+
+    /// The mixers' optimizer rules, by full parameter name.
+    pub fn param_rules(&self) -> Vec<ParamRule> {
+        let full = |i: usize, rule: ParamRule| ParamRule { name: format!("blocks.{i}.mixer.{}", rule.name), ..rule };
+        self.blocks.iter().enumerate().flat_map(|(i, b)| b.mixer.param_rules().into_iter().map(move |r| full(i, r))).collect()
+    }
+
+    /// Cost of one mixer on a sequence of `length`.
+    pub fn mixer_cost(&self, length: i64) -> Cost {
+        self.blocks[0].mixer.cost(length)
+    }
+
+}
+
+/// `[length, d]`: sines in the even columns, cosines in the odd ones.
+fn sinusoids(length: i64, d: i64) -> Tensor {
+    let table: Vec<f32> = (0..length)
+        .flat_map(|t| (0..d).map(move |c| (t, c)))
+        .map(|(t, c)| {
+            let angle = t as f64 / 10_000f64.powf((c / 2 * 2) as f64 / d as f64);
+            (if c % 2 == 0 { angle.sin() } else { angle.cos() }) as f32
+        })
+        .collect();
+    Tensor::from_slice(&table).view([length, d])
+}

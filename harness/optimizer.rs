@@ -1,0 +1,208 @@
+//! AdamW over flat parameter groups.
+//!
+//! Decoupled weight decay (Loshchilov and Hutter 2019, arXiv:1711.05101, algorithm 2). tch's own optimizer can neither be
+//! saved nor resumed. Each group's parameters are views into one flat tensor, and so are their gradients: a step is a
+//! dozen kernels a group, whatever the number of parameters, and the moments are two tensors to save.
+
+use crate::config::Mistake;
+use mixers::ParamRule;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use tch::{Kind, Tensor, nn::VarStore, no_grad};
+
+/// `optimizer: { lr: 1e-3, weight_decay: 0.01 }`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OptimizerConfig {
+    /// Peak learning rate.
+    pub lr: f64,
+    /// Decoupled decay of weights with two or more axes; biases, norms and embeddings are never decayed.
+    pub weight_decay: f64,
+    /// Decay of the first moment.
+    pub beta1: f64,
+    /// Decay of the second moment.
+    pub beta2: f64,
+    /// Added to the root of the second moment.
+    pub eps: f64,
+    /// Largest global norm of the gradient; `null` turns clipping off.
+    pub clip_norm: Option<f64>,
+}
+
+impl Default for OptimizerConfig {
+    fn default() -> Self {
+        Self { lr: 1e-3, weight_decay: 0.01, beta1: 0.9, beta2: 0.999, eps: 1e-8, clip_norm: Some(1.0) }
+    }
+}
+
+impl OptimizerConfig {
+    /// Everything wrong with these settings.
+    pub fn check(&self) -> Vec<Mistake> {
+        let mut found = Vec::new();
+        let mut need = |key: &'static str, ok: bool, value: f64, rule: &str| {
+            if !ok {
+                found.push(Mistake::new(key, format!("`{key}` is {value}, which is not {rule}"), format!("use a number that is {rule}")));
+            }
+        };
+        need("lr", self.lr > 0.0 && self.lr.is_finite(), self.lr, "above 0");
+        need("weight_decay", self.weight_decay >= 0.0 && self.weight_decay.is_finite(), self.weight_decay, "0 or more");
+        need("beta1", (0.0..1.0).contains(&self.beta1), self.beta1, "at least 0 and below 1");
+        need("beta2", (0.0..1.0).contains(&self.beta2), self.beta2, "at least 0 and below 1");
+        need("eps", self.eps > 0.0, self.eps, "above 0");
+        if let Some(norm) = self.clip_norm {
+            need("clip_norm", norm > 0.0, norm, "above 0 (or null)");
+        }
+        found
+    }
+}
+
+/// Parameters that share a learning rate and a weight decay, laid end to end.
+#[derive(Debug)]
+struct Group {
+    lr: f64,
+    weight_decay: f64,
+    names: Vec<String>,
+    flat: Tensor,
+    grad: Tensor,
+    m: Tensor,
+    v: Tensor,
+}
+
+/// The optimizer and its state.
+#[derive(Debug)]
+pub struct AdamW {
+    config: OptimizerConfig,
+    groups: Vec<Group>,
+    updates: i64,
+}
+
+/// One line of the group table printed when a run starts.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct GroupSummary {
+    /// Peak learning rate.
+    pub lr: f64,
+    /// Weight decay.
+    pub weight_decay: f64,
+    /// Scalars in the group.
+    pub parameters: u64,
+    /// Some of its names.
+    pub examples: Vec<String>,
+}
+
+impl AdamW {
+    /// Takes over the parameters of `vs`: afterwards they are views into flat tensors, gradients included. `rules` are by
+    /// full name; what no rule names follows the config.
+    pub fn new(vs: &VarStore, config: &OptimizerConfig, rules: &[ParamRule]) -> Self {
+        let mut sorted: BTreeMap<(u64, u64), (f64, f64, Vec<(String, Tensor)>)> = BTreeMap::new();
+        let variables: BTreeMap<String, Tensor> = vs.variables().into_iter().collect();
+        for (name, variable) in variables.into_iter().filter(|(_, v)| v.requires_grad()) {
+            let rule = rules.iter().find(|r| r.name == name);
+            let decayed = variable.dim() > 1 && !name.starts_with("embedding");
+            let default_decay = if decayed { config.weight_decay } else { 0.0 };
+            let lr = rule.and_then(|r| r.lr).unwrap_or(config.lr);
+            let weight_decay = rule.and_then(|r| r.weight_decay).unwrap_or(default_decay);
+            let group = sorted.entry((lr.to_bits(), weight_decay.to_bits())).or_insert((lr, weight_decay, Vec::new()));
+            group.2.push((name, variable));
+        }
+        let groups = sorted.into_values().map(|(lr, decay, members)| Group::new(lr, decay, members)).collect();
+        Self { config: config.clone(), groups, updates: 0 }
+    }
+
+    /// What is trained how, one line a group.
+    pub fn summary(&self) -> Vec<GroupSummary> {
+        let line = |g: &Group| GroupSummary {
+            lr: g.lr,
+            weight_decay: g.weight_decay,
+            parameters: g.flat.numel() as u64,
+            examples: g.names.iter().take(3).cloned().collect(),
+        };
+        self.groups.iter().map(line).collect()
+    }
+
+    /// Sets every gradient to zero.
+    pub fn zero_grad(&mut self) {
+        for group in &mut self.groups {
+            let _ = group.grad.zero_();
+        }
+    }
+
+    /// Clips the global norm, then takes one step at `factor` of each group's peak rate. The norm before clipping.
+    pub fn step(&mut self, factor: f64) -> f64 {
+        no_grad(|| {
+            let norms: Vec<Tensor> = self.groups.iter().map(|g| g.grad.norm()).collect();
+            let norm = Tensor::stack(&norms, 0).norm().double_value(&[]);
+            let scale = self.config.clip_norm.map_or(1.0, |most| (most / (norm + 1e-6)).min(1.0));
+            self.updates += 1;
+            let t = self.updates as i32;
+            let c = &self.config;
+            let (correct_m, correct_v) = (1.0 - c.beta1.powi(t), 1.0 - c.beta2.powi(t));
+            for g in &mut self.groups {
+                if scale < 1.0 {
+                    let _ = g.grad.g_mul_scalar_(scale);
+                }
+                let lr = g.lr * factor;
+                let _ = g.m.lerp_(&g.grad, 1.0 - c.beta1);
+                let _ = g.v.g_mul_scalar_(c.beta2);
+                let _ = g.v.addcmul_(&g.grad, &g.grad);
+                // `v` holds the sum without its factor (1 − β2), applied here with the bias correction.
+                let root = (&g.v * ((1.0 - c.beta2) / correct_v)).sqrt() + c.eps;
+                let _ = g.flat.g_mul_scalar_(1.0 - lr * g.weight_decay);
+                let step = (&g.m / root) * (-lr / correct_m);
+                let _ = g.flat.g_add_(&step);
+            }
+            norm
+        })
+    }
+
+    /// Moments and step count, by key.
+    pub fn state(&self) -> Vec<(String, Tensor)> {
+        let mut state = vec![("optimizer.updates".to_string(), Tensor::from_slice(&[self.updates]))];
+        for (i, g) in self.groups.iter().enumerate() {
+            state.push((format!("optimizer.{i}.m"), g.m.shallow_clone()));
+            state.push((format!("optimizer.{i}.v"), g.v.shallow_clone()));
+        }
+        state
+    }
+
+    /// Takes back what [`AdamW::state`] gave; an absent key or another shape is an error that names it.
+    pub fn restore(&mut self, state: &BTreeMap<String, Tensor>) -> Result<(), String> {
+        let get = |key: String, like: &Tensor| match state.get(&key) {
+            Some(t) if t.size() == like.size() => Ok(t),
+            Some(t) => Err(format!("`{key}` has shape {:?}, expected {:?}", t.size(), like.size())),
+            None => Err(format!("`{key}` is missing")),
+        };
+        self.updates = get("optimizer.updates".into(), &Tensor::from_slice(&[0i64]))?.int64_value(&[0]);
+        for (i, g) in self.groups.iter_mut().enumerate() {
+            g.m.copy_(get(format!("optimizer.{i}.m"), &g.m)?);
+            g.v.copy_(get(format!("optimizer.{i}.v"), &g.v)?);
+        }
+        Ok(())
+    }
+}
+
+impl Group {
+    fn new(lr: f64, weight_decay: f64, members: Vec<(String, Tensor)>) -> Self {
+        no_grad(|| {
+            let pieces: Vec<Tensor> = members.iter().map(|(_, v)| v.detach().reshape([-1])).collect();
+            let flat = Tensor::cat(&pieces, 0);
+            let grad = flat.zeros_like();
+            let mut at = 0;
+            for (_, variable) in &members {
+                let (n, shape) = (variable.numel() as i64, variable.size());
+                let mut variable = variable.shallow_clone();
+                // The gradient must exist before it can be replaced by a view: backward then adds in place.
+                variable.set_data(&flat.narrow(0, at, n).view(shape.as_slice()));
+                attach_grad(&variable, &grad.narrow(0, at, n).view(shape.as_slice()));
+                at += n;
+            }
+            let (m, v) = (flat.zeros_like(), flat.zeros_like());
+            Self { lr, weight_decay, names: members.into_iter().map(|(n, _)| n).collect(), flat, grad, m, v }
+        })
+    }
+}
+
+/// Makes `grad` the gradient of the leaf `variable`.
+fn attach_grad(variable: &Tensor, grad: &Tensor) {
+    // A backward pass through a sum of zeros creates a gradient; its storage is then swapped for the view.
+    tch::with_grad(|| (variable * 0.0).sum(Kind::Float).backward());
+    variable.grad().set_data(grad);
+}

@@ -1,0 +1,19 @@
+//! Seeds for libtorch's generator, one per purpose and step, so that a resumed run draws what an uninterrupted one draws.
+
+/// What randomness is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Initial parameter values.
+    Init,
+    /// Dropout masks of one training step.
+    Dropout,
+}
+
+/// Reseeds libtorch for `purpose` at `step` of the run with `seed`.
+pub fn reseed(seed: u64, purpose: Purpose, step: u64) {
+    let text = format!("{purpose:?} {seed} {step}");
+    let hash = blake3::hash(text.as_bytes());
+    let bytes: [u8; 8] = hash.as_bytes()[..8].try_into().expect("a hash has 32 bytes");
+    // libtorch takes a signed seed; the top bit is dropped to keep it positive.
+    tch::manual_seed((u64::from_le_bytes(bytes) >> 1) as i64);
+}

@@ -1,0 +1,463 @@
+//! Training one run: steps, validation, checkpoints, one look at test.
+
+use crate::checkpoint::{self, CheckpointError};
+use crate::config::Mistake;
+use crate::events::{Event, Progress};
+use crate::feed::{Feed, to_tensors};
+use crate::model::Model;
+use crate::optimizer::AdamW;
+use crate::registry::Registry;
+use crate::seeds::{Purpose, reseed};
+use crate::spec::RunSpec;
+use results::{Outcome, Point, Scores};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+use tasks::{DataError, Order, Split, Targets, Task};
+use tch::nn::VarStore;
+use tch::{Device, Kind, Reduction, Tensor, no_grad};
+
+/// Keys of the budget that change no number, left out of a run's identity.
+pub const BUDGET_KEYS_WITHOUT_EFFECT: &[&str] = &["checkpoint_every", "timeout_minutes"];
+/// Seconds between two progress events.
+const PROGRESS_SECONDS: f64 = 0.5;
+
+/// `budget: { steps: 1000, batch_size: 32 }`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BudgetConfig {
+    /// Optimizer steps at most.
+    pub steps: u64,
+    /// Sequences a step.
+    pub batch_size: u64,
+    /// Sequences at a time when scoring; `null`: as in training.
+    pub eval_batch_size: Option<u64>,
+    /// Steps between two looks at validation.
+    pub eval_every: u64,
+    /// Stop after so many looks without a better validation score; `null`: never.
+    pub patience: Option<u64>,
+    /// Stop once the validation score reaches this; `null`: never.
+    pub stop_at: Option<f64>,
+    /// Steps between two checkpoints; `null`: at every look.
+    pub checkpoint_every: Option<u64>,
+    /// Wall time over all attempts, minutes; `null`: no limit.
+    pub timeout_minutes: Option<f64>,
+}
+
+impl Default for BudgetConfig {
+    fn default() -> Self {
+        Self {
+            steps: 1000,
+            batch_size: 32,
+            eval_batch_size: None,
+            eval_every: 100,
+            patience: None,
+            stop_at: None,
+            checkpoint_every: None,
+            timeout_minutes: None,
+        }
+    }
+}
+
+impl BudgetConfig {
+    /// Everything wrong with these settings.
+    pub fn check(&self) -> Vec<Mistake> {
+        let mut found = Vec::new();
+        let counts = [
+            ("steps", Some(self.steps)),
+            ("batch_size", Some(self.batch_size)),
+            ("eval_batch_size", self.eval_batch_size),
+            ("eval_every", Some(self.eval_every)),
+            ("patience", self.patience),
+            ("checkpoint_every", self.checkpoint_every),
+        ];
+        for (key, _) in counts.iter().filter(|(_, value)| *value == Some(0)) {
+            found.push(Mistake::new(key, format!("`{key}` is 0, which is below 1"), "use 1 or more"));
+        }
+        if let Some(score) = self.stop_at.filter(|s| !(*s > 0.0 && *s <= 1.0)) {
+            let problem = format!("`stop_at` is {score}, which is not a score above 0 and up to 1");
+            found.push(Mistake::new("stop_at", problem, "use a share such as 0.999"));
+        }
+        if let Some(minutes) = self.timeout_minutes.filter(|m| !(*m > 0.0 && m.is_finite())) {
+            let problem = format!("`timeout_minutes` is {minutes}, which is not above 0");
+            found.push(Mistake::new("timeout_minutes", problem, "use a number of minutes, or null for no limit"));
+        }
+        found
+    }
+}
+
+/// Why a run could not be trained to an outcome.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// The data are missing or malformed.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// A checkpoint cannot be read or written.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The spec names what this build does not have, or data that have changed.
+    #[error("{0}")]
+    Spec(String),
+}
+
+/// What the trainer knows at any time; saved with every checkpoint, wall time apart.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// Optimizer steps done.
+    pub step: u64,
+    /// Best validation score so far.
+    pub best_score: Option<f64>,
+    /// Validation loss at the best score: the tie-breaker.
+    pub best_loss: Option<f64>,
+    /// Step of the best checkpoint.
+    pub best_step: u64,
+    /// Looks since the best one.
+    pub looks_since_best: u64,
+    /// The learning curve so far.
+    pub curve: Vec<Point>,
+    /// Sum of training losses since the last look.
+    pub loss_sum: f64,
+    /// Steps in that sum.
+    pub loss_count: u64,
+    /// Whether training is over (budget spent or stopped early) and only test is left.
+    pub trained: bool,
+}
+
+/// Wall-clock facts, kept beside the checkpoint because they differ from run to run.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Clock {
+    /// Seconds over all attempts.
+    pub wall_seconds: f64,
+    /// Speed in each progress interval.
+    pub steps_per_second: Vec<f64>,
+    /// Tokens a step, padding included, averaged.
+    pub tokens_per_step: f64,
+}
+
+/// One run, being trained.
+pub struct Trainer {
+    /// The run.
+    pub spec: RunSpec,
+    /// Its task, opened.
+    pub task: Arc<dyn Task>,
+    /// Where training stands.
+    pub state: State,
+    /// Wall-clock facts.
+    pub clock: Clock,
+    vs: VarStore,
+    model: Model,
+    optimizer: AdamW,
+    work_dir: PathBuf,
+    started: Instant,
+    wall_before: f64,
+}
+
+/// How a call of [`Trainer::train`] ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Finished, diverged, timed out or interrupted.
+    pub outcome: Outcome,
+    /// What was measured.
+    pub scores: Scores,
+}
+
+/// What one look at a split found.
+#[derive(Clone, Copy, Debug)]
+struct Look {
+    loss: f64,
+    score: f64,
+}
+
+impl Trainer {
+    /// Builds the model, and continues from `work_dir/last.safetensors` where there is one.
+    pub fn new(spec: RunSpec, task: Arc<dyn Task>, registry: &Registry, device: Device, work_dir: PathBuf) -> Result<Self, TrainError> {
+        let mixer = registry
+            .mixer(&spec.mixer.name)
+            .ok_or_else(|| TrainError::Spec(format!("this build has no mixer `{}`", spec.mixer.name)))?;
+        reseed(spec.seed, Purpose::Init, 0);
+        let vs = VarStore::new(device);
+        let model = Model::new(&vs.root(), &spec.model, &task.spec(), mixer, &spec.mixer.settings);
+        let optimizer = AdamW::new(&vs, &spec.optimizer, &model.param_rules());
+        let mut trainer = Self {
+            spec,
+            task,
+            state: State::default(),
+            clock: Clock::default(),
+            vs,
+            model,
+            optimizer,
+            work_dir,
+            started: Instant::now(),
+            wall_before: 0.0,
+        };
+        if trainer.last_path().exists() {
+            trainer.resume()?;
+        }
+        Ok(trainer)
+    }
+
+    fn last_path(&self) -> PathBuf {
+        self.work_dir.join("last.safetensors")
+    }
+
+    fn best_path(&self) -> PathBuf {
+        self.work_dir.join("best.safetensors")
+    }
+
+    fn clock_path(&self) -> PathBuf {
+        self.work_dir.join("clock.json")
+    }
+
+    /// Trainable scalars, of the whole model and inside the mixers.
+    pub fn parameters(&self) -> (u64, u64) {
+        let count = |mixer_only: bool| {
+            let all = self.vs.variables();
+            let wanted = all.iter().filter(|(n, v)| v.requires_grad() && (!mixer_only || n.contains(".mixer.")));
+            wanted.map(|(_, v)| v.numel() as u64).sum()
+        };
+        (count(false), count(true))
+    }
+
+    /// One line per optimizer group.
+    pub fn group_lines(&self) -> Vec<String> {
+        let line = |g: crate::optimizer::GroupSummary| {
+            format!("lr {:<8} weight decay {:<6} {:>9} parameters: {}, …", g.lr, g.weight_decay, g.parameters, g.examples.join(", "))
+        };
+        self.optimizer.summary().into_iter().map(line).collect()
+    }
+
+    fn order(&self) -> Order {
+        Order { seed: self.spec.seed, batch_size: self.spec.budget.batch_size as usize }
+    }
+
+    /// Trains to the end of the budget, to an early stop, to a divergence, or until `stop` is set; then scores test.
+    pub fn train(&mut self, stop: &AtomicBool, mut tell: impl FnMut(Event)) -> Result<Ended, TrainError> {
+        let budget = self.spec.budget.clone();
+        let feed = Feed::start(self.task.clone(), self.order(), self.state.step, budget.steps);
+        let mut since = Instant::now();
+        let (mut interval_steps, mut interval_loss) = (0u64, 0.0);
+        while !self.state.trained {
+            let batch = match feed.next() {
+                Some(batch) => batch?,
+                None => break,
+            };
+            let (loss, norm) = self.step(&batch);
+            let step = self.state.step;
+            if !loss.is_finite() || !norm.is_finite() {
+                let last = self.state.curve.last().map_or(String::new(), |p| format!("; validation loss was {:.4} at step {}", p.validation_loss, p.step));
+                let what = if loss.is_finite() { format!("gradient norm is {norm}") } else { format!("training loss is {loss}") };
+                return Ok(self.ended(Outcome::Diverged { reason: format!("{what} at step {step}{last}") }, None)?);
+            }
+            interval_steps += 1;
+            interval_loss += loss;
+            let tokens = (batch.size * batch.length) as f64;
+            self.clock.tokens_per_step += (tokens - self.clock.tokens_per_step) / step as f64;
+            let looked = step % budget.eval_every == 0 || step == budget.steps;
+            let seconds = since.elapsed().as_secs_f64();
+            if seconds >= PROGRESS_SECONDS || looked {
+                let speed = interval_steps as f64 / seconds.max(1e-9);
+                self.clock.steps_per_second.push(speed);
+                let seconds_left = (budget.steps - step) as f64 / speed.max(1e-9);
+                let loss = interval_loss / interval_steps as f64;
+                tell(Event::Progress(Progress { step, steps: budget.steps, loss, steps_per_second: speed, seconds_left }));
+                (interval_steps, interval_loss) = (0, 0.0);
+            }
+            if looked {
+                let point = self.look()?;
+                tell(Event::Evaluated(point));
+            }
+            if looked && budget.checkpoint_every.is_none() || budget.checkpoint_every.is_some_and(|every| step % every == 0) || self.state.trained {
+                self.save()?;
+            }
+            if seconds >= PROGRESS_SECONDS || looked {
+                since = Instant::now();
+            }
+            let minutes = self.wall_seconds() / 60.0;
+            if let Some(limit) = budget.timeout_minutes.filter(|limit| minutes > *limit && !self.state.trained) {
+                let reason = format!("passed its limit of {limit} minutes at step {step} of {}", budget.steps);
+                return Ok(self.ended(Outcome::TimedOut { reason }, None)?);
+            }
+            if stop.load(Ordering::Relaxed) && !self.state.trained {
+                self.save()?;
+                let reason = format!("stopped by a signal at step {step} of {}", budget.steps);
+                return Ok(self.ended(Outcome::Interrupted { reason }, None)?);
+            }
+        }
+        self.load_best()?;
+        let test = self.score(Split::Test)?;
+        Ok(self.ended(Outcome::Finished, Some(test.score))?)
+    }
+
+    /// One optimizer step; the loss before it and the gradient's norm.
+    fn step(&mut self, batch: &tasks::Batch) -> (f64, f64) {
+        reseed(self.spec.seed, Purpose::Dropout, self.state.step);
+        let (inputs, classes) = to_tensors(batch, self.vs.device());
+        let loss = self.model.forward(&inputs, true).cross_entropy_for_logits(&classes);
+        self.optimizer.zero_grad();
+        loss.backward();
+        let factor = self.spec.schedule.factor(self.state.step, self.spec.budget.steps);
+        let norm = self.optimizer.step(factor);
+        let loss = loss.double_value(&[]);
+        self.state.step += 1;
+        self.state.loss_sum += loss;
+        self.state.loss_count += 1;
+        (loss, norm)
+    }
+
+    /// Scores validation, keeps the best model, decides about stopping.
+    fn look(&mut self) -> Result<Point, TrainError> {
+        let look = self.score(Split::Validation)?;
+        let point = Point {
+            step: self.state.step,
+            train_loss: self.state.loss_sum / self.state.loss_count.max(1) as f64,
+            validation_loss: look.loss,
+            validation_score: look.score,
+        };
+        (self.state.loss_sum, self.state.loss_count) = (0.0, 0);
+        self.state.curve.push(point);
+        let better = match (self.state.best_score, self.state.best_loss) {
+            (Some(score), Some(loss)) => look.score > score || (look.score == score && look.loss < loss),
+            _ => true,
+        };
+        self.state.looks_since_best += 1;
+        if better {
+            self.state.best_score = Some(look.score);
+            self.state.best_loss = Some(look.loss);
+            self.state.best_step = self.state.step;
+            self.state.looks_since_best = 0;
+            checkpoint::write(&self.best_path(), &self.model_tensors(), &self.state.step.to_string())?;
+        }
+        let budget = &self.spec.budget;
+        self.state.trained = self.state.step >= budget.steps
+            || budget.patience.is_some_and(|most| self.state.looks_since_best >= most)
+            || budget.stop_at.is_some_and(|score| look.score >= score);
+        Ok(point)
+    }
+
+    /// Mean loss over scored positions, and the mean over examples of the share of their positions that are right.
+    fn score(&self, split: Split) -> Result<Look, TrainError> {
+        let rows = self.spec.budget.eval_batch_size.unwrap_or(self.spec.budget.batch_size);
+        let order = Order { seed: self.spec.seed, batch_size: rows as usize };
+        let (mut loss, mut positions, mut score, mut examples) = (0.0, 0.0, 0.0, 0.0);
+        for index in 0..self.task.len(split).div_ceil(rows) {
+            let batch = self.task.batch(split, index, &order)?;
+            let (inputs, classes) = to_tensors(&batch, self.vs.device());
+            let (sum, right) = no_grad(|| {
+                let logits = self.model.forward(&inputs, false);
+                let sum = logits.log_softmax(-1, Kind::Float).g_nll_loss::<Tensor>(&classes, None, Reduction::Sum, -100);
+                (sum.double_value(&[]), logits.argmax(-1, false).eq_tensor(&classes).to_kind(Kind::Float))
+            });
+            loss += sum;
+            positions += classes.size()[0] as f64;
+            score += match &batch.targets {
+                Targets::PerSequence(_) => right.sum(Kind::Double).double_value(&[]),
+                Targets::PerPosition { positions, .. } => {
+                    let right: Vec<f32> = Vec::try_from(right.to_device(Device::Cpu)).unwrap_or_default();
+                    per_example(positions, &right, batch.length, batch.size)
+                }
+            };
+            examples += batch.size as f64;
+        }
+        Ok(Look { loss: loss / f64::max(positions, 1.0), score: score / f64::max(examples, 1.0) })
+    }
+
+    fn model_tensors(&self) -> Vec<(String, Tensor)> {
+        let mut tensors: Vec<_> = self.vs.variables().into_iter().map(|(n, t)| (format!("model.{n}"), t)).collect();
+        tensors.sort_by(|a, b| a.0.cmp(&b.0));
+        tensors
+    }
+
+    fn save(&mut self) -> Result<(), TrainError> {
+        let mut tensors = self.model_tensors();
+        tensors.extend(self.optimizer.state());
+        let state = serde_json::to_string(&self.state).expect("the state is plain data");
+        checkpoint::write(&self.last_path(), &tensors, &state)?;
+        self.save_clock();
+        Ok(())
+    }
+
+    /// Best effort: a lost clock costs nothing but a wall time.
+    fn save_clock(&mut self) {
+        self.clock.wall_seconds = self.wall_seconds();
+        let text = serde_json::to_vec(&self.clock).expect("the clock is plain data");
+        let _ = checkpoint::write_then_rename(&self.clock_path(), &text);
+    }
+
+    fn resume(&mut self) -> Result<(), TrainError> {
+        let path = self.last_path();
+        let fail = |why: String| CheckpointError::new(&path, format!("{why}; delete the file to start this run again"));
+        let (tensors, state) = checkpoint::read(&path).map_err(|e| fail(e.to_string()))?;
+        self.state = serde_json::from_str(&state).map_err(|e| fail(e.to_string()))?;
+        self.fill_model(&tensors).map_err(fail)?;
+        self.optimizer.restore(&tensors).map_err(fail)?;
+        if let Ok(text) = std::fs::read(self.clock_path()) {
+            self.clock = serde_json::from_slice(&text).unwrap_or_default();
+        }
+        self.wall_before = self.clock.wall_seconds;
+        Ok(())
+    }
+
+    fn load_best(&mut self) -> Result<(), TrainError> {
+        let path = self.best_path();
+        let (tensors, _) = checkpoint::read(&path)?;
+        Ok(self.fill_model(&tensors).map_err(|why| CheckpointError::new(&path, why))?)
+    }
+
+    fn fill_model(&mut self, tensors: &std::collections::BTreeMap<String, Tensor>) -> Result<(), String> {
+        for (name, mut variable) in self.vs.variables() {
+            let value = tensors.get(&format!("model.{name}")).ok_or_else(|| format!("`model.{name}` is missing"))?;
+            if value.size() != variable.size() {
+                return Err(format!("`model.{name}` has shape {:?}, expected {:?}", value.size(), variable.size()));
+            }
+            no_grad(|| variable.copy_(value));
+        }
+        Ok(())
+    }
+
+    fn wall_seconds(&self) -> f64 {
+        self.wall_before + self.started.elapsed().as_secs_f64()
+    }
+
+    fn ended(&mut self, outcome: Outcome, test: Option<f64>) -> Result<Ended, DataError> {
+        self.save_clock();
+        let scores = Scores {
+            validation: self.state.best_score,
+            test,
+            floor: Some(self.task.floor()?.score),
+            ceiling: Some(self.task.ceiling()?.score),
+        };
+        Ok(Ended { outcome, scores })
+    }
+}
+
+/// Sum over examples of the share of right positions; an example without a scored position counts as 0.
+fn per_example(positions: &[i64], right: &[f32], length: usize, size: usize) -> f64 {
+    let (mut hits, mut asked) = (vec![0.0; size], vec![0.0; size]);
+    for (position, right) in positions.iter().zip(right) {
+        let row = *position as usize / length;
+        hits[row] += f64::from(*right);
+        asked[row] += 1.0;
+    }
+    hits.iter().zip(&asked).filter(|(_, n)| **n > 0.0).map(|(h, n)| h / n).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_score_is_a_mean_over_examples_of_the_mean_over_their_positions() {
+        // Row 0 has three positions, one right; row 1 has one, right.
+        let score = per_example(&[0, 3, 7, 9], &[1.0, 0.0, 0.0, 1.0], 8, 2);
+        assert!((score - (1.0 / 3.0 + 1.0)).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_budget_of_nothing_is_refused_key_by_key() {
+        let budget = BudgetConfig { steps: 0, eval_every: 0, stop_at: Some(2.0), ..Default::default() };
+        let keys: Vec<_> = budget.check().iter().map(|m| m.key).collect();
+        assert_eq!(keys, ["steps", "eval_every", "stop_at"]);
+    }
+}

@@ -1,0 +1,322 @@
+//! Reference dumps: one safetensors file per case and precision, keys `input.*`, `param.*`, `output.*`, `grad_*`.
+//!
+//! A [`Golden`] is what a file holds. A family's replay rebuilds the mixer from `param.*`, runs it on `input.*` and hands
+//! back what it got; [`verify`] holds that against the file, tensor by tensor.
+
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use tch::nn::VarStore;
+use tch::{Kind, Tensor};
+
+/// float64 files must be met to this, relative to the largest reference entry.
+pub const F64_TOLERANCE: f64 = 1e-9;
+/// float32 files must be met to this or to four times the reference's own recorded float32 error, whichever is larger.
+pub const F32_TOLERANCE: f64 = 1e-5;
+
+/// Which mixer function a family of dumps exercises.
+type ReplayFn = fn(&Golden) -> Result<Replay, GoldenError>;
+
+/// The families known, by the part of the file name before `__`.
+const FAMILIES: &[(&str, ReplayFn)] = &[
+    ("bigs_kernel", crate::bigs::replay_kernel),
+    ("bigs_layer", crate::bigs::replay_layer),
+    ("bigs_ssm", crate::bigs::replay_ssm),
+    ("combiner", crate::combiner::replay),
+    ("hippo_init", crate::math::hippo::replay),
+    ("hydra", crate::hydra::replay),
+    ("quasiseparable_matrix", crate::hydra::replay_quasiseparable),
+    ("s4_block", crate::s4::replay_block),
+    ("s4_fftconv", crate::s4::replay_fftconv),
+    ("s4_kernel_diag", crate::s4::replay_kernel_diag),
+    ("s4_kernel_dplr", crate::s4::replay_kernel_dplr),
+];
+
+/// What goes wrong with a dump.
+#[derive(Debug, thiserror::Error)]
+pub enum GoldenError {
+    /// The file cannot be read as safetensors.
+    #[error("{path}: {why}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the reader said.
+        why: String,
+    },
+    /// The file lacks something its family needs.
+    #[error("{path}: {what} is missing or malformed")]
+    Lacks {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        what: String,
+    },
+    /// This build has no mixer for the case.
+    #[error("unsupported: {0}")]
+    Unsupported(String),
+}
+
+/// A dump, in memory.
+#[derive(Debug)]
+pub struct Golden {
+    /// Where it was read.
+    pub path: PathBuf,
+    /// The part of the file name before `__`.
+    pub family: String,
+    /// `Float` or `Double`.
+    pub kind: Kind,
+    /// The metadata entry `config`, parsed.
+    pub config: Value,
+    /// The metadata entry `variant`.
+    pub variant: String,
+    f32_errors: BTreeMap<String, f64>,
+    tensors: BTreeMap<String, Tensor>,
+}
+
+impl Golden {
+    /// Reads one file.
+    pub fn read(path: &Path) -> Result<Self, GoldenError> {
+        let unreadable = |why: String| GoldenError::Unreadable { path: path.into(), why };
+        let bytes = std::fs::read(path).map_err(|e| unreadable(e.to_string()))?;
+        let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).map_err(|e| unreadable(e.to_string()))?;
+        let file = safetensors::SafeTensors::deserialize(&bytes).map_err(|e| unreadable(e.to_string()))?;
+        let mut tensors = BTreeMap::new();
+        for (name, view) in file.tensors() {
+            let kind = match view.dtype() {
+                safetensors::Dtype::F32 => Kind::Float,
+                safetensors::Dtype::F64 => Kind::Double,
+                safetensors::Dtype::I64 => Kind::Int64,
+                other => return Err(unreadable(format!("`{name}` has unsupported type {other:?}"))),
+            };
+            let shape: Vec<i64> = view.shape().iter().map(|&n| n as i64).collect();
+            let tensor = Tensor::f_from_data_size(view.data(), &shape, kind).map_err(|e| unreadable(e.to_string()))?;
+            tensors.insert(name.to_string(), tensor);
+        }
+        let meta = header.metadata().clone().unwrap_or_default();
+        let lacks = |what: &str| GoldenError::Lacks { path: path.into(), what: what.into() };
+        let json = |key: &str| meta.get(key).and_then(|s| serde_json::from_str::<Value>(s).ok());
+        let kind = match meta.get("dtype").map(String::as_str) {
+            Some(d) if d.ends_with("float32") || d == "f32" => Kind::Float,
+            Some(d) if d.ends_with("float64") || d == "f64" => Kind::Double,
+            _ => return Err(lacks("metadata `dtype`")),
+        };
+        let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+        let errors = json("f32_vs_f64_max_err_rel_to_max_abs").unwrap_or(Value::Null);
+        Ok(Self {
+            path: path.into(),
+            family: name.split_once("__").map_or(name, |(family, _)| family).to_string(),
+            kind,
+            config: json("config").ok_or_else(|| lacks("metadata `config`"))?,
+            variant: meta.get("variant").cloned().unwrap_or_default(),
+            f32_errors: errors
+                .as_object()
+                .map(|map| map.iter().filter_map(|(k, v)| Some((k.clone(), v.as_f64()?))).collect())
+                .unwrap_or_default(),
+            tensors,
+        })
+    }
+
+    fn lacks(&self, what: impl Into<String>) -> GoldenError {
+        GoldenError::Lacks { path: self.path.clone(), what: what.into() }
+    }
+
+    /// The tensor under a full key such as `buffer.l_kernel`.
+    pub fn tensor(&self, key: &str) -> Result<&Tensor, GoldenError> {
+        self.tensors.get(key).ok_or_else(|| self.lacks(format!("`{key}`")))
+    }
+
+    /// `input.<name>` as a leaf that collects its gradient.
+    pub fn input(&self, name: &str) -> Result<Tensor, GoldenError> {
+        let t = self.tensor(&format!("input.{name}"))?.copy();
+        Ok(if t.is_floating_point() { t.set_requires_grad(true) } else { t })
+    }
+
+    /// Names after `prefix.`, such as every parameter under `param`.
+    pub fn names(&self, prefix: &str) -> Vec<&str> {
+        self.tensors.keys().filter_map(|k| k.strip_prefix(prefix)?.strip_prefix('.')).collect()
+    }
+
+    /// An integer of the case's config.
+    pub fn int(&self, key: &str) -> Result<i64, GoldenError> {
+        self.config[key].as_i64().ok_or_else(|| self.lacks(format!("config `{key}`")))
+    }
+
+    /// An integer of the case's config, or `default` where it is absent.
+    pub fn int_or(&self, key: &str, default: i64) -> i64 {
+        self.config[key].as_i64().unwrap_or(default)
+    }
+
+    /// A word of the case's config, or `default` where it is absent.
+    pub fn word_or<'a>(&'a self, key: &str, default: &'a str) -> &'a str {
+        self.config[key].as_str().unwrap_or(default)
+    }
+
+    /// A switch of the case's config, false where it is absent.
+    pub fn flag(&self, key: &str) -> bool {
+        self.config[key].as_bool().unwrap_or(false)
+    }
+
+    /// Turns `vs` to this file's precision and fills every parameter from `param.<name>`. A parameter that the file lacks,
+    /// one that only the file has, or another shape is an error.
+    pub fn fill(&self, vs: &mut VarStore) -> Result<(), GoldenError> {
+        vs.set_kind(self.kind);
+        let mut left: Vec<&str> = self.names("param");
+        for (name, mut variable) in vs.variables() {
+            let value = self.tensor(&format!("param.{name}"))?;
+            if value.size() != variable.size() {
+                return Err(self.lacks(format!("`param.{name}` of shape {:?}", variable.size())));
+            }
+            tch::no_grad(|| variable.copy_(value));
+            left.retain(|n| *n != name);
+        }
+        match left.first() {
+            None => Ok(()),
+            Some(name) => Err(self.lacks(format!("a place for `param.{name}`"))),
+        }
+    }
+
+    /// Back-propagates `sum(output · grad_output)` over all `outputs` and collects values and gradients of the named
+    /// outputs, of `inputs` (leaves from [`Golden::input`]) and of every parameter in `vs`.
+    pub fn replay(
+        &self,
+        outputs: &[(&str, &Tensor)],
+        inputs: &[(&str, &Tensor)],
+        vs: Option<&VarStore>,
+    ) -> Result<Replay, GoldenError> {
+        let mut got = BTreeMap::new();
+        let mut loss: Option<Tensor> = None;
+        for (name, value) in outputs {
+            if let Some(cotangent) = self.tensors.get(&format!("grad_output.{name}")) {
+                let term = (*value * cotangent).sum(value.kind());
+                loss = Some(match loss {
+                    None => term,
+                    Some(sum) => sum + term,
+                });
+            }
+            got.insert(format!("output.{name}"), value.detach());
+        }
+        if let Some(loss) = loss {
+            loss.backward();
+        }
+        let mut gradient = |key: String, leaf: &Tensor| {
+            let grad = leaf.grad();
+            if grad.defined() {
+                got.insert(key, grad);
+            }
+        };
+        for (name, leaf) in inputs {
+            gradient(format!("grad_input.{name}"), leaf);
+        }
+        for (name, variable) in vs.map(VarStore::variables).unwrap_or_default() {
+            gradient(format!("grad_param.{name}"), &variable);
+        }
+        Ok(Replay(got))
+    }
+
+    /// Keys whose values a replay must meet.
+    fn expected(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        let held = |key: &str| ["output.", "grad_input.", "grad_param."].iter().any(|p| key.starts_with(p));
+        self.tensors.iter().map(|(k, t)| (k.as_str(), t)).filter(move |(k, _)| held(k))
+    }
+
+    fn tolerance(&self, key: &str) -> f64 {
+        match self.kind {
+            Kind::Double => F64_TOLERANCE,
+            _ => F32_TOLERANCE.max(4.0 * self.f32_errors.get(key).copied().unwrap_or(0.0)),
+        }
+    }
+}
+
+/// What a mixer gave, by key.
+#[derive(Debug)]
+pub struct Replay(pub BTreeMap<String, Tensor>);
+
+/// One group of a file's tensors: outputs, input gradients or parameter gradients.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct GroupResult {
+    /// `output`, `grad_input` or `grad_param`.
+    pub group: &'static str,
+    /// Tensors compared.
+    pub tensors: usize,
+    /// Name of the tensor nearest to (or furthest past) its tolerance.
+    pub worst: String,
+    /// Its largest deviation, relative to the largest reference entry; infinite where a tensor is missing.
+    pub error: f64,
+    /// What it was allowed.
+    pub tolerance: f64,
+}
+
+impl GroupResult {
+    /// Whether every tensor of the group is within its tolerance.
+    pub fn passed(&self) -> bool {
+        self.error <= self.tolerance
+    }
+}
+
+/// How one file went.
+#[derive(Debug)]
+pub enum Verdict {
+    /// Compared, group by group.
+    Compared(Vec<GroupResult>),
+    /// No mixer for it in this build.
+    Unsupported(String),
+    /// The file could not be used.
+    Broken(String),
+}
+
+/// Holds one file against the mixer of its family.
+pub fn verify(path: &Path) -> Verdict {
+    let golden = match Golden::read(path) {
+        Ok(golden) => golden,
+        Err(e) => return Verdict::Broken(e.to_string()),
+    };
+    let Some((_, replay)) = FAMILIES.iter().find(|(family, _)| *family == golden.family) else {
+        return Verdict::Unsupported(format!("family `{}`", golden.family));
+    };
+    match replay(&golden) {
+        Ok(replay) => Verdict::Compared(compare(&golden, &replay)),
+        Err(GoldenError::Unsupported(why)) => Verdict::Unsupported(why),
+        Err(e) => Verdict::Broken(e.to_string()),
+    }
+}
+
+/// Every group of `golden` against what the mixer gave.
+fn compare(golden: &Golden, replay: &Replay) -> Vec<GroupResult> {
+    let mut groups: Vec<GroupResult> = Vec::new();
+    for (key, want) in golden.expected() {
+        let (group, name) = match key.split_once('.') {
+            Some(("output", name)) => ("output", name),
+            Some(("grad_input", name)) => ("grad_input", name),
+            Some((_, name)) => ("grad_param", name),
+            None => continue,
+        };
+        let error = replay.0.get(key).map_or(f64::INFINITY, |got| relative_error(got, want));
+        let tolerance = golden.tolerance(key);
+        let at = groups.iter().position(|g| g.group == group).unwrap_or_else(|| {
+            groups.push(GroupResult { group, tensors: 0, worst: name.into(), error: 0.0, tolerance });
+            groups.len() - 1
+        });
+        let so_far = &mut groups[at];
+        so_far.tensors += 1;
+        if error / tolerance > so_far.error / so_far.tolerance {
+            (so_far.worst, so_far.error, so_far.tolerance) = (name.into(), error, tolerance);
+        }
+    }
+    groups
+}
+
+/// Largest deviation over the largest reference entry (over 1 where the reference is all zero). Another shape or a
+/// non-finite entry is infinitely wrong.
+pub fn relative_error(got: &Tensor, want: &Tensor) -> f64 {
+    if got.size() != want.size() {
+        return f64::INFINITY;
+    }
+    if want.numel() == 0 {
+        return 0.0;
+    }
+    let (got, want) = (got.to_kind(Kind::Double), want.to_kind(Kind::Double));
+    let deviation = (got - &want).abs().max().double_value(&[]);
+    let scale = want.abs().max().double_value(&[]);
+    let error = deviation / if scale > 0.0 { scale } else { 1.0 };
+    if error.is_finite() { error } else { f64::INFINITY }
+}

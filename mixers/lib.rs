@@ -1,0 +1,133 @@
+//! Sequence mixers behind one trait.
+//!
+//! A mixer moves information along the sequence; everything else in a run (embedding, norm, feed-forward, optimizer,
+//! data order) is shared code in `harness`. One file per mixer, one line per mixer in [`registry`].
+
+mod cost;
+mod error;
+pub mod goldens;
+pub mod math;
+mod registry;
+
+pub mod attention;
+pub mod bigs;
+pub mod combiner;
+pub mod hydra;
+pub mod s4;
+
+#[cfg(test)]
+mod conformance;
+
+pub use cost::{Cost, linear_flops};
+pub use error::{ConfigError, NotLinear, at_least, between, divides};
+pub use registry::{Entry, Family, registry};
+
+use std::fmt::Debug;
+use tch::{Device, Kind, Tensor};
+
+/// What a mixer is built for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dims {
+    /// Width of the residual stream.
+    pub d_model: i64,
+    /// Longest sequence the run will show; a mixer whose parameters depend on the length reads it here.
+    pub seq_len: i64,
+    /// Whether position `t` may read positions after `t`. Fixed at build time, since it decides parameter shapes (S4's `C`).
+    pub causal: bool,
+}
+
+/// What a forward pass needs to know besides its input.
+#[derive(Debug, Default)]
+pub struct Context {
+    /// Dropout on.
+    pub train: bool,
+    /// Valid length of each row of a padded batch, int64 `[batch]`; `None` when every position is valid.
+    pub lengths: Option<Tensor>,
+}
+
+impl Context {
+    /// Evaluation mode, every position valid.
+    pub fn eval() -> Self {
+        Self::default()
+    }
+
+    /// Boolean `[batch, length]`, true where a position holds data; `None` when every position does.
+    pub fn valid(&self, length: i64, device: Device) -> Option<Tensor> {
+        let lengths = self.lengths.as_ref()?;
+        let positions = Tensor::arange(length, (Kind::Int64, device));
+        Some(positions.unsqueeze(0).lt_tensor(&lengths.to_device(device).unsqueeze(1)))
+    }
+
+    /// `x` of shape `[batch, length, …]` with every padded position set to zero.
+    pub fn zero_padding(&self, x: &Tensor) -> Tensor {
+        match self.valid(x.size()[1], x.device()) {
+            None => x.shallow_clone(),
+            Some(valid) => {
+                let mut shape = valid.size();
+                shape.resize(x.dim(), 1);
+                x * valid.view(shape.as_slice()).to_kind(x.kind())
+            }
+        }
+    }
+}
+
+/// A layer that moves information along the sequence.
+pub trait Mixer: Debug + Send {
+    /// `[batch, length, d_model]` → `[batch, length, d_model]`, any `length` from 1.
+    fn forward(&self, x: &Tensor, ctx: &Context) -> Tensor;
+
+    /// The M in `Y = M V`: `[batch, heads, length, length]` (`[1, …]` where M does not depend on the input), or why this
+    /// mixer has none. For tests and figures, never training.
+    fn materialize(&self, x: &Tensor, ctx: &Context) -> Result<Tensor, NotLinear>;
+
+    /// `V` and `Y` of `Y = M V`, each `[batch, heads, length, d_head]`, so that a law can hold [`Mixer::materialize`]
+    /// against the fast path. `Y` comes from the fast path, never from `M`.
+    fn values(&self, x: &Tensor, ctx: &Context) -> Result<(Tensor, Tensor), NotLinear>;
+
+    /// Recurrent inference where the mixer has one: constant or growing state, one token at a time.
+    fn recurrent(&self) -> Option<Box<dyn Recurrent + '_>> {
+        None
+    }
+
+    /// Parameters, decoding state and forward FLOPs of one sequence, from the paper's formulas.
+    fn cost(&self, length: i64) -> Cost;
+
+    /// Parameters that want another learning rate or weight decay than the rest, by their name inside the mixer.
+    fn param_rules(&self) -> Vec<ParamRule> {
+        Vec::new()
+    }
+}
+
+/// One token at a time.
+pub trait Recurrent {
+    /// Forgets everything; the next token is the first of `batch` sequences.
+    fn reset(&mut self, batch: i64);
+    /// `[batch, d_model]` → `[batch, d_model]`; equals the last position of `forward` on all tokens so far.
+    fn step(&mut self, x: &Tensor) -> Tensor;
+    /// Bytes of state held now for the whole batch, measured on the tensors themselves.
+    fn state_bytes(&self) -> i64;
+}
+
+/// An optimizer rule for the parameters whose name inside the mixer equals `name`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ParamRule {
+    /// Name inside the mixer, with dots: `layer.kernel.inv_dt`.
+    pub name: String,
+    /// Learning rate at the peak of the schedule; `None` keeps the run's.
+    pub lr: Option<f64>,
+    /// Weight decay; `None` keeps the run's.
+    pub weight_decay: Option<f64>,
+}
+
+/// Bytes a tensor's elements take.
+pub fn tensor_bytes(t: &Tensor) -> i64 {
+    t.numel() as i64 * t.kind().elt_size_in_bytes() as i64
+}
+
+/// A dense layer with PyTorch's default initial values, weight and bias `U(−1/√fan_in, 1/√fan_in)`: tch's own default is
+/// √6 times wider.
+pub fn linear(vs: &tch::nn::Path, d_in: i64, d_out: i64, bias: bool) -> tch::nn::Linear {
+    let bound = 1.0 / (d_in as f64).sqrt();
+    let init = tch::nn::Init::Uniform { lo: -bound, up: bound };
+    tch::nn::linear(vs, d_in, d_out, tch::nn::LinearConfig { ws_init: init, bs_init: Some(init), bias })
+}

@@ -1,0 +1,5 @@
+//! Mathematics shared by mixers: FFT convolution, HiPPO matrices, the chunked scan of SSD, pooling.
+
+pub mod conv;
+pub mod hippo;
+pub mod ssd;

@@ -1,0 +1,85 @@
+//! The list of mixers. A new one is a file and a line here; a crate of the user's own adds entries at run time.
+
+use crate::{ConfigError, Dims, Mixer};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use tch::nn;
+
+/// A mixer's settings and how to build it: implemented by the `Config` of each mixer file.
+///
+/// Every field has a default, unknown fields are refused (`#[serde(deny_unknown_fields, default)]`), and a field's doc
+/// comment gives its unit and the paper's section.
+pub trait Family: Default + Serialize + DeserializeOwned + 'static {
+    /// The key in a config: `mixer: { s4: {…} }`.
+    const NAME: &'static str;
+    /// One line for `mixarena list mixers`.
+    const ABOUT: &'static str;
+    /// Raised whenever the same settings give other numbers; part of a run's identity.
+    const VERSION: u32;
+    /// Everything wrong with these settings, empty when they can be built.
+    fn check(&self, dims: &Dims) -> Vec<ConfigError>;
+    /// Parameters are created under `vs` with the reference's names. Called only after `check` found nothing.
+    fn build(&self, vs: &nn::Path, dims: &Dims) -> Box<dyn Mixer>;
+}
+
+/// One registered mixer, its types erased.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// [`Family::NAME`].
+    pub name: &'static str,
+    /// [`Family::ABOUT`].
+    pub about: &'static str,
+    /// [`Family::VERSION`].
+    pub version: u32,
+    /// The default settings as a JSON object: its keys are the fields there are.
+    pub defaults: fn() -> Value,
+    /// Whether `settings` has the right types; the error is serde's.
+    pub accepts: fn(&Value) -> Result<(), serde_json::Error>,
+    /// `settings` with every default filled in and numbers in their field's type, so that equal settings hash equally.
+    pub resolve: fn(&Value) -> Result<Value, serde_json::Error>,
+    check: fn(&Value, &Dims) -> Vec<ConfigError>,
+    build: fn(&Value, &nn::Path, &Dims) -> Box<dyn Mixer>,
+}
+
+impl Entry {
+    /// The entry of one family.
+    pub fn of<F: Family>() -> Self {
+        fn parse<F: Family>(settings: &Value) -> Result<F, serde_json::Error> {
+            F::deserialize(settings)
+        }
+        fn typed<F: Family>(settings: &Value) -> F {
+            parse(settings).expect("settings were accepted when the config was loaded")
+        }
+        Self {
+            name: F::NAME,
+            about: F::ABOUT,
+            version: F::VERSION,
+            defaults: || serde_json::to_value(F::default()).expect("settings are plain data"),
+            accepts: |settings| parse::<F>(settings).map(drop),
+            resolve: |settings| serde_json::to_value(parse::<F>(settings)?),
+            check: |settings, dims| typed::<F>(settings).check(dims),
+            build: |settings, vs, dims| typed::<F>(settings).build(vs, dims),
+        }
+    }
+
+    /// Everything wrong with `settings`, which must have been accepted.
+    pub fn check(&self, settings: &Value, dims: &Dims) -> Vec<ConfigError> {
+        (self.check)(settings, dims)
+    }
+
+    /// Builds the mixer under `vs`; `settings` must have passed [`Entry::check`].
+    pub fn build(&self, settings: &Value, vs: &nn::Path, dims: &Dims) -> Box<dyn Mixer> {
+        (self.build)(settings, vs, dims)
+    }
+}
+
+/// Every mixer of this crate.
+pub fn registry() -> Vec<Entry> {
+    vec![
+        Entry::of::<crate::attention::Config>(),
+        Entry::of::<crate::combiner::Config>(),
+        Entry::of::<crate::s4::Config>(),
+        Entry::of::<crate::bigs::Config>(),
+        Entry::of::<crate::hydra::Config>(),
+    ]
+}

@@ -1,0 +1,22 @@
+//! Records of runs, and the tables and plots made of them. Never links libtorch: a report can be rebuilt on any machine.
+
+mod claim;
+mod files;
+mod findings;
+mod frame;
+mod manifest;
+mod record;
+mod render;
+mod store;
+
+pub mod plot;
+pub mod report;
+pub mod statistics;
+pub mod table;
+
+#[cfg(test)]
+mod samples;
+
+pub use manifest::{Manifest, PlannedRun};
+pub use record::{Device, FORMAT, Outcome, Point, Record, Scores, Versions};
+pub use store::{Claim, Contents, Store, StoreError};

@@ -1,0 +1,217 @@
+//! Plots that can be printed: every seed's score by mixer, and learning curves. SVG and PNG, by the path's extension.
+
+mod curves;
+mod marks;
+mod scores;
+
+use crate::frame::{self, Run};
+use crate::statistics::Estimate;
+use crate::table::{Row, Table, mixers, tasks};
+use crate::{Manifest, Record, files};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A function that draws a plot into a file.
+pub type Drawing = fn(&Data, &Path) -> Result<(), PlotError>;
+
+/// Why a plot could not be drawn. No file is left behind.
+#[derive(Debug, thiserror::Error)]
+pub enum PlotError {
+    /// Neither `.svg` nor `.png`.
+    #[error("{}: plots are drawn as .svg or .png", path.display())]
+    Kind {
+        /// The file.
+        path: PathBuf,
+    },
+    /// There is nothing to draw.
+    #[error("{}: nothing to draw: {what}", path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+        /// What is missing.
+        what: &'static str,
+    },
+    /// The plotting library gave up.
+    #[error("{}: cannot draw: {reason}", path.display())]
+    Draw {
+        /// The file.
+        path: PathBuf,
+        /// What it said.
+        reason: String,
+    },
+    /// The file could not be written.
+    #[error("{}: cannot write: {source}\n  help: check that the folder exists and can be written", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// The name of the embedded font, if it can be used: without one every label of a plot fails.
+pub fn check_fonts() -> Result<&'static str, String> {
+    marks::use_font()?;
+    Ok("Liberation Sans")
+}
+
+/// What the plots show, taken from records and table.
+#[derive(Clone, Debug)]
+pub struct Data {
+    pub(crate) mixers: Vec<String>,
+    pub(crate) panels: Vec<Panel>,
+    /// Tasks with at least one learning curve.
+    pub(crate) curves: Vec<Curves>,
+}
+
+/// The scores on one task.
+#[derive(Clone, Debug)]
+pub(crate) struct Panel {
+    pub(crate) task: String,
+    pub(crate) metric: String,
+    pub(crate) floor: Option<f64>,
+    pub(crate) ceiling: Option<f64>,
+    /// One per mixer that entered, with its place in `Data::mixers`.
+    pub(crate) entries: Vec<(usize, Entry)>,
+}
+
+/// One mixer's scores on one task.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) test: Option<Estimate>,
+    /// Score of each scored seed and whether it diverged.
+    pub(crate) seeds: Vec<(f64, bool)>,
+    /// `failed 1/3`; empty when every run is scored.
+    pub(crate) note: String,
+}
+
+/// The learning curves on one task.
+#[derive(Clone, Debug)]
+pub(crate) struct Curves {
+    pub(crate) task: String,
+    pub(crate) metric: String,
+    pub(crate) floor: Option<f64>,
+    pub(crate) lines: Vec<(usize, Lines)>,
+}
+
+/// One mixer's learning curves on one task: `(step, score)`.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Lines {
+    /// One per seed, and whether that run diverged.
+    pub(crate) seeds: Vec<(Vec<(u64, f64)>, bool)>,
+    /// Mean over the scored seeds, at the steps that all of them reached.
+    pub(crate) mean: Vec<(u64, f64)>,
+}
+
+impl Data {
+    /// What there is to draw of these records.
+    pub fn new(manifest: &Manifest, records: &[Record], table: &Table) -> Self {
+        let runs = frame::runs(manifest, records);
+        let names: Vec<String> = mixers(manifest).into_iter().map(String::from).collect();
+        let of_task = |task: &str| -> Vec<(usize, &Row)> {
+            let place = |row: &Row| names.iter().position(|name| *name == row.mixer).unwrap_or_default();
+            table.rows.iter().filter(|row| row.task == task).map(|row| (place(row), row)).collect()
+        };
+        let (mut panels, mut curves) = (Vec::new(), Vec::new());
+        for task in tasks(&table.rows) {
+            let rows = of_task(task);
+            let metric =
+                rows.iter().map(|(_, row)| row.metric.clone()).find(|m| !m.is_empty()).unwrap_or("score".into());
+            let floor = rows.iter().find_map(|(_, row)| row.floor);
+            let ceiling = rows.iter().find_map(|(_, row)| row.ceiling);
+            let lines: Vec<_> = rows.iter().map(|(place, row)| (*place, lines(&chosen(&runs, row)))).collect();
+            let entries = rows.iter().map(|(place, row)| (*place, entry(row, &chosen(&runs, row)))).collect();
+            panels.push(Panel { task: task.into(), metric: metric.clone(), floor, ceiling, entries });
+            if lines.iter().any(|(_, lines)| !lines.seeds.is_empty()) {
+                curves.push(Curves { task: task.into(), metric, floor, lines });
+            }
+        }
+        Self { mixers: names, panels, curves }
+    }
+}
+
+/// The runs behind a row.
+fn chosen<'a, 'b>(runs: &'a [Run<'b>], row: &Row) -> Vec<&'a Run<'b>> {
+    let same = |run: &&Run| {
+        (&run.planned.mixer, &run.planned.task) == (&row.mixer, &row.task)
+            && frame::settings_text(&run.planned.settings) == row.settings
+    };
+    runs.iter().filter(same).collect()
+}
+
+fn entry(row: &Row, runs: &[&Run]) -> Entry {
+    let unscored: Vec<&str> = runs.iter().filter(|run| run.test.is_none()).map(|run| run.outcome).collect();
+    let alike = unscored.iter().all(|outcome| Some(outcome) == unscored.first());
+    let word = if alike { unscored.first().unwrap_or(&"").replace('_', " ") } else { "unscored".into() };
+    let note = if unscored.is_empty() { String::new() } else { format!("{word} {}/{}", unscored.len(), runs.len()) };
+    let seeds = runs.iter().filter_map(|run| Some((run.test?, run.outcome == "diverged"))).collect();
+    Entry { test: row.test, seeds, note }
+}
+
+fn lines(runs: &[&Run]) -> Lines {
+    let mut lines = Lines::default();
+    let mut scored: Vec<Vec<(u64, f64)>> = Vec::new();
+    for run in runs {
+        let Some(record) = run.record else { continue };
+        let points = record.curve.iter().filter(|point| point.validation_score.is_finite());
+        let curve: Vec<(u64, f64)> = points.map(|point| (point.step, point.validation_score)).collect();
+        if run.test.is_some() {
+            scored.push(curve.clone());
+        }
+        if !curve.is_empty() {
+            lines.seeds.push((curve, run.outcome == "diverged"));
+        }
+    }
+    for (step, _) in scored.first().into_iter().flatten() {
+        let at = |curve: &Vec<(u64, f64)>| curve.iter().find(|(s, _)| s == step).map(|(_, score)| *score);
+        let scores: Option<Vec<f64>> = scored.iter().map(at).collect();
+        lines.mean.extend(scores.and_then(|scores| crate::statistics::mean(&scores)).map(|mean| (*step, mean)));
+    }
+    lines
+}
+
+/// Draws every seed's score by mixer, one panel per task.
+pub fn scores(data: &Data, path: &Path) -> Result<(), PlotError> {
+    if data.panels.is_empty() {
+        return Err(PlotError::Empty { path: path.into(), what: "the sweep planned no runs" });
+    }
+    write(&scores::picture(data), path)
+}
+
+/// Draws validation score against training step, one panel per task.
+pub fn curves(data: &Data, path: &Path) -> Result<(), PlotError> {
+    if data.curves.is_empty() {
+        return Err(PlotError::Empty { path: path.into(), what: "no run has a learning curve yet" });
+    }
+    write(&curves::picture(data), path)
+}
+
+/// Draws beside `path` and renames, so that a drawing that fails leaves what was there.
+fn write(picture: &marks::Picture, path: &Path) -> Result<(), PlotError> {
+    let failed = |source| PlotError::Write { path: path.into(), source };
+    let draw_failed = |reason| PlotError::Draw { path: path.into(), reason };
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("svg") => {
+            let text = picture.svg().map_err(draw_failed)?;
+            files::replace(path, text.as_bytes()).map_err(failed)
+        }
+        Some("png") => {
+            let stub = files::write_temporary(path, b"").map_err(failed)?;
+            let beside = stub.with_extension("png"); // the library tells the format by the name
+            let renamed = files::rename(&stub, &beside).map_err(failed);
+            let drawn = renamed.and_then(|()| picture.png(&beside).map_err(draw_failed));
+            match drawn {
+                Ok(()) => files::rename(&beside, path).map_err(failed),
+                Err(error) => {
+                    let _ = fs::remove_file(&beside);
+                    Err(error)
+                }
+            }
+        }
+        _ => Err(PlotError::Kind { path: path.into() }),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,146 @@
+use super::*;
+use crate::samples;
+
+fn data((manifest, records): (Manifest, Vec<Record>)) -> Data {
+    let table = Table::build(&manifest, &records).expect("builds");
+    Data::new(&manifest, &records, &table)
+}
+
+/// Mixers by tasks by seeds with scores from a fixed scatter, and some runs that did not finish.
+fn large(mixers: &[&str], tasks: &[&str], seeds: u64) -> (Manifest, Vec<Record>) {
+    let manifest = samples::manifest(mixers, tasks, seeds);
+    let mut records = Vec::new();
+    for (i, run) in manifest.runs.iter().enumerate() {
+        let mixer = mixers.iter().position(|m| *m == run.mixer).expect("planned");
+        let score = (0.999 - 0.07 * mixer as f64 - 0.011 * ((i * 7) % 5) as f64).max(0.12);
+        records.push(match (mixer + run.task.len(), run.seed) {
+            (3 | 9, _) => samples::ended(&run.id, samples::failed("out of memory")),
+            (5, 1) => samples::ended(&run.id, samples::diverged("NaN")),
+            (7, 2) => samples::ended(&run.id, samples::failed("killed")),
+            _ => samples::record(&run.id, score),
+        });
+    }
+    (manifest, records)
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).expect("lists");
+    entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect()
+}
+
+#[test]
+fn a_plot_shows_every_mixer_its_floor_and_its_failures() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let data = data(samples::eventful());
+    for (draw, name) in [(scores as Drawing, "scores"), (curves as Drawing, "curves")] {
+        for kind in ["svg", "png"] {
+            draw(&data, &folder.path().join(format!("{name}.{kind}"))).expect("draws");
+        }
+    }
+    assert_eq!(names(folder.path()).len(), 4, "no temporary file is left");
+    let svg = fs::read_to_string(folder.path().join("scores.svg")).expect("reads");
+    let labels = [
+        "attention",
+        "s4",
+        "mamba",
+        "hyena",
+        "fnet",
+        "mqar",
+        "test accuracy",
+        "floor 0.125",
+        "failed 1/3",
+        "unscored 3/3",
+    ];
+    for label in labels {
+        assert!(svg.contains(label), "{label}");
+    }
+    let svg = fs::read_to_string(folder.path().join("curves.svg")).expect("reads");
+    assert!(svg.contains("validation accuracy") && svg.contains("training step"));
+    let png = fs::read(folder.path().join("scores.png")).expect("reads");
+    assert!(png.starts_with(b"\x89PNG") && png.ends_with(b"IEND\xaeB`\x82"), "a whole PNG");
+}
+
+#[test]
+fn a_drawing_that_fails_leaves_what_was_there() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let data = data(samples::eventful());
+    for kind in ["svg", "png"] {
+        let taken = folder.path().join(format!("taken.{kind}"));
+        fs::create_dir(&taken).expect("a folder where the plot should go");
+        assert!(matches!(scores(&data, &taken), Err(PlotError::Write { .. })));
+        assert!(matches!(
+            scores(&data, &folder.path().join(format!("no/folder.{kind}"))),
+            Err(PlotError::Write { .. })
+        ));
+    }
+    assert!(matches!(scores(&data, &folder.path().join("scores.gif")), Err(PlotError::Kind { .. })));
+    assert_eq!(names(folder.path()).len(), 2, "only the two folders");
+}
+
+#[test]
+fn names_cannot_break_the_svg() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("scores.svg");
+    scores(&data((samples::manifest(&["a<b>&\"c\""], &["x<y"], 1), Vec::new())), &path).expect("draws");
+    let svg = fs::read_to_string(path).expect("reads");
+    assert!(svg.contains("a&lt;b&gt;&amp;") && !svg.contains("a<b>"));
+}
+
+#[test]
+fn without_a_curve_there_is_no_plot_of_curves() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let data = data((samples::manifest(&["a"], &["mqar"], 1), Vec::new()));
+    assert!(matches!(curves(&data, &folder.path().join("curves.svg")), Err(PlotError::Empty { .. })));
+    assert!(names(folder.path()).is_empty());
+}
+
+/// Left, top, right and bottom of every text.
+fn boxes(picture: &marks::Picture) -> Vec<(String, [f64; 4])> {
+    let of_mark = |mark: &marks::Mark| match mark {
+        marks::Mark::Text { at, text, size, anchor, .. } => {
+            let width = marks::text_width(text, *size);
+            let left = match anchor {
+                marks::Anchor::Start => at.0,
+                marks::Anchor::Middle => at.0 - width / 2.0,
+                marks::Anchor::End => at.0 - width,
+            };
+            Some((text.clone(), [left, at.1 - size / 2.0, left + width, at.1 + size / 2.0]))
+        }
+        _ => None,
+    };
+    picture.marks.iter().filter_map(of_mark).collect()
+}
+
+#[test]
+fn labels_neither_overlap_nor_leave_the_picture() {
+    let mixers =
+        ["attention", "linear_attention", "s4", "s4d", "mamba", "mamba2", "hyena", "fnet", "gla", "rwkv", "h3", "lstm"];
+    let tasks = ["mqar", "listops", "text", "a task with quite a long name, length 4096", "image", "pathfinder"];
+    for n_mixers in [1, 5, 12] {
+        for n_tasks in 1..=6 {
+            let data = data(large(&mixers[..n_mixers], &tasks[..n_tasks], 3));
+            for picture in [scores::picture(&data), curves::picture(&data)] {
+                let boxes = boxes(&picture);
+                for (i, (text, [left, top, right, bottom])) in boxes.iter().enumerate() {
+                    let inside = *left >= 0.0 && *top >= 0.0 && *right <= picture.width && *bottom <= picture.height;
+                    assert!(inside, "{text} leaves the picture of {n_mixers} by {n_tasks}");
+                    for (other, [l, t, r, b]) in &boxes[..i] {
+                        let apart = right <= l || r <= left || bottom <= t || b <= top;
+                        assert!(apart, "{text} lies over {other} in the picture of {n_mixers} by {n_tasks}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_mean_curve_ends_where_the_first_scored_seed_ends() {
+    let (manifest, mut records) = samples::eventful();
+    let short = records.iter_mut().find(|record| record.id == "s4.mqar.2").expect("there");
+    short.curve.truncate(2);
+    let data = data((manifest, records));
+    let (_, lines) = &data.curves[0].lines[1];
+    assert_eq!(lines.mean.iter().map(|(step, _)| *step).collect::<Vec<_>>(), [250, 500]);
+    assert_eq!(lines.seeds.len(), 3);
+}

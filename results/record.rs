@@ -1,0 +1,186 @@
+//! One run, as it is kept: a JSON file that is written once and never changed.
+
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
+
+/// Raised when the shape of a record changes; older ones stay readable.
+pub const FORMAT: u32 = 1;
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Outcome {
+    /// Trained and scored on test.
+    Finished,
+    /// The loss left the finite numbers; scores the task's floor in tables.
+    Diverged {
+        /// Step and last finite loss.
+        reason: String,
+    },
+    /// The child died: panic, out of memory, signal, missing data.
+    Failed {
+        /// What is known of the death.
+        reason: String,
+    },
+    /// The budget's wall time ran out.
+    TimedOut {
+        /// The limit and the step reached.
+        reason: String,
+    },
+    /// Stopped by the user; continues from its checkpoint.
+    Interrupted {
+        /// The signal and the step reached.
+        reason: String,
+    },
+}
+
+impl Outcome {
+    /// `finished`, `diverged`, `failed`, `timed_out` or `interrupted`.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Finished => "finished",
+            Self::Diverged { .. } => "diverged",
+            Self::Failed { .. } => "failed",
+            Self::TimedOut { .. } => "timed_out",
+            Self::Interrupted { .. } => "interrupted",
+        }
+    }
+
+    /// Why, empty for a finished run.
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Finished => "",
+            Self::Diverged { reason }
+            | Self::Failed { reason }
+            | Self::TimedOut { reason }
+            | Self::Interrupted { reason } => reason,
+        }
+    }
+
+    /// Whether a later sweep leaves this run alone: everything but an interruption is an end.
+    pub fn is_final(&self) -> bool {
+        !matches!(self, Self::Interrupted { .. })
+    }
+}
+
+/// What a run measured. `None` where it did not get that far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Scores {
+    /// Best score on validation.
+    pub validation: Option<f64>,
+    /// Score of the best checkpoint on test, touched once.
+    pub test: Option<f64>,
+    /// What guessing scores on test, measured.
+    pub floor: Option<f64>,
+    /// What a perfect solver scores on test.
+    pub ceiling: Option<f64>,
+}
+
+/// One point of the learning curve.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Point {
+    /// Optimizer steps done.
+    pub step: u64,
+    /// Mean training loss since the point before, nats.
+    #[serde(deserialize_with = "number")]
+    pub train_loss: f64,
+    /// Loss on validation, nats.
+    #[serde(deserialize_with = "number")]
+    pub validation_loss: f64,
+    /// Score on validation.
+    #[serde(deserialize_with = "number")]
+    pub validation_score: f64,
+}
+
+/// Where a run computed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// `cpu` or `cuda`.
+    pub kind: String,
+    /// The processor's own name.
+    pub name: String,
+    /// Threads libtorch used.
+    pub threads: i64,
+    /// The machine.
+    pub host: String,
+}
+
+/// What a run was made with.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Versions {
+    /// This project.
+    pub mixarena: String,
+    /// libtorch.
+    pub libtorch: String,
+    /// Git commit of the source, with `-dirty` where it had changes; empty outside a checkout.
+    pub commit: String,
+}
+
+/// One run of a sweep, finished or not.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// Hash of the resolved spec.
+    pub id: String,
+    /// Counts the tries at this run, from 1.
+    pub attempt: u32,
+    /// The fully resolved spec: enough to repeat the run.
+    pub spec: Value,
+    /// The run's seed.
+    pub seed: u64,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Name of the score.
+    pub metric: String,
+    /// What it scored.
+    pub scores: Scores,
+    /// Trainable parameters of the whole model.
+    pub parameters: u64,
+    /// Trainable parameters inside the mixers.
+    pub mixer_parameters: u64,
+    /// Optimizer steps done, over all attempts.
+    pub steps: u64,
+    /// Step of the best checkpoint.
+    pub best_step: u64,
+    /// Training speed, the median over progress intervals.
+    #[serde(deserialize_with = "number")]
+    pub steps_per_second: f64,
+    /// Training speed in tokens, padding included.
+    #[serde(deserialize_with = "number")]
+    pub tokens_per_second: f64,
+    /// Seconds of this run over all attempts.
+    #[serde(deserialize_with = "number")]
+    pub wall_seconds: f64,
+    /// Largest resident memory of the process, bytes.
+    pub peak_memory_bytes: u64,
+    /// The learning curve.
+    pub curve: Vec<Point>,
+    /// Where it computed.
+    pub device: Device,
+    /// What it was made with.
+    pub versions: Versions,
+    /// Start of this attempt, seconds since 1970.
+    pub started_unix: u64,
+    /// Remarks: data skipped, code path taken.
+    pub notes: Vec<String>,
+}
+
+/// JSON has no NaN or infinity and writes `null` for both: a diverged run's last losses come back as NaN.
+fn number<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or(f64::NAN))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loss_that_was_not_a_number_can_be_read_back() {
+        let point = Point { step: 3, train_loss: f64::NAN, validation_loss: f64::INFINITY, validation_score: 0.25 };
+        let text = serde_json::to_string(&point).expect("a point is plain data");
+        let back: Point = serde_json::from_str(&text).expect("null stands for NaN");
+        assert!(back.train_loss.is_nan() && back.validation_loss.is_nan());
+        assert_eq!((back.step, back.validation_score), (3, 0.25));
+    }
+}

@@ -1,0 +1,345 @@
+//! The tables as text: for a terminal, as Markdown and as CSV.
+
+use crate::findings::score_text;
+use crate::statistics::Interval;
+use crate::table::{Above, Ended, Overall, Row, Table};
+use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, ContentLineStyle, LineStyle, TableStyle};
+
+/// Rules above and below and under the header, as in print.
+const BOOK: TableStyle = TableStyle::new()
+    .top_border(LineStyle::none().fill('─').junction('─'))
+    .header_lines(ContentLineStyle::none().junction(' '))
+    .header_separator(LineStyle::none().fill('─').junction('─'))
+    .content_lines(ContentLineStyle::none().junction(' '))
+    .bottom_border(LineStyle::none().fill('─').junction('─'));
+
+/// One column of a printed table.
+struct Column<T> {
+    title: &'static str,
+    /// Columns with a higher number go first where the terminal is narrow; 0 stays.
+    rank: u8,
+    right: bool,
+    cell: fn(&T) -> String,
+}
+
+const fn left<T>(title: &'static str, rank: u8, cell: fn(&T) -> String) -> Column<T> {
+    Column { title, rank, right: false, cell }
+}
+
+const fn right<T>(title: &'static str, rank: u8, cell: fn(&T) -> String) -> Column<T> {
+    Column { title, rank, right: true, cell }
+}
+
+const ROW: [Column<Row>; 15] = [
+    left("task", 0, |r| r.task.clone()),
+    left("mixer", 0, |r| r.mixer.clone()),
+    left("settings", 1, |r| r.settings.clone()),
+    left("test", 0, |r| r.test.as_ref().map_or("-".into(), score_text)),
+    left("n", 0, |r| format!("{}/{}", r.scored, r.planned)),
+    right("validation", 3, |r| decimals(r.validation, 3)),
+    right("floor", 2, |r| decimals(r.floor, 3)),
+    right("ceiling", 6, |r| decimals(r.ceiling, 3)),
+    right("parameters", 4, |r| r.parameters.map_or("-".into(), |n| n.to_string())),
+    right("in mixers", 8, |r| r.mixer_parameters.map_or("-".into(), |n| n.to_string())),
+    right("steps/s", 5, |r| significant(r.steps_per_second)),
+    right("tokens/s", 9, |r| significant(r.tokens_per_second)),
+    right("memory", 7, |r| r.peak_memory_bytes.map_or("-".into(), |b| format!("{:.0} MiB", b / f64::from(1 << 20)))),
+    right("wall", 10, |r| r.wall_seconds.map_or("-".into(), |s| format!("{s:.0} s"))),
+    left("remarks", 0, remarks),
+];
+
+const ENDED: [Column<Ended>; 6] = [
+    left("mixer", 0, |r| r.mixer.clone()),
+    left("task", 0, |r| r.task.clone()),
+    left("settings", 0, |r| r.settings.clone()),
+    right("seed", 0, |r| r.seed.to_string()),
+    left("outcome", 0, |r| r.outcome.clone()),
+    left("reason", 0, |r| r.reason.clone()),
+];
+
+const OVERALL: [Column<Overall>; 3] = [
+    left("mixer", 0, |r| r.mixer.clone()),
+    left("all tasks", 0, |r| match (r.score, r.interval) {
+        (Some(score), Some(Interval { low, high })) => format!("{score:.3} [{low:.3}, {high:.3}]"),
+        (Some(score), None) => format!("{score:.3}"),
+        (None, _) => {
+            format!("- (scored on {} only)", if r.tasks == 1 { "1 task".into() } else { format!("{} tasks", r.tasks) })
+        }
+    }),
+    right("n", 0, |r| r.n.to_string()),
+];
+
+const OVERALL_CAPTION: &str = "Interquartile mean of (score - floor) / (ceiling - floor) over all scored runs, 95 % \
+                               bootstrap interval stratified by task; only for mixers scored on every task.";
+
+fn remarks(row: &Row) -> String {
+    let above = match row.above {
+        Above::Floor => "",
+        Above::Unsure => "interval reaches the floor",
+        Above::AtFloor => "at floor",
+    };
+    let counts = row.counts.remarks();
+    [above, &counts].into_iter().filter(|s| !s.is_empty()).collect::<Vec<_>>().join(", ")
+}
+
+fn decimals(value: Option<f64>, places: usize) -> String {
+    value.map_or("-".into(), |value| format!("{value:.places$}"))
+}
+
+/// Three digits and no more decimals than those need.
+fn significant(value: Option<f64>) -> String {
+    match value {
+        Some(value) if value >= 100.0 => format!("{value:.0}"),
+        Some(value) if value >= 10.0 => format!("{value:.1}"),
+        Some(value) => format!("{value:.2}"),
+        None => "-".into(),
+    }
+}
+
+/// Titles and cells of those columns that say anything.
+struct Grid {
+    titles: Vec<&'static str>,
+    right: Vec<bool>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Grid {
+    fn new<T>(columns: &[Column<T>], rows: &[T], rank: u8) -> Self {
+        let says = |column: &&Column<T>| rows.iter().any(|row| !(column.cell)(row).is_empty());
+        let kept: Vec<_> = columns.iter().filter(|column| column.rank <= rank).filter(says).collect();
+        Self {
+            titles: kept.iter().map(|column| column.title).collect(),
+            right: kept.iter().map(|column| column.right).collect(),
+            rows: rows.iter().map(|row| kept.iter().map(|column| (column.cell)(row)).collect()).collect(),
+        }
+    }
+
+    /// With as many columns as fit into `width`, and the number of those left out.
+    fn fitting<T>(columns: &[Column<T>], rows: &[T], width: usize) -> (Self, usize) {
+        let all = Self::new(columns, rows, u8::MAX);
+        let most = columns.iter().map(|column| column.rank).max().unwrap_or(0);
+        let mut ranks = (0..=most).rev().map(|rank| Self::new(columns, rows, rank));
+        let fits = ranks.find(|grid| grid.width() <= width).unwrap_or_else(|| Self::new(columns, rows, 0));
+        let hidden = all.titles.len() - fits.titles.len();
+        (fits, hidden)
+    }
+
+    fn width(&self) -> usize {
+        let column = |i: usize| {
+            let cells = self.rows.iter().map(|row| row[i].chars().count());
+            cells.chain([self.titles[i].chars().count()]).max().unwrap_or(0) + 3
+        };
+        (0..self.titles.len()).map(column).sum::<usize>().saturating_sub(1)
+    }
+
+    fn terminal(&self, width: usize, colour: Option<&dyn Fn(usize) -> Option<Color>>) -> String {
+        let mut table = comfy_table::Table::new();
+        table.load_style(BOOK).force_no_tty().set_content_arrangement(ContentArrangement::Dynamic);
+        table.set_width(u16::try_from(width).unwrap_or(u16::MAX)).set_header(self.titles.iter().map(Cell::new));
+        if colour.is_some() {
+            table.enforce_styling();
+        }
+        for (i, row) in self.rows.iter().enumerate() {
+            let paint = |cell: Cell| match colour.and_then(|of| of(i)) {
+                Some(Color::Green) => cell.fg(Color::Green).add_attribute(Attribute::Bold),
+                Some(colour) => cell.fg(colour),
+                None => cell,
+            };
+            table.add_row(row.iter().map(|text| paint(Cell::new(text))));
+        }
+        for (i, right) in self.right.iter().enumerate() {
+            if let (true, Some(column)) = (right, table.column_mut(i)) {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        table.trim_fmt()
+    }
+
+    fn markdown(&self) -> String {
+        let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
+        let escape = |text: &String| text.replace('|', "\\|").replace(['\n', '\r'], " ");
+        let rule = |right: &bool| if *right { "---:".to_string() } else { "---".to_string() };
+        let mut text = line(self.titles.iter().map(ToString::to_string).collect());
+        text += &line(self.right.iter().map(rule).collect());
+        for row in &self.rows {
+            text += &line(row.iter().map(escape).collect());
+        }
+        text
+    }
+}
+
+impl Table {
+    /// For a terminal `width` columns wide; columns that do not fit are left out and counted.
+    pub fn terminal(&self, width: usize, colour: bool) -> String {
+        let width = width.max(40);
+        let mut parts = Vec::new();
+        if !self.question.is_empty() {
+            parts.push(self.question.trim().to_string());
+        }
+        let (grid, hidden) = Grid::fitting(&ROW, &self.rows, width);
+        let paint = |i: usize| self.colour(i);
+        let table = grid.terminal(width, colour.then_some(&paint));
+        let note = match hidden {
+            0 => String::new(),
+            1 => "\n1 more column in table.csv.".into(),
+            n => format!("\n{n} more columns in table.csv."),
+        };
+        parts.push(format!("{table}\n{}{note}", wrap(&self.caption.join(" "), width)));
+        if !self.ended.is_empty() {
+            let grid = Grid::new(&ENDED, &self.ended, u8::MAX);
+            parts.push(format!("Runs that did not finish\n{}", grid.terminal(width, None)));
+        }
+        if !self.overall.is_empty() {
+            let grid = Grid::new(&OVERALL, &self.overall, u8::MAX);
+            parts.push(format!("{}\n{}", grid.terminal(width, None), wrap(OVERALL_CAPTION, width)));
+        }
+        if !self.settings.is_empty() {
+            let (grid, _) = Grid::fitting(&ROW, &self.settings, width);
+            parts.push(format!("All settings\n{}", grid.terminal(width, None)));
+        }
+        parts.extend(self.warnings.iter().map(|warning| wrap(&format!("warning: {warning}"), width)));
+        if !self.findings.is_empty() {
+            parts.push(self.findings.iter().map(|said| wrap(said, width)).collect::<Vec<_>>().join("\n"));
+        }
+        parts.join("\n\n") + "\n"
+    }
+
+    /// Green for the best of a task, yellow at the floor, red without a score.
+    fn colour(&self, i: usize) -> Option<Color> {
+        let row = &self.rows[i];
+        let mean = |row: &Row| row.test.map(|test| test.mean);
+        let of_task = self.rows.iter().filter(|other| other.task == row.task);
+        let best = of_task.filter_map(mean).fold(f64::NEG_INFINITY, f64::max);
+        match mean(row) {
+            None => Some(Color::Red),
+            Some(_) if row.above == Above::AtFloor => Some(Color::Yellow),
+            Some(score) if score == best => Some(Color::Green),
+            Some(_) => None,
+        }
+    }
+
+    /// The main table and its caption.
+    pub fn markdown(&self) -> String {
+        let warnings: String = self.warnings.iter().map(|warning| format!("\n**Warning:** {warning}.\n")).collect();
+        format!("{}\n{}\n{warnings}", Grid::new(&ROW, &self.rows, u8::MAX).markdown(), self.caption.join(" "))
+    }
+
+    /// The runs that did not finish; empty when all did.
+    pub fn markdown_ended(&self) -> String {
+        if self.ended.is_empty() { String::new() } else { Grid::new(&ENDED, &self.ended, u8::MAX).markdown() }
+    }
+
+    /// All settings of a grid; empty without one.
+    pub fn markdown_settings(&self) -> String {
+        if self.settings.is_empty() { String::new() } else { Grid::new(&ROW, &self.settings, u8::MAX).markdown() }
+    }
+
+    /// The mixers over all tasks; empty for a single task.
+    pub fn markdown_overall(&self) -> String {
+        if self.overall.is_empty() {
+            return String::new();
+        }
+        format!("{}\n{OVERALL_CAPTION}\n", Grid::new(&OVERALL, &self.overall, u8::MAX).markdown())
+    }
+
+    /// Every setting (the rows themselves without a grid), in full precision.
+    pub fn csv(&self) -> Result<String, csv::Error> {
+        let chosen = |row: &Row| {
+            self.rows.iter().any(|r| (&r.mixer, &r.task, &r.settings) == (&row.mixer, &row.task, &row.settings))
+        };
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        writer.write_record([
+            "task",
+            "mixer",
+            "settings",
+            "settings_tried",
+            "chosen",
+            "metric",
+            "planned",
+            "scored",
+            "test",
+            "test_low",
+            "test_high",
+            "validation",
+            "floor",
+            "ceiling",
+            "above_floor",
+            "parameters",
+            "mixer_parameters",
+            "steps_per_second",
+            "tokens_per_second",
+            "peak_memory_bytes",
+            "wall_seconds",
+            "finished",
+            "diverged",
+            "failed",
+            "timed_out",
+            "interrupted",
+            "missing",
+        ])?;
+        let float = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
+        let count = |value: Option<u64>| value.map_or(String::new(), |value| value.to_string());
+        for row in if self.settings.is_empty() { &self.rows } else { &self.settings } {
+            let interval = row.test.and_then(|test| test.interval);
+            let tried = self
+                .rows
+                .iter()
+                .find(|r| (&r.mixer, &r.task) == (&row.mixer, &row.task))
+                .map_or(1, |r| r.settings_tried);
+            let above = match row.above {
+                _ if row.test.is_none() => "",
+                Above::Floor => "yes",
+                Above::Unsure => "unsure",
+                Above::AtFloor => "no",
+            };
+            let c = row.counts;
+            writer.write_record([
+                row.task.clone(),
+                row.mixer.clone(),
+                row.settings.clone(),
+                tried.to_string(),
+                chosen(row).to_string(),
+                row.metric.clone(),
+                row.planned.to_string(),
+                row.scored.to_string(),
+                float(row.test.map(|t| t.mean)),
+                float(interval.map(|i| i.low)),
+                float(interval.map(|i| i.high)),
+                float(row.validation),
+                float(row.floor),
+                float(row.ceiling),
+                above.into(),
+                count(row.parameters),
+                count(row.mixer_parameters),
+                float(row.steps_per_second),
+                float(row.tokens_per_second),
+                float(row.peak_memory_bytes),
+                float(row.wall_seconds),
+                c.finished.to_string(),
+                c.diverged.to_string(),
+                c.failed.to_string(),
+                c.timed_out.to_string(),
+                c.interrupted.to_string(),
+                c.missing.to_string(),
+            ])?;
+        }
+        let bytes = writer.into_inner().map_err(|error| csv::Error::from(error.into_error()))?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+}
+
+/// Breaks a text at spaces.
+fn wrap(text: &str, width: usize) -> String {
+    let (mut lines, mut line) = (Vec::new(), String::new());
+    for word in text.split_whitespace() {
+        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > width {
+            lines.push(std::mem::take(&mut line));
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line += word;
+    }
+    lines.push(line);
+    lines.join("\n")
+}

@@ -1,0 +1,174 @@
+//! The page of a sweep: question, table, findings, plots, failures and the command, all from manifest and records alone.
+
+use crate::table::{Ended, Overall, Row, Table};
+use crate::{Manifest, Record, Store, StoreError, files, plot};
+use polars::prelude::{CsvWriter, PolarsError, SerWriter};
+use serde::Serialize;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+const CURVES: &str = "Thin lines are seeds, and a cross is where one diverged; the strong line is the mean over the scored \
+                      seeds, as far as all of them reached.";
+
+/// Why a report could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// The records could not be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The tables could not be built.
+    #[error("cannot build the table: {0}")]
+    Frame(#[from] PolarsError),
+    /// The CSV could not be built.
+    #[error("cannot build table.csv: {0}")]
+    Csv(#[from] csv::Error),
+    /// A plot could not be drawn.
+    #[error(transparent)]
+    Plot(#[from] plot::PlotError),
+    /// A file could not be written.
+    #[error("{}: cannot write: {source}\n  help: check that the folder can be written", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Tables, plots and page of one sweep.
+#[derive(Debug)]
+pub struct Report {
+    table: Table,
+    plots: plot::Data,
+    /// Files of the store that are no records.
+    warnings: Vec<String>,
+}
+
+impl Report {
+    /// Reads the records of a sweep. The same manifest and records give the same bytes on any day.
+    pub fn build(store: &Store, manifest: &Manifest) -> Result<Self, ReportError> {
+        let contents = store.read()?;
+        let mut report = Self::from_records(manifest, &contents.latest())?;
+        report.warnings = contents.warnings;
+        Ok(report)
+    }
+
+    /// The report of these records.
+    pub fn from_records(manifest: &Manifest, records: &[Record]) -> Result<Self, ReportError> {
+        let table = Table::build(manifest, records)?;
+        let plots = plot::Data::new(manifest, records, &table);
+        Ok(Self { table, plots, warnings: Vec::new() })
+    }
+
+    /// The tables.
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// Files of the store that were passed over, and why.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// For stdout, `width` columns wide and without colour.
+    pub fn terminal(&self, width: usize) -> String {
+        self.table.terminal(width, false)
+    }
+
+    /// For programs: rows, runs that did not finish, caption, warnings and findings.
+    pub fn json(&self) -> String {
+        #[derive(Serialize)]
+        struct Json<'a> {
+            name: &'a str,
+            question: &'a str,
+            rows: &'a [Row],
+            settings: &'a [Row],
+            overall: &'a [Overall],
+            unfinished: &'a [Ended],
+            caption: &'a [String],
+            warnings: &'a [String],
+            findings: &'a [String],
+        }
+        let Table { name, question, rows, settings, ended, overall, caption, warnings, findings, runs: _ } =
+            &self.table;
+        let json = Json { name, question, rows, settings, overall, unfinished: ended, caption, warnings, findings };
+        serde_json::to_string_pretty(&json).expect("tables are plain data")
+    }
+
+    /// Writes every file into `dir` and returns their paths. Nothing that was there is left half replaced.
+    pub fn write(&self, dir: &Path) -> Result<Vec<PathBuf>, ReportError> {
+        let failed = |path: &Path| {
+            let path = path.to_path_buf();
+            |source| ReportError::Write { path, source }
+        };
+        fs::create_dir_all(dir).map_err(failed(dir))?;
+        let mut paths = Vec::new();
+        let texts = [
+            ("table.md", self.table.markdown()),
+            ("table.csv", self.table.csv()?),
+            ("table.json", self.json() + "\n"),
+            ("runs.csv", self.runs_csv()?),
+        ];
+        for (name, text) in texts {
+            let path = dir.join(name);
+            files::replace(&path, text.as_bytes()).map_err(failed(&path))?;
+            paths.push(path);
+        }
+        let mut images = Vec::new();
+        let drawings = [("scores", plot::scores as plot::Drawing), ("curves", plot::curves as plot::Drawing)];
+        for (name, draw) in drawings {
+            if name == "curves" && self.plots.curves.is_empty() {
+                continue;
+            }
+            for kind in ["svg", "png"] {
+                let path = dir.join(format!("{name}.{kind}"));
+                draw(&self.plots, &path)?;
+                paths.push(path);
+            }
+            images.push(name);
+        }
+        let path = dir.join("report.md");
+        files::replace(&path, self.page(&images).as_bytes()).map_err(failed(&path))?;
+        paths.push(path);
+        Ok(paths)
+    }
+
+    fn runs_csv(&self) -> Result<String, PolarsError> {
+        let mut frame = self.table.runs.drop_many(["mixer_order", "task_order", "setting_order"]);
+        let mut bytes = Vec::new();
+        CsvWriter::new(&mut bytes).finish(&mut frame)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// `report.md`.
+    fn page(&self, images: &[&str]) -> String {
+        let table = &self.table;
+        let mut page = format!("# {}\n", table.name);
+        let mut section = |title: &str, body: String| {
+            if !body.trim().is_empty() {
+                page += &if title.is_empty() { String::from("\n") } else { format!("\n## {title}\n\n") };
+                page += &(body.trim_end().to_string() + "\n");
+            }
+        };
+        let list = |lines: &[String]| lines.iter().map(|line| format!("- {line}\n")).collect::<String>();
+        section("", table.question.clone());
+        section("Scores", table.markdown());
+        section("Findings", list(&table.findings));
+        section("Over all tasks", table.markdown_overall());
+        for image in images {
+            let (title, alt, caption) = match *image {
+                "scores" => ("Plot", "test score of every seed by mixer", ""),
+                _ => ("Learning curves", "validation score against training step", CURVES),
+            };
+            section(title, format!("![{alt}]({image}.svg)\n\n{caption}"));
+        }
+        section("Runs that did not finish", table.markdown_ended());
+        section("All settings", table.markdown_settings());
+        section("Files that are no records", list(&self.warnings));
+        page
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,103 @@
+//! Made-up records for the tests.
+
+use crate::{Device, Manifest, Outcome, PlannedRun, Point, Record, Scores, Versions};
+
+/// A finished run that scored `test`.
+pub(crate) fn record(id: &str, test: f64) -> Record {
+    let curve = |i: u64| Point {
+        step: 250 * i,
+        train_loss: 2.0 / i as f64,
+        validation_loss: 2.1 / i as f64,
+        validation_score: test * (1.0 - 0.5 / i as f64),
+    };
+    Record {
+        format: 1,
+        id: id.into(),
+        attempt: 1,
+        spec: serde_json::json!({ "made": "up" }),
+        seed: 1,
+        outcome: Outcome::Finished,
+        metric: "accuracy".into(),
+        scores: Scores { validation: Some(test), test: Some(test), floor: Some(0.125), ceiling: Some(1.0) },
+        parameters: 70_000,
+        mixer_parameters: 33_000,
+        steps: 1000,
+        best_step: 1000,
+        steps_per_second: 20.0,
+        tokens_per_second: 40_960.0,
+        wall_seconds: 61.0,
+        peak_memory_bytes: 300 << 20,
+        curve: (1..=4).map(curve).collect(),
+        device: Device { kind: "cpu".into(), name: "some processor".into(), threads: 2, host: "host".into() },
+        versions: Versions { mixarena: "0.1.0".into(), libtorch: "2.11.0".into(), commit: "abc".into() },
+        started_unix: 1_700_000_000,
+        notes: Vec::new(),
+    }
+}
+
+/// A run that ended otherwise, with the scores it has by then.
+pub(crate) fn ended(id: &str, outcome: Outcome) -> Record {
+    let scores = Scores { validation: None, test: None, ..record(id, 0.5).scores };
+    Record { outcome, scores, steps: 400, curve: Vec::new(), ..record(id, 0.5) }
+}
+
+/// A plan of every mixer on every task with seeds 1 to `seeds`; ids are `mixer.task.seed`.
+pub(crate) fn manifest(mixers: &[&str], tasks: &[&str], seeds: u64) -> Manifest {
+    let mut runs = Vec::new();
+    for mixer in mixers {
+        for task in tasks {
+            for seed in 1..=seeds {
+                let id = format!("{mixer}.{task}.{seed}");
+                runs.push(PlannedRun { id, mixer: (*mixer).into(), task: (*task).into(), seed, settings: Vec::new() });
+            }
+        }
+    }
+    let (question, command) = ("Which mixers recall?".into(), "mixarena sweep configs/recall.yaml".into());
+    Manifest { name: "recall".into(), question, command, runs }
+}
+
+/// A sweep in which everything that can happen to a run has happened.
+pub(crate) fn eventful() -> (Manifest, Vec<Record>) {
+    let manifest = manifest(&["attention", "s4", "mamba", "hyena", "fnet"], &["mqar"], 3);
+    let mut records: Vec<Record> = Vec::new();
+    let scores = [("attention", [0.998, 0.997, 0.999]), ("s4", [0.26, 0.24, 0.31]), ("fnet", [0.12, 0.13, 0.124])];
+    for (mixer, scores) in scores {
+        for (seed, score) in (1..).zip(scores) {
+            let parameters = if mixer == "s4" { 90_000 } else { 70_000 };
+            records.push(Record { seed, parameters, ..record(&format!("{mixer}.mqar.{seed}"), score) });
+        }
+    }
+    records.push(record("mamba.mqar.1", 0.97));
+    records.push(Record { seed: 2, ..ended("mamba.mqar.2", diverged("loss NaN at step 400, last finite loss 3.1")) });
+    records.push(Record { seed: 3, ..ended("mamba.mqar.3", failed("killed by signal 9, out of memory?")) });
+    records.push(ended("hyena.mqar.1", failed("panicked: shape [2, 3] | expected [2, 4]")));
+    let timed_out = Outcome::TimedOut { reason: "60 s reached at step 400".into() };
+    records.push(Record { seed: 2, ..ended("hyena.mqar.2", timed_out) });
+    (manifest, records)
+}
+
+/// Two mixers, three learning rates each, two seeds; the best rate of `s4` lies at the edge.
+pub(crate) fn grid() -> (Manifest, Vec<Record>) {
+    let (mut runs, mut records) = (Vec::new(), Vec::new());
+    for (mixer, validation) in [("attention", [0.7, 0.9, 0.6]), ("s4", [0.2, 0.3, 0.5])] {
+        for (lr, score) in ["0.0003", "0.001", "0.003"].into_iter().zip(validation) {
+            for seed in 1..=2 {
+                let id = format!("{mixer}.{lr}.{seed}");
+                let settings = vec![("optimizer.lr".into(), lr.into())];
+                runs.push(PlannedRun { id: id.clone(), mixer: mixer.into(), task: "mqar".into(), seed, settings });
+                let mut record = Record { seed, ..record(&id, score - 0.02 * seed as f64) };
+                record.scores.validation = Some(score);
+                records.push(record);
+            }
+        }
+    }
+    (Manifest { runs, ..manifest(&[], &[], 0) }, records)
+}
+
+pub(crate) fn diverged(reason: &str) -> Outcome {
+    Outcome::Diverged { reason: reason.into() }
+}
+
+pub(crate) fn failed(reason: &str) -> Outcome {
+    Outcome::Failed { reason: reason.into() }
+}

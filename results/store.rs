@@ -1,0 +1,376 @@
+//! A folder of records that many processes on many machines may write at once.
+//!
+//! ```text
+//! records/<id>-<attempt>.json   append-only; a name is given to a finished file and never given again
+//! sweeps/<name>.json            what each sweep planned
+//! work/<id>/                    checkpoints, log and the claim of the process at work
+//! reports/<name>/               tables and plots
+//! ```
+
+use crate::files;
+use crate::record::FORMAT;
+use crate::{Manifest, Record};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+pub use crate::claim::Claim;
+
+/// Something the store could not do, where, and what may help.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The file system refused.
+    #[error("{}: cannot {action}: {source}\n  help: {help}", path.display())]
+    Io {
+        /// File or folder.
+        path: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// What to do.
+        help: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file is not what its place says.
+    #[error("{}: {problem}\n  help: {help}", path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+        /// What to do.
+        help: &'static str,
+    },
+    /// An id or a sweep's name that cannot be a file name.
+    #[error(
+        "`{name}` cannot be the name of a file\n  help: use letters, digits, `-`, `_` and `.`, and begin with none of the last"
+    )]
+    Name {
+        /// The name.
+        name: String,
+    },
+}
+
+impl StoreError {
+    /// For `map_err`: wraps what the system said.
+    pub(crate) fn io(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |source| {
+            let help = match source.kind() {
+                io::ErrorKind::PermissionDenied => "check who owns the folder, or choose another with --store",
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free some space; no record was lost",
+                io::ErrorKind::NotFound => "check that the folder still exists and its disk is mounted",
+                _ => "check that the folder can be written, then run the same command again",
+            };
+            Self::Io { path, action, help, source }
+        }
+    }
+}
+
+/// All that a folder of records holds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Contents {
+    /// Every readable record by id and attempt.
+    pub all: BTreeMap<String, BTreeMap<u32, Record>>,
+    /// Files that were passed over, and why.
+    pub warnings: Vec<String>,
+}
+
+impl Contents {
+    /// The latest attempt of each run, by id.
+    pub fn latest(&self) -> Vec<Record> {
+        self.all.values().filter_map(|attempts| attempts.values().next_back().cloned()).collect()
+    }
+}
+
+/// The folder.
+#[derive(Clone, Debug)]
+pub struct Store {
+    dir: PathBuf,
+}
+
+impl Store {
+    /// Opens the folder `dir` and makes it where it is missing.
+    pub fn open(dir: impl Into<PathBuf>) -> Result<Self, StoreError> {
+        let dir = dir.into();
+        for folder in [dir.join("records"), dir.join("sweeps")] {
+            fs::create_dir_all(&folder).map_err(StoreError::io(&folder, "make the folder"))?;
+        }
+        Ok(Self { dir })
+    }
+
+    /// The folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Adds a record and returns the attempt it was filed under: its own, or the next that is free. Nothing is replaced.
+    pub fn append(&self, record: &Record) -> Result<u32, StoreError> {
+        check_name(&record.id)?;
+        let mut record = record.clone();
+        record.attempt = record.attempt.max(1);
+        loop {
+            let path = self.record_path(&record.id, record.attempt);
+            let text = serde_json::to_vec_pretty(&record).map_err(|e| content(&path, format!("cannot write: {e}")))?;
+            let temporary = files::write_temporary(&path, &text).map_err(StoreError::io(&path, "write the record"))?;
+            let published = files::publish(&temporary, &path);
+            let _ = fs::remove_file(&temporary);
+            if published.map_err(StoreError::io(&path, "name the record"))? {
+                return Ok(record.attempt);
+            }
+            record.attempt += 1;
+        }
+    }
+
+    /// The latest attempt of every run, by id. Unreadable files are passed over; [`Store::read`] names them.
+    pub fn records(&self) -> Result<Vec<Record>, StoreError> {
+        Ok(self.read()?.latest())
+    }
+
+    /// Every record, and a warning for each file that is none.
+    pub fn read(&self) -> Result<Contents, StoreError> {
+        let mut contents = Contents::default();
+        for path in list(&self.dir.join("records"))? {
+            match read_record(&path) {
+                Ok(record) => {
+                    contents.all.entry(record.id.clone()).or_default().insert(record.attempt, record);
+                }
+                Err(problem) => {
+                    let name = path.file_name().unwrap_or_default().to_string_lossy();
+                    contents.warnings.push(format!("records/{name}: skipped: {problem}"));
+                }
+            }
+        }
+        Ok(contents)
+    }
+
+    /// The latest readable attempt of one run.
+    pub fn latest(&self, id: &str) -> Result<Option<Record>, StoreError> {
+        Ok(self.attempts(id)?.pop())
+    }
+
+    /// Every readable attempt of one run, first to last.
+    pub fn attempts(&self, id: &str) -> Result<Vec<Record>, StoreError> {
+        let of_run = |path: &PathBuf| name_parts(path).is_some_and(|(of, _)| of == id);
+        let paths = list(&self.dir.join("records"))?.into_iter().filter(of_run);
+        let mut records: Vec<Record> = paths.filter_map(|path| read_record(&path).ok()).collect();
+        records.sort_by_key(|record| record.attempt);
+        Ok(records)
+    }
+
+    /// Where a run keeps its checkpoints and log. The folder may not exist yet; [`Store::claim`] makes it.
+    pub fn work_dir(&self, id: &str) -> PathBuf {
+        self.dir.join("work").join(id)
+    }
+
+    /// Where a sweep's tables and plots go.
+    pub fn report_dir(&self, sweep: &str) -> PathBuf {
+        self.dir.join("reports").join(sweep)
+    }
+
+    /// Claims a run for this process; `None` while another process holds it.
+    pub fn claim(&self, id: &str) -> Result<Option<Claim>, StoreError> {
+        check_name(id)?;
+        Claim::take(&self.work_dir(id))
+    }
+
+    /// Keeps a sweep's plan, in place of an older one of the same name.
+    pub fn save_manifest(&self, manifest: &Manifest) -> Result<(), StoreError> {
+        check_name(&manifest.name)?;
+        let path = self.manifest_path(&manifest.name);
+        let text = serde_json::to_vec_pretty(manifest).map_err(|e| content(&path, format!("cannot write: {e}")))?;
+        files::replace(&path, &text).map_err(StoreError::io(&path, "write the manifest"))
+    }
+
+    /// Every readable manifest, by name.
+    pub fn manifests(&self) -> Result<Vec<Manifest>, StoreError> {
+        let paths = list(&self.dir.join("sweeps"))?;
+        Ok(paths.iter().filter_map(|path| read_manifest(path).ok()).collect())
+    }
+
+    /// One sweep's manifest; `None` if no sweep of that name was planned here.
+    pub fn manifest(&self, name: &str) -> Result<Option<Manifest>, StoreError> {
+        check_name(name)?;
+        let path = self.manifest_path(name);
+        if path.exists() { read_manifest(&path).map(Some) } else { Ok(None) }
+    }
+
+    fn record_path(&self, id: &str, attempt: u32) -> PathBuf {
+        self.dir.join("records").join(format!("{id}-{attempt:04}.json"))
+    }
+
+    fn manifest_path(&self, name: &str) -> PathBuf {
+        self.dir.join("sweeps").join(format!("{name}.json"))
+    }
+}
+
+/// Ids and sweep names become file names on every system.
+fn check_name(name: &str) -> Result<(), StoreError> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let good = !name.is_empty() && name.len() <= 200 && !name.starts_with(['.', '-']) && name.chars().all(plain);
+    if good { Ok(()) } else { Err(StoreError::Name { name: name.into() }) }
+}
+
+/// The `.json` files of a folder by name; temporary files begin with a dot and are nobody's business.
+fn list(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(folder).map_err(StoreError::io(folder, "list the folder"))? {
+        let path = entry.map_err(StoreError::io(folder, "list the folder"))?.path();
+        let hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
+        if !hidden && path.extension().is_some_and(|extension| extension == "json") {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+/// Id and attempt of a record's file name.
+fn name_parts(path: &Path) -> Option<(&str, u32)> {
+    let (id, attempt) = path.file_stem()?.to_str()?.rsplit_once('-')?;
+    Some((id, attempt.parse().ok()?))
+}
+
+/// Reads one record, or says why it is none.
+fn read_record(path: &Path) -> Result<Record, String> {
+    let (id, attempt) = name_parts(path).ok_or("its name is not <id>-<attempt>.json")?;
+    let text = fs::read_to_string(path).map_err(|e| format!("cannot be read: {e}"))?;
+    let value: serde_json::Value = serde_json::from_str(&text).map_err(|e| format!("torn or not JSON: {e}"))?;
+    match value.get("format").and_then(serde_json::Value::as_u64) {
+        Some(format) if format > u64::from(FORMAT) => {
+            return Err(format!("written by a newer mixarena (format {format}, this one reads up to {FORMAT})"));
+        }
+        Some(_) => {}
+        None => return Err("not a record: it has no `format`".into()),
+    }
+    let record: Record = serde_json::from_value(value).map_err(|e| format!("not a record: {e}"))?;
+    if (record.id.as_str(), record.attempt) != (id, attempt) {
+        return Err(format!("its name does not match its content ({} attempt {})", record.id, record.attempt));
+    }
+    Ok(record)
+}
+
+fn read_manifest(path: &Path) -> Result<Manifest, StoreError> {
+    let text = fs::read_to_string(path).map_err(StoreError::io(path, "read the manifest"))?;
+    serde_json::from_str(&text).map_err(|e| content(path, format!("not a manifest: {e}")))
+}
+
+fn content(path: &Path, problem: String) -> StoreError {
+    StoreError::Content {
+        path: path.into(),
+        problem,
+        help: "run the sweep again: it plans anew and keeps every record",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples;
+    use crate::{Outcome, PlannedRun};
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let store = Store::open(folder.path().join("runs")).expect("opens");
+        (folder, store)
+    }
+
+    #[test]
+    fn a_taken_attempt_is_never_overwritten() {
+        let (_folder, store) = store();
+        let mut record = samples::record("a1", 0.5);
+        assert_eq!(store.append(&record).expect("appends"), 1);
+        record.outcome = Outcome::Failed { reason: "out of memory".into() };
+        assert_eq!(store.append(&record).expect("appends"), 2);
+        let attempts = store.attempts("a1").expect("reads");
+        assert_eq!(attempts.iter().map(|r| r.attempt).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(attempts[0].outcome, Outcome::Finished);
+        assert_eq!(store.latest("a1").expect("reads").expect("there").outcome.word(), "failed");
+        assert_eq!(store.latest("a2").expect("reads"), None);
+        assert_eq!(store.records().expect("reads").len(), 1);
+    }
+
+    #[test]
+    fn concurrent_writers_lose_no_record() {
+        let (_folder, store) = store();
+        std::thread::scope(|scope| {
+            for writer in 0..8 {
+                let store = &store;
+                scope.spawn(move || {
+                    for i in 0..10 {
+                        let mut record = samples::record("shared", f64::from(writer) / 10.0);
+                        record.notes = vec![format!("{writer}.{i}")];
+                        store.append(&record).expect("appends");
+                        store.append(&samples::record(&format!("own-{writer}-{i}"), 0.1)).expect("appends");
+                    }
+                });
+            }
+            for _ in 0..20 {
+                assert_eq!(store.read().expect("reads").warnings, Vec::<String>::new(), "a reader saw half a record");
+            }
+        });
+        let contents = store.read().expect("reads");
+        let mut notes: Vec<_> = contents.all["shared"].values().map(|r| r.notes[0].clone()).collect();
+        notes.sort();
+        notes.dedup();
+        assert_eq!((notes.len(), contents.all.len()), (80, 81));
+        let left = fs::read_dir(store.dir().join("records")).expect("lists");
+        assert_eq!(left.count(), 160, "temporary files were left behind");
+    }
+
+    #[test]
+    fn torn_newer_and_foreign_files_are_named_and_hide_no_record() {
+        let (_folder, store) = store();
+        store.append(&samples::record("good", 0.5)).expect("appends");
+        let records = store.dir().join("records");
+        let text = fs::read_to_string(records.join("good-0001.json")).expect("reads");
+        fs::write(records.join("torn-0001.json"), &text[..text.len() / 2]).expect("writes");
+        fs::write(records.join("empty-0001.json"), "").expect("writes");
+        fs::write(records.join("newer-0001.json"), text.replace("\"format\": 1", "\"format\": 2")).expect("writes");
+        fs::write(records.join("copy-0001.json"), &text).expect("writes");
+        fs::write(records.join("notes.json"), "{}").expect("writes");
+        fs::write(records.join("foreign-0001.json"), "[1, 2]").expect("writes");
+        let contents = store.read().expect("reads");
+        assert_eq!(contents.latest().len(), 1);
+        assert_eq!(contents.warnings.len(), 6);
+        let about = |name: &str| contents.warnings.iter().find(|w| w.contains(name)).expect("a warning").clone();
+        assert!(about("torn-0001").contains("torn or not JSON"));
+        assert!(about("newer-0001").contains("newer mixarena (format 2, this one reads up to 1)"));
+        assert!(about("copy-0001").contains("does not match"));
+        assert!(about("foreign-0001").contains("no `format`"));
+    }
+
+    #[test]
+    fn a_torn_latest_attempt_leaves_the_one_before() {
+        let (_folder, store) = store();
+        store.append(&samples::record("a1", 0.5)).expect("appends");
+        fs::write(store.dir().join("records/a1-0002.json"), "{\"format\": 1,").expect("writes");
+        assert_eq!(store.latest("a1").expect("reads").expect("there").attempt, 1);
+        assert_eq!(store.append(&samples::record("a1", 0.6)).expect("appends"), 3);
+    }
+
+    #[test]
+    fn a_manifest_comes_back_as_it_was_saved() {
+        let (_folder, store) = store();
+        let settings = vec![("optimizer.lr".into(), "0.001".into())];
+        let run = PlannedRun { id: "a1".into(), mixer: "s4".into(), task: "mqar".into(), seed: 1, settings };
+        let mut manifest =
+            Manifest { name: "recall".into(), question: "?".into(), command: "mixarena".into(), runs: vec![run] };
+        store.save_manifest(&manifest).expect("saves");
+        manifest.question = "Which?".into();
+        store.save_manifest(&manifest).expect("saves again");
+        assert_eq!(store.manifest("recall").expect("reads"), Some(manifest.clone()));
+        assert_eq!(store.manifests().expect("reads"), [manifest]);
+        assert_eq!(store.manifest("other").expect("reads"), None);
+    }
+
+    #[test]
+    fn a_name_that_would_leave_the_folder_is_refused() {
+        let (_folder, store) = store();
+        for name in ["../up", "a/b", "", ".hidden", "-n"] {
+            assert!(matches!(store.append(&samples::record(name, 0.5)), Err(StoreError::Name { .. })), "{name}");
+            assert!(matches!(store.manifest(name), Err(StoreError::Name { .. })), "{name}");
+        }
+    }
+}

@@ -1,0 +1,483 @@
+//! The tables of a sweep: one row per (mixer, task), the runs that could not be scored, and what must be known to read them.
+//!
+//! A diverged run scores its task's floor. A run that failed, ran out of time, was interrupted or is missing is not
+//! scored; it stays visible as a count in its row and as a line of its own. With a grid, the setting with the best mean
+//! validation score is the one shown; test scores play no part in the choice.
+
+use crate::frame::{self, Run};
+use crate::statistics::{Estimate, Interval, bootstrap_interval, interquartile_mean};
+use crate::{Manifest, Record, Versions, findings};
+use polars::prelude::{DataFrame, PolarsError};
+use serde::Serialize;
+use std::collections::BTreeSet;
+
+/// Resamples of the bootstrap over tasks; the two ends are then good to about 0.002 of the scores' spread.
+const DRAWS: usize = 10_000;
+/// Seed of that bootstrap: the same records give the same interval on any day.
+const BOOTSTRAP_SEED: u64 = 0;
+
+/// How many runs ended in which way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Trained and scored.
+    pub finished: u64,
+    /// Scored as the floor.
+    pub diverged: u64,
+    /// Died.
+    pub failed: u64,
+    /// Ran out of wall time.
+    pub timed_out: u64,
+    /// Stopped by the user.
+    pub interrupted: u64,
+    /// Planned, without a record.
+    pub missing: u64,
+}
+
+impl Counts {
+    /// `1 diverged, 2 failed`; empty when every run finished.
+    pub fn remarks(&self) -> String {
+        let counts = [
+            (self.diverged, "diverged"),
+            (self.failed, "failed"),
+            (self.timed_out, "timed out"),
+            (self.interrupted, "interrupted"),
+            (self.missing, "missing"),
+        ];
+        let said = counts.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}"));
+        said.collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// How far a mixer got above guessing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Above {
+    /// The interval (or the single score) lies above the floor, or there is nothing to compare.
+    Floor,
+    /// The interval touches the floor although the mean lies well above it: the seeds disagree or are few.
+    Unsure,
+    /// The interval touches the floor and the mean is within a tenth of the way to the ceiling.
+    AtFloor,
+}
+
+/// One (mixer, task, settings).
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Row {
+    /// Mixer.
+    pub mixer: String,
+    /// Task.
+    pub task: String,
+    /// Grid settings as text, empty without a grid.
+    pub settings: String,
+    /// Settings tried for this mixer and task.
+    pub settings_tried: usize,
+    /// Name of the score; empty while no run has a record.
+    pub metric: String,
+    /// Planned runs.
+    pub planned: u64,
+    /// Runs in the mean.
+    pub scored: u64,
+    /// How the runs ended.
+    pub counts: Counts,
+    /// Test score over seeds.
+    pub test: Option<Estimate>,
+    /// Mean validation score.
+    pub validation: Option<f64>,
+    /// What guessing scores.
+    pub floor: Option<f64>,
+    /// What a perfect solver scores.
+    pub ceiling: Option<f64>,
+    /// Whether the score tells the mixer from a guesser.
+    pub above: Above,
+    /// Trainable parameters of the model.
+    pub parameters: Option<u64>,
+    /// Trainable parameters of the mixers in it.
+    pub mixer_parameters: Option<u64>,
+    /// Median training speed.
+    pub steps_per_second: Option<f64>,
+    /// Median training speed in tokens.
+    pub tokens_per_second: Option<f64>,
+    /// Median peak memory, bytes.
+    pub peak_memory_bytes: Option<f64>,
+    /// Median wall time of a run, seconds.
+    pub wall_seconds: Option<f64>,
+    /// Test scores that entered the mean, by seed in the manifest's order.
+    pub scores: Vec<f64>,
+}
+
+/// A run that did not finish.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Ended {
+    /// Mixer.
+    pub mixer: String,
+    /// Task.
+    pub task: String,
+    /// Grid settings as text.
+    pub settings: String,
+    /// Seed.
+    pub seed: u64,
+    /// `diverged`, `failed`, `timed_out`, `interrupted`, `missing` (or `finished` without a score).
+    pub outcome: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// A mixer over all tasks.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Overall {
+    /// Mixer.
+    pub mixer: String,
+    /// Interquartile mean of (score - floor) / (ceiling - floor) over all runs; `None` if a task has no scored run.
+    pub score: Option<f64>,
+    /// Stratified bootstrap interval; `None` if a task has fewer than two scored seeds.
+    pub interval: Option<Interval>,
+    /// Runs in it.
+    pub n: usize,
+    /// Tasks with a scored run.
+    pub tasks: usize,
+}
+
+/// The tables of one sweep.
+#[derive(Clone, Debug)]
+pub struct Table {
+    /// The sweep's name.
+    pub name: String,
+    /// The sweep's question.
+    pub question: String,
+    /// One row per mixer and task, tasks outermost, both in the manifest's order.
+    pub rows: Vec<Row>,
+    /// Every setting of a grid; empty without one.
+    pub settings: Vec<Row>,
+    /// Runs that did not finish, in the manifest's order.
+    pub ended: Vec<Ended>,
+    /// Mixers over all tasks; empty for a single task.
+    pub overall: Vec<Overall>,
+    /// How to read the numbers: metric, n, interval, what is matched, the command.
+    pub caption: Vec<String>,
+    /// What may spoil the comparison.
+    pub warnings: Vec<String>,
+    /// What the numbers say, in sentences.
+    pub findings: Vec<String>,
+    /// One row per run.
+    pub runs: DataFrame,
+}
+
+impl Table {
+    /// Builds the tables. The order of the records leaves no trace.
+    pub fn build(manifest: &Manifest, records: &[Record]) -> Result<Self, PolarsError> {
+        let runs = frame::runs(manifest, records);
+        let frame = frame::runs_frame(&runs)?;
+        let all = rows(&frame::aggregate(frame.clone())?, &runs)?;
+        let rows = tuned(&all);
+        let grid = manifest.runs.iter().any(|run| !run.settings.is_empty());
+        let overall = if tasks(&rows).len() > 1 { overall(&mixers(manifest), &rows) } else { Vec::new() };
+        let mut warnings = edges(manifest, &rows);
+        warnings.extend(few_seeds(&rows));
+        warnings.extend(uneven(&runs));
+        Ok(Self {
+            name: manifest.name.clone(),
+            question: manifest.question.clone(),
+            caption: caption(manifest, &runs, &rows, grid),
+            findings: findings::findings(&rows, &overall),
+            settings: if grid { all } else { Vec::new() },
+            ended: runs.iter().filter_map(ended).collect(),
+            rows,
+            overall,
+            warnings,
+            runs: frame,
+        })
+    }
+}
+
+/// The distinct tasks in order.
+pub(crate) fn tasks(rows: &[Row]) -> Vec<&str> {
+    let mut tasks: Vec<&str> = Vec::new();
+    for row in rows {
+        if !tasks.contains(&row.task.as_str()) {
+            tasks.push(&row.task);
+        }
+    }
+    tasks
+}
+
+/// The distinct mixers in the manifest's order.
+pub(crate) fn mixers(manifest: &Manifest) -> Vec<&str> {
+    let mut mixers: Vec<&str> = Vec::new();
+    for run in &manifest.runs {
+        if !mixers.contains(&run.mixer.as_str()) {
+            mixers.push(&run.mixer);
+        }
+    }
+    mixers
+}
+
+/// The aggregated frame as rows.
+fn rows(cells: &DataFrame, runs: &[Run]) -> Result<Vec<Row>, PolarsError> {
+    let float = |name: &str, i: usize| Ok::<_, PolarsError>(cells.column(name)?.f64()?.get(i));
+    let count = |name: &str, i: usize| Ok::<_, PolarsError>(cells.column(name)?.u64()?.get(i));
+    let place = |name: &str, i: usize| Ok::<_, PolarsError>(cells.column(name)?.u32()?.get(i).unwrap_or_default());
+    let text = |name: &str, i: usize| Ok::<_, PolarsError>(cells.column(name)?.str()?.get(i).unwrap_or_default());
+    let mut rows = Vec::with_capacity(cells.height());
+    for i in 0..cells.height() {
+        let number = |name: &str| count(name, i).map(Option::unwrap_or_default);
+        let order = [place("mixer_order", i)?, place("task_order", i)?, place("setting_order", i)?];
+        let (scored, sd) = (number("scored")?, float("test_sd", i)?);
+        let test = float("test", i)?.map(|mean| Estimate::new(mean, sd, scored as usize));
+        let (floor, ceiling) = (float("floor", i)?, float("ceiling", i)?);
+        rows.push(Row {
+            mixer: text("mixer", i)?.into(),
+            task: text("task", i)?.into(),
+            settings: text("settings", i)?.into(),
+            settings_tried: 1,
+            metric: text("metric", i)?.into(),
+            planned: number("planned")?,
+            scored,
+            counts: Counts {
+                finished: number("finished")?,
+                diverged: number("diverged")?,
+                failed: number("failed")?,
+                timed_out: number("timed_out")?,
+                interrupted: number("interrupted")?,
+                missing: number("missing")?,
+            },
+            test,
+            validation: float("validation", i)?,
+            floor,
+            ceiling,
+            above: above(test, floor, ceiling),
+            parameters: count("parameters", i)?,
+            mixer_parameters: count("mixer_parameters", i)?,
+            steps_per_second: float("steps_per_second", i)?,
+            tokens_per_second: float("tokens_per_second", i)?,
+            peak_memory_bytes: float("peak_memory_bytes", i)?,
+            wall_seconds: float("wall_seconds", i)?,
+            scores: runs.iter().filter(|run| run.order == order).filter_map(|run| run.test).collect(),
+        });
+    }
+    Ok(rows)
+}
+
+fn above(test: Option<Estimate>, floor: Option<f64>, ceiling: Option<f64>) -> Above {
+    let (Some(test), Some(floor)) = (test, floor) else { return Above::Floor };
+    if test.interval.map_or(test.mean, |interval| interval.low) > floor {
+        return Above::Floor;
+    }
+    let near = test.mean <= floor + 0.1 * (ceiling.unwrap_or(1.0) - floor);
+    if near { Above::AtFloor } else { Above::Unsure }
+}
+
+/// For each (mixer, task) the setting with the best mean validation score among those with most scored seeds, the first
+/// of equals: one lucky seed of a setting that mostly failed is no tuning.
+fn tuned(all: &[Row]) -> Vec<Row> {
+    let mut best: Vec<Row> = Vec::new();
+    for row in all {
+        let known = best.iter_mut().find(|b| (&b.mixer, &b.task) == (&row.mixer, &row.task));
+        let Some(known) = known else {
+            best.push(row.clone());
+            continue;
+        };
+        let merit = |row: &Row| (row.scored, row.validation.unwrap_or(f64::NEG_INFINITY));
+        let tried = known.settings_tried + 1;
+        if merit(row) > merit(known) {
+            *known = row.clone();
+        }
+        known.settings_tried = tried;
+    }
+    best
+}
+
+/// Every mixer over all tasks. Scores are normalised, so that a task with a high floor weighs no more than another.
+fn overall(mixers: &[&str], rows: &[Row]) -> Vec<Overall> {
+    let n_tasks = tasks(rows).len();
+    let of_mixer = |mixer: &str| {
+        let rows: Vec<&Row> = rows.iter().filter(|row| row.mixer == mixer).collect();
+        let scores: Vec<Vec<f64>> = rows.iter().map(|row| normalised(row)).filter(|s| !s.is_empty()).collect();
+        let entered_all = scores.len() == n_tasks;
+        let pooled = scores.concat();
+        Overall {
+            mixer: mixer.into(),
+            score: entered_all.then(|| interquartile_mean(&pooled)).flatten(),
+            interval: entered_all.then(|| bootstrap_interval(&scores, DRAWS, BOOTSTRAP_SEED)).flatten(),
+            n: pooled.len(),
+            tasks: scores.len(),
+        }
+    };
+    mixers.iter().copied().map(of_mixer).collect()
+}
+
+/// (score - floor) / (ceiling - floor): 0 is guessing, 1 perfect.
+pub(crate) fn normalised(row: &Row) -> Vec<f64> {
+    let (floor, ceiling) = (row.floor.unwrap_or(0.0), row.ceiling.unwrap_or(1.0));
+    if ceiling <= floor {
+        return Vec::new();
+    }
+    row.scores.iter().map(|score| (score - floor) / (ceiling - floor)).collect()
+}
+
+fn ended(run: &Run) -> Option<Ended> {
+    let finished = run.outcome == "finished" && run.test.is_some();
+    (!finished).then(|| Ended {
+        mixer: run.planned.mixer.clone(),
+        task: run.planned.task.clone(),
+        settings: frame::settings_text(&run.planned.settings),
+        seed: run.planned.seed,
+        outcome: run.outcome.into(),
+        reason: run.reason.clone(),
+    })
+}
+
+/// A best value at the edge of its axis: a better one may lie beyond.
+fn edges(manifest: &Manifest, rows: &[Row]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for row in rows.iter().filter(|row| row.settings_tried > 1 && row.validation.is_some()) {
+        let tried: Vec<_> = manifest.runs.iter().filter(|r| r.mixer == row.mixer && r.task == row.task).collect();
+        let Some(chosen) = tried.iter().find(|run| frame::settings_text(&run.settings) == row.settings) else {
+            continue;
+        };
+        for (key, value) in &chosen.settings {
+            let on_axis = tried.iter().flat_map(|run| &run.settings).filter(|(k, _)| k == key);
+            let values: Option<Vec<f64>> = on_axis.map(|(_, v)| v.parse().ok()).collect();
+            let (Some(mut values), Ok(best)) = (values, value.parse::<f64>()) else { continue };
+            values.sort_by(f64::total_cmp);
+            values.dedup();
+            let (Some(first), Some(last)) = (values.first(), values.last()) else { continue };
+            let edge = if best == *first { "smallest" } else { "largest" };
+            if values.len() > 1 && (best == *first || best == *last) {
+                let (mixer, task, n) = (&row.mixer, &row.task, values.len());
+                warnings.push(format!(
+                    "{mixer} on {task}: the best `{key}` = {value} is the {edge} of {n} tried; a better one may lie beyond"
+                ));
+            }
+        }
+    }
+    warnings
+}
+
+/// Intervals from two seeds are nearly always as wide as the scale.
+fn few_seeds(rows: &[Row]) -> Option<String> {
+    let fewest = rows.iter().filter(|row| row.scored > 0).map(|row| row.scored).min()?;
+    match fewest {
+        1 => Some("a score with n = 1 has no interval: run more seeds before comparing it".into()),
+        2 => Some("with n = 2 an interval is 9 standard deviations to each side: run more seeds".into()),
+        _ => None,
+    }
+}
+
+/// Records of one table that were not made alike.
+fn uneven(runs: &[Run]) -> Vec<String> {
+    let distinct =
+        |of: fn(&Record) -> String| -> BTreeSet<String> { runs.iter().filter_map(|r| r.record.map(of)).collect() };
+    let list = |values: BTreeSet<String>| values.into_iter().collect::<Vec<_>>().join("; ");
+    let machines = distinct(|r| {
+        format!("{} {} with {} threads on {}", r.device.kind, r.device.name, r.device.threads, r.device.host)
+    });
+    let versions = distinct(|r| {
+        let Versions { mixarena, libtorch, commit } = &r.versions;
+        let commit = if commit.is_empty() { "unknown" } else { commit };
+        format!("mixarena {mixarena}, libtorch {libtorch}, commit {commit}")
+    });
+    let mut warnings = Vec::new();
+    if machines.len() > 1 {
+        warnings.push(format!("speed, memory and time cannot be compared: runs come from {}", list(machines)));
+    }
+    if versions.len() > 1 {
+        warnings.push(format!("runs were made with different versions: {}", list(versions)));
+    }
+    warnings
+}
+
+fn caption(manifest: &Manifest, runs: &[Run], rows: &[Row], grid: bool) -> Vec<String> {
+    let mut lines = vec![format!("{}, {}.", metrics(rows), interval_text(rows))];
+    if grid {
+        let tried: BTreeSet<usize> = rows.iter().map(|row| row.settings_tried).collect();
+        let tried = range(tried.first().copied().unwrap_or(0) as u64, tried.last().copied().unwrap_or(0) as u64);
+        lines.push(format!("Settings chosen by mean validation score, {tried} tried for each mixer and task."));
+    }
+    if rows.iter().any(|row| row.counts.diverged > 0) {
+        lines.push("A diverged run scores the floor.".into());
+    }
+    if rows.iter().any(|row| row.scored < row.planned) {
+        lines.push("Runs without a score are not in the mean; they are listed below.".into());
+    }
+    lines.push(matching(runs, rows));
+    lines.push(machine(runs));
+    lines.retain(|line| !line.is_empty());
+    if !manifest.command.is_empty() {
+        lines.push(format!("Made by `{}`.", manifest.command));
+    }
+    lines
+}
+
+/// `Test accuracy`, or each task's metric where they differ.
+fn metrics(rows: &[Row]) -> String {
+    let known: Vec<&Row> = rows.iter().filter(|row| !row.metric.is_empty()).collect();
+    let names: BTreeSet<&str> = known.iter().map(|row| row.metric.as_str()).collect();
+    if names.len() < 2 {
+        return format!("Test {}", names.first().unwrap_or(&"score"));
+    }
+    let of_task =
+        |task: &&str| known.iter().find(|row| row.task == *task).map(|row| format!("{} ({task})", row.metric));
+    format!("Test {}", tasks(rows).iter().filter_map(of_task).collect::<Vec<_>>().join(", "))
+}
+
+fn interval_text(rows: &[Row]) -> String {
+    let n: BTreeSet<u64> = rows.iter().map(|row| row.scored).filter(|n| *n > 0).collect();
+    let (Some(fewest), Some(most)) = (n.first(), n.last()) else { return "no run is scored yet".into() };
+    match (*fewest, *most) {
+        (1, 1) => "one seed, so no interval".into(),
+        (low, high) => {
+            format!("mean and 95 % Student-t interval over n = {} seeds, clipped to [0, 1]", range(low, high))
+        }
+    }
+}
+
+/// What the mixers were given alike, and what not.
+fn matching(runs: &[Run], rows: &[Row]) -> String {
+    let finished = runs.iter().filter(|run| run.outcome == "finished").filter_map(|run| run.record);
+    let steps: BTreeSet<u64> = finished.map(|record| record.steps).collect();
+    let steps = match (steps.first(), steps.last()) {
+        (Some(first), Some(last)) if first == last => format!("Matched by training steps ({first})"),
+        (Some(first), Some(last)) => format!("Training steps vary from {first} to {last}"),
+        _ => return String::new(),
+    };
+    let of_task = |task: &str| {
+        let counts = rows.iter().filter(|row| row.task == task).filter_map(|row| row.parameters);
+        let (low, high) = counts.fold((u64::MAX, 0), |(low, high), n| (low.min(n), high.max(n)));
+        (low <= high && low > 0).then_some((low, high))
+    };
+    let ranges: Vec<(u64, u64)> = tasks(rows).into_iter().filter_map(of_task).collect();
+    let spread = ranges.iter().map(|(low, high)| *high as f64 / *low as f64).fold(1.0, f64::max);
+    let (Some(low), Some(high)) = (ranges.iter().map(|r| r.0).min(), ranges.iter().map(|r| r.1).max()) else {
+        return format!("{steps}.");
+    };
+    let alike =
+        if ranges.len() > 1 { format!(", by up to a factor of {spread:.2} within a task") } else { String::new() };
+    if low == high {
+        format!("{steps} and by parameters ({low}).")
+    } else if spread <= 1.1 {
+        format!("{steps} and by parameters to {:.1} % ({low} to {high}).", 100.0 * (spread - 1.0))
+    } else {
+        format!("{steps}, not by parameters: they vary from {low} to {high}{alike}.")
+    }
+}
+
+/// Where the speed was measured, if it was one place.
+fn machine(runs: &[Run]) -> String {
+    let machines = runs.iter().filter_map(|run| run.record).map(|r| (&r.device.kind, &r.device.name, r.device.threads));
+    let machines: BTreeSet<_> = machines.collect();
+    match machines.first() {
+        Some((kind, name, threads)) if machines.len() == 1 => {
+            let name = if name.is_empty() { String::new() } else { format!(" ({name})") };
+            format!("Speed on {kind}{name} with {threads} {}.", if *threads == 1 { "thread" } else { "threads" })
+        }
+        Some(_) => "Speed was measured on unequal machines and cannot be compared.".into(),
+        None => String::new(),
+    }
+}
+
+fn range(low: u64, high: u64) -> String {
+    if low == high { low.to_string() } else { format!("{low} to {high}") }
+}
+
+#[cfg(test)]
+mod tests;

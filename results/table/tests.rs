@@ -1,0 +1,140 @@
+use super::*;
+use crate::samples;
+use insta::assert_snapshot;
+use proptest::prelude::*;
+
+fn table((manifest, records): &(Manifest, Vec<Record>)) -> Table {
+    Table::build(manifest, records).expect("builds")
+}
+
+fn row<'a>(table: &'a Table, mixer: &str) -> &'a Row {
+    table.rows.iter().find(|row| row.mixer == mixer).expect("a row")
+}
+
+#[test]
+fn everything_that_can_happen_to_a_run_is_visible() {
+    let table = table(&samples::eventful());
+    assert_snapshot!("eventful_terminal", table.terminal(200, false));
+    assert_snapshot!("eventful_markdown", table.markdown() + "\n" + &table.markdown_ended());
+    assert_snapshot!("eventful_csv", table.csv().expect("writes"));
+}
+
+#[test]
+fn a_narrow_terminal_gets_fewer_columns() {
+    let text = table(&samples::eventful()).terminal(80, false);
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    assert_snapshot!("eventful_narrow", text);
+}
+
+#[test]
+fn a_grid_shows_the_setting_chosen_on_validation_and_then_all() {
+    let table = table(&samples::grid());
+    assert_eq!(row(&table, "attention").settings, "lr=0.001");
+    assert_eq!(row(&table, "attention").settings_tried, 3);
+    assert_snapshot!("grid_terminal", table.terminal(120, false));
+    assert_snapshot!("grid_csv", table.csv().expect("writes"));
+}
+
+#[test]
+fn test_scores_play_no_part_in_the_choice_of_settings() {
+    let (manifest, mut records) = samples::grid();
+    for record in &mut records {
+        record.scores.test = record.id.starts_with("attention.0.0003").then_some(1.0).or(Some(0.2));
+    }
+    assert_eq!(row(&table(&(manifest, records)), "attention").settings, "lr=0.001");
+}
+
+#[test]
+fn a_setting_that_mostly_failed_is_not_chosen_for_one_lucky_seed() {
+    let (manifest, mut records) = samples::grid();
+    records.retain(|record| record.id != "attention.0.001.2");
+    assert_eq!(row(&table(&(manifest, records)), "attention").settings, "lr=0.0003");
+}
+
+#[test]
+fn a_single_seed_is_shown_without_an_interval() {
+    let manifest = samples::manifest(&["attention", "s4"], &["mqar", "listops"], 1);
+    let records: Vec<Record> =
+        ["attention.mqar.1", "s4.mqar.1", "s4.listops.1"].map(|id| samples::record(id, 0.6)).into();
+    assert_snapshot!("one_seed", table(&(manifest, records)).terminal(120, false));
+}
+
+#[test]
+fn a_diverged_run_pulls_the_mean_to_the_floor() {
+    let table = table(&samples::eventful());
+    let mamba = row(&table, "mamba");
+    let expected = (0.97 + 0.125) / 2.0;
+    assert!((mamba.test.expect("two runs count").mean - expected).abs() < 1e-12);
+    assert_eq!((mamba.scored, mamba.planned, mamba.counts.diverged, mamba.counts.failed), (2, 3, 1, 1));
+}
+
+#[test]
+fn a_mixer_whose_every_run_failed_keeps_its_row() {
+    let table = table(&samples::eventful());
+    let hyena = row(&table, "hyena");
+    assert_eq!((hyena.test, hyena.scored), (None, 0));
+    assert_eq!(hyena.counts.remarks(), "1 failed, 1 timed out, 1 missing");
+    assert!(table.terminal(200, false).contains("shape [2, 3] | expected [2, 4]"));
+    assert!(table.markdown_ended().contains("shape [2, 3] \\| expected [2, 4]"));
+}
+
+#[test]
+fn a_score_is_at_the_floor_only_if_its_mean_is_near_it() {
+    let estimate = |scores: &[f64]| {
+        let sd = crate::statistics::sample_sd(scores);
+        Some(Estimate::new(crate::statistics::mean(scores).expect("scores"), sd, scores.len()))
+    };
+    assert_eq!(above(estimate(&[0.12, 0.13, 0.125]), Some(0.125), Some(1.0)), Above::AtFloor);
+    assert_eq!(above(estimate(&[0.99, 0.98, 0.13]), Some(0.125), Some(1.0)), Above::Unsure);
+    assert_eq!(above(estimate(&[0.50, 0.52, 0.51]), Some(0.125), Some(1.0)), Above::Floor);
+    assert_eq!(above(estimate(&[0.12]), Some(0.125), Some(1.0)), Above::AtFloor);
+    assert_eq!(above(None, Some(0.125), Some(1.0)), Above::Floor);
+}
+
+#[test]
+fn speed_from_unequal_machines_is_called_incomparable() {
+    let (manifest, mut records) = samples::eventful();
+    records[0].device.threads = 8;
+    let table = table(&(manifest, records));
+    assert!(table.caption.iter().any(|line| line.contains("unequal machines")));
+    assert!(
+        table.warnings.iter().any(|line| line.contains("with 2 threads on host; cpu some processor with 8 threads"))
+    );
+}
+
+#[test]
+fn mixers_are_compared_over_all_tasks_only_if_they_entered_all() {
+    let manifest = samples::manifest(&["a", "b"], &["mqar", "listops"], 2);
+    let ids = ["a.mqar.1", "a.mqar.2", "a.listops.1", "a.listops.2", "b.mqar.1", "b.mqar.2"];
+    let records: Vec<Record> = ids.iter().map(|id| samples::record(id, 0.5625)).collect();
+    let table = table(&(manifest, records));
+    assert_eq!(table.overall[0].score, Some(0.5), "half of the way from 0.125 to 1");
+    assert_eq!((table.overall[1].score, table.overall[1].tasks), (None, 1));
+}
+
+#[test]
+fn a_sweep_without_records_has_rows_without_numbers() {
+    let table = table(&(samples::manifest(&["a", "b"], &["mqar"], 2), Vec::new()));
+    assert_eq!(table.rows.len(), 2);
+    assert_eq!(table.ended.len(), 4);
+    assert!(table.terminal(100, false).contains("2 missing"));
+}
+
+#[test]
+fn colours_are_only_used_when_asked_for() {
+    let table = table(&samples::eventful());
+    assert!(!table.terminal(120, false).contains('\u{1b}'));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn the_order_of_the_records_leaves_no_trace(order in Just((0..12).collect::<Vec<usize>>()).prop_shuffle()) {
+        let (manifest, records) = samples::grid();
+        let shuffled: Vec<Record> = order.iter().map(|i| records[*i].clone()).collect();
+        let (a, b) = (Table::build(&manifest, &records).unwrap(), Table::build(&manifest, &shuffled).unwrap());
+        prop_assert_eq!(a.terminal(200, false), b.terminal(200, false));
+        prop_assert_eq!(a.csv().unwrap(), b.csv().unwrap());
+        prop_assert!(a.runs.equals_missing(&b.runs));
+    }
+}

@@ -1,0 +1,292 @@
+//! Laws that every registered task obeys, with settings small enough for a test.
+//!
+//! A new task gets one line in [`settings`]; the laws then hold it to account.
+
+use crate::formats::tests::put;
+use crate::{Batch, DataDir, Entry, Order, Output, Split, Targets, Task, registry};
+use serde_json::{Value, json};
+use std::collections::HashSet;
+
+/// Small settings for each registered task; changes are laid over the defaults.
+fn settings() -> Vec<(&'static str, Value)> {
+    let counts = json!({ "train_examples": 90, "validation_examples": 20, "test_examples": 500 });
+    let with = |more: Value| {
+        let mut all = counts.clone();
+        all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        all
+    };
+    let short = json!({ "min_length": 5, "max_length": 50, "max_depth": 3 });
+    vec![
+        ("mqar", with(json!({}))),
+        ("mqar", with(json!({ "seq_len": 32, "vocab_size": 64 }))),
+        ("mqar", with(json!({ "seq_len": 32, "vocab_size": 64, "random_non_queries": false, "passes": 2 }))),
+        ("listops", with(short.clone())),
+        (
+            "listops",
+            with({
+                let mut lra = short;
+                lra["tokens"] = json!("lra");
+                lra
+            }),
+        ),
+        ("text", json!({})),
+        ("text", json!({ "tokens": "chars", "min_freq": 2, "max_length": 20 })),
+    ]
+}
+
+/// A data folder for the tasks that read files.
+fn data() -> (tempfile::TempDir, DataDir) {
+    let folder = tempfile::tempdir().unwrap();
+    for split in ["train", "test"] {
+        for id in 0..30_u64 {
+            let words = "film ".repeat(1 + id as usize % 7);
+            put(
+                folder.path(),
+                &format!("aclImdb/{split}/pos/{id}_9.txt"),
+                format!("a fine {words}{split}{id}").as_bytes(),
+            );
+            put(
+                folder.path(),
+                &format!("aclImdb/{split}/neg/{id}_2.txt"),
+                format!("a poor {words}{split}{id}").as_bytes(),
+            );
+        }
+    }
+    let data = DataDir(folder.path().into());
+    (folder, data)
+}
+
+fn entry(name: &str) -> Entry {
+    registry().into_iter().find(|entry| entry.name == name).expect("the name is registered")
+}
+
+fn open(name: &str, changes: &Value, data: &DataDir) -> Box<dyn Task> {
+    let entry = entry(name);
+    let mut settings = (entry.defaults)();
+    settings.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+    (entry.accepts)(&settings).unwrap();
+    assert_eq!(entry.check(&settings), []);
+    entry.open(&settings, data).unwrap()
+}
+
+/// Every task, with a name for messages.
+fn every_task() -> Vec<(String, Box<dyn Task>)> {
+    let (_folder, data) = data();
+    settings().iter().map(|(name, changes)| (format!("{name} {changes}"), open(name, changes, &data))).collect()
+}
+
+fn batches(task: &dyn Task, split: Split, order: &Order, count: u64) -> Vec<Batch> {
+    (0..count).map(|index| task.batch(split, index, order).unwrap()).collect()
+}
+
+/// The rows of batches: each row's tokens without padding.
+fn rows(batches: &[Batch]) -> Vec<Vec<i64>> {
+    let row = |batch: &Batch, row: usize| {
+        let start = row * batch.length;
+        batch.tokens[start..start + batch.lengths[row] as usize].to_vec()
+    };
+    batches.iter().flat_map(|batch| (0..batch.size).map(move |i| row(batch, i))).collect()
+}
+
+#[test]
+fn every_registered_task_is_held_to_these_laws() {
+    let tested: HashSet<&str> = settings().iter().map(|(name, _)| *name).collect();
+    let registered: HashSet<&str> = registry().iter().map(|entry| entry.name).collect();
+    assert_eq!(tested, registered);
+}
+
+#[test]
+fn defaults_are_accepted_possible_and_documented_and_unknown_keys_are_refused() {
+    for entry in registry() {
+        let mut settings = (entry.defaults)();
+        assert!((entry.accepts)(&settings).is_ok(), "{}", entry.name);
+        assert_eq!(entry.check(&settings), [], "{}", entry.name);
+        assert!(!entry.about.is_empty());
+        settings["no_such_setting"] = json!(1);
+        assert!((entry.accepts)(&settings).unwrap_err().to_string().contains("no_such_setting"), "{}", entry.name);
+    }
+}
+
+#[test]
+fn the_outline_agrees_with_the_opened_task() {
+    let (_folder, data) = data();
+    for (name, changes) in settings() {
+        let (entry, task) = (entry(name), open(name, &changes, &data));
+        let (outline, spec) = (entry.outline(&(entry.resolve)(&changes).unwrap()), task.spec());
+        assert_eq!((outline.causal, outline.max_length), (spec.causal, spec.max_length), "{name} {changes}");
+        assert_eq!(outline.needs_files, task.fingerprint().is_some(), "{name} {changes}");
+    }
+}
+
+#[test]
+fn the_oracle_scores_the_ceiling() {
+    for (name, task) in every_task() {
+        let (mut score, mut solved) = (0.0, 0);
+        for index in 0..task.len(Split::Test) {
+            let example = task.example(Split::Test, index).unwrap();
+            if let Some(answer) = task.solve(&example) {
+                solved += 1;
+                let hits = answer.iter().zip(example.targets.classes()).filter(|(got, want)| got == want).count();
+                score += hits as f64 / example.targets.classes().len() as f64;
+            }
+        }
+        let ceiling = task.ceiling().unwrap();
+        assert_eq!(ceiling.score, 1.0, "{name}: {ceiling:?}");
+        match name.split(' ').next() {
+            Some("text") => assert_eq!(solved, 0, "{name}"),
+            _ => assert_eq!(score / task.len(Split::Test) as f64, ceiling.score, "{name}"),
+        }
+    }
+}
+
+#[test]
+fn a_guesser_scores_the_floor() {
+    for (name, task) in every_task() {
+        let floor = task.floor().unwrap().score;
+        let classes = |split| -> Vec<Vec<i64>> {
+            (0..task.len(split)).map(|i| task.example(split, i).unwrap().targets.classes().to_vec()).collect()
+        };
+        let (train, test) = (classes(Split::Train), classes(Split::Test));
+        if task.spec().output == Output::PerSequence {
+            let count = |class: i64| train.iter().filter(|row| row[0] == class).count();
+            let favourite = (0..task.spec().classes).rev().max_by_key(|&class| count(class)).unwrap();
+            let hits = test.iter().filter(|row| row[0] == favourite).count();
+            assert_eq!(hits as f64 / test.len() as f64, floor, "{name}");
+        } else {
+            // One of K = 4 values; 500 examples of 4 queries are 2,000 guesses of deviation 0.01.
+            assert!((floor - 0.25).abs() < 0.04, "{name}: {floor}");
+        }
+    }
+}
+
+#[test]
+fn the_same_arguments_give_the_same_tokens() {
+    let order = Order { seed: 5, batch_size: 7 };
+    for ((name, task), (_, again)) in every_task().into_iter().zip(every_task()) {
+        for split in Split::ALL {
+            let (first, second) = (batches(&*task, split, &order, 3), batches(&*again, split, &order, 3));
+            assert_eq!(first, second, "{name} {split:?}");
+        }
+        assert_eq!(task.fingerprint(), again.fingerprint(), "{name}");
+    }
+}
+
+#[test]
+fn generated_tokens_have_not_moved() {
+    // A change here changes every record: raise the task's version with it.
+    let order = Order { seed: 5, batch_size: 7 };
+    let hash = |task: &dyn Task| {
+        let mut hasher = blake3::Hasher::new();
+        for split in Split::ALL {
+            for batch in batches(task, split, &order, 3) {
+                let classes = batch.targets.classes().iter();
+                batch.tokens.iter().chain(classes).for_each(|id| _ = hasher.update(&id.to_le_bytes()));
+            }
+        }
+        hasher.finalize().to_hex()[..16].to_owned()
+    };
+    let generated = every_task().into_iter().filter(|(_, task)| task.fingerprint().is_none());
+    let hashes: Vec<String> = generated.map(|(_, task)| hash(&*task)).collect();
+    assert_eq!(
+        hashes,
+        ["542205ed54cad881", "d7c27d9b975a4f13", "65e391d7eaeb8216", "47b8be781dd7ce7f", "752c87c1d1380d0c"]
+    );
+}
+
+#[test]
+fn every_epoch_is_a_permutation_of_the_training_set() {
+    for (name, task) in every_task() {
+        let n = task.len(Split::Train);
+        let rows_of_two_epochs = batches(&*task, Split::Train, &Order { seed: 1, batch_size: 1 }, 2 * n);
+        let (first, second) = rows_of_two_epochs.split_at(n as usize);
+        let (mut one, mut two) = (rows(first), rows(second));
+        assert_ne!(one, two, "{name}: epochs differ in their order");
+        one.sort_unstable();
+        two.sort_unstable();
+        assert_eq!(one, two, "{name}");
+        let mut all: Vec<Vec<i64>> = (0..n).map(|i| task.example(Split::Train, i).unwrap().tokens).collect();
+        all.sort_unstable();
+        assert_eq!(one, all, "{name}");
+    }
+}
+
+#[test]
+fn batches_of_any_size_walk_through_the_same_order() {
+    for (name, task) in every_task() {
+        let walk = |batch_size, count| {
+            let mut all = rows(&batches(&*task, Split::Train, &Order { seed: 1, batch_size }, count));
+            all.truncate(105); // past the first epoch's end
+            all
+        };
+        assert_eq!(walk(7, 15), walk(35, 3), "{name}");
+    }
+}
+
+#[test]
+fn only_the_seed_decides_the_order() {
+    for (name, task) in every_task() {
+        let order = |seed| rows(&batches(&*task, Split::Train, &Order { seed, batch_size: 16 }, 3));
+        assert_eq!(order(1), order(1), "{name}");
+        assert_ne!(order(1), order(2), "{name}");
+    }
+}
+
+#[test]
+fn validation_and_test_are_in_file_order_and_end_with_a_short_batch() {
+    for (name, task) in every_task() {
+        for split in [Split::Validation, Split::Test] {
+            let n = task.len(split);
+            let walked = batches(&*task, split, &Order { seed: 1, batch_size: 7 }, n.div_ceil(7));
+            assert_eq!(walked.last().unwrap().size as u64, if n % 7 == 0 { 7 } else { n % 7 }, "{name}");
+            let all: Vec<Vec<i64>> = (0..n).map(|i| task.example(split, i).unwrap().tokens).collect();
+            assert_eq!(rows(&walked), all, "{name}");
+        }
+    }
+}
+
+#[test]
+fn splits_share_no_input() {
+    for (name, task) in every_task().into_iter().filter(|(name, _)| !name.contains("max_length\":20")) {
+        let inputs = |split| -> HashSet<Vec<i64>> {
+            (0..task.len(split)).map(|i| task.example(split, i).unwrap().tokens).collect()
+        };
+        let [train, validation, test] = Split::ALL.map(inputs);
+        assert!(train.is_disjoint(&validation) && train.is_disjoint(&test) && validation.is_disjoint(&test), "{name}");
+    }
+}
+
+#[test]
+fn tokens_classes_lengths_and_positions_keep_to_the_spec() {
+    for (name, task) in every_task() {
+        let spec = task.spec();
+        for split in Split::ALL {
+            assert!(!task.is_empty(split), "{name}");
+            let some = task.len(split).div_ceil(6).min(4);
+            for batch in batches(&*task, split, &Order { seed: 3, batch_size: 6 }, some) {
+                let (size, length) = (batch.size as i64, batch.length as i64);
+                assert_eq!((batch.tokens.len() as i64, batch.lengths.len() as i64), (size * length, size), "{name}");
+                assert!(batch.tokens.iter().all(|token| (0..spec.vocab_size).contains(token)), "{name}");
+                assert!(batch.lengths.iter().all(|&valid| 1 <= valid && valid <= length), "{name}");
+                assert!(batch.lengths.contains(&length) && length <= spec.max_length, "{name}");
+                for (row, &valid) in batch.lengths.iter().enumerate() {
+                    let padding = &batch.tokens[row * batch.length + valid as usize..(row + 1) * batch.length];
+                    assert!(padding.iter().all(|&token| token == spec.pad_token), "{name}");
+                }
+                assert!(batch.targets.classes().iter().all(|class| (0..spec.classes).contains(class)), "{name}");
+                match &batch.targets {
+                    Targets::PerSequence(classes) => {
+                        assert_eq!(spec.output, Output::PerSequence, "{name}");
+                        assert_eq!(classes.len(), batch.size, "{name}");
+                    }
+                    Targets::PerPosition { positions, classes } => {
+                        assert_eq!(spec.output, Output::PerPosition, "{name}");
+                        assert_eq!(positions.len(), classes.len(), "{name}");
+                        assert!(positions.windows(2).all(|pair| pair[0] < pair[1]), "{name}: positions rise");
+                        let valid = |at: &i64| at % length < batch.lengths[(at / length) as usize];
+                        assert!(positions.iter().all(valid), "{name}: a scored position is padding");
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,355 @@
+//! The data folder, and readers of the forms in which data sets are published.
+//!
+//! A data set is a folder, or the `.tar.gz` it was downloaded as; both are read the same way, file by file, and nothing
+//! is unpacked to disk.
+
+use crate::DataError;
+use flate2::read::MultiGzDecoder;
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Component, Path, PathBuf};
+
+/// Where data sets lie: `--data DIR`, else `MIXARENA_DATA`, else `data/` in the working directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataDir(pub PathBuf);
+
+impl DataDir {
+    /// The first candidate that exists. A candidate is a path below the data folder; its last part may hold one `*`, for
+    /// any run of characters, and then the first name in order is taken.
+    pub fn find(&self, what: &str, candidates: &[&str], help: &str) -> Result<PathBuf, DataError> {
+        candidates.iter().find_map(|candidate| first_match(&self.0.join(candidate))).ok_or_else(|| DataError::Missing {
+            what: what.into(),
+            looked: candidates.iter().map(|candidate| self.0.join(candidate)).collect(),
+            help: help.into(),
+        })
+    }
+
+    /// The folder or archive a task reads: `path` from its settings (absolute, or below the data folder), else the first
+    /// of `candidates`.
+    pub fn locate(
+        &self,
+        what: &str,
+        path: Option<&Path>,
+        candidates: &[&str],
+        help: &str,
+    ) -> Result<PathBuf, DataError> {
+        let Some(path) = path else { return self.find(what, candidates, help) };
+        let path = self.0.join(path);
+        if path.exists() {
+            return Ok(path);
+        }
+        Err(DataError::Missing { what: what.into(), looked: vec![path], help: help.into() })
+    }
+}
+
+/// The path itself, or the first name that its pattern fits.
+fn first_match(pattern: &Path) -> Option<PathBuf> {
+    let name = pattern.file_name()?.to_str()?;
+    let Some((head, tail)) = name.split_once('*') else {
+        return pattern.exists().then(|| pattern.to_owned());
+    };
+    let fits = |name: &OsStr| {
+        let name = name.to_string_lossy();
+        name.len() >= head.len() + tail.len() && name.starts_with(head) && name.ends_with(tail)
+    };
+    let names = fs::read_dir(pattern.parent()?).ok()?.filter_map(Result::ok).map(|entry| entry.file_name());
+    let first = names.filter(|name| fits(name)).min()?;
+    Some(pattern.with_file_name(first))
+}
+
+/// What a visitor of [`visit`] gets of a file.
+pub struct Found<'a> {
+    /// Path inside the data set, with `/`, without a `.gz` that was undone.
+    pub name: &'a str,
+    /// For messages: the file, or `archive.tar.gz/inner/path`.
+    pub path: PathBuf,
+    content: Box<dyn Read + 'a>,
+}
+
+impl Found<'_> {
+    /// The whole file.
+    pub fn bytes(mut self) -> Result<Vec<u8>, DataError> {
+        let mut bytes = Vec::new();
+        self.content.read_to_end(&mut bytes).map_err(|error| unreadable(&self.path, &error))?;
+        Ok(bytes)
+    }
+
+    /// Calls `row` with each line, counted from 1, without its line end (LF or CRLF), and gives back the content's hash.
+    /// A file need not fit in memory.
+    pub fn lines(self, mut row: impl FnMut(u64, &[u8]) -> Result<(), DataError>) -> Result<blake3::Hash, DataError> {
+        let mut reader = BufReader::with_capacity(1 << 16, self.content);
+        let (mut hasher, mut line) = (blake3::Hasher::new(), Vec::new());
+        for number in 1.. {
+            line.clear();
+            if reader.read_until(b'\n', &mut line).map_err(|error| unreadable(&self.path, &error))? == 0 {
+                break;
+            }
+            hasher.update(&line);
+            let text = line.strip_suffix(b"\n").unwrap_or(&line);
+            row(number, text.strip_suffix(b"\r").unwrap_or(text))?;
+        }
+        Ok(hasher.finalize())
+    }
+}
+
+/// Calls `visitor` with every file of a folder or a `.tar.gz` whose name inside it is `wanted`. In an archive the files
+/// come in its own order and links are passed over; in a folder `name.gz` counts as `name`.
+pub fn visit(
+    root: &Path,
+    wanted: impl Fn(&str) -> bool,
+    visitor: impl FnMut(Found) -> Result<(), DataError>,
+) -> Result<(), DataError> {
+    if root.is_dir() {
+        return visit_folder(root, wanted, visitor);
+    }
+    let name = root.to_string_lossy();
+    if name.ends_with(".tar.gz") || name.ends_with(".tgz") {
+        return visit_archive(root, wanted, visitor);
+    }
+    Err(DataError::Unreadable { path: root.into(), why: "neither a folder nor a .tar.gz archive".into() })
+}
+
+fn visit_folder(
+    root: &Path,
+    wanted: impl Fn(&str) -> bool,
+    mut visitor: impl FnMut(Found) -> Result<(), DataError>,
+) -> Result<(), DataError> {
+    for entry in walkdir::WalkDir::new(root).follow_links(true).sort_by_file_name() {
+        let entry = entry.map_err(|error| DataError::Unreadable {
+            path: error.path().unwrap_or(root).into(),
+            why: error.to_string(),
+        })?;
+        if !entry.file_type().is_file() {
+            continue;
+        }
+        let path = entry.path();
+        let inner = path.strip_prefix(root).expect("a walk stays below its root");
+        let parts: Vec<_> = inner.iter().map(OsStr::to_string_lossy).collect();
+        let full = parts.join("/");
+        let name = full.strip_suffix(".gz").unwrap_or(&full);
+        if !wanted(name) {
+            continue;
+        }
+        let file = File::open(path).map_err(|error| unreadable(path, &error))?;
+        let content: Box<dyn Read> = if name == full { Box::new(file) } else { Box::new(MultiGzDecoder::new(file)) };
+        visitor(Found { name, path: path.into(), content })?;
+    }
+    Ok(())
+}
+
+fn visit_archive(
+    root: &Path,
+    wanted: impl Fn(&str) -> bool,
+    mut visitor: impl FnMut(Found) -> Result<(), DataError>,
+) -> Result<(), DataError> {
+    let broken = |error: io::Error| unreadable(root, &error);
+    let file = File::open(root).map_err(broken)?;
+    let mut archive = tar::Archive::new(MultiGzDecoder::new(BufReader::with_capacity(1 << 16, file)));
+    for entry in archive.entries().map_err(broken)? {
+        let entry = entry.map_err(broken)?;
+        let inner = entry.path().map_err(broken)?.into_owned();
+        let name = safe_name(root, &inner)?;
+        if entry.header().entry_type().is_file() && wanted(&name) {
+            visitor(Found { name: &name, path: root.join(&inner), content: Box::new(entry) })?;
+        }
+    }
+    // Reads on to the checksum at the end, so that a damaged archive does not pass for a whole one.
+    io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(broken)?;
+    Ok(())
+}
+
+/// An archive's path with `/` between its parts; one that points outside the archive is refused.
+fn safe_name(archive: &Path, inner: &Path) -> Result<String, DataError> {
+    let mut parts = Vec::new();
+    for part in inner.components() {
+        match part {
+            Component::Normal(part) => parts.push(part.to_string_lossy()),
+            Component::CurDir => {}
+            Component::ParentDir | Component::RootDir | Component::Prefix(_) => {
+                let problem = format!("`{}` points outside the archive; nothing was read", inner.display());
+                return Err(DataError::Malformed { path: archive.into(), row: 0, problem });
+            }
+        }
+    }
+    Ok(parts.join("/"))
+}
+
+/// The system's error in words that say what to do.
+fn unreadable(path: &Path, error: &io::Error) -> DataError {
+    let why = match error.kind() {
+        io::ErrorKind::UnexpectedEof => format!("ends early ({error}); download it again"),
+        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => format!("is damaged ({error}); download it again"),
+        _ => error.to_string(),
+    };
+    DataError::Unreadable { path: path.into(), why }
+}
+
+/// One hash over named content hashes, in the order of the names, as hex.
+pub(crate) fn fingerprint(files: &BTreeMap<String, blake3::Hash>) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for (name, content) in files {
+        hasher.update(name.as_bytes()).update(b"\0").update(content.as_bytes());
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
+/// For messages: the start of a line, with what cannot be printed made visible.
+pub(crate) fn shorten(line: &[u8]) -> String {
+    let head: String = String::from_utf8_lossy(line).chars().take(40).flat_map(char::escape_debug).collect();
+    if line.len() > 40 { format!("`{head}…`") } else { format!("`{head}`") }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use flate2::{Compression, write::GzEncoder};
+
+    /// A `.tar.gz` of these files.
+    pub(crate) fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut tar = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
+        for (name, content) in files {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(content.len() as u64);
+            header.set_mode(0o644);
+            // Not `append_data`, which would refuse the paths that must be refused when reading.
+            header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
+            header.set_cksum();
+            tar.append(&header, *content).unwrap();
+        }
+        tar.into_inner().unwrap().finish().unwrap()
+    }
+
+    /// Writes a file, with its folders.
+    pub(crate) fn put(folder: &Path, name: &str, content: &[u8]) -> PathBuf {
+        let path = folder.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, content).unwrap();
+        path
+    }
+
+    fn names(root: &Path) -> Result<Vec<(String, Vec<u8>)>, DataError> {
+        let mut all = Vec::new();
+        visit(
+            root,
+            |_| true,
+            |found| {
+                all.push((found.name.to_owned(), found.bytes()?));
+                Ok(())
+            },
+        )?;
+        Ok(all)
+    }
+
+    #[test]
+    fn a_folder_and_its_archive_hold_the_same_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let files: [(&str, &[u8]); 2] = [("a/one.txt", b"1"), ("two.txt", b"22")];
+        for (name, content) in files {
+            put(folder.path(), &format!("set/{name}"), content);
+        }
+        let packed = put(folder.path(), "set.tar.gz", &archive(&files));
+        let loose = names(&folder.path().join("set")).unwrap();
+        assert_eq!(loose, [("a/one.txt".into(), b"1".to_vec()), ("two.txt".into(), b"22".to_vec())]);
+        assert_eq!(loose, names(&packed).unwrap());
+    }
+
+    #[test]
+    fn a_gzipped_file_in_a_folder_reads_as_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut packed = Vec::new();
+        flate2::read::GzEncoder::new(&b"x\ty\n"[..], Compression::fast()).read_to_end(&mut packed).unwrap();
+        put(folder.path(), "rows.tsv.gz", &packed);
+        assert_eq!(names(folder.path()).unwrap(), [("rows.tsv".into(), b"x\ty\n".to_vec())]);
+    }
+
+    #[test]
+    fn an_archive_that_reaches_outside_itself_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["../evil.txt", "/etc/evil.txt", "a/../../evil.txt"] {
+            let path = put(folder.path(), "set.tar.gz", &archive(&[(name, b"x")]));
+            let error = names(&path).unwrap_err().to_string();
+            assert!(
+                error.ends_with(&format!("set.tar.gz: `{name}` points outside the archive; nothing was read")),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn links_in_an_archive_are_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut tar = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::Symlink);
+        header.set_size(0);
+        tar.append_link(&mut header, "passwords", "/etc/passwd").unwrap();
+        let path = put(folder.path(), "set.tar.gz", &tar.into_inner().unwrap().finish().unwrap());
+        assert_eq!(names(&path).unwrap(), []);
+    }
+
+    #[test]
+    fn an_archive_cut_anywhere_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let noise: Vec<u8> = (0..20_000_u32).flat_map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+        let whole = archive(&[("a.txt", &noise), ("b.txt", &noise)]);
+        for cut in [5, 100, whole.len() / 2, whole.len() - 600, whole.len() - 4, whole.len() - 1] {
+            let path = put(folder.path(), "set.tar.gz", &whole[..cut]);
+            let error = names(&path).unwrap_err().to_string();
+            assert!(error.contains("download it again"), "cut at {cut}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_an_archive_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = put(folder.path(), "set.zip", b"PK");
+        assert!(names(&path).unwrap_err().to_string().ends_with("set.zip: neither a folder nor a .tar.gz archive"));
+        let path = put(folder.path(), "page.tar.gz", b"<html>not found</html>");
+        let error = names(&path).unwrap_err().to_string();
+        assert!(error.contains("page.tar.gz: is damaged") && error.contains("download it again"), "{error}");
+    }
+
+    #[test]
+    fn the_first_candidate_that_exists_is_found_and_a_star_takes_the_first_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = DataDir(folder.path().into());
+        for name in ["sets/b-2.tar.gz", "sets/b-1.tar.gz", "sets/b-0.zip", "last/x"] {
+            put(folder.path(), name, b"");
+        }
+        let found = data.find("it", &["none", "sets/b*.tar.gz", "last"], "").unwrap();
+        assert_eq!(found, folder.path().join("sets/b-1.tar.gz"));
+        assert_eq!(data.find("it", &["none", "last"], "").unwrap(), folder.path().join("last"));
+    }
+
+    #[test]
+    fn missing_data_lists_every_place_and_the_help() {
+        let data = DataDir("no/such/folder".into());
+        let error = data.find("the set", &["a", "b*.tar.gz"], "get it").unwrap_err();
+        let DataError::Missing { looked, help, .. } = &error else { panic!("{error}") };
+        assert_eq!(error.to_string(), "the set not found");
+        assert_eq!(looked, &[PathBuf::from("no/such/folder/a"), PathBuf::from("no/such/folder/b*.tar.gz")]);
+        assert_eq!(help, "get it");
+    }
+
+    #[test]
+    fn lines_end_with_lf_or_crlf_or_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        put(folder.path(), "x", b"one\r\ntwo\n\nthree");
+        let mut seen = Vec::new();
+        visit(
+            folder.path(),
+            |_| true,
+            |found| {
+                found.lines(|row, line| {
+                    seen.push((row, String::from_utf8_lossy(line).into_owned()));
+                    Ok(())
+                })?;
+                Ok(())
+            },
+        )
+        .unwrap();
+        assert_eq!(seen, [(1, "one".into()), (2, "two".into()), (3, String::new()), (4, "three".into())]);
+    }
+}

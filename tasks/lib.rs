@@ -1,0 +1,134 @@
+//! Benchmark tasks behind one trait: what sequence mixers are compared on.
+//!
+//! A task is a finite, indexed set of examples per split; a batch is a pure function of (task, split, index, order), so the
+//! same arguments give the same tokens on any machine. Nothing here knows libtorch: batches are plain vectors.
+
+mod batch;
+mod bounds;
+mod error;
+pub mod formats;
+mod registry;
+pub mod rng;
+
+pub mod listops;
+pub mod mqar;
+pub mod text;
+
+#[cfg(test)]
+mod conformance;
+
+pub use batch::{Batch, Example, Order, Targets};
+pub use error::{ConfigError, DataError};
+pub use formats::DataDir;
+pub use registry::{Entry, Family, Outline, registry};
+
+use std::fmt::Debug;
+
+/// Which part of the data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Split {
+    /// Learned from, in an order drawn from the run's seed.
+    Train,
+    /// Watched while training: early stopping and the choice of checkpoint.
+    Validation,
+    /// Touched once, after training.
+    Test,
+}
+
+impl Split {
+    /// Every split, in the order of their use.
+    pub const ALL: [Self; 3] = [Self::Train, Self::Validation, Self::Test];
+
+    /// As it is written in a config or a record.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Validation => "validation",
+            Self::Test => "test",
+        }
+    }
+}
+
+/// Where a prediction is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Output {
+    /// One class for a whole sequence: the model pools over valid positions.
+    PerSequence,
+    /// One class at each scored position.
+    PerPosition,
+}
+
+/// What a model must know of a task.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct TaskSpec {
+    /// Tokens are `0 .. vocab_size`.
+    pub vocab_size: i64,
+    /// Classes are `0 .. classes`.
+    pub classes: i64,
+    /// No example is longer.
+    pub max_length: i64,
+    /// Token that fills a batch to its longest row.
+    pub pad_token: i64,
+    /// Whether position `t` may only read positions up to `t`.
+    pub causal: bool,
+    /// Where a prediction is asked for.
+    pub output: Output,
+    /// Name of the score; every score lies in 0 ..= 1 and higher is better.
+    pub metric: String,
+    /// Raised whenever the task's distribution changes; part of a run's identity.
+    pub version: u32,
+}
+
+/// A benchmark task.
+pub trait Task: Debug + Send + Sync {
+    /// Vocabulary, classes, lengths, metric.
+    fn spec(&self) -> TaskSpec;
+
+    /// Examples in a split.
+    fn len(&self, split: Split) -> u64;
+
+    /// Whether a split holds nothing.
+    fn is_empty(&self, split: Split) -> bool {
+        self.len(split) == 0
+    }
+
+    /// Example `index` of a split; the same on any machine.
+    fn example(&self, split: Split, index: u64) -> Result<Example, DataError>;
+
+    /// Batch `index` of a split. Training batches follow a permutation of the split per epoch, drawn from `order.seed`;
+    /// validation and test are in file order and end with a short batch.
+    fn batch(&self, split: Split, index: u64, order: &Order) -> Result<Batch, DataError> {
+        batch::collate(self, split, index, order)
+    }
+
+    /// What guessing scores on the test split: measured, and how.
+    fn floor(&self) -> Result<Bound, DataError>;
+
+    /// What a perfect solver scores on the test split.
+    fn ceiling(&self) -> Result<Bound, DataError>;
+
+    /// The classes a solver finds from the inputs alone, in the order of the example's targets; `None` where no program
+    /// is known to solve the task (sentiment).
+    fn solve(&self, example: &Example) -> Option<Vec<i64>>;
+
+    /// Content hash of the data files behind the task; `None` for generated tasks. Part of a run's identity.
+    fn fingerprint(&self) -> Option<String> {
+        None
+    }
+
+    /// Remarks on the data a user should see once: rows skipped, classes missing.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// A score with the words that say where it comes from.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Bound {
+    /// The score, 0 ..= 1.
+    pub score: f64,
+    /// How it was found: "majority class of train, measured on test".
+    pub how: String,
+}

@@ -1,0 +1,92 @@
+//! The list of tasks. A new one is a file and a line here.
+
+use crate::{ConfigError, DataDir, DataError, Task};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+/// A task's settings and how to open it: implemented by the `Config` of each task file.
+///
+/// Every field has a default, unknown fields are refused (`#[serde(deny_unknown_fields, default)]`).
+pub trait Family: Default + Serialize + DeserializeOwned + 'static {
+    /// The key in a config: `task: { mqar: {…} }`.
+    const NAME: &'static str;
+    /// One line for `mixarena list tasks`.
+    const ABOUT: &'static str;
+    /// Everything wrong with these settings, empty when the task can be opened.
+    fn check(&self) -> Vec<ConfigError>;
+    /// What the settings alone say of the sequences, so that mixers can be checked before any data are read.
+    fn outline(&self) -> Outline;
+    /// Reads or prepares the data. Called only after `check` found nothing.
+    fn open(&self, data: &DataDir) -> Result<Box<dyn Task>, DataError>;
+}
+
+/// What is known of a task before its data are read; its [`crate::TaskSpec`] must agree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outline {
+    /// Whether position `t` may only read positions up to `t`.
+    pub causal: bool,
+    /// No example is longer.
+    pub max_length: i64,
+    /// Whether data files are needed.
+    pub needs_files: bool,
+}
+
+/// How a task is opened once its settings' type is erased.
+type Open = fn(&Value, &DataDir) -> Result<Box<dyn Task>, DataError>;
+
+/// One registered task, its types erased.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// [`Family::NAME`].
+    pub name: &'static str,
+    /// [`Family::ABOUT`].
+    pub about: &'static str,
+    /// The default settings as a JSON object: its keys are the fields there are.
+    pub defaults: fn() -> Value,
+    /// Whether `settings` has the right types; the error is serde's.
+    pub accepts: fn(&Value) -> Result<(), serde_json::Error>,
+    /// `settings` with every default filled in and numbers in their field's type, so that equal settings hash equally.
+    pub resolve: fn(&Value) -> Result<Value, serde_json::Error>,
+    check: fn(&Value) -> Vec<ConfigError>,
+    outline: fn(&Value) -> Outline,
+    open: Open,
+}
+
+impl Entry {
+    /// The entry of one family.
+    pub fn of<F: Family>() -> Self {
+        fn typed<F: Family>(settings: &Value) -> F {
+            F::deserialize(settings).expect("settings were accepted when the config was loaded")
+        }
+        Self {
+            name: F::NAME,
+            about: F::ABOUT,
+            defaults: || serde_json::to_value(F::default()).expect("settings are plain data"),
+            accepts: |settings| F::deserialize(settings).map(drop),
+            resolve: |settings| serde_json::to_value(F::deserialize(settings)?),
+            check: |settings| typed::<F>(settings).check(),
+            outline: |settings| typed::<F>(settings).outline(),
+            open: |settings, data| typed::<F>(settings).open(data),
+        }
+    }
+
+    /// Everything wrong with `settings`, which must have been accepted.
+    pub fn check(&self, settings: &Value) -> Vec<ConfigError> {
+        (self.check)(settings)
+    }
+
+    /// What the settings alone say; `settings` must have been accepted.
+    pub fn outline(&self, settings: &Value) -> Outline {
+        (self.outline)(settings)
+    }
+
+    /// Opens the task; `settings` must have passed [`Entry::check`].
+    pub fn open(&self, settings: &Value, data: &DataDir) -> Result<Box<dyn Task>, DataError> {
+        (self.open)(settings, data)
+    }
+}
+
+/// Every task of this crate.
+pub fn registry() -> Vec<Entry> {
+    vec![Entry::of::<crate::mqar::Config>(), Entry::of::<crate::listops::Config>(), Entry::of::<crate::text::Config>()]
+}
