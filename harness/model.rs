@@ -117,6 +117,8 @@ pub struct ModelConfig {
     pub embedding_dropout: f64,
     /// How a sequence becomes one vector, for tasks of one class a sequence.
     pub pooling: Pooling,
+    /// Standard deviation of the initial embedding and learned positions (BERT: 0.02).
+    pub init_std: f64,
 }
 
 impl Default for ModelConfig {
@@ -135,6 +137,7 @@ impl Default for ModelConfig {
             dropout: 0.0,
             embedding_dropout: 0.0,
             pooling: Pooling::Mean,
+            init_std: 0.02,
         }
     }
 }
@@ -157,6 +160,10 @@ impl ModelConfig {
         if let Some(eps) = self.norm_eps.filter(|eps| !(*eps > 0.0 && *eps < 1.0)) {
             let problem = format!("`norm_eps` is {eps}, which is not between 0 and 1");
             found.push(Mistake::new("norm_eps", problem, "use a small number such as 1e-5"));
+        }
+        if !(self.init_std > 0.0 && self.init_std <= 10.0) {
+            let problem = format!("`init_std` is {}, which is not above 0 and up to 10", self.init_std);
+            found.push(Mistake::new("init_std", problem, "use a number such as 0.02 or 1"));
         }
         if self.positions() == Positions::Sinusoidal && self.d_model % 2 == 1 {
             let problem = format!("`d_model` is {}, which sinusoidal positions cannot halve", self.d_model);
@@ -338,7 +345,7 @@ impl Model {
     pub fn new(vs: &nn::Path, config: &ModelConfig, task: &TaskSpec, mixer: &mixers::Entry, settings: &serde_json::Value) -> Self {
         let config = config.resolved();
         let (d, eps) = (config.d_model, config.norm_eps.unwrap_or(1e-5));
-        let normal = nn::Init::Randn { mean: 0.0, stdev: 0.02 };
+        let normal = nn::Init::Randn { mean: 0.0, stdev: config.init_std };
         let use_cls = config.pooling == Pooling::Cls && task.output == Output::PerSequence;
         let outline = tasks::Outline { causal: task.causal, max_length: task.max_length, needs_files: false };
         let dims = config.dims(outline);

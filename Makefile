@@ -1,0 +1,28 @@
+# Two commands do everything, set-up included: `make sweep` and `make test`.
+
+.PHONY: help sweep test check setup doctor
+
+help:
+	@echo "make sweep    set up, build, and compare five mixers on configs/quick.yaml"
+	@echo "make test     set up and run every test"
+	@echo "make check    what CI runs: format, lints, tests, documentation"
+	@echo "make setup    bring libtorch 2.11.0 to .libtorch (CUDA=1 for the CUDA libraries as well)"
+	@echo "make doctor   say what works on this machine"
+
+setup:
+	@CUDA=$(CUDA) sh scripts/setup.sh
+
+sweep: setup
+	cargo run --locked -- sweep configs/quick.yaml
+
+test: setup
+	cargo test --workspace --locked
+
+check: setup
+	cargo fmt --all -- --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo test --workspace --locked
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+
+doctor: setup
+	cargo run --locked -- doctor

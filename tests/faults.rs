@@ -1,0 +1,131 @@
+//! Whatever a run dies of becomes a row with its reason, and the others go on.
+
+use results::{Outcome, Record};
+use tests::{Folder, RECALL, children, mixer, signal, wait_until};
+
+/// A config whose task and model are small; `mixers` is the list's text.
+fn config(mixers: &str) -> String {
+    format!(
+        "tasks:\n  - {RECALL}\nmodel: {{ d_model: 16, n_layers: 1 }}\n\
+         budget: {{ steps: 20, batch_size: 8, eval_every: 10 }}\nmixers:\n{mixers}"
+    )
+}
+
+const GOOD: &str = "  - attention: { n_heads: 2 }\n";
+const WILD: &str = "  - { name: wild, mixer: { attention: { n_heads: 2 } }, optimizer: { lr: 1e30, clip_norm: null } }\n";
+const WIDE: &str = "  - { name: wide, mixer: { attention: { n_heads: 2 } }, model: { d_model: 4000000000 } }\n";
+const SLOW: &str = "  - { name: slow, mixer: { s4: { d_state: 4 } }, budget: { timeout_minutes: 1e-6 } }\n";
+/// Never ends by itself, and writes a checkpoint at every step.
+const ENDLESS: &str = "  - { name: endless, mixer: { combiner: { n_heads: 2 } }, budget: { steps: 10000000, checkpoint_every: 1 } }\n";
+
+fn of<'a>(records: &'a [Record], name: &str) -> &'a Record {
+    records.iter().find(|r| mixer(r) == name).unwrap_or_else(|| panic!("no record of {name}"))
+}
+
+#[test]
+fn bad_runs_are_rows_with_their_reasons_and_the_good_one_finishes() {
+    let folder = Folder::with("faults.yaml", &config(&[WILD, WIDE, SLOW, GOOD].concat()));
+    let ended = folder.run("sweep faults.yaml").expect(1);
+    let row = |name: &str| {
+        let mut rows = ended.out.lines().filter(|line| line.split_whitespace().nth(1) == Some(name));
+        rows.next().unwrap_or_else(|| panic!("no row of {name}:\n{}", ended.out)).to_string()
+    };
+    assert!(row("attention").contains(" 1/1 "), "{}", ended.out);
+    assert!(row("wild").contains("1 diverged"), "{}", ended.out);
+    assert!(row("wide").contains("1 failed"), "{}", ended.out);
+    assert!(row("slow").contains("1 timed out"), "{}", ended.out);
+    for reason in [
+        "training loss is NaN at step 2",
+        "out of memory: asked for ",
+        "passed its limit of 0.000001 minutes at step 1 of 20",
+    ] {
+        assert!(ended.out.contains(reason), "{reason}:\n{}", ended.out);
+        assert!(folder.text("runs/reports/faults/report.md").contains(reason), "{reason}");
+    }
+    assert!(ended.err.contains("3 of 4 runs did not finish; --retry tries them again"), "{}", ended.err);
+    let words: Vec<_> = folder.records().iter().map(|r| r.outcome.word()).collect();
+    for word in ["finished", "diverged", "failed", "timed_out"] {
+        assert_eq!(words.iter().filter(|w| **w == word).count(), 1, "{words:?}");
+    }
+    // A failed run is an end: it is not tried again unless that is asked for.
+    let again = folder.run("sweep faults.yaml").expect(1);
+    assert!(again.err.starts_with("faults: 4 runs planned, 0 to do"), "{}", again.err);
+    assert_eq!((again.out, folder.names("runs/records").len()), (ended.out, 4));
+    // One that only lacked time goes on when it is given some.
+    folder.write("faults.yaml", folder.text("faults.yaml").replace("1e-6", "10"));
+    let retried = folder.run("sweep faults.yaml --retry --filter mixer=slow").expect(0);
+    assert!(retried.err.contains("1 planned, 1 to do") || retried.err.contains("1 runs planned, 1 to do"), "{}", retried.err);
+    let records = folder.records();
+    assert_eq!((&of(&records, "s4").outcome, of(&records, "s4").attempt), (&Outcome::Finished, 2));
+}
+
+#[test]
+fn after_the_first_failure_a_sweep_that_fails_fast_starts_no_more() {
+    let folder = Folder::with("faults.yaml", &config(&[WILD, GOOD].concat()));
+    let ended = folder.run("sweep faults.yaml --fail-fast -j 1").expect(1);
+    let record = folder.record();
+    assert!(matches!(record.outcome, Outcome::Diverged { .. }), "{record:?}");
+    assert!(ended.out.contains("1 missing"), "{}", ended.out);
+}
+
+#[test]
+fn a_killed_child_is_a_failed_row_the_others_finish_and_a_retry_goes_on() {
+    let folder = Folder::with("faults.yaml", &config(&[ENDLESS, GOOD].concat()));
+    let sweep = folder.start("sweep faults.yaml -j 1");
+    folder.wait_for_checkpoint();
+    let [child] = children(sweep.id())[..] else { panic!("one child at a time") };
+    signal("KILL", child);
+    let ended = tests::Ended::from(sweep.wait_with_output().expect("the sweep ends")).expect(1);
+    let records = folder.records();
+    assert_eq!(of(&records, "attention").outcome, Outcome::Finished);
+    let Outcome::Failed { reason } = &of(&records, "combiner").outcome else { panic!("{records:?}") };
+    assert!(reason.starts_with("killed by SIGKILL"), "{reason}");
+    assert!(ended.out.contains("endless") && ended.out.contains("killed by SIGKILL"), "{}", ended.out);
+
+    let retry = folder.start("sweep faults.yaml --retry");
+    wait_until("the second child", || folder.text(&log_of(&folder, &records)).is_empty() && !children(retry.id()).is_empty());
+    let before = modified(&folder, &records);
+    wait_until("another checkpoint", || modified(&folder, &records) > before);
+    signal("TERM", retry.id());
+    let ended = tests::Ended::from(retry.wait_with_output().expect("the sweep ends")).expect(130);
+    assert!(ended.err.contains("started, 4560 parameters, continues from step "), "{}", ended.err);
+    let records = folder.records();
+    let endless = of(&records, "combiner");
+    assert_eq!((endless.outcome.word(), endless.attempt), ("interrupted", 2));
+    assert_eq!(of(&records, "attention").attempt, 1, "what has finished is left alone");
+}
+
+fn log_of(folder: &Folder, records: &[Record]) -> String {
+    let name = format!("runs/work/{}/log.txt", of(records, "combiner").id);
+    assert!(folder.path(&name).exists());
+    name
+}
+
+fn modified(folder: &Folder, records: &[Record]) -> std::time::SystemTime {
+    let path = folder.path(&format!("runs/work/{}/last.safetensors", of(records, "combiner").id));
+    std::fs::metadata(path).and_then(|m| m.modified()).expect("a checkpoint")
+}
+
+#[test]
+fn a_child_that_crashes_is_told_apart_from_one_that_was_killed() {
+    let folder = Folder::with("faults.yaml", &config(ENDLESS));
+    let sweep = folder.start("sweep faults.yaml");
+    folder.wait_for_checkpoint();
+    let [child] = children(sweep.id())[..] else { panic!("one child") };
+    signal("SEGV", child);
+    tests::Ended::from(sweep.wait_with_output().expect("the sweep ends")).expect(1);
+    assert_eq!(folder.record().outcome.reason(), "crashed (SIGSEGV)");
+}
+
+#[test]
+fn a_record_that_was_torn_is_named_and_passed_over() {
+    let folder = Folder::with("faults.yaml", &config(GOOD));
+    folder.run("sweep faults.yaml -q").expect(0);
+    let [name] = &folder.names("runs/records")[..] else { panic!("one record") };
+    let text = folder.text(&format!("runs/records/{name}"));
+    folder.write(&format!("runs/records/{name}"), &text[..text.len() / 2]);
+    let again = folder.run("sweep faults.yaml").expect(0);
+    assert!(again.err.contains(&format!("warning: records/{name}: skipped: ")), "{}", again.err);
+    assert!(again.out.contains(" 1/1 "), "{}", again.out);
+    assert_eq!(folder.record().attempt, 2);
+}

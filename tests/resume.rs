@@ -1,0 +1,135 @@
+//! A run cut anywhere and continued ends as one that was not cut, to the last bit.
+
+use results::{Outcome, Record};
+use std::process::Child;
+use std::thread::sleep;
+use std::time::Duration;
+use tests::{Ended, FIVE, Folder, RECALL, children, is_alive, mixer, signal, wait_until};
+
+/// What a run leaves: its id, scores and curve, and both checkpoints.
+fn ends(folder: &Folder, store: &str) -> Vec<(String, Record, [Vec<u8>; 2])> {
+    let of = |r: Record| {
+        assert_eq!(r.outcome, Outcome::Finished, "{}", mixer(&r));
+        let file = |name: &str| folder.read(&format!("{store}/work/{}/{name}.safetensors", r.id));
+        (r.id.clone(), r.clone(), [file("last"), file("best")])
+    };
+    folder.records_in(store).into_iter().map(of).collect()
+}
+
+#[track_caller]
+fn assert_same_ends(folder: &Folder, whole: &str, cut: &str) {
+    let (whole, cut) = (ends(folder, whole), ends(folder, cut));
+    assert_eq!(whole.len(), cut.len());
+    for ((id, a, files_a), (cut_id, b, files_b)) in whole.iter().zip(&cut) {
+        let name = mixer(a);
+        assert_eq!(id, cut_id);
+        assert_eq!((a.scores, &a.curve, a.steps, a.best_step), (b.scores, &b.curve, b.steps, b.best_step), "{name}");
+        assert!(files_a[0] == files_b[0], "last.safetensors of {name} differs");
+        assert!(files_a[1] == files_b[1], "best.safetensors of {name} differs");
+    }
+}
+
+/// Kills the sweep without a word; `with_children` takes them along, as a power cut would.
+fn cut(mut sweep: Child, with_children: bool) -> Vec<u32> {
+    let orphans = children(sweep.id());
+    sweep.kill().expect("the sweep is killed");
+    if with_children {
+        orphans.iter().filter(|&&pid| is_alive(pid)).for_each(|&pid| signal("KILL", pid));
+    }
+    sweep.wait().expect("the sweep is gone");
+    orphans
+}
+
+#[test]
+fn every_mixer_cut_again_and_again_ends_as_the_uncut_run() {
+    // Dropout is on: the random numbers of a step must not depend on where a run was cut.
+    let text = FIVE.replace("seeds: 2", "seeds: 1").replace("steps: 10", "steps: 60, checkpoint_every: 4").replace("eval_every: 5", "eval_every: 15");
+    let folder = Folder::with("five.yaml", &text);
+    folder.run("sweep five.yaml -j 2 --store whole -q").expect(0);
+    let mut cuts = 0;
+    for (moment, with_children) in [(0, false), (150, true), (400, false), (250, true), (550, false)] {
+        let mut sweep = folder.start("sweep five.yaml -j 2");
+        folder.wait_for_checkpoint();
+        sleep(Duration::from_millis(moment));
+        if sweep.try_wait().expect("a child's state").is_some() {
+            break;
+        }
+        cuts += 1;
+        let orphans = cut(sweep, with_children);
+        // Left alone they notice, write a checkpoint and end; killed they are gone.
+        wait_until("the orphans' end", || orphans.iter().all(|&pid| !is_alive(pid)));
+    }
+    assert!(cuts > 0, "the first cut comes at the first checkpoint");
+    folder.run("sweep five.yaml -j 2").expect(0);
+    assert_same_ends(&folder, "whole", "runs");
+}
+
+/// One mixer, six hundred steps: long enough to be caught at work.
+fn long() -> String {
+    format!(
+        "tasks:\n  - {RECALL}\nmodel: {{ d_model: 16, n_layers: 1, dropout: 0.1, embedding_dropout: 0.1 }}\n\
+         budget: {{ steps: 600, batch_size: 4, eval_every: 100, checkpoint_every: 7 }}\nmixers:\n  - attention: {{ n_heads: 2, dropout: 0.1 }}\n"
+    )
+}
+
+#[test]
+fn an_interrupted_sweep_says_how_to_go_on_and_ends_as_the_uncut_one() {
+    let folder = Folder::with("long.yaml", &long());
+    folder.run("sweep long.yaml --store whole -q").expect(0);
+    let sweep = folder.start("sweep long.yaml");
+    folder.wait_for_checkpoint();
+    signal("INT", sweep.id());
+    let ended = Ended::from(sweep.wait_with_output().expect("the sweep ends")).expect(130);
+    assert_eq!(ended.err.lines().last(), Some("interrupted; to go on from the checkpoints: mixarena sweep long.yaml"));
+    assert_eq!(ended.out, "", "a table of half a sweep is not printed");
+    let record = folder.record();
+    let Outcome::Interrupted { reason } = &record.outcome else { panic!("{record:?}") };
+    assert!(reason.starts_with("stopped by a signal at step ") && record.steps < 600, "{reason}");
+    let again = folder.run("sweep long.yaml").expect(0);
+    assert!(again.err.contains(&format!("continues from step {}", record.steps)), "{}", again.err);
+    assert_eq!(folder.record().attempt, 2);
+    assert_same_ends(&folder, "whole", "runs");
+}
+
+#[test]
+fn a_sweep_restarted_while_orphans_of_a_killed_one_still_work_ends_as_the_uncut_one() {
+    let folder = Folder::with("long.yaml", &long());
+    folder.run("sweep long.yaml --store whole -q").expect(0);
+    let sweep = folder.start("sweep long.yaml");
+    folder.wait_for_checkpoint();
+    cut(sweep, false);
+    folder.run("sweep long.yaml").expect(0);
+    assert_same_ends(&folder, "whole", "runs");
+}
+
+#[test]
+fn two_sweeps_at_once_share_the_work_and_train_no_run_twice() {
+    let text = FIVE.replace("seeds: 2", "seeds: 1");
+    let folder = Folder::with("five.yaml", &text);
+    let both = [folder.start("sweep five.yaml"), folder.start("sweep five.yaml")];
+    for sweep in both {
+        Ended::from(sweep.wait_with_output().expect("the sweep ends")).expect(0);
+    }
+    let attempts: Vec<u32> = folder.records().iter().map(|r| r.attempt).collect();
+    assert_eq!(attempts, [1; 5]);
+    assert_eq!(folder.names("runs/records").len(), 5);
+}
+
+#[test]
+fn a_broken_checkpoint_is_a_failed_run_that_names_the_file_and_the_way_out() {
+    let folder = Folder::with("long.yaml", &long());
+    let dry = folder.run("sweep long.yaml -n --set budget.steps=10").expect(0);
+    let id = dry.out.split_whitespace().next().expect("the id comes first");
+    let path = format!("runs/work/{id}/last.safetensors");
+    for bytes in [&b"not a checkpoint"[..], b"", &[0xff; 200]] {
+        folder.write(&path, bytes);
+        folder.run("sweep long.yaml --retry --set budget.steps=10").expect(1);
+        let record = folder.record();
+        let Outcome::Failed { reason } = &record.outcome else { panic!("{record:?}") };
+        assert!(reason.contains("last.safetensors"), "{reason}");
+        assert!(reason.ends_with("delete the file to start this run again"), "{reason}");
+    }
+    std::fs::remove_file(folder.path(&path)).expect("deletes the file");
+    folder.run("sweep long.yaml --retry --set budget.steps=10").expect(0);
+    assert_eq!(folder.record().attempt, 4);
+}

@@ -1,0 +1,132 @@
+//! One config, one command, one table.
+
+use results::Outcome;
+use serde_json::Value;
+use tests::{FIVE, Folder, MIXERS, RECALL, mixer};
+
+/// Two runs of one mixer, under the name of the file.
+fn pair(steps: u32) -> String {
+    format!(
+        "seeds: 2\ntasks:\n  - {RECALL}\nmodel: {{ d_model: 16, n_layers: 1 }}\n\
+         budget: {{ steps: {steps}, batch_size: 8, eval_every: 5 }}\nmixers:\n  - attention: {{ n_heads: 2 }}\n"
+    )
+}
+
+#[test]
+fn five_mixers_end_in_one_table_and_the_same_command_again_trains_nothing() {
+    let folder = Folder::with("five.yaml", FIVE);
+    let first = folder.run("sweep five.yaml").expect(0);
+    let records = folder.names("runs/records");
+    assert_eq!(records.len(), 10, "{records:?}");
+    assert!(folder.records().iter().all(|r| r.outcome == Outcome::Finished && r.steps == 10 && r.scores.test.is_some()));
+    for name in MIXERS {
+        let row = first.out.lines().find(|line| line.split_whitespace().nth(1) == Some(name));
+        assert!(row.is_some_and(|row| row.starts_with(" mqar") && row.contains(" 2/2 ")), "{name}:\n{}", first.out);
+    }
+    assert!(first.out.starts_with("Does every mixer come through?"), "{}", first.out);
+    let files = ["curves.png", "curves.svg", "report.md", "runs.csv", "scores.png", "scores.svg", "table.csv", "table.json", "table.md"];
+    assert_eq!(folder.names("runs/reports/five"), files);
+    assert!(folder.read("runs/reports/five/scores.png").starts_with(b"\x89PNG"));
+
+    let again = folder.run("sweep five.yaml").expect(0);
+    assert_eq!(again.out, first.out);
+    assert!(again.err.starts_with("five: 10 runs planned, 0 to do"), "{}", again.err);
+    assert_eq!(folder.names("runs/records"), records);
+
+    // A report is made from the records alone, and to the byte.
+    let written: Vec<Vec<u8>> = files.iter().map(|f| folder.read(&format!("runs/reports/five/{f}"))).collect();
+    std::fs::remove_dir_all(folder.path("runs/reports")).expect("removes the reports");
+    let report = folder.run("report runs").expect(0);
+    assert_eq!(report.out.trim_end(), first.out.trim_end());
+    for (file, bytes) in files.iter().zip(&written) {
+        assert!(folder.read(&format!("runs/reports/five/{file}")) == *bytes, "{file} differs");
+    }
+
+    let json = folder.run("sweep five.yaml --json").expect(0);
+    let json: Value = serde_json::from_str(&json.out).expect("stdout is one JSON document");
+    let rows = json["rows"].as_array().expect("rows");
+    assert_eq!(rows.iter().map(|r| r["mixer"].as_str().unwrap_or_default()).collect::<Vec<_>>(), MIXERS);
+    assert!(rows.iter().all(|r| r["counts"]["finished"] == 2 && r["scores"].as_array().is_some_and(|s| s.len() == 2)));
+
+    let listed = folder.run("list runs").expect(0);
+    assert_eq!(listed.out.lines().filter(|l| l.contains("  finished ")).count(), 10, "{}", listed.out);
+    folder.run("report elsewhere").expect(3);
+    folder.run("report runs --sweep six").expect(3);
+}
+
+#[test]
+fn a_dry_run_prints_what_is_to_do_and_trains_nothing() {
+    let folder = Folder::with("five.yaml", FIVE);
+    let all = folder.run("sweep five.yaml --dry-run").expect(0);
+    assert_eq!(all.out.lines().count(), 10, "{}", all.out);
+    assert!(all.out.lines().take(5).all(|line| line.ends_with("seed 0")), "first results cover every mixer:\n{}", all.out);
+    let some = folder.run("sweep five.yaml -n --filter mixer=s4&seed=1").expect(0);
+    let [line] = some.out.lines().collect::<Vec<_>>()[..] else { panic!("one run:\n{}", some.out) };
+    assert!(line.ends_with("mqar · s4 · seed 1") && all.out.contains(line), "{line}");
+    let other = folder.run("sweep five.yaml -n --filter mixer=s4&seed=1 --set optimizer.lr=0.5").expect(0);
+    assert_ne!(other.out, some.out, "another learning rate is another run");
+    let seeds = folder.run("sweep five.yaml -n -k mixer=s4 --set seeds=[7]").expect(0);
+    assert!(seeds.out.trim_end().ends_with("seed 7") && seeds.out.lines().count() == 1, "{}", seeds.out);
+    assert_eq!(folder.names("runs/records").len() + folder.names("runs/sweeps").len(), 0);
+    for wrong in ["mixer=mamba", "mixr=s4", "s4"] {
+        folder.run(&format!("sweep five.yaml -n --filter {wrong}")).expect(2);
+    }
+}
+
+#[test]
+fn a_limit_leaves_the_rest_to_the_next_command() {
+    let folder = Folder::with("pair.yaml", &pair(5));
+    let first = folder.run("sweep pair.yaml --limit 1").expect(0);
+    assert_eq!(folder.names("runs/records").len(), 1);
+    assert!(first.out.contains(" 1/2 ") && first.out.contains("1 missing"), "{}", first.out);
+    let second = folder.run("sweep pair.yaml").expect(0);
+    assert!(second.err.starts_with("pair: 2 runs planned, 1 to do"), "{}", second.err);
+    assert!(second.out.contains(" 2/2 "), "{}", second.out);
+    assert_eq!(folder.names("runs/records").len(), 2);
+}
+
+#[test]
+fn the_same_run_in_two_sweeps_is_trained_once() {
+    let folder = Folder::with("pair.yaml", &pair(5));
+    folder.write("other.yaml", pair(5).replace("seeds: 2", "seeds: [1]"));
+    folder.run("sweep pair.yaml -q").expect(0);
+    let other = folder.run("sweep other.yaml").expect(0);
+    assert!(other.err.starts_with("other: 1 runs planned, 0 to do"), "{}", other.err);
+    assert!(other.out.contains(" 1/1 "), "{}", other.out);
+    assert_eq!(folder.names("runs/records").len(), 2);
+    assert_eq!(folder.names("runs/reports"), ["other", "pair"]);
+    // Neither a limit of time nor the rhythm of checkpoints makes another run.
+    let same = folder.run("sweep pair.yaml -n --set budget.timeout_minutes=9 --set budget.checkpoint_every=1").expect(0);
+    assert_eq!(same.out, "");
+}
+
+#[test]
+fn how_many_runs_go_at_a_time_changes_no_score() {
+    let folder = Folder::with("five.yaml", FIVE);
+    // On one core every run has one thread, whatever the number of jobs.
+    folder.run_on_one_core("sweep five.yaml --set seeds=1 -j 1 --store one").expect(0);
+    folder.run_on_one_core("sweep five.yaml --set seeds=1 -j 3 --store three").expect(0);
+    let (one, three) = (folder.records_in("one"), folder.records_in("three"));
+    assert_eq!((one.len(), three.len()), (5, 5));
+    for (a, b) in one.iter().zip(&three) {
+        assert_eq!((&a.id, a.device.threads, b.device.threads), (&b.id, 1, 1));
+        assert_eq!((a.scores, &a.curve), (b.scores, &b.curve), "{}", mixer(a));
+    }
+}
+
+#[test]
+fn a_spec_that_a_sweep_wrote_can_be_run_by_itself() {
+    let folder = Folder::with("pair.yaml", &pair(5));
+    folder.run("sweep pair.yaml --limit 1 -q").expect(0);
+    let swept = folder.record();
+    let spec = format!("runs/work/{}/spec.json", swept.id);
+    let threads = swept.device.threads;
+    let alone = folder.run(&format!("run {spec} --store alone --threads {threads}")).expect(0);
+    assert!(alone.err.contains("test "), "{}", alone.err);
+    let [record] = &folder.records_in("alone")[..] else { panic!("one record") };
+    assert_eq!((&record.id, record.scores, &record.curve), (&swept.id, swept.scores, &swept.curve));
+    assert_eq!(folder.read(&format!("alone/work/{}/best.safetensors", swept.id)), folder.read(&format!("runs/work/{}/best.safetensors", swept.id)));
+    folder.write("broken.json", "{ \"engine\": 1,");
+    let broken = folder.run("run broken.json").expect(2);
+    assert!(broken.err.starts_with("error: broken.json:1:"), "{}", broken.err);
+}
