@@ -52,7 +52,10 @@ fn load(path: &Path, changes: &Changes, registry: &Registry) -> Result<Config, E
         })?;
         config.runs.retain(|draft| terms.iter().all(|(key, value)| matches(draft, key, value)));
         if config.runs.is_empty() {
-            fail(format!("--filter '{filter}' matches none of the runs"), "leave it out to see them all with `mixarena plan`");
+            fail(
+                format!("--filter '{filter}' matches none of the runs"),
+                "leave it out to see them all with `mixarena plan`",
+            );
             return Err(Exit::Usage);
         }
     }

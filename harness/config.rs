@@ -161,7 +161,11 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn config(&mut self, root: &Node, stem: &str, sets: &[String]) -> Option<Config> {
         let Some(top) = root.as_map() else {
-            self.found.error(root.place.clone(), format!("a config is a mapping, not {}", root.describe()), format!("keys are {}", TOP_KEYS.join(", ")));
+            self.found.error(
+                root.place.clone(),
+                format!("a config is a mapping, not {}", root.describe()),
+                format!("keys are {}", TOP_KEYS.join(", ")),
+            );
             return None;
         };
         self.known_keys(top, &TOP_KEYS, "the config", "keys");
@@ -196,9 +200,16 @@ impl Reader<'_> {
         }
         let text = |key: &str| get(key).and_then(|(_, n)| n.as_str()).map(str::to_owned);
         let name = text("name").unwrap_or_else(|| stem.into());
-        if !name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) || name.starts_with('.') || name.is_empty() {
+        if !name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+            || name.starts_with('.')
+            || name.is_empty()
+        {
             let place = get("name").map_or(Place::Whole, |(_, n)| n.place.clone());
-            self.found.error(place, format!("`name` is `{name}`, which cannot name a folder"), "use letters, digits, - and _");
+            self.found.error(
+                place,
+                format!("`name` is `{name}`, which cannot name a folder"),
+                "use letters, digits, - and _",
+            );
         }
         Some(Config { name, question: text("question").unwrap_or_default(), runs })
     }
@@ -206,7 +217,11 @@ impl Reader<'_> {
     /// Reports keys outside `known`.
     fn known_keys(&mut self, entries: &[(Key, Node)], known: &[&str], of: &str, plural: &str) {
         for (key, _) in entries.iter().filter(|(k, _)| !known.contains(&k.name.as_str())) {
-            self.found.error(key.place.clone(), format!("unknown key `{}` of {of}", key.name), suggest(&key.name, known, plural));
+            self.found.error(
+                key.place.clone(),
+                format!("unknown key `{}` of {of}", key.name),
+                suggest(&key.name, known, plural),
+            );
         }
     }
 
@@ -215,7 +230,11 @@ impl Reader<'_> {
         match node.as_map() {
             Some(entries) => Layer(entries.to_vec()),
             None => {
-                self.found.error(node.place.clone(), format!("`{name}` is {}, expected a mapping", node.describe()), format!("write `{name}: {{ key: value }}`"));
+                self.found.error(
+                    node.place.clone(),
+                    format!("`{name}` is {}, expected a mapping", node.describe()),
+                    format!("write `{name}: {{ key: value }}`"),
+                );
                 Layer::default()
             }
         }
@@ -224,7 +243,8 @@ impl Reader<'_> {
     /// Every entry of the list under `tasks` or `mixers`. An entry is a name, a one-key map `name: {…}`, or a map with the
     /// key `task` / `mixer` and overrides beside it.
     fn entries(&mut self, list: Option<&(Key, Node)>, plural: &str, kind: &str, known: &[&str]) -> Vec<Entry> {
-        let example = format!("write `{plural}:` and below it `- {}: {{}}`; {plural} are {}", known[0], known.join(", "));
+        let example =
+            format!("write `{plural}:` and below it `- {}: {{}}`; {plural} are {}", known[0], known.join(", "));
         let Some((_, node)) = list else {
             self.found.error(Place::File { line: 1, column: 1 }, format!("`{plural}` is missing"), example);
             return Vec::new();
@@ -232,12 +252,18 @@ impl Reader<'_> {
         let items = node.as_list().unwrap_or_default();
         if items.is_empty() {
             let what = if node.as_list().is_some() { "an empty list".into() } else { node.describe() };
-            self.found.error(node.place.clone(), format!("`{plural}` is {what}, expected a list of at least one"), example);
+            self.found.error(
+                node.place.clone(),
+                format!("`{plural}` is {what}, expected a list of at least one"),
+                example,
+            );
             return Vec::new();
         }
         let entries: Vec<Entry> = items.iter().filter_map(|item| self.entry(item, kind, known)).collect();
         for (i, entry) in entries.iter().enumerate() {
-            let same = |e: &&Entry| e.label == entry.label && (e.only_tasks.is_none() || entry.only_tasks.is_none() || overlap(e, entry));
+            let same = |e: &&Entry| {
+                e.label == entry.label && (e.only_tasks.is_none() || entry.only_tasks.is_none() || overlap(e, entry))
+            };
             if entries[..i].iter().any(|e| same(&e)) {
                 self.found.error(
                     entry.family_place.clone(),
@@ -251,17 +277,27 @@ impl Reader<'_> {
 
     fn entry(&mut self, item: &Node, kind: &str, known: &[&str]) -> Option<Entry> {
         if let Some(family) = item.as_str() {
-            return self.family(family, item.place.clone(), kind, known).then(|| Entry::plain(family, item.place.clone()));
+            return self
+                .family(family, item.place.clone(), kind, known)
+                .then(|| Entry::plain(family, item.place.clone()));
         }
         let Some(map) = item.as_map().filter(|m| !m.is_empty()) else {
-            self.found.error(item.place.clone(), format!("a {kind} is {}, expected a name with its settings", item.describe()), format!("write `- {}: {{}}`", known[0]));
+            self.found.error(
+                item.place.clone(),
+                format!("a {kind} is {}, expected a name with its settings", item.describe()),
+                format!("write `- {}: {{}}`", known[0]),
+            );
             return None;
         };
         let Some((_, choice)) = map.iter().find(|(k, _)| k.name == kind) else {
             // The short form: one key, which is the family.
             let [(key, settings)] = map else {
                 let (key, _) = &map[0];
-                self.found.error(key.place.clone(), format!("this entry has {} keys and no `{kind}`", map.len()), format!("write `- {kind}: {{ {}: {{}} }}` and put overrides beside it", known[0]));
+                self.found.error(
+                    key.place.clone(),
+                    format!("this entry has {} keys and no `{kind}`", map.len()),
+                    format!("write `- {kind}: {{ {}: {{}} }}` and put overrides beside it", known[0]),
+                );
                 return None;
             };
             return self.chosen(key, settings, kind, known);
@@ -273,11 +309,17 @@ impl Reader<'_> {
         }
         self.known_keys(map, &allowed, &format!("this {kind}'s entry"), "keys");
         let mut entry = match (choice.as_str(), choice.as_map()) {
-            (Some(family), _) if self.family(family, choice.place.clone(), kind, known) => Entry::plain(family, choice.place.clone()),
+            (Some(family), _) if self.family(family, choice.place.clone(), kind, known) => {
+                Entry::plain(family, choice.place.clone())
+            }
             (None, Some([(key, settings)])) => self.chosen(key, settings, kind, known)?,
             (Some(_), _) => return None,
             _ => {
-                self.found.error(choice.place.clone(), format!("`{kind}` is {}, expected one name with its settings", choice.describe()), format!("write `{kind}: {{ {}: {{}} }}`", known[0]));
+                self.found.error(
+                    choice.place.clone(),
+                    format!("`{kind}` is {}, expected one name with its settings", choice.describe()),
+                    format!("write `{kind}: {{ {}: {{}} }}`", known[0]),
+                );
                 return None;
             }
         };
@@ -285,9 +327,15 @@ impl Reader<'_> {
             match key.name.as_str() {
                 "name" => match node.as_str() {
                     Some(label) => entry.label = label.into(),
-                    None => self.found.error(node.place.clone(), format!("`name` is {}, expected text", node.describe()), "put the label in quotes"),
+                    None => self.found.error(
+                        node.place.clone(),
+                        format!("`name` is {}, expected text", node.describe()),
+                        "put the label in quotes",
+                    ),
                 },
-                "tasks" if kind == "mixer" => entry.only_tasks = Some(node.as_list().map_or_else(|| vec![node.clone()], <[Node]>::to_vec)),
+                "tasks" if kind == "mixer" => {
+                    entry.only_tasks = Some(node.as_list().map_or_else(|| vec![node.clone()], <[Node]>::to_vec))
+                }
                 name => {
                     if let Some(at) = SECTIONS.iter().position(|s| *s == name) {
                         entry.sections[at] = self.layer(name, node);
@@ -333,7 +381,11 @@ impl Reader<'_> {
         let Some(node) = node else { return vec![0] };
         let help = "write a count, `seeds: 3`, or a list, `seeds: [0, 1, 2]`";
         let wrong = |found: &mut Diagnostics, n: &Node| {
-            found.error(n.place.clone(), format!("a seed is {}, expected a whole number, 0 or more", n.describe()), help);
+            found.error(
+                n.place.clone(),
+                format!("a seed is {}, expected a whole number, 0 or more", n.describe()),
+                help,
+            );
         };
         let whole = |n: &Node| n.to_json().as_u64();
         let mut seeds = Vec::new();
@@ -343,7 +395,11 @@ impl Reader<'_> {
                 for item in items {
                     match whole(item) {
                         Some(seed) if seeds.contains(&seed) => {
-                            self.found.error(item.place.clone(), format!("seed {seed} is listed twice"), "list every seed once");
+                            self.found.error(
+                                item.place.clone(),
+                                format!("seed {seed} is listed twice"),
+                                "list every seed once",
+                            );
                         }
                         Some(seed) => seeds.push(seed),
                         None => wrong(self.found, item),
@@ -372,11 +428,16 @@ impl Reader<'_> {
             let list = values.as_list().unwrap_or_default();
             if list.is_empty() {
                 let what = if values.as_list().is_some() { "an empty list".into() } else { values.describe() };
-                self.found.error(values.place.clone(), format!("grid axis `{}` is {what}, expected a list of values", key.name), help);
+                self.found.error(
+                    values.place.clone(),
+                    format!("grid axis `{}` is {what}, expected a list of values", key.name),
+                    help,
+                );
                 continue;
             }
             let path: Vec<String> = key.name.split('.').map(str::to_owned).collect();
-            let setting = |value: &Node| Setting { path: path.clone(), key_place: key.place.clone(), value: value.clone() };
+            let setting =
+                |value: &Node| Setting { path: path.clone(), key_place: key.place.clone(), value: value.clone() };
             grid.push(list.iter().map(setting).collect());
         }
         grid
@@ -431,7 +492,8 @@ impl Reader<'_> {
         let budget: Option<BudgetConfig> = self.section("budget", &budget_keys);
 
         let task_entry = *self.registry.task(&task.family).expect("the entry's family was looked up");
-        let task_value = self.settings(&task.family, &task_keys, (task_entry.defaults)(), task_entry.accepts, task_entry.resolve);
+        let task_value =
+            self.settings(&task.family, &task_keys, (task_entry.defaults)(), task_entry.accepts, task_entry.resolve);
         if let Some(value) = &task_value {
             for e in task_entry.check(value) {
                 let place = task_keys.place_of(e.key).unwrap_or_else(|| task.family_place.clone());
@@ -439,7 +501,13 @@ impl Reader<'_> {
             }
         }
         let mixer_entry = *self.registry.mixer(&mixer.family).expect("the entry's family was looked up");
-        let mixer_value = self.settings(&mixer.family, &mixer_keys, (mixer_entry.defaults)(), mixer_entry.accepts, mixer_entry.resolve);
+        let mixer_value = self.settings(
+            &mixer.family,
+            &mixer_keys,
+            (mixer_entry.defaults)(),
+            mixer_entry.accepts,
+            mixer_entry.resolve,
+        );
 
         let (model, optimizer, schedule, budget) = (model?, optimizer?, schedule?, budget?);
         self.mistakes(&optimizer_keys, optimizer.check());
@@ -563,7 +631,9 @@ impl Entry {
 
 /// Whether two entries limited to tasks share one.
 fn overlap(a: &Entry, b: &Entry) -> bool {
-    let labels = |e: &Entry| -> Vec<String> { e.only_tasks.iter().flatten().filter_map(|n| n.as_str().map(str::to_owned)).collect() };
+    let labels = |e: &Entry| -> Vec<String> {
+        e.only_tasks.iter().flatten().filter_map(|n| n.as_str().map(str::to_owned)).collect()
+    };
     labels(a).iter().any(|l| labels(b).contains(l))
 }
 
@@ -598,7 +668,10 @@ fn explain(key: &str, node: &Node, default: &Value, error: &str) -> (String, Str
     if error.contains("unknown variant") {
         let words: Vec<&str> = error.split('`').skip(1).step_by(2).skip(1).collect();
         let word = node.as_str().unwrap_or_default();
-        return (format!("`{key}` is {shown}, which is not one of its words"), format!("{}{default}", suggest(word, &words, "words")));
+        return (
+            format!("`{key}` is {shown}, which is not one of its words"),
+            format!("{}{default}", suggest(word, &words, "words")),
+        );
     }
     let expected = error.rsplit("expected ").next().unwrap_or_default().trim();
     let kind = match expected {
@@ -610,4 +683,108 @@ fn explain(key: &str, node: &Node, default: &Value, error: &str) -> (String, Str
         other => other,
     };
     (format!("`{key}` is {shown}, expected {kind}"), format!("write {kind}{default}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str, sets: &[&str]) -> Result<Config, Diagnostics> {
+        let sets: Vec<String> = sets.iter().map(|s| s.to_string()).collect();
+        Config::parse(text, "x.yaml", "x", &sets, &Registry::default())
+    }
+
+    const BASE: &str = "tasks: [mqar: { causal: false }]\nmixers:\n  - attention\n";
+
+    #[test]
+    fn sections_are_laid_over_each_other_and_the_command_line_wins() {
+        let text = "\
+optimizer: { lr: 1, weight_decay: 1 }
+tasks:
+  - task: mqar
+    optimizer: { lr: 2 }
+mixers:
+  - attention
+  - mixer: combiner
+    optimizer: { lr: 3 }
+";
+        let lrs = |c: Config| c.runs.iter().map(|r| (r.optimizer.lr, r.optimizer.weight_decay)).collect::<Vec<_>>();
+        assert_eq!(lrs(parse(text, &[]).unwrap()), [(2.0, 1.0), (3.0, 1.0)]);
+        assert_eq!(lrs(parse(text, &["optimizer.lr=4"]).unwrap()), [(4.0, 1.0), (4.0, 1.0)]);
+    }
+
+    #[test]
+    fn a_grid_is_the_product_of_its_axes_and_of_the_seeds() {
+        let text =
+            format!("{BASE}seeds: [3, 5]\ngrid: {{ optimizer.lr: [1e-3, 1e-2], mixer.attention.n_heads: [1, 2] }}\n");
+        let config = parse(&text, &[]).unwrap();
+        assert_eq!(config.runs.len(), 8);
+        assert_eq!(
+            config.runs[2].settings,
+            [("optimizer.lr".into(), "0.001".to_string()), ("mixer.attention.n_heads".into(), "2".into())]
+        );
+        assert_eq!(config.runs[2].mixer.settings["n_heads"], 2);
+        assert_eq!(config.runs.iter().map(|r| r.seed).collect::<Vec<_>>(), [3, 5, 3, 5, 3, 5, 3, 5]);
+    }
+
+    #[test]
+    fn equal_settings_written_differently_resolve_to_equal_specs() {
+        let a = parse(&format!("{BASE}optimizer: {{ lr: 1 }}\n"), &[]).unwrap();
+        let b = parse(&format!("{BASE}optimizer: {{ lr: 1.0, beta1: 0.9 }}\nmodel: {{ d_ff: 512 }}\n"), &[]).unwrap();
+        let id = |c: &Config| c.runs[0].spec(&Registry::default(), 1, None).id();
+        assert_eq!(id(&a), id(&b));
+    }
+
+    #[test]
+    fn what_does_not_change_a_number_does_not_change_the_identity() {
+        let id = |sets: &[&str]| parse(BASE, sets).unwrap().runs[0].spec(&Registry::default(), 1, None).id();
+        assert_eq!(id(&[]), id(&["budget.timeout_minutes=5", "budget.checkpoint_every=7"]));
+        for change in [
+            "budget.steps=7",
+            "model.d_model=64",
+            "seeds=[9]",
+            "mixer.attention.bias=false",
+            "task.mqar.kv_pairs=5",
+            "optimizer.eps=1e-7",
+        ] {
+            assert_ne!(id(&[]), id(&[change]), "{change}");
+        }
+    }
+
+    #[test]
+    fn a_mixer_entry_may_be_limited_to_tasks_and_share_its_label() {
+        let text = "\
+tasks: [{ name: a, task: { mqar: { kv_pairs: 2 } } }, { name: b, task: mqar }]
+mixers:
+  - { name: m, tasks: a, mixer: attention }
+  - { name: m, tasks: [b], mixer: combiner }
+";
+        let pairs: Vec<_> =
+            parse(text, &[]).unwrap().runs.iter().map(|r| (r.task_label.clone(), r.mixer.name.clone())).collect();
+        assert_eq!(pairs, [("a".to_string(), "attention".to_string()), ("b".into(), "combiner".into())]);
+        let clash = text.replace("tasks: [b]", "tasks: [a, b]");
+        assert!(parse(&clash, &[]).unwrap_err().lines()[0].contains("labelled `m`"));
+        let unknown = text.replace("tasks: [b]", "tasks: [c]");
+        assert!(parse(&unknown, &[]).unwrap_err().lines()[0].starts_with("x.yaml:4:22: no task is labelled `c`"));
+    }
+
+    #[test]
+    fn several_mistakes_are_shown_at_once_in_the_order_of_the_file() {
+        let text = "\
+model: { d_model: abc, n_layer: 2 }
+tasks: [mqar: { kv_pairs: 99, causal: false }]
+mixers:
+  - attention: { n_heads: 5, n_head: 2 }
+  - atention
+budget: { steps: 0 }
+seeds: []
+";
+        let lines = parse(text, &[]).unwrap_err().lines();
+        let places: Vec<&str> = lines.iter().map(|l| l.split(": ").next().unwrap()).collect();
+        assert_eq!(
+            places,
+            ["x.yaml:1:19", "x.yaml:1:24", "x.yaml:2:27", "x.yaml:4:28", "x.yaml:5:5", "x.yaml:7:8"],
+            "{lines:#?}"
+        );
+    }
 }

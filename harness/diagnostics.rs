@@ -61,6 +61,7 @@ impl Diagnostics {
     }
 
     /// One line per mistake, `file:line:column: problem`, in the file's order.
+    #[cfg(test)]
     pub fn lines(&self) -> Vec<String> {
         self.sorted().iter().map(|d| format!("{}: {}", self.place(&d.place), d.problem)).collect()
     }

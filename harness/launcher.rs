@@ -82,7 +82,12 @@ pub struct Options {
 }
 
 /// Runs everything in `queue`.
-pub fn launch(queue: Vec<Planned>, store: &Store, options: &Options, display: &mut dyn Display) -> Result<Tally, LaunchError> {
+pub fn launch(
+    queue: Vec<Planned>,
+    store: &Store,
+    options: &Options,
+    display: &mut dyn Display,
+) -> Result<Tally, LaunchError> {
     let (sender, receiver) = channel();
     let mut launcher = Launcher {
         store,
@@ -125,7 +130,10 @@ impl Launcher<'_> {
             if active == 0 && (stopping || self.queue.is_empty()) {
                 return Ok(());
             }
-            if active < self.options.jobs && !stopping && let Some(run) = self.queue.pop_front() {
+            if active < self.options.jobs
+                && !stopping
+                && let Some(run) = self.queue.pop_front()
+            {
                 self.start(run)?;
                 continue;
             }
@@ -164,7 +172,10 @@ impl Launcher<'_> {
             return Ok(());
         };
         let work_dir = self.store.work_dir(&run.id);
-        let failed = |what: &std::path::Path, e: std::io::Error| LaunchError::Start { what: what.display().to_string(), why: e.to_string() };
+        let failed = |what: &std::path::Path, e: std::io::Error| LaunchError::Start {
+            what: what.display().to_string(),
+            why: e.to_string(),
+        };
         fs::create_dir_all(&work_dir).map_err(|e| failed(&work_dir, e))?;
         let spec_path = work_dir.join("spec.json");
         let spec = serde_json::to_vec_pretty(&run.spec).expect("a spec is plain data");
@@ -174,7 +185,14 @@ impl Launcher<'_> {
         let program = std::env::current_exe().map_err(|e| failed(std::path::Path::new("mixarena"), e))?;
         let place = &self.options.place;
         let mut command = Command::new(&program);
-        command.arg("run").arg(&spec_path).arg("--events").arg("--store").arg(&place.store).arg("--data").arg(&place.data.0);
+        command
+            .arg("run")
+            .arg(&spec_path)
+            .arg("--events")
+            .arg("--store")
+            .arg(&place.store)
+            .arg("--data")
+            .arg(&place.data.0);
         command.arg("--device").arg(place.device.word()).arg("--threads").arg(place.threads.to_string());
         if let Some(bytes) = place.memory {
             command.arg("--memory").arg(bytes.to_string());
@@ -212,7 +230,8 @@ impl Launcher<'_> {
     /// A child is gone: its record is there, or is written now.
     fn reap(&mut self, slot: usize) -> Result<(), LaunchError> {
         let Some(mut running) = self.running[slot].take() else { return Ok(()) };
-        let status = running.child.wait().map_err(|e| LaunchError::Start { what: name(&running.run), why: e.to_string() })?;
+        let status =
+            running.child.wait().map_err(|e| LaunchError::Start { what: name(&running.run), why: e.to_string() })?;
         let record = match self.store.latest(&running.run.id)? {
             Some(record) if running.ended => record,
             _ => {

@@ -229,7 +229,9 @@ enum Norm {
 impl Norm {
     fn new(vs: &nn::Path, kind: NormKind, d: i64, eps: f64) -> Self {
         match kind {
-            NormKind::Layer => Self::Layer(nn::layer_norm(vs, vec![d], nn::LayerNormConfig { eps, ..Default::default() })),
+            NormKind::Layer => {
+                Self::Layer(nn::layer_norm(vs, vec![d], nn::LayerNormConfig { eps, ..Default::default() }))
+            }
             NormKind::Batch => {
                 let config = nn::BatchNormConfig { eps, ws_init: nn::Init::Const(1.0), ..Default::default() };
                 Self::Batch(nn::batch_norm1d(vs, d, config))
@@ -342,7 +344,13 @@ pub struct Inputs {
 
 impl Model {
     /// Builds under `vs`; `config` must be resolved, and the mixer's settings checked.
-    pub fn new(vs: &nn::Path, config: &ModelConfig, task: &TaskSpec, mixer: &mixers::Entry, settings: &serde_json::Value) -> Self {
+    pub fn new(
+        vs: &nn::Path,
+        config: &ModelConfig,
+        task: &TaskSpec,
+        mixer: &mixers::Entry,
+        settings: &serde_json::Value,
+    ) -> Self {
         let config = config.resolved();
         let (d, eps) = (config.d_model, config.norm_eps.unwrap_or(1e-5));
         let normal = nn::Init::Randn { mean: 0.0, stdev: config.init_std };
@@ -375,7 +383,10 @@ impl Model {
             embedding: (vs / "embedding").var("weight", &[task.vocab_size, d], normal),
             positions,
             cls: use_cls.then(|| (vs / "embedding_cls").var("weight", &[1, 1, d], normal)),
-            embedding_norm: config.embedding_norm.unwrap_or(false).then(|| Norm::new(&(vs / "embedding_norm"), NormKind::Layer, d, eps)),
+            embedding_norm: config
+                .embedding_norm
+                .unwrap_or(false)
+                .then(|| Norm::new(&(vs / "embedding_norm"), NormKind::Layer, d, eps)),
             blocks,
             final_norm: final_norm.then(|| Norm::new(&(vs / "final_norm"), kind, d, eps)),
             head: linear(&(vs / "head"), d, task.classes, true),
@@ -409,7 +420,8 @@ impl Model {
             (Output::PerPosition, Some(at)) => x.flatten(0, 1).index_select(0, at),
             _ => self.pool(&x, &ctx),
         };
-        let normed = |x: &Tensor| self.final_norm.as_ref().map_or_else(|| x.shallow_clone(), |norm| norm.forward(x, &ctx));
+        let normed =
+            |x: &Tensor| self.final_norm.as_ref().map_or_else(|| x.shallow_clone(), |norm| norm.forward(x, &ctx));
         match (self.output, &self.final_norm) {
             (Output::PerPosition, Some(Norm::Layer(norm))) => norm.forward(&scored(x)).apply(&self.head),
             _ => scored(normed(&x)).apply(&self.head),
@@ -423,7 +435,9 @@ impl Model {
             Pooling::Cls => x.select(1, 0),
             Pooling::Mean => match &ctx.lengths {
                 None => x.mean_dim(1, false, None::<Kind>),
-                Some(lengths) => ctx.zero_padding(x).sum_dim_intlist(1, false, None::<Kind>) / lengths.unsqueeze(1).to_kind(x.kind()),
+                Some(lengths) => {
+                    ctx.zero_padding(x).sum_dim_intlist(1, false, None::<Kind>) / lengths.unsqueeze(1).to_kind(x.kind())
+                }
             },
             Pooling::Last => match &ctx.lengths {
                 None => x.select(1, length - 1),
@@ -438,14 +452,17 @@ impl Model {
     /// The mixers' optimizer rules, by full parameter name.
     pub fn param_rules(&self) -> Vec<ParamRule> {
         let full = |i: usize, rule: ParamRule| ParamRule { name: format!("blocks.{i}.mixer.{}", rule.name), ..rule };
-        self.blocks.iter().enumerate().flat_map(|(i, b)| b.mixer.param_rules().into_iter().map(move |r| full(i, r))).collect()
+        self.blocks
+            .iter()
+            .enumerate()
+            .flat_map(|(i, b)| b.mixer.param_rules().into_iter().map(move |r| full(i, r)))
+            .collect()
     }
 
     /// Cost of one mixer on a sequence of `length`.
     pub fn mixer_cost(&self, length: i64) -> Cost {
         self.blocks[0].mixer.cost(length)
     }
-
 }
 
 /// `[length, d]`: sines in the even columns, cosines in the odd ones.
@@ -458,4 +475,116 @@ fn sinusoids(length: i64, d: i64) -> Tensor {
         })
         .collect();
     Tensor::from_slice(&table).view([length, d])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tch::{Device, no_grad};
+
+    fn task(output: Output) -> TaskSpec {
+        TaskSpec {
+            vocab_size: 11,
+            classes: 5,
+            max_length: 12,
+            pad_token: 0,
+            causal: false,
+            output,
+            metric: "accuracy".into(),
+            version: 1,
+        }
+    }
+
+    fn config(text: &str) -> ModelConfig {
+        serde_json::from_str(text).unwrap()
+    }
+
+    /// A model around every mixer of the registry, with small settings.
+    fn models(config: &ModelConfig, output: Output) -> Vec<(&'static str, nn::VarStore, Model)> {
+        let small = serde_json::json!({"attention": {"n_heads": 2}, "combiner": {"n_heads": 2}, "s4": {"d_state": 4}, "bigs": {"d_state": 4}, "hydra": {"d_state": 4, "headdim": 8}});
+        mixers::registry()
+            .iter()
+            .map(|entry| {
+                let settings = (entry.resolve)(&small[entry.name]).unwrap();
+                let vs = nn::VarStore::new(Device::Cpu);
+                let model = Model::new(&vs.root(), config, &task(output), entry, &settings);
+                (entry.name, vs, model)
+            })
+            .collect()
+    }
+
+    fn tokens(batch: i64, length: i64) -> Tensor {
+        (Tensor::arange(batch * length, (Kind::Int64, Device::Cpu)) * 7).remainder(11).view([batch, length])
+    }
+
+    #[test]
+    fn padding_never_changes_a_sequence_s_logits_in_any_block_or_pooling() {
+        for block in ["transformer", "s4", "bigs", "hydra"] {
+            for pooling in ["mean", "last", "cls"] {
+                let config =
+                    config(&format!(r#"{{"block":"{block}","d_model":16,"n_layers":2,"pooling":"{pooling}"}}"#));
+                for (name, _vs, model) in models(&config, Output::PerSequence) {
+                    let short = tokens(1, 7);
+                    let padded = Tensor::cat(&[&short, &Tensor::full([1, 5], 3i64, (Kind::Int64, Device::Cpu))], 1);
+                    let run = |tokens: &Tensor, lengths: Option<Tensor>| {
+                        let inputs = Inputs { tokens: tokens.shallow_clone(), lengths, positions: None };
+                        no_grad(|| model.forward(&inputs, false))
+                    };
+                    let alone = run(&short, None);
+                    let beside = run(&padded, Some(Tensor::from_slice(&[7i64])));
+                    assert!(alone.allclose(&beside, 1e-4, 1e-5, false), "{name} in {block} with {pooling} pooling");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_head_at_scored_positions_equals_the_head_everywhere() {
+        for block in ["transformer", "s4", "hydra"] {
+            let config = config(&format!(r#"{{"block":"{block}","d_model":16,"n_layers":1}}"#));
+            for (name, _vs, model) in models(&config, Output::PerPosition) {
+                let all = Tensor::arange(2 * 9, (Kind::Int64, Device::Cpu));
+                let some = Tensor::from_slice(&[2i64, 8, 11]);
+                let run = |at: &Tensor| {
+                    let inputs = Inputs { tokens: tokens(2, 9), lengths: None, positions: Some(at.shallow_clone()) };
+                    no_grad(|| model.forward(&inputs, false))
+                };
+                assert!(run(&some).allclose(&run(&all).index_select(0, &some), 1e-5, 1e-6, false), "{name} in {block}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_parameter_of_every_model_gets_a_gradient() {
+        for block in ["transformer", "s4", "bigs", "hydra"] {
+            for ffn in ["mlp", "glu", "none"] {
+                let config = config(&format!(
+                    r#"{{"block":"{block}","d_model":16,"n_layers":2,"ffn":"{ffn}","pooling":"cls","positions":"learned"}}"#
+                ));
+                for (name, vs, model) in models(&config, Output::PerSequence) {
+                    let inputs = Inputs { tokens: tokens(4, 12), lengths: None, positions: None };
+                    model
+                        .forward(&inputs, true)
+                        .cross_entropy_for_logits(&Tensor::from_slice(&[0i64, 1, 2, 3]))
+                        .backward();
+                    for (parameter, variable) in vs.variables().into_iter().filter(|(_, v)| v.requires_grad()) {
+                        assert!(variable.grad().defined(), "{parameter} of {name} in {block} with {ffn}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn null_means_what_the_block_s_paper_uses() {
+        let hydra = config(r#"{"block":"hydra"}"#).resolved();
+        assert_eq!(
+            (hydra.norm_place, hydra.ffn, hydra.positions),
+            (Some(NormPlace::Post), Some(Ffn::None), Some(Positions::None))
+        );
+        let s4 = config(r#"{"block":"s4"}"#).resolved();
+        assert_eq!((s4.norm, s4.norm_place), (Some(NormKind::Batch), Some(NormPlace::Pre)));
+        let transformer = config(r#"{"d_model":48,"ffn":"glu"}"#).resolved();
+        assert_eq!((transformer.d_ff, transformer.positions), (Some(128), Some(Positions::Learned)));
+    }
 }

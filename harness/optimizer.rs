@@ -40,7 +40,11 @@ impl OptimizerConfig {
         let mut found = Vec::new();
         let mut need = |key: &'static str, ok: bool, value: f64, rule: &str| {
             if !ok {
-                found.push(Mistake::new(key, format!("`{key}` is {value}, which is not {rule}"), format!("use a number that is {rule}")));
+                found.push(Mistake::new(
+                    key,
+                    format!("`{key}` is {value}, which is not {rule}"),
+                    format!("use a number that is {rule}"),
+                ));
             }
         };
         need("lr", self.lr > 0.0 && self.lr.is_finite(), self.lr, "above 0");
@@ -205,4 +209,110 @@ fn attach_grad(variable: &Tensor, grad: &Tensor) {
     // A backward pass through a sum of zeros creates a gradient; its storage is then swapped for the view.
     tch::with_grad(|| (variable * 0.0).sum(Kind::Float).backward());
     variable.grad().set_data(grad);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tch::{Device, nn};
+
+    /// Two parameters with a constant gradient each; `slow` has a rule of its own.
+    fn setup() -> (VarStore, Tensor, Tensor, AdamW) {
+        let vs = VarStore::new(Device::Cpu);
+        let weight = vs.root().var("weight", &[2, 3], nn::Init::Const(1.0));
+        let slow = vs.root().var("slow", &[4], nn::Init::Const(-2.0));
+        let rules = [ParamRule { name: "slow".into(), lr: Some(1e-4), weight_decay: Some(0.5) }];
+        let config = OptimizerConfig { lr: 0.1, weight_decay: 0.01, clip_norm: None, ..Default::default() };
+        let optimizer = AdamW::new(&vs, &config, &rules);
+        (vs, weight, slow, optimizer)
+    }
+
+    fn backward(weight: &Tensor, slow: &Tensor, t: f64) {
+        ((weight * (0.3 + t)).sum(Kind::Float) + (slow * (-2.0 * t)).sum(Kind::Float)).backward();
+    }
+
+    /// Algorithm 2 of the paper on one number, in plain float64.
+    fn plain(mut x: f64, lr: f64, decay: f64, gradient: impl Fn(i32) -> f64, steps: i32) -> f64 {
+        let (mut m, mut v) = (0.0, 0.0);
+        for t in 1..=steps {
+            let g = gradient(t);
+            m = 0.9 * m + 0.1 * g;
+            v = 0.999 * v + 0.001 * g * g;
+            x -= lr * decay * x;
+            x -= lr * (m / (1.0 - 0.9f64.powi(t))) / ((v / (1.0 - 0.999f64.powi(t))).sqrt() + 1e-8);
+        }
+        x
+    }
+
+    #[test]
+    fn steps_follow_the_paper_number_by_number() {
+        let (_vs, weight, slow, mut optimizer) = setup();
+        for t in 1..=5 {
+            optimizer.zero_grad();
+            backward(&weight, &slow, f64::from(t));
+            optimizer.step(1.0);
+        }
+        let want_weight = plain(1.0, 0.1, 0.01, |t| 0.3 + f64::from(t), 5);
+        let want_slow = plain(-2.0, 1e-4, 0.5, |t| -2.0 * f64::from(t), 5);
+        assert!((weight.double_value(&[1, 2]) - want_weight).abs() < 1e-5);
+        assert!((slow.double_value(&[3]) - want_slow).abs() < 1e-6);
+    }
+
+    #[test]
+    fn gradients_of_two_passes_add_up_in_the_flat_tensor() {
+        let (_vs, weight, slow, mut optimizer) = setup();
+        optimizer.zero_grad();
+        backward(&weight, &slow, 1.0);
+        backward(&weight, &slow, 1.0);
+        assert!((weight.grad().double_value(&[0, 0]) - 2.6).abs() < 1e-6);
+        let norm = optimizer.step(0.0);
+        assert!((norm - (6.0 * 2.6f64.powi(2) + 4.0 * 16.0).sqrt()).abs() < 1e-4);
+    }
+
+    #[test]
+    fn clipping_bounds_the_step_direction_not_just_its_report() {
+        let (vs, weight, slow, _) = setup();
+        let config = OptimizerConfig { clip_norm: Some(1.0), ..Default::default() };
+        let mut optimizer = AdamW::new(&vs, &config, &[]);
+        optimizer.zero_grad();
+        backward(&weight, &slow, 100.0);
+        let before = optimizer.step(0.0);
+        assert!(before > 100.0);
+        let after =
+            (weight.grad().norm().double_value(&[]).powi(2) + slow.grad().norm().double_value(&[]).powi(2)).sqrt();
+        assert!((after - 1.0).abs() < 1e-4);
+    }
+
+    #[test]
+    fn a_restored_optimizer_goes_on_bit_for_bit() {
+        let (_a, weight_a, slow_a, mut one) = setup();
+        let (_b, weight_b, slow_b, mut two) = setup();
+        let step = |w: &Tensor, s: &Tensor, o: &mut AdamW, t: f64| {
+            o.zero_grad();
+            backward(w, s, t);
+            o.step(0.7);
+        };
+        (1..=3).for_each(|t| step(&weight_a, &slow_a, &mut one, f64::from(t)));
+        let state: BTreeMap<String, Tensor> = one.state().into_iter().map(|(k, t)| (k, t.copy())).collect();
+        no_grad(|| {
+            weight_b.shallow_clone().copy_(&weight_a);
+            slow_b.shallow_clone().copy_(&slow_a);
+        });
+        two.restore(&state).unwrap();
+        step(&weight_a, &slow_a, &mut one, 4.0);
+        step(&weight_b, &slow_b, &mut two, 4.0);
+        assert!(weight_a.equal(&weight_b) && slow_a.equal(&slow_b));
+        assert!(two.restore(&BTreeMap::new()).unwrap_err().contains("optimizer.updates"));
+    }
+
+    #[test]
+    fn biases_norms_and_embeddings_are_not_decayed() {
+        let vs = VarStore::new(Device::Cpu);
+        vs.root().var("head.weight", &[2, 2], nn::Init::Const(1.0));
+        vs.root().var("head.bias", &[2], nn::Init::Const(1.0));
+        (vs.root() / "embedding").var("weight", &[5, 2], nn::Init::Const(1.0));
+        let optimizer = AdamW::new(&vs, &OptimizerConfig::default(), &[]);
+        let groups: Vec<(f64, u64)> = optimizer.summary().iter().map(|g| (g.weight_decay, g.parameters)).collect();
+        assert_eq!(groups, [(0.0, 12), (0.01, 4)]);
+    }
 }

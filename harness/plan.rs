@@ -143,9 +143,9 @@ pub fn estimates(
 ) -> Vec<Estimate> {
     let mut estimates: Vec<Estimate> = Vec::new();
     for draft in &config.runs {
-        let known = estimates.iter_mut().find(|e| {
-            e.mixer == draft.mixer_label && e.task == draft.task_label && e.settings == draft.settings
-        });
+        let known = estimates
+            .iter_mut()
+            .find(|e| e.mixer == draft.mixer_label && e.task == draft.task_label && e.settings == draft.settings);
         match known {
             Some(estimate) => estimate.seeds += 1,
             None => {
@@ -157,7 +157,13 @@ pub fn estimates(
     estimates
 }
 
-fn estimate(draft: &Draft, registry: &Registry, task: Option<&Arc<dyn Task>>, records: &[Record], speed: f64) -> Estimate {
+fn estimate(
+    draft: &Draft,
+    registry: &Registry,
+    task: Option<&Arc<dyn Task>>,
+    records: &[Record],
+    speed: f64,
+) -> Estimate {
     let entry = registry.task(&draft.task.name).expect("the config was checked");
     let outline = entry.outline(&draft.task.settings);
     // Without the data the vocabulary is unknown: one token stands for it, and the caption says so.

@@ -30,7 +30,8 @@ pub fn display(total: usize, quiet: bool, verbose: bool) -> Box<dyn Display> {
 /// How a run ended, in one line.
 fn ending(name: &str, record: &Record) -> String {
     let percent = |score: Option<f64>| score.map_or("-".into(), |s| format!("{s:.4}"));
-    let cost = format!("{} steps, {}, {:.0} steps/s", record.steps, duration(record.wall_seconds), record.steps_per_second);
+    let cost =
+        format!("{} steps, {}, {:.0} steps/s", record.steps, duration(record.wall_seconds), record.steps_per_second);
     match &record.outcome {
         Outcome::Finished => format!("{name}: test {} ({cost})", percent(record.scores.test)),
         other => format!("{name}: {} - {}", other.word(), other.reason()),
@@ -57,7 +58,8 @@ struct Bars {
 impl Bars {
     fn new(total: usize, verbose: bool) -> Self {
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(4));
-        let style = ProgressStyle::with_template("{prefix:<34} {bar:24} {pos}/{len} runs  {elapsed} so far").expect("a valid template");
+        let style = ProgressStyle::with_template("{prefix:<34} {bar:24} {pos}/{len} runs  {elapsed} so far")
+            .expect("a valid template");
         let overall = all.add(ProgressBar::new(total as u64).with_style(style).with_prefix("sweep"));
         overall.enable_steady_tick(Duration::from_secs(1));
         Self { all, overall, bars: HashMap::new(), verbose }
@@ -67,7 +69,8 @@ impl Bars {
 impl Display for Bars {
     fn started(&mut self, slot: usize, name: &str) {
         let style = ProgressStyle::with_template("{prefix:<34} {bar:24} {pos}/{len}  {msg}").expect("a valid template");
-        let bar = self.all.insert_before(&self.overall, ProgressBar::new(0).with_style(style).with_prefix(name.to_string()));
+        let bar =
+            self.all.insert_before(&self.overall, ProgressBar::new(0).with_style(style).with_prefix(name.to_string()));
         bar.set_message("starting");
         self.bars.insert(slot, (bar, String::new()));
     }
@@ -77,7 +80,8 @@ impl Display for Bars {
         let Some((bar, score)) = self.bars.get_mut(&slot) else { return };
         match event {
             Event::Started { parameters, resumed_from, notes } => {
-                let from = if *resumed_from > 0 { format!(", continues from step {resumed_from}") } else { String::new() };
+                let from =
+                    if *resumed_from > 0 { format!(", continues from step {resumed_from}") } else { String::new() };
                 bar.set_message(format!("{parameters} parameters{from}"));
                 if verbose {
                     let prefix = bar.prefix();
@@ -136,7 +140,8 @@ impl Display for Lines {
         let Some((name, last)) = self.last.get_mut(&slot) else { return };
         match event {
             Event::Started { parameters, resumed_from, notes } => {
-                let from = if *resumed_from > 0 { format!(", continues from step {resumed_from}") } else { String::new() };
+                let from =
+                    if *resumed_from > 0 { format!(", continues from step {resumed_from}") } else { String::new() };
                 eprintln!("{name}: started, {parameters} parameters{from}");
                 if self.verbose {
                     notes.iter().for_each(|n| eprintln!("{name}: {n}"));
@@ -154,7 +159,10 @@ impl Display for Lines {
                 );
             }
             Event::Evaluated(point) if self.verbose => {
-                eprintln!("{name}: step {}  validation {:.4}  loss {:.4}", point.step, point.validation_score, point.validation_loss);
+                eprintln!(
+                    "{name}: step {}  validation {:.4}  loss {:.4}",
+                    point.step, point.validation_score, point.validation_loss
+                );
             }
             _ => {}
         }

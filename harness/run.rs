@@ -73,7 +73,8 @@ pub fn run(
     std::fs::create_dir_all(&work_dir).map_err(|e| RunError::Environment(format!("{}: {e}", work_dir.display())))?;
     let mut record = blank(spec, place, device);
     let begun = Instant::now();
-    let trained = catch_unwind(AssertUnwindSafe(|| train(spec, place, registry, device, work_dir, stop, &mut record, &mut tell)));
+    let trained =
+        catch_unwind(AssertUnwindSafe(|| train(spec, place, registry, device, work_dir, stop, &mut record, &mut tell)));
     match trained {
         Ok(Ok(ended)) => {
             record.outcome = ended.outcome;
@@ -81,7 +82,8 @@ pub fn run(
         }
         Ok(Err(error)) => record.outcome = Outcome::Failed { reason: one_line(&error.to_string()) },
         Err(panic) => {
-            let text = panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|s| s.to_string()));
+            let text =
+                panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|s| s.to_string()));
             record.outcome = Outcome::Failed { reason: panic_reason(&text.unwrap_or_default()) };
         }
     }
@@ -94,7 +96,10 @@ pub fn run(
     Ok(record)
 }
 
-#[expect(clippy::too_many_arguments, reason = "one call site; the record is filled as facts become known, so that a panic keeps them")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one call site; the record is filled as facts become known, so that a panic keeps them"
+)]
 fn train(
     spec: &RunSpec,
     place: &Place,
@@ -172,7 +177,9 @@ pub fn device(kind: crate::cli::DeviceKind) -> Result<Device, RunError> {
             cuda::open().map_err(RunError::Environment)?;
             match tch::Cuda::is_available() {
                 true => Ok(Device::Cuda(0)),
-                false => Err(RunError::Environment("libtorch sees no CUDA device; run `mixarena doctor`, or use --device cpu".into())),
+                false => Err(RunError::Environment(
+                    "libtorch sees no CUDA device; run `mixarena doctor`, or use --device cpu".into(),
+                )),
             }
         }
     }
@@ -182,8 +189,15 @@ pub fn device(kind: crate::cli::DeviceKind) -> Result<Device, RunError> {
 pub fn panic_reason(text: &str) -> String {
     let line = one_line(text);
     let lower = text.to_lowercase();
-    if ["can't allocate memory", "out of memory", "memory allocation of", "not enough memory"].iter().any(|s| lower.contains(s)) {
-        let tried = lower.split("tried to allocate ").nth(1).and_then(|rest| rest.split(" bytes").next()).and_then(|n| n.parse::<f64>().ok());
+    if ["can't allocate memory", "out of memory", "memory allocation of", "not enough memory"]
+        .iter()
+        .any(|s| lower.contains(s))
+    {
+        let tried = lower
+            .split("tried to allocate ")
+            .nth(1)
+            .and_then(|rest| rest.split(" bytes").next())
+            .and_then(|n| n.parse::<f64>().ok());
         return match tried {
             Some(bytes) => format!("out of memory: asked for {:.1} GiB at once", bytes / f64::from(1 << 30)),
             None => format!("out of memory: {line}"),
@@ -211,7 +225,8 @@ fn median(values: &[f64]) -> f64 {
 /// Reads a spec written by `sweep`.
 pub fn read_spec(path: &Path) -> Result<RunSpec, String> {
     let text = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
-    let spec: RunSpec = serde_json::from_str(&text).map_err(|e| format!("{}:{}:{}: {e}", path.display(), e.line(), e.column()))?;
+    let spec: RunSpec =
+        serde_json::from_str(&text).map_err(|e| format!("{}:{}:{}: {e}", path.display(), e.line(), e.column()))?;
     if spec.engine != crate::spec::ENGINE || spec.libtorch != crate::spec::LIBTORCH {
         return Err(format!(
             "{}: made for engine {} with libtorch {}; this build is engine {} with libtorch {}",

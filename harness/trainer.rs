@@ -172,7 +172,13 @@ struct Look {
 
 impl Trainer {
     /// Builds the model, and continues from `work_dir/last.safetensors` where there is one.
-    pub fn new(spec: RunSpec, task: Arc<dyn Task>, registry: &Registry, device: Device, work_dir: PathBuf) -> Result<Self, TrainError> {
+    pub fn new(
+        spec: RunSpec,
+        task: Arc<dyn Task>,
+        registry: &Registry,
+        device: Device,
+        work_dir: PathBuf,
+    ) -> Result<Self, TrainError> {
         let mixer = registry
             .mixer(&spec.mixer.name)
             .ok_or_else(|| TrainError::Spec(format!("this build has no mixer `{}`", spec.mixer.name)))?;
@@ -223,7 +229,13 @@ impl Trainer {
     /// One line per optimizer group.
     pub fn group_lines(&self) -> Vec<String> {
         let line = |g: crate::optimizer::GroupSummary| {
-            format!("lr {:<8} weight decay {:<6} {:>9} parameters: {}, …", g.lr, g.weight_decay, g.parameters, g.examples.join(", "))
+            format!(
+                "lr {:<8} weight decay {:<6} {:>9} parameters: {}, …",
+                g.lr,
+                g.weight_decay,
+                g.parameters,
+                g.examples.join(", ")
+            )
         };
         self.optimizer.summary().into_iter().map(line).collect()
     }
@@ -246,8 +258,14 @@ impl Trainer {
             let (loss, norm) = self.step(&batch);
             let step = self.state.step;
             if !loss.is_finite() || !norm.is_finite() {
-                let last = self.state.curve.last().map_or(String::new(), |p| format!("; validation loss was {:.4} at step {}", p.validation_loss, p.step));
-                let what = if loss.is_finite() { format!("gradient norm is {norm}") } else { format!("training loss is {loss}") };
+                let last = self.state.curve.last().map_or(String::new(), |p| {
+                    format!("; validation loss was {:.4} at step {}", p.validation_loss, p.step)
+                });
+                let what = if loss.is_finite() {
+                    format!("gradient norm is {norm}")
+                } else {
+                    format!("training loss is {loss}")
+                };
                 return Ok(self.ended(Outcome::Diverged { reason: format!("{what} at step {step}{last}") }, None)?);
             }
             interval_steps += 1;
@@ -261,14 +279,23 @@ impl Trainer {
                 self.clock.steps_per_second.push(speed);
                 let seconds_left = (budget.steps - step) as f64 / speed.max(1e-9);
                 let loss = interval_loss / interval_steps as f64;
-                tell(Event::Progress(Progress { step, steps: budget.steps, loss, steps_per_second: speed, seconds_left }));
+                tell(Event::Progress(Progress {
+                    step,
+                    steps: budget.steps,
+                    loss,
+                    steps_per_second: speed,
+                    seconds_left,
+                }));
                 (interval_steps, interval_loss) = (0, 0.0);
             }
             if looked {
                 let point = self.look()?;
                 tell(Event::Evaluated(point));
             }
-            if looked && budget.checkpoint_every.is_none() || budget.checkpoint_every.is_some_and(|every| step % every == 0) || self.state.trained {
+            if looked && budget.checkpoint_every.is_none()
+                || budget.checkpoint_every.is_some_and(|every| step % every == 0)
+                || self.state.trained
+            {
                 self.save()?;
             }
             if seconds >= PROGRESS_SECONDS || looked {
@@ -346,7 +373,8 @@ impl Trainer {
             let (inputs, classes) = to_tensors(&batch, self.vs.device());
             let (sum, right) = no_grad(|| {
                 let logits = self.model.forward(&inputs, false);
-                let sum = logits.log_softmax(-1, Kind::Float).g_nll_loss::<Tensor>(&classes, None, Reduction::Sum, -100);
+                let sum =
+                    logits.log_softmax(-1, Kind::Float).g_nll_loss::<Tensor>(&classes, None, Reduction::Sum, -100);
                 (sum.double_value(&[]), logits.argmax(-1, false).eq_tensor(&classes).to_kind(Kind::Float))
             });
             loss += sum;

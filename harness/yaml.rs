@@ -91,7 +91,8 @@ pub fn parse(text: &str, at: impl Fn(u64, u64) -> Place, found: &mut Diagnostics
             let place = error.location().map_or_else(|| at(1, 1), |l| at(l.line(), l.column()));
             let what = first_line(&error.without_snippet().to_string());
             let duplicate = what.contains("duplicate");
-            let help = if duplicate { "keep one of the two" } else { "check indentation, brackets and quotes near here" };
+            let help =
+                if duplicate { "keep one of the two" } else { "check indentation, brackets and quotes near here" };
             found.error(place, what, help);
             // Only a duplicate key leaves something to look at.
             if !duplicate {
@@ -103,8 +104,7 @@ pub fn parse(text: &str, at: impl Fn(u64, u64) -> Place, found: &mut Diagnostics
 }
 
 fn read(text: &str, duplicates: DuplicateKeyPolicy) -> Result<Spanned<Raw>, serde_yaml::Error> {
-    let options =
-        serde_yaml::options! { duplicate_keys: duplicates, strict_booleans: true, with_snippet: false };
+    let options = serde_yaml::options! { duplicate_keys: duplicates, strict_booleans: true, with_snippet: false };
     serde_yaml::from_str_with_options(text, options)
 }
 

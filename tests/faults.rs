@@ -12,11 +12,13 @@ fn config(mixers: &str) -> String {
 }
 
 const GOOD: &str = "  - attention: { n_heads: 2 }\n";
-const WILD: &str = "  - { name: wild, mixer: { attention: { n_heads: 2 } }, optimizer: { lr: 1e30, clip_norm: null } }\n";
+const WILD: &str =
+    "  - { name: wild, mixer: { attention: { n_heads: 2 } }, optimizer: { lr: 1e30, clip_norm: null } }\n";
 const WIDE: &str = "  - { name: wide, mixer: { attention: { n_heads: 2 } }, model: { d_model: 4000000000 } }\n";
 const SLOW: &str = "  - { name: slow, mixer: { s4: { d_state: 4 } }, budget: { timeout_minutes: 1e-6 } }\n";
 /// Never ends by itself, and writes a checkpoint at every step.
-const ENDLESS: &str = "  - { name: endless, mixer: { combiner: { n_heads: 2 } }, budget: { steps: 10000000, checkpoint_every: 1 } }\n";
+const ENDLESS: &str =
+    "  - { name: endless, mixer: { combiner: { n_heads: 2 } }, budget: { steps: 10000000, checkpoint_every: 1 } }\n";
 
 fn of<'a>(records: &'a [Record], name: &str) -> &'a Record {
     records.iter().find(|r| mixer(r) == name).unwrap_or_else(|| panic!("no record of {name}"))
@@ -54,7 +56,11 @@ fn bad_runs_are_rows_with_their_reasons_and_the_good_one_finishes() {
     // One that only lacked time goes on when it is given some.
     folder.write("faults.yaml", folder.text("faults.yaml").replace("1e-6", "10"));
     let retried = folder.run("sweep faults.yaml --retry --filter mixer=slow").expect(0);
-    assert!(retried.err.contains("1 planned, 1 to do") || retried.err.contains("1 runs planned, 1 to do"), "{}", retried.err);
+    assert!(
+        retried.err.contains("1 planned, 1 to do") || retried.err.contains("1 runs planned, 1 to do"),
+        "{}",
+        retried.err
+    );
     let records = folder.records();
     assert_eq!((&of(&records, "s4").outcome, of(&records, "s4").attempt), (&Outcome::Finished, 2));
 }
@@ -83,7 +89,9 @@ fn a_killed_child_is_a_failed_row_the_others_finish_and_a_retry_goes_on() {
     assert!(ended.out.contains("endless") && ended.out.contains("killed by SIGKILL"), "{}", ended.out);
 
     let retry = folder.start("sweep faults.yaml --retry");
-    wait_until("the second child", || folder.text(&log_of(&folder, &records)).is_empty() && !children(retry.id()).is_empty());
+    wait_until("the second child", || {
+        folder.text(&log_of(&folder, &records)).is_empty() && !children(retry.id()).is_empty()
+    });
     let before = modified(&folder, &records);
     wait_until("another checkpoint", || modified(&folder, &records) > before);
     signal("TERM", retry.id());

@@ -43,7 +43,10 @@ fn cut(mut sweep: Child, with_children: bool) -> Vec<u32> {
 #[test]
 fn every_mixer_cut_again_and_again_ends_as_the_uncut_run() {
     // Dropout is on: the random numbers of a step must not depend on where a run was cut.
-    let text = FIVE.replace("seeds: 2", "seeds: 1").replace("steps: 10", "steps: 60, checkpoint_every: 4").replace("eval_every: 5", "eval_every: 15");
+    let text = FIVE
+        .replace("seeds: 2", "seeds: 1")
+        .replace("steps: 10", "steps: 60, checkpoint_every: 4")
+        .replace("eval_every: 5", "eval_every: 15");
     let folder = Folder::with("five.yaml", &text);
     folder.run("sweep five.yaml -j 2 --store whole -q").expect(0);
     let mut cuts = 0;

@@ -18,13 +18,25 @@ fn five_mixers_end_in_one_table_and_the_same_command_again_trains_nothing() {
     let first = folder.run("sweep five.yaml").expect(0);
     let records = folder.names("runs/records");
     assert_eq!(records.len(), 10, "{records:?}");
-    assert!(folder.records().iter().all(|r| r.outcome == Outcome::Finished && r.steps == 10 && r.scores.test.is_some()));
+    assert!(
+        folder.records().iter().all(|r| r.outcome == Outcome::Finished && r.steps == 10 && r.scores.test.is_some())
+    );
     for name in MIXERS {
         let row = first.out.lines().find(|line| line.split_whitespace().nth(1) == Some(name));
         assert!(row.is_some_and(|row| row.starts_with(" mqar") && row.contains(" 2/2 ")), "{name}:\n{}", first.out);
     }
     assert!(first.out.starts_with("Does every mixer come through?"), "{}", first.out);
-    let files = ["curves.png", "curves.svg", "report.md", "runs.csv", "scores.png", "scores.svg", "table.csv", "table.json", "table.md"];
+    let files = [
+        "curves.png",
+        "curves.svg",
+        "report.md",
+        "runs.csv",
+        "scores.png",
+        "scores.svg",
+        "table.csv",
+        "table.json",
+        "table.md",
+    ];
     assert_eq!(folder.names("runs/reports/five"), files);
     assert!(folder.read("runs/reports/five/scores.png").starts_with(b"\x89PNG"));
 
@@ -59,7 +71,11 @@ fn a_dry_run_prints_what_is_to_do_and_trains_nothing() {
     let folder = Folder::with("five.yaml", FIVE);
     let all = folder.run("sweep five.yaml --dry-run").expect(0);
     assert_eq!(all.out.lines().count(), 10, "{}", all.out);
-    assert!(all.out.lines().take(5).all(|line| line.ends_with("seed 0")), "first results cover every mixer:\n{}", all.out);
+    assert!(
+        all.out.lines().take(5).all(|line| line.ends_with("seed 0")),
+        "first results cover every mixer:\n{}",
+        all.out
+    );
     let some = folder.run("sweep five.yaml -n --filter mixer=s4&seed=1").expect(0);
     let [line] = some.out.lines().collect::<Vec<_>>()[..] else { panic!("one run:\n{}", some.out) };
     assert!(line.ends_with("mqar · s4 · seed 1") && all.out.contains(line), "{line}");
@@ -96,7 +112,8 @@ fn the_same_run_in_two_sweeps_is_trained_once() {
     assert_eq!(folder.names("runs/records").len(), 2);
     assert_eq!(folder.names("runs/reports"), ["other", "pair"]);
     // Neither a limit of time nor the rhythm of checkpoints makes another run.
-    let same = folder.run("sweep pair.yaml -n --set budget.timeout_minutes=9 --set budget.checkpoint_every=1").expect(0);
+    let same =
+        folder.run("sweep pair.yaml -n --set budget.timeout_minutes=9 --set budget.checkpoint_every=1").expect(0);
     assert_eq!(same.out, "");
 }
 
@@ -125,7 +142,10 @@ fn a_spec_that_a_sweep_wrote_can_be_run_by_itself() {
     assert!(alone.err.contains("test "), "{}", alone.err);
     let [record] = &folder.records_in("alone")[..] else { panic!("one record") };
     assert_eq!((&record.id, record.scores, &record.curve), (&swept.id, swept.scores, &swept.curve));
-    assert_eq!(folder.read(&format!("alone/work/{}/best.safetensors", swept.id)), folder.read(&format!("runs/work/{}/best.safetensors", swept.id)));
+    assert_eq!(
+        folder.read(&format!("alone/work/{}/best.safetensors", swept.id)),
+        folder.read(&format!("runs/work/{}/best.safetensors", swept.id))
+    );
     folder.write("broken.json", "{ \"engine\": 1,");
     let broken = folder.run("run broken.json").expect(2);
     assert!(broken.err.starts_with("error: broken.json:1:"), "{}", broken.err);

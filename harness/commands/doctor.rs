@@ -32,7 +32,16 @@ struct Check {
 
 /// Runs the command.
 pub fn doctor(args: &DoctorArgs) -> Exit {
-    let checks = [libtorch(), cuda(), threads(), memory(), data(&args.folders.data), store(&args.folders.store), fonts(), disk(&args.folders.store)];
+    let checks = [
+        libtorch(),
+        cuda(),
+        threads(),
+        memory(),
+        data(&args.folders.data),
+        store(&args.folders.store),
+        fonts(),
+        disk(&args.folders.store),
+    ];
     if args.json {
         println!("{}", serde_json::to_string_pretty(&checks).expect("plain data"));
     } else {
@@ -59,21 +68,44 @@ fn check(what: &'static str, state: State, found: impl Into<String>, todo: impl 
 fn libtorch() -> Check {
     let right = Tensor::from_slice(&[3f32, 4.0]).f_norm().is_ok_and(|n| n.double_value(&[]) == 5.0);
     let folder = cuda::libtorch_folder().map_or("an unknown folder".into(), |p| p.display().to_string());
-    let version = cuda::libtorch_folder().and_then(|lib| std::fs::read_to_string(lib.parent()?.join("version.py")).ok());
-    let version = version.as_deref().and_then(|text| text.lines().find_map(|l| l.strip_prefix("__version__ = "))).map(|v| v.trim_matches(['\'', '"']).to_string());
+    let version =
+        cuda::libtorch_folder().and_then(|lib| std::fs::read_to_string(lib.parent()?.join("version.py")).ok());
+    let version = version
+        .as_deref()
+        .and_then(|text| text.lines().find_map(|l| l.strip_prefix("__version__ = ")))
+        .map(|v| v.trim_matches(['\'', '"']).to_string());
     let wanted = crate::spec::LIBTORCH;
     match (right, version) {
-        (false, _) => check("libtorch", State::Bad, format!("in {folder}, and cannot compute a norm"), "run `make setup` again"),
-        (_, Some(v)) if !v.starts_with(wanted) => check("libtorch", State::Bad, format!("{v} in {folder}"), format!("this build needs {wanted}: run `make setup`")),
+        (false, _) => {
+            check("libtorch", State::Bad, format!("in {folder}, and cannot compute a norm"), "run `make setup` again")
+        }
+        (_, Some(v)) if !v.starts_with(wanted) => check(
+            "libtorch",
+            State::Bad,
+            format!("{v} in {folder}"),
+            format!("this build needs {wanted}: run `make setup`"),
+        ),
         (_, Some(v)) => check("libtorch", State::Ok, format!("{v} in {folder}"), ""),
-        (_, None) => check("libtorch", State::Note, format!("in {folder}, version not stated there"), format!("made for {wanted}")),
+        (_, None) => check(
+            "libtorch",
+            State::Note,
+            format!("in {folder}, version not stated there"),
+            format!("made for {wanted}"),
+        ),
     }
 }
 
 fn cuda() -> Check {
     match cuda::open() {
-        Ok(()) if tch::Cuda::is_available() => check("CUDA", State::Ok, format!("{} device(s)", tch::Cuda::device_count()), ""),
-        Ok(()) => check("CUDA", State::Note, "libtorch_cuda opened, no device found", "runs use the CPU; with a device, check its driver with nvidia-smi"),
+        Ok(()) if tch::Cuda::is_available() => {
+            check("CUDA", State::Ok, format!("{} device(s)", tch::Cuda::device_count()), "")
+        }
+        Ok(()) => check(
+            "CUDA",
+            State::Note,
+            "libtorch_cuda opened, no device found",
+            "runs use the CPU; with a device, check its driver with nvidia-smi",
+        ),
         Err(why) => check("CUDA", State::Note, "not available; runs use the CPU", why),
     }
 }
@@ -103,7 +135,12 @@ fn store(dir: &Path) -> Check {
     match tempfile_in(&probe) {
         Ok(()) if exists => check("store", State::Ok, format!("{} can be written", dir.display()), ""),
         Ok(()) => check("store", State::Ok, format!("{} will be made", dir.display()), ""),
-        Err(e) => check("store", State::Bad, format!("{} cannot be written: {e}", probe.display()), "choose another with --store or MIXARENA_STORE"),
+        Err(e) => check(
+            "store",
+            State::Bad,
+            format!("{} cannot be written: {e}", probe.display()),
+            "choose another with --store or MIXARENA_STORE",
+        ),
     }
 }
 
@@ -123,7 +160,12 @@ fn fonts() -> Check {
 
 fn disk(dir: &Path) -> Check {
     match limits::free_disk(&existing_parent(dir)) {
-        Some(free) if free < ENOUGH_DISK => check("disk", State::Note, format!("{:.1} GiB free", gib(free)), "checkpoints need room: free some, or move the store with --store"),
+        Some(free) if free < ENOUGH_DISK => check(
+            "disk",
+            State::Note,
+            format!("{:.1} GiB free", gib(free)),
+            "checkpoints need room: free some, or move the store with --store",
+        ),
         Some(free) => check("disk", State::Ok, format!("{:.1} GiB free", gib(free)), ""),
         None => check("disk", State::Note, "free space not known", ""),
     }

@@ -35,7 +35,9 @@ pub fn plan(args: &PlanArgs, registry: &Registry) -> Exit {
     for (choice, task) in &opened {
         match task {
             Ok(_) => {}
-            Err(error) if matches!(**error, DataError::Missing { .. }) => absent.push(format!("{}: {error}", choice.name)),
+            Err(error) if matches!(**error, DataError::Missing { .. }) => {
+                absent.push(format!("{}: {error}", choice.name))
+            }
             Err(error) => return data_error(error),
         }
     }
@@ -62,20 +64,37 @@ pub fn plan(args: &PlanArgs, registry: &Registry) -> Exit {
 
 fn print_table(name: &str, runs: usize, all: &[Estimate], absent: &[String]) {
     println!("{name}: {runs} runs");
-    println!("{:<14} {:<16} {:>5} {:>12} {:>12} {:>10} {:>10} {:>14}  settings", "task", "mixer", "seeds", "parameters", "in mixers", "TFLOP/run", "state kB", "time/run");
+    println!(
+        "{:<14} {:<16} {:>5} {:>12} {:>12} {:>10} {:>10} {:>14}  settings",
+        "task", "mixer", "seeds", "parameters", "in mixers", "TFLOP/run", "state kB", "time/run"
+    );
     let count = |n: Option<u64>| n.map_or("-".into(), grouped);
     let mut total = 0.0;
     for e in all {
-        let time = e.seconds.map_or("-".into(), |s| format!("{}{}", duration(s), if e.seconds_from == "measured" { "" } else { " *" }));
+        let time = e
+            .seconds
+            .map_or("-".into(), |s| format!("{}{}", duration(s), if e.seconds_from == "measured" { "" } else { " *" }));
         total += e.seconds.unwrap_or(0.0) * e.seeds as f64;
         let settings: Vec<String> = e.settings.iter().map(|(k, v)| format!("{k}={v}")).collect();
         println!(
             "{:<14} {:<16} {:>5} {:>12} {:>12} {:>10.2} {:>10.1} {:>14}  {}",
-            e.task, e.mixer, e.seeds, count(e.parameters), count(e.mixer_parameters), e.flops / 1e12, e.state_bytes as f64 / 1024.0, time, settings.join(" ")
+            e.task,
+            e.mixer,
+            e.seeds,
+            count(e.parameters),
+            count(e.mixer_parameters),
+            e.flops / 1e12,
+            e.state_bytes as f64 / 1024.0,
+            time,
+            settings.join(" ")
         );
     }
     let optimizer = all.iter().filter_map(|e| e.optimizer_bytes).max().unwrap_or(0);
-    println!("in all: {} one after the other; largest parameters with gradient and optimizer state: {:.0} MiB", duration(total), optimizer as f64 / f64::from(1 << 20));
+    println!(
+        "in all: {} one after the other; largest parameters with gradient and optimizer state: {:.0} MiB",
+        duration(total),
+        optimizer as f64 / f64::from(1 << 20)
+    );
     for line in absent {
         println!("data missing, counted without embedding and head: {line}");
     }

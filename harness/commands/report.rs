@@ -3,8 +3,8 @@
 use super::{fail, width};
 use crate::Exit;
 use crate::cli::{Cli, ReportArgs};
-use results::report::Report;
 use results::Store;
+use results::report::Report;
 
 /// Runs the command.
 pub fn report(args: &ReportArgs, cli: &Cli) -> Exit {
@@ -32,7 +32,10 @@ fn write(args: &ReportArgs, cli: &Cli) -> Result<(), (String, String)> {
             Some(name) => format!("{} has no sweep `{name}`", args.dir.display()),
             None => format!("{} has no sweep", args.dir.display()),
         };
-        return Err((problem, format!("sweeps there: {}", if names.is_empty() { "none".into() } else { names.join(", ") })));
+        return Err((
+            problem,
+            format!("sweeps there: {}", if names.is_empty() { "none".into() } else { names.join(", ") }),
+        ));
     }
     for manifest in &manifests {
         let report = Report::build(&store, manifest).map_err(|e| plain(&e))?;

@@ -59,7 +59,9 @@ pub fn sweep(args: &SweepArgs, cli: &Cli, registry: &Registry) -> Exit {
         return Exit::Ok;
     }
     // The environment is looked at before anything is trained.
-    if !missing.is_empty() && let Err(error) = device(args.device) {
+    if !missing.is_empty()
+        && let Err(error) = device(args.device)
+    {
         fail(error, "");
         return Exit::Environment;
     }
@@ -72,7 +74,8 @@ pub fn sweep(args: &SweepArgs, cli: &Cli, registry: &Registry) -> Exit {
         false => {
             catch_signals();
             let memory = limits::available_memory().map(|bytes| (bytes as f64 * MEMORY_SHARE) as u64 / jobs as u64);
-            let place = Place { store: args.folders.store.clone(), data, device: args.device, threads: threads as i64, memory };
+            let place =
+                Place { store: args.folders.store.clone(), data, device: args.device, threads: threads as i64, memory };
             let options = Options { jobs, fail_fast: args.fail_fast, place };
             let mut display = progress::display(missing.len(), cli.quiet, cli.verbose);
             match launch(missing, &store, &options, display.as_mut()) {
@@ -120,7 +123,10 @@ fn finish(args: &SweepArgs, cli: &Cli, plan: &Plan, store: &Store, tally: Tally)
         eprintln!("{bad} of {} runs did not finish; --retry tries them again", plan.runs.len());
     }
     if tally.elsewhere > 0 {
-        eprintln!("{} runs are being done by another process; run the command again when it is through", tally.elsewhere);
+        eprintln!(
+            "{} runs are being done by another process; run the command again when it is through",
+            tally.elsewhere
+        );
     }
     if bad > 0 || tally.failed > 0 { Exit::Failed } else { Exit::Ok }
 }
