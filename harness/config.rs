@@ -496,8 +496,8 @@ impl Reader<'_> {
             self.settings(&task.family, &task_keys, (task_entry.defaults)(), task_entry.accepts, task_entry.resolve);
         if let Some(value) = &task_value {
             for e in task_entry.check(value) {
-                let place = task_keys.place_of(e.key).unwrap_or_else(|| task.family_place.clone());
-                self.found.error(place, e.problem, e.help);
+                let place = place_of(&e.problem, e.key, &[&task_keys]);
+                self.found.error(place.unwrap_or_else(|| task.family_place.clone()), e.problem, e.help);
             }
         }
         let mixer_entry = *self.registry.mixer(&mixer.family).expect("the entry's family was looked up");
@@ -509,27 +509,36 @@ impl Reader<'_> {
             mixer_entry.resolve,
         );
 
-        let (model, optimizer, schedule, budget) = (model?, optimizer?, schedule?, budget?);
-        self.mistakes(&optimizer_keys, optimizer.check());
-        self.mistakes(&budget_keys, budget.check());
-        self.mistakes(&schedule_keys, schedule.check(budget.steps));
-        let model_mistakes = model.check();
-        let model_ok = model_mistakes.is_empty();
-        self.mistakes(&model_keys, model_mistakes);
-        let (task_value, mixer_value) = (task_value?, mixer_value?);
-        let model = model.resolved();
-        if model_ok {
-            let dims = model.dims(task_entry.outline(&task_value));
-            for e in mixer_entry.check(&mixer_value, &dims) {
-                let place = mixer_keys.place_of(e.key).or_else(|| model_keys.place_of(e.key));
-                let help = if e.key == "d_model" || !e.problem.contains("`d_model`") {
-                    e.help
-                } else {
+        // Whatever can be judged is judged, so that one mistake does not hide another.
+        if let Some(optimizer) = &optimizer {
+            self.mistakes(&optimizer_keys, optimizer.check());
+        }
+        if let Some(budget) = &budget {
+            self.mistakes(&budget_keys, budget.check());
+        }
+        if let (Some(schedule), Some(budget)) = (&schedule, &budget) {
+            self.mistakes(&schedule_keys, schedule.check(budget.steps));
+        }
+        let model = model.filter(|model| {
+            let found = model.check();
+            let well = found.is_empty();
+            self.mistakes(&model_keys, found);
+            well
+        });
+        if let (Some(model), Some(task_value), Some(mixer_value)) = (&model, &task_value, &mixer_value) {
+            let dims = model.resolved().dims(task_entry.outline(task_value));
+            for e in mixer_entry.check(mixer_value, &dims) {
+                let place = place_of(&e.problem, e.key, &[&mixer_keys, &model_keys]);
+                let help = if e.key != "d_model" && e.problem.contains("`d_model`") {
                     self.with_line(e.help, "d_model", &model_keys)
+                } else {
+                    e.help
                 };
                 self.found.error(place.unwrap_or_else(|| mixer.family_place.clone()), e.problem, help);
             }
         }
+        let (model, optimizer, schedule, budget) = (model?.resolved(), optimizer?, schedule?, budget?);
+        let (task_value, mixer_value) = (task_value?, mixer_value?);
         (self.found.len() == before).then(|| Draft {
             mixer_label: mixer.label.clone(),
             task_label: task.label.clone(),
@@ -571,7 +580,8 @@ impl Reader<'_> {
         T::deserialize(&value).ok()
     }
 
-    /// Settings with defaults filled in, or `None` after reporting what is wrong.
+    /// Settings with defaults filled in; `None` after a value of the wrong type. Unknown fields are reported and left out, so
+    /// that the others can be judged.
     fn settings(
         &mut self,
         of: &str,
@@ -580,7 +590,7 @@ impl Reader<'_> {
         accepts: fn(&Value) -> Result<(), serde_json::Error>,
         resolve: fn(&Value) -> Result<Value, serde_json::Error>,
     ) -> Option<Value> {
-        let before = self.found.len();
+        let mut mistyped = false;
         let fields: Vec<&str> = defaults.as_object().expect("settings are a map").keys().map(String::as_str).collect();
         let mut given = Map::new();
         for (key, node) in &keys.0 {
@@ -594,12 +604,13 @@ impl Reader<'_> {
             match accepts(&alone) {
                 Ok(()) => drop(given.insert(key.name.clone(), value)),
                 Err(error) => {
+                    mistyped = true;
                     let (problem, help) = explain(&key.name, node, &defaults[&key.name], &error.to_string());
                     self.found.error(node.place.clone(), problem, help);
                 }
             }
         }
-        if self.found.len() > before {
+        if mistyped {
             return None;
         }
         match resolve(&Value::Object(given)) {
@@ -627,6 +638,12 @@ impl Entry {
     fn runs_on(&self, task_label: &str) -> bool {
         self.only_tasks.as_ref().is_none_or(|only| only.iter().any(|n| n.as_str() == Some(task_label)))
     }
+}
+
+/// Where a mistake stands: at its key, or at another key that its text names and the user wrote.
+fn place_of(problem: &str, key: &str, layers: &[&Layer]) -> Option<Place> {
+    let named = std::iter::once(key).chain(problem.split('`').skip(1).step_by(2));
+    named.flat_map(|key| layers.iter().map(move |layer| layer.place_of(key))).flatten().next()
 }
 
 /// Whether two entries limited to tasks share one.
@@ -765,25 +782,35 @@ mixers:
         let clash = text.replace("tasks: [b]", "tasks: [a, b]");
         assert!(parse(&clash, &[]).unwrap_err().lines()[0].contains("labelled `m`"));
         let unknown = text.replace("tasks: [b]", "tasks: [c]");
-        assert!(parse(&unknown, &[]).unwrap_err().lines()[0].starts_with("x.yaml:4:22: no task is labelled `c`"));
+        assert!(parse(&unknown, &[]).unwrap_err().lines()[0].starts_with("x.yaml:4:24: no task is labelled `c`"));
     }
 
     #[test]
     fn several_mistakes_are_shown_at_once_in_the_order_of_the_file() {
         let text = "\
-model: { d_model: abc, n_layer: 2 }
+model: { d_model: 64, n_layer: 2 }
 tasks: [mqar: { kv_pairs: 99, causal: false }]
 mixers:
   - attention: { n_heads: 5, n_head: 2 }
   - atention
-budget: { steps: 0 }
+budget: { steps: 0, batch_size: abc }
+optimizer: { lr: -1 }
 seeds: []
 ";
         let lines = parse(text, &[]).unwrap_err().lines();
         let places: Vec<&str> = lines.iter().map(|l| l.split(": ").next().unwrap()).collect();
         assert_eq!(
             places,
-            ["x.yaml:1:19", "x.yaml:1:24", "x.yaml:2:27", "x.yaml:4:28", "x.yaml:5:5", "x.yaml:7:8"],
+            [
+                "x.yaml:1:23",
+                "x.yaml:2:26",
+                "x.yaml:4:27",
+                "x.yaml:4:30",
+                "x.yaml:5:5",
+                "x.yaml:6:33",
+                "x.yaml:7:18",
+                "x.yaml:8:8"
+            ],
             "{lines:#?}"
         );
     }

@@ -308,9 +308,9 @@ mod tests {
     #[test]
     fn biases_norms_and_embeddings_are_not_decayed() {
         let vs = VarStore::new(Device::Cpu);
-        vs.root().var("head.weight", &[2, 2], nn::Init::Const(1.0));
-        vs.root().var("head.bias", &[2], nn::Init::Const(1.0));
-        (vs.root() / "embedding").var("weight", &[5, 2], nn::Init::Const(1.0));
+        let _ = (vs.root() / "head").var("weight", &[2, 2], nn::Init::Const(1.0));
+        let _ = (vs.root() / "head").var("bias", &[2], nn::Init::Const(1.0));
+        let _ = (vs.root() / "embedding").var("weight", &[5, 2], nn::Init::Const(1.0));
         let optimizer = AdamW::new(&vs, &OptimizerConfig::default(), &[]);
         let groups: Vec<(f64, u64)> = optimizer.summary().iter().map(|g| (g.weight_decay, g.parameters)).collect();
         assert_eq!(groups, [(0.0, 12), (0.01, 4)]);

@@ -1,1 +1,421 @@
-//! x
+//! A user's mistakes: each with its file, line and column, what is wrong and what to write; nothing is trained.
+
+use tests::Folder;
+
+/// What `sweep bad.yaml` says of this config.
+#[track_caller]
+fn refused(text: &str) -> String {
+    refused_with(text, "")
+}
+
+/// The same with more arguments.
+#[track_caller]
+fn refused_with(text: &str, arguments: &str) -> String {
+    let folder = Folder::with("bad.yaml", text);
+    let ended = folder.run(&format!("sweep bad.yaml {arguments}")).expect(2);
+    assert_eq!(ended.out, "");
+    assert_eq!(folder.names(""), ["bad.yaml"], "nothing is trained, no store is made");
+    ended.err
+}
+
+#[test]
+fn an_unknown_key_is_named_with_the_one_that_was_meant() {
+    let said = refused(
+        "\
+tasks: [{ mqar: { vocab_size: 32, seq_len: 16, kv_pairs: 2, causal: false } }]
+modle: { d_model: 16 }
+model: { d_model: 16, n_layer: 1 }
+mixers:
+  - s4: { d_sate: 4 }
+  - mixer: { attention: { n_heads: 2 } }
+    optimiser: { lr: 1e-3 }
+",
+    );
+    insta::assert_snapshot!(said, @r#"
+    error: bad.yaml:2:1: unknown key `modle` of the config
+      help: did you mean `model`? keys are name, question, tasks, mixers, model, optimizer, schedule, budget, seeds, grid
+    error: bad.yaml:3:23: unknown field `n_layer` of `model`
+      help: did you mean `n_layers`? fields are block, d_model, n_layers, norm, norm_place, norm_eps, ffn, d_ff, positions, embedding_norm, dropout, embedding_dropout, pooling, init_std
+    error: bad.yaml:5:11: unknown field `d_sate` of `s4`
+      help: did you mean `d_state`? fields are mode, init, disc, d_state, n_ssm, dt_min, dt_max, dt_transform, real_transform, bandlimit, lr, lr_dt, dropout, tie_dropout, bidirectional, final_act
+    error: bad.yaml:7:5: unknown key `optimiser` of this mixer's entry
+      help: did you mean `optimizer`? keys are mixer, name, model, optimizer, schedule, budget, tasks
+    4 mistakes in bad.yaml; nothing was run
+    "#);
+}
+
+#[test]
+fn a_key_given_twice_is_refused() {
+    let said = refused(
+        "\
+tasks: [{ mqar: { vocab_size: 32, seq_len: 16, kv_pairs: 2, causal: false } }]
+model:
+  d_model: 16
+  n_layers: 1
+  d_model: 32
+mixers: [attention]
+",
+    );
+    insta::assert_snapshot!(said, @r#"
+    error: bad.yaml:5:3: duplicate mapping key: d_model, set DuplicateKeyPolicy in Options if acceptable
+      help: keep one of the two
+    1 mistake in bad.yaml; nothing was run
+    "#);
+}
+
+#[test]
+fn a_value_of_the_wrong_type_is_told_what_is_expected() {
+    let said = refused(
+        r#"tasks: [{ mqar: { vocab_size: 32, seq_len: 16, kv_pairs: 2, causal: false } }]
+model: { d_model: wide, block: hidra }
+budget: { steps: 1.5, batch_size: -3, eval_every: [1] }
+optimizer: { lr: "fast" }
+mixers:
+  - attention: { bias: yes }
+"#,
+    );
+    insta::assert_snapshot!(said, @r#"
+    error: bad.yaml:2:19: `d_model` is `wide`, expected a whole number
+      help: write a whole number; the default is `128`
+    error: bad.yaml:2:32: `block` is `hidra`, which is not one of its words
+      help: did you mean `hydra`? words are transformer, s4, bigs, hydra; the default is `transformer`
+    error: bad.yaml:3:18: `steps` is `1.5`, expected a whole number, 0 or more
+      help: write a whole number, 0 or more; the default is `1000`
+    error: bad.yaml:3:35: `batch_size` is `-3`, expected a whole number, 0 or more
+      help: write a whole number, 0 or more; the default is `32`
+    error: bad.yaml:3:51: `eval_every` is a list, expected a whole number, 0 or more
+      help: write a whole number, 0 or more; the default is `100`
+    error: bad.yaml:4:18: `lr` is `fast`, expected a number
+      help: write a number; the default is `0.001`
+    error: bad.yaml:6:24: `bias` is `yes`, expected true or false
+      help: write true or false; the default is `true`
+    7 mistakes in bad.yaml; nothing was run
+    "#);
+}
+
+#[test]
+fn a_value_out_of_range_is_told_the_range() {
+    let said = refused(
+        "\
+tasks: [{ mqar: { vocab_size: 32, seq_len: 16, kv_pairs: 2, causal: false } }]
+model: { d_model: 0, dropout: 1.5 }
+budget: { steps: 40, batch_size: 0, stop_at: 2 }
+optimizer: { lr: -1, beta2: 1 }
+schedule: { warmup_steps: 99, final_factor: 3 }
+seeds: 0
+mixers: [attention]
+",
+    );
+    insta::assert_snapshot!(said, @r#"
+    error: bad.yaml:2:19: `d_model` is 0, which is below 1
+      help: use 1 or more
+    error: bad.yaml:2:31: `dropout` is 1.5, which is not a probability below 1
+      help: use 0 to turn it off, or a number such as 0.1
+    error: bad.yaml:3:34: `batch_size` is 0, which is below 1
+      help: use 1 or more
+    error: bad.yaml:3:46: `stop_at` is 2, which is not a score above 0 and up to 1
+      help: use a share such as 0.999
+    error: bad.yaml:4:18: `lr` is -1, which is not above 0
+      help: use a number that is above 0
+    error: bad.yaml:4:29: `beta2` is 1, which is not at least 0 and below 1
+      help: use a number that is at least 0 and below 1
+    error: bad.yaml:5:27: `warmup_steps` is 99, more than the 40 steps of the budget
+      help: use 4 (a tenth of the budget) or fewer
+    error: bad.yaml:5:45: `final_factor` is 3, which is not between 0 and 1
+      help: use a share of the peak rate, such as 0 or 0.1
+    error: bad.yaml:6:8: `seeds` names no seed
+      help: write a count, `seeds: 3`, or a list, `seeds: [0, 1, 2]`
+    9 mistakes in bad.yaml; nothing was run
+    "#);
+}
+
+#[test]
+fn heads_that_do_not_divide_the_width_are_told_which_do() {
+    let said = refused(
+        "\
+tasks: [{ mqar: { vocab_size: 32, seq_len: 16, kv_pairs: 2, causal: false } }]
+model:
+  d_model: 16
+mixers:
+  - attention: { n_heads: 6 }
+  - mixer: combiner
+    model: { d_model: 18 }
+",
+    );
+    insta::assert_snapshot!(said, @r#"
+    error: bad.yaml:5:27: `n_heads` is 6, which does not divide `d_model` = 16
+      help: use 4 or 8, or change `d_model` on line 3
+    error: bad.yaml:6:12: `n_heads` is 4, which does not divide `d_model` = 18
+      help: use 3 or 6, or change `d_model` on line 7
+    2 mistakes in bad.yaml; nothing was run
+    "#);
+}
+
+#[test]
+fn a_grid_of_nothing_is_refused() {
+    let said = refused(
+        "\
+tasks: [{ mqar: { vocab_size: 32, seq_len: 16, kv_pairs: 2, causal: false } }]
+mixers: [attention]
+grid: {}
+",
+    );
+    insta::assert_snapshot!(said, @r#"
+    error: bad.yaml:3:7: `grid` is an empty mapping, expected paths with their values
+      help: write `grid: { optimizer.lr: [1e-3, 3e-3] }`, or leave `grid` out
+    1 mistake in bad.yaml; nothing was run
+    "#);
+}
+
+#[test]
+fn a_grid_that_leads_nowhere_is_refused() {
+    let said = refused(
+        "\
+tasks: [{ mqar: { vocab_size: 32, seq_len: 16, kv_pairs: 2, causal: false } }]
+mixers: [attention]
+grid:
+  optimizer.lr: []
+  optimzer.lr: [1e-3]
+  mixer.s4.d_state: [4, 8]
+  model.d_modle: [16]
+",
+    );
+    insta::assert_snapshot!(said, @r#"
+    error: bad.yaml:4:17: grid axis `optimizer.lr` is an empty list, expected a list of values
+      help: write `grid: { optimizer.lr: [1e-3, 3e-3] }`, or leave `grid` out
+    error: bad.yaml:5:3: `optimzer.lr` leads nowhere
+      help: paths are model.KEY, optimizer.KEY, schedule.KEY, budget.KEY, task.NAME.KEY and mixer.NAME.KEY (NAME as used in this config), and seeds for --set
+    error: bad.yaml:6:3: `mixer.s4.d_state` leads nowhere
+      help: paths are model.KEY, optimizer.KEY, schedule.KEY, budget.KEY, task.NAME.KEY and mixer.NAME.KEY (NAME as used in this config), and seeds for --set
+    error: bad.yaml:7:3: unknown field `d_modle` of `model`
+      help: did you mean `d_model`? fields are block, d_model, n_layers, norm, norm_place, norm_eps, ffn, d_ff, positions, embedding_norm, dropout, embedding_dropout, pooling, init_std
+    4 mistakes in bad.yaml; nothing was run
+    "#);
+}
+
+#[test]
+fn a_sweep_needs_a_mixer() {
+    let said = refused(
+        "\
+tasks: [{ mqar: { vocab_size: 32, seq_len: 16, kv_pairs: 2, causal: false } }]
+mixers: []
+",
+    );
+    insta::assert_snapshot!(said, @r#"
+    error: bad.yaml:2:9: `mixers` is an empty list, expected a list of at least one
+      help: write `mixers:` and below it `- attention: {}`; mixers are attention, combiner, s4, bigs, hydra
+    1 mistake in bad.yaml; nothing was run
+    "#);
+}
+
+#[test]
+fn a_sweep_needs_tasks_and_mixers() {
+    let said = refused(
+        "\
+name: nothing
+",
+    );
+    insta::assert_snapshot!(said, @r#"
+    error: bad.yaml:1:1: `tasks` is missing
+      help: write `tasks:` and below it `- mqar: {}`; tasks are mqar, listops, text
+    error: bad.yaml:1:1: `mixers` is missing
+      help: write `mixers:` and below it `- attention: {}`; mixers are attention, combiner, s4, bigs, hydra
+    2 mistakes in bad.yaml; nothing was run
+    "#);
+}
+
+#[test]
+fn an_unknown_mixer_or_task_is_named_with_the_one_that_was_meant() {
+    let said = refused(
+        "\
+tasks: [mqa]
+mixers: [atention, mamba]
+",
+    );
+    insta::assert_snapshot!(said, @r#"
+    error: bad.yaml:1:9: unknown task `mqa`
+      help: did you mean `mqar`? tasks are mqar, listops, text
+    error: bad.yaml:2:10: unknown mixer `atention`
+      help: did you mean `attention`? mixers are attention, combiner, s4, bigs, hydra
+    error: bad.yaml:2:20: unknown mixer `mamba`
+      help: mixers are attention, combiner, s4, bigs, hydra
+    3 mistakes in bad.yaml; nothing was run
+    "#);
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let ended = Folder::new().run("sweep nothere.yaml").expect(2);
+    insta::assert_snapshot!(ended.err, @r#"
+    error: nothere.yaml: cannot be read: No such file or directory (os error 2)
+      help: give the path of a YAML file, such as configs/quick.yaml
+    1 mistake in nothere.yaml; nothing was run
+    "#);
+}
+
+#[test]
+fn an_empty_file_is_no_config() {
+    let said = refused("");
+    insta::assert_snapshot!(said, @r#"
+    error: bad.yaml:1:1: a config is a mapping, not nothing
+      help: keys are name, question, tasks, mixers, model, optimizer, schedule, budget, seeds, grid
+    1 mistake in bad.yaml; nothing was run
+    "#);
+}
+
+#[test]
+fn mixers_that_read_both_directions_refuse_a_causal_task() {
+    let said = refused(
+        "\
+tasks:
+  - mqar
+mixers:
+  - hydra: {}
+  - bigs: {}
+",
+    );
+    insta::assert_snapshot!(said, @r#"
+    error: bad.yaml:4:5: `hydra` reads both directions and cannot be causal
+      help: set `causal: false` on the task or leave this mixer out
+    error: bad.yaml:5:5: `bigs` reads the sequence from both ends, but the task is causal
+      help: set `causal: false` on the task or leave this mixer out
+    2 mistakes in bad.yaml; nothing was run
+    "#);
+}
+
+#[test]
+fn pairs_and_queries_must_fit_in_the_sequence() {
+    let said = refused(
+        "\
+tasks:
+  - mqar: { vocab_size: 32, seq_len: 16, kv_pairs: 5, causal: false }
+mixers: [attention]
+",
+    );
+    insta::assert_snapshot!(said, @r#"
+    error: bad.yaml:2:38: `kv_pairs` 5 and `passes` 1 need 2·5·1 + 2·5 = 20 tokens, more than `seq_len` = 16
+      help: raise `seq_len` to 20 or lower `kv_pairs` to 4
+    1 mistake in bad.yaml; nothing was run
+    "#);
+}
+
+#[test]
+fn a_bracket_left_open_has_a_place() {
+    let said = refused(
+        "\
+tasks:
+  - mqar: { vocab_size: 64
+mixers: [attention]
+",
+    );
+    insta::assert_snapshot!(said, @r#"
+    error: bad.yaml:3:7: while parsing a flow mapping, did not find expected ',' or '}'
+      help: check indentation, brackets and quotes near here
+    1 mistake in bad.yaml; nothing was run
+    "#);
+}
+
+#[test]
+fn indentation_that_does_not_fit_has_a_place() {
+    let said = refused(
+        "\
+tasks:
+  - mqar
+ mixers:
+  - attention
+",
+    );
+    insta::assert_snapshot!(said, @r#"
+    error: bad.yaml:3:2: while parsing a block mapping, did not find expected key
+      help: check indentation, brackets and quotes near here
+    1 mistake in bad.yaml; nothing was run
+    "#);
+}
+
+#[test]
+fn a_typo_in_set_is_shown_as_it_was_typed() {
+    let said = refused_with(
+        "\
+tasks: [{ mqar: { vocab_size: 32, seq_len: 16, kv_pairs: 2, causal: false } }]
+mixers: [attention]
+",
+        "--set modle.d_model=4 --set model.d_modle=4 --set budget.steps=many --set optimizer.lr --set seeds=[0,0]",
+    );
+    insta::assert_snapshot!(said, @r#"
+    error: --set budget.steps=many: `steps` is `many`, expected a whole number, 0 or more
+      help: write a whole number, 0 or more; the default is `1000`
+    error: --set model.d_modle=4: unknown field `d_modle` of `model`
+      help: did you mean `d_model`? fields are block, d_model, n_layers, norm, norm_place, norm_eps, ffn, d_ff, positions, embedding_norm, dropout, embedding_dropout, pooling, init_std
+    error: --set modle.d_model=4: `modle.d_model` leads nowhere
+      help: paths are model.KEY, optimizer.KEY, schedule.KEY, budget.KEY, task.NAME.KEY and mixer.NAME.KEY (NAME as used in this config), and seeds for --set
+    error: --set optimizer.lr: no `=` in it
+      help: write --set model.d_model=128
+    error: --set seeds=[0,0]: seed 0 is listed twice
+      help: list every seed once
+    5 mistakes in bad.yaml; nothing was run
+    "#);
+}
+
+#[test]
+fn two_entries_of_one_label_are_refused() {
+    let said = refused(
+        "\
+tasks: [{ mqar: { vocab_size: 32, seq_len: 16, kv_pairs: 2, causal: false } }]
+name: a/b
+mixers:
+  - attention: {}
+  - attention: { n_heads: 2 }
+  - mixer: { s4: {} }
+    tasks: [mqarr]
+  - { s4: {}, hydra: {} }
+",
+    );
+    insta::assert_snapshot!(said, @r#"
+    error: bad.yaml:2:7: `name` is `a/b`, which cannot name a folder
+      help: use letters, digits, - and _
+    error: bad.yaml:5:5: two mixers are labelled `attention`
+      help: give one of them another `name`, as in `- name: attention_2`
+    error: bad.yaml:7:13: no task is labelled `mqarr`
+      help: did you mean `mqar`? labels of tasks are mqar
+    error: bad.yaml:8:7: this entry has 2 keys and no `mixer`
+      help: write `- mixer: { attention: {} }` and put overrides beside it
+    4 mistakes in bad.yaml; nothing was run
+    "#);
+}
+
+#[test]
+fn mistakes_in_every_section_are_shown_at_once() {
+    let said = refused(
+        "\
+question: How many?
+seeds: [0, 0, -1]
+tasks:
+  - mqar: { vocab_size: 32, seq_len: 15, causal: false }
+model: { d_model: 20, pooling: max }
+optimizer: { lr: 0 }
+schedule: { shape: cosin }
+budget: { steps: many }
+mixers:
+  - hydra: { headdim: 16, d_stat: 4 }
+",
+    );
+    insta::assert_snapshot!(said, @r#"
+    error: bad.yaml:2:12: seed 0 is listed twice
+      help: list every seed once
+    error: bad.yaml:2:15: a seed is `-1`, expected a whole number, 0 or more
+      help: write a count, `seeds: 3`, or a list, `seeds: [0, 1, 2]`
+    error: bad.yaml:4:38: `seq_len` is 15, which is odd; slots are two tokens wide
+      help: use 14 or 16
+    error: bad.yaml:4:38: `kv_pairs` 4 and `passes` 1 need 2·4·1 + 2·4 = 16 tokens, more than `seq_len` = 15
+      help: raise `seq_len` to 16 or lower `kv_pairs` to 3
+    error: bad.yaml:5:32: `pooling` is `max`, which is not one of its words
+      help: did you mean `mean`? words are mean, last, cls; the default is `mean`
+    error: bad.yaml:7:20: `shape` is `cosin`, which is not one of its words
+      help: did you mean `cosine`? words are constant, cosine, linear, inverse_sqrt; the default is `cosine`
+    error: bad.yaml:8:18: `steps` is `many`, expected a whole number, 0 or more
+      help: write a whole number, 0 or more; the default is `1000`
+    error: bad.yaml:10:27: unknown field `d_stat` of `hydra`
+      help: did you mean `d_state`? fields are d_state, expand, headdim, ngroups, d_conv, chunk_size, bias, dt_min, dt_max, dt_limit, learnable_init_states
+    8 mistakes in bad.yaml; nothing was run
+    "#);
+}

@@ -136,8 +136,9 @@ impl Folder {
     }
 
     /// Starts `mixarena` in the background.
-    pub fn start(&self, line: &str) -> Child {
-        self.command(line).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts")
+    pub fn start(&self, line: &str) -> Background {
+        let mut command = self.command(line);
+        Background(Some(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts")))
     }
 
     fn prepare(&self, mut command: Command, line: &str) -> Command {
@@ -173,6 +174,42 @@ impl Folder {
     }
 }
 
+/// A command at work, killed when a test gives up on it.
+#[derive(Debug)]
+pub struct Background(Option<Child>);
+
+impl Background {
+    /// Its process number.
+    pub fn id(&self) -> u32 {
+        self.0.as_ref().expect("still held").id()
+    }
+
+    /// Whether it has not ended yet.
+    pub fn is_running(&self) -> bool {
+        is_alive(self.id())
+    }
+
+    /// Its runs: children that have become `mixarena run`.
+    pub fn runs(&self) -> Vec<u32> {
+        let of_self = children(self.id());
+        of_self.into_iter().filter(|pid| command_line(*pid).contains("--events")).collect()
+    }
+
+    /// Waits for its end.
+    pub fn wait(mut self) -> Ended {
+        self.0.take().expect("still held").wait_with_output().expect("a command ends").into()
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
 /// The binary under test: cargo names it, and a test started by hand lies in the folder below it.
 fn binary() -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its file");
@@ -194,8 +231,13 @@ pub fn signal(name: &str, pid: u32) {
     assert!(status.expect("sh runs").success(), "kill -s {name} {pid}");
 }
 
+/// The arguments of a process; empty when it is gone.
+fn command_line(pid: u32) -> String {
+    String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default()).replace('\0', " ")
+}
+
 /// Processes whose parent is `pid`: field 4 of `/proc/<pid>/stat`, counted behind the name, which may hold anything.
-pub fn children(pid: u32) -> Vec<u32> {
+fn children(pid: u32) -> Vec<u32> {
     let parent = |path: &Path| -> Option<u32> {
         let stat = fs::read_to_string(path.join("stat")).ok()?;
         stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()

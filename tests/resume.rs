@@ -1,10 +1,9 @@
 //! A run cut anywhere and continued ends as one that was not cut, to the last bit.
 
 use results::{Outcome, Record};
-use std::process::Child;
 use std::thread::sleep;
 use std::time::Duration;
-use tests::{Ended, FIVE, Folder, RECALL, children, is_alive, mixer, signal, wait_until};
+use tests::{Background, FIVE, Folder, RECALL, is_alive, mixer, signal, wait_until};
 
 /// What a run leaves: its id, scores and curve, and both checkpoints.
 fn ends(folder: &Folder, store: &str) -> Vec<(String, Record, [Vec<u8>; 2])> {
@@ -29,14 +28,13 @@ fn assert_same_ends(folder: &Folder, whole: &str, cut: &str) {
     }
 }
 
-/// Kills the sweep without a word; `with_children` takes them along, as a power cut would.
-fn cut(mut sweep: Child, with_children: bool) -> Vec<u32> {
-    let orphans = children(sweep.id());
-    sweep.kill().expect("the sweep is killed");
-    if with_children {
+/// Kills the sweep without a word and gives its runs; `with_runs` takes them along, as a power cut would.
+fn cut(sweep: Background, with_runs: bool) -> Vec<u32> {
+    let orphans = sweep.runs();
+    drop(sweep);
+    if with_runs {
         orphans.iter().filter(|&&pid| is_alive(pid)).for_each(|&pid| signal("KILL", pid));
     }
-    sweep.wait().expect("the sweep is gone");
     orphans
 }
 
@@ -50,15 +48,12 @@ fn every_mixer_cut_again_and_again_ends_as_the_uncut_run() {
     let folder = Folder::with("five.yaml", &text);
     folder.run("sweep five.yaml -j 2 --store whole -q").expect(0);
     let mut cuts = 0;
-    for (moment, with_children) in [(0, false), (150, true), (400, false), (250, true), (550, false)] {
-        let mut sweep = folder.start("sweep five.yaml -j 2");
+    for (milliseconds, with_runs) in [(0, false), (150, true), (400, false), (250, true), (550, false)] {
+        let sweep = folder.start("sweep five.yaml -j 2");
         folder.wait_for_checkpoint();
-        sleep(Duration::from_millis(moment));
-        if sweep.try_wait().expect("a child's state").is_some() {
-            break;
-        }
-        cuts += 1;
-        let orphans = cut(sweep, with_children);
+        sleep(Duration::from_millis(milliseconds));
+        cuts += usize::from(sweep.is_running());
+        let orphans = cut(sweep, with_runs);
         // Left alone they notice, write a checkpoint and end; killed they are gone.
         wait_until("the orphans' end", || orphans.iter().all(|&pid| !is_alive(pid)));
     }
@@ -82,7 +77,7 @@ fn an_interrupted_sweep_says_how_to_go_on_and_ends_as_the_uncut_one() {
     let sweep = folder.start("sweep long.yaml");
     folder.wait_for_checkpoint();
     signal("INT", sweep.id());
-    let ended = Ended::from(sweep.wait_with_output().expect("the sweep ends")).expect(130);
+    let ended = sweep.wait().expect(130);
     assert_eq!(ended.err.lines().last(), Some("interrupted; to go on from the checkpoints: mixarena sweep long.yaml"));
     assert_eq!(ended.out, "", "a table of half a sweep is not printed");
     let record = folder.record();
@@ -111,7 +106,7 @@ fn two_sweeps_at_once_share_the_work_and_train_no_run_twice() {
     let folder = Folder::with("five.yaml", &text);
     let both = [folder.start("sweep five.yaml"), folder.start("sweep five.yaml")];
     for sweep in both {
-        Ended::from(sweep.wait_with_output().expect("the sweep ends")).expect(0);
+        sweep.wait().expect(0);
     }
     let attempts: Vec<u32> = folder.records().iter().map(|r| r.attempt).collect();
     assert_eq!(attempts, [1; 5]);

@@ -118,6 +118,21 @@ fn the_same_run_in_two_sweeps_is_trained_once() {
 }
 
 #[test]
+fn the_same_run_under_two_labels_is_trained_once_and_fills_both_rows() {
+    let text = pair(5).replace("seeds: 2", "seeds: 1")
+        + "  - combiner: { n_heads: 2 }\n  - { name: twin, mixer: { attention: { n_heads: 2 } } }\n";
+    let folder = Folder::with("twins.yaml", &text);
+    let ended = folder.run("sweep twins.yaml").expect(0);
+    assert!(ended.err.starts_with("twins: 3 runs planned, 2 to do"), "{}", ended.err);
+    let score = |name: &str| {
+        let mut rows = ended.out.lines().map(|l| l.split_whitespace().collect::<Vec<_>>());
+        rows.find(|row| row.get(1) == Some(&name)).map(|row| row[2].to_string()).expect("a row")
+    };
+    assert_eq!(score("twin"), score("attention"));
+    assert_eq!(folder.names("runs/records").len(), 2);
+}
+
+#[test]
 fn how_many_runs_go_at_a_time_changes_no_score() {
     let folder = Folder::with("five.yaml", FIVE);
     // On one core every run has one thread, whatever the number of jobs.

@@ -11,7 +11,7 @@ use crate::registry::Registry;
 use crate::run::{Place, device};
 use results::report::Report;
 use results::{Outcome, Record, Store};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use tasks::DataDir;
 
@@ -42,7 +42,8 @@ pub fn sweep(args: &SweepArgs, cli: &Cli, registry: &Registry) -> Exit {
     };
     let wanted = |run: &&Planned| records.get(&run.id).is_none_or(|r| wants_another(r, args.retry));
     let mut missing: Vec<Planned> = plan.runs.iter().filter(wanted).cloned().collect();
-    missing.dedup_by(|a, b| a.id == b.id);
+    let mut seen = HashSet::new();
+    missing.retain(|run| seen.insert(run.id.clone()));
     missing.truncate(args.limit.unwrap_or(usize::MAX));
     let (jobs, threads) = share_cores(limits::cores(), args.jobs, missing.len());
     if !cli.quiet {
