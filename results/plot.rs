@@ -8,6 +8,7 @@ use crate::frame::{self, Run};
 use crate::statistics::Estimate;
 use crate::table::{Row, Table, mixers, tasks};
 use crate::{Manifest, Record, files};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -100,7 +101,7 @@ pub(crate) struct Curves {
 pub(crate) struct Lines {
     /// One per seed, and whether that run diverged.
     pub(crate) seeds: Vec<(Vec<(u64, f64)>, bool)>,
-    /// Mean over the scored seeds, at the steps that all of them reached.
+    /// Mean over the scored seeds; one that stopped early because it was done keeps its last score.
     pub(crate) mean: Vec<(u64, f64)>,
 }
 
@@ -151,22 +152,28 @@ fn entry(row: &Row, runs: &[&Run]) -> Entry {
 
 fn lines(runs: &[&Run]) -> Lines {
     let mut lines = Lines::default();
-    let mut scored: Vec<Vec<(u64, f64)>> = Vec::new();
+    let mut scored: Vec<(Vec<(u64, f64)>, bool)> = Vec::new();
     for run in runs {
         let Some(record) = run.record else { continue };
         let points = record.curve.iter().filter(|point| point.validation_score.is_finite());
         let curve: Vec<(u64, f64)> = points.map(|point| (point.step, point.validation_score)).collect();
         if run.test.is_some() {
-            scored.push(curve.clone());
+            scored.push((curve.clone(), run.outcome == "finished"));
         }
         if !curve.is_empty() {
             lines.seeds.push((curve, run.outcome == "diverged"));
         }
     }
-    for (step, _) in scored.first().into_iter().flatten() {
-        let at = |curve: &Vec<(u64, f64)>| curve.iter().find(|(s, _)| s == step).map(|(_, score)| *score);
+    let steps: BTreeSet<u64> = scored.iter().flat_map(|(curve, _)| curve).map(|(step, _)| *step).collect();
+    for step in steps {
+        // A run that stopped early because it was done keeps its last score.
+        let at = |(curve, finished): &(Vec<(u64, f64)>, bool)| match curve.iter().find(|(s, _)| *s == step) {
+            Some((_, score)) => Some(*score),
+            None => curve.last().filter(|(last, _)| *finished && *last < step).map(|(_, score)| *score),
+        };
         let scores: Option<Vec<f64>> = scored.iter().map(at).collect();
-        lines.mean.extend(scores.and_then(|scores| crate::statistics::mean(&scores)).map(|mean| (*step, mean)));
+        let Some(scores) = scores else { break };
+        lines.mean.push((step, scores.iter().sum::<f64>() / scores.len() as f64));
     }
     lines
 }

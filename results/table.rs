@@ -433,12 +433,25 @@ fn interval_text(rows: &[Row]) -> String {
 
 /// What the mixers were given alike, and what not.
 fn matching(runs: &[Run], rows: &[Row]) -> String {
-    let finished = runs.iter().filter(|run| run.outcome == "finished").filter_map(|run| run.record);
-    let steps: BTreeSet<u64> = finished.map(|record| record.steps).collect();
-    let steps = match (steps.first(), steps.last()) {
-        (Some(first), Some(last)) if first == last => format!("Matched by training steps ({first})"),
-        (Some(first), Some(last)) => format!("Training steps vary from {first} to {last}"),
-        _ => return String::new(),
+    let finished = || runs.iter().filter(|run| run.outcome == "finished").filter_map(|run| Some((run, run.record?)));
+    let steps: BTreeSet<u64> = finished().map(|(_, record)| record.steps).collect();
+    let (Some(fewest), Some(most)) = (steps.first(), steps.last()) else { return String::new() };
+    // What was granted counts, not what a run that stopped early made of it.
+    let granted = |record: &Record| record.spec["budget"]["steps"].as_u64().unwrap_or(record.steps);
+    let budgets: BTreeSet<(&str, u64)> = finished().map(|(run, r)| (run.planned.task.as_str(), granted(r))).collect();
+    let tasks_alike: BTreeSet<&str> = budgets.iter().map(|(task, _)| *task).collect();
+    let alike: BTreeSet<u64> = budgets.iter().map(|(_, budget)| *budget).collect();
+    let early = if finished().any(|(_, record)| record.steps < granted(record)) {
+        format!("; early stops from {fewest}")
+    } else {
+        String::new()
+    };
+    let steps = match alike.first() {
+        Some(budget) if alike.len() == 1 => format!("Matched by training steps ({budget}{early})"),
+        _ if budgets.len() == tasks_alike.len() => {
+            format!("Matched by training steps within each task ({fewest} to {most}{early})")
+        }
+        _ => format!("Not matched by training steps, which vary from {fewest} to {most}"),
     };
     let of_task = |task: &str| {
         let counts = rows.iter().filter(|row| row.task == task).filter_map(|row| row.parameters);

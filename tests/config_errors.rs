@@ -145,7 +145,7 @@ mixers:
     insta::assert_snapshot!(said, @r#"
     error: bad.yaml:5:27: `n_heads` is 6, which does not divide `d_model` = 16
       help: use 4 or 8, or change `d_model` on line 3
-    error: bad.yaml:6:12: `n_heads` is 4, which does not divide `d_model` = 18
+    error: bad.yaml:7:23: `n_heads` is 4, which does not divide `d_model` = 18
       help: use 3 or 6, or change `d_model` on line 7
     2 mistakes in bad.yaml; nothing was run
     "#);
@@ -410,12 +410,14 @@ mixers:
       help: raise `seq_len` to 16 or lower `kv_pairs` to 3
     error: bad.yaml:5:32: `pooling` is `max`, which is not one of its words
       help: did you mean `mean`? words are mean, last, cls; the default is `mean`
+    error: bad.yaml:6:18: `lr` is 0, which is not above 0
+      help: use a number that is above 0
     error: bad.yaml:7:20: `shape` is `cosin`, which is not one of its words
       help: did you mean `cosine`? words are constant, cosine, linear, inverse_sqrt; the default is `cosine`
     error: bad.yaml:8:18: `steps` is `many`, expected a whole number, 0 or more
       help: write a whole number, 0 or more; the default is `1000`
     error: bad.yaml:10:27: unknown field `d_stat` of `hydra`
       help: did you mean `d_state`? fields are d_state, expand, headdim, ngroups, d_conv, chunk_size, bias, dt_min, dt_max, dt_limit, learnable_init_states
-    8 mistakes in bad.yaml; nothing was run
+    9 mistakes in bad.yaml; nothing was run
     "#);
 }

@@ -66,9 +66,8 @@ fn panel(picture: &mut Picture, (left, top): Place, curves: &Curves, looks: &[Lo
     if let Some(floor) = curves.floor {
         let y = place(&(0, floor)).1;
         picture.dashes(&[(left, y), (right, y)], GREY, 1.0, 3.0);
-        let below = y + 9.0;
-        let label = if below + 6.0 < bottom { below } else { y - 8.0 };
-        picture.text((right - 3.0, label), "floor", SMALL, Anchor::End, GREY);
+        // Outside the axes, where no curve runs through it.
+        picture.text((right + 4.0, y), "floor", SMALL, Anchor::Start, GREY);
     }
     for (mixer, lines) in &curves.lines {
         for (seed, diverged) in &lines.seeds {

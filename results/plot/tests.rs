@@ -135,12 +135,18 @@ fn labels_neither_overlap_nor_leave_the_picture() {
 }
 
 #[test]
-fn the_mean_curve_ends_where_the_first_scored_seed_ends() {
+fn a_seed_that_finished_early_keeps_its_last_score_in_the_mean_curve() {
     let (manifest, mut records) = samples::eventful();
     let short = records.iter_mut().find(|record| record.id == "s4.mqar.2").expect("there");
     short.curve.truncate(2);
-    let data = data((manifest, records));
+    let kept = short.curve[1].validation_score;
+    let others: Vec<_> = records.iter().filter(|r| ["s4.mqar.0", "s4.mqar.1"].contains(&r.id.as_str())).collect();
+    let last = others[0].curve.last().expect("a curve");
+    let want = (others.iter().map(|r| r.curve.last().expect("a curve").validation_score).sum::<f64>() + kept) / 3.0;
+    let data = data((manifest, records.clone()));
     let (_, lines) = &data.curves[0].lines[1];
-    assert_eq!(lines.mean.iter().map(|(step, _)| *step).collect::<Vec<_>>(), [250, 500]);
+    let (step, mean) = lines.mean.last().expect("a mean");
+    assert_eq!(*step, last.step);
+    assert!((mean - want).abs() < 1e-12, "{mean} is not {want}");
     assert_eq!(lines.seeds.len(), 3);
 }
