@@ -3,7 +3,7 @@
 //! `last.safetensors` holds the model, the optimizer and the training state; `best.safetensors` the model alone. A run cut
 //! anywhere and resumed writes the same bytes as one that was not cut.
 
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, TensorView};
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -56,21 +56,8 @@ pub fn write(path: &Path, tensors: &[(String, Tensor)], state: &str) -> Result<(
 pub fn read(path: &Path) -> Result<(BTreeMap<String, Tensor>, String), CheckpointError> {
     let fail = |why: String| CheckpointError::new(path, why);
     let bytes = std::fs::read(path).map_err(|e| fail(e.to_string()))?;
-    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| fail(e.to_string()))?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|e| fail(e.to_string()))?;
-    let mut tensors = BTreeMap::new();
-    for (name, view) in file.tensors() {
-        let kind = match view.dtype() {
-            Dtype::F32 => Kind::Float,
-            Dtype::F64 => Kind::Double,
-            Dtype::I64 => Kind::Int64,
-            other => return Err(fail(format!("`{name}` has unsupported type {other:?}"))),
-        };
-        let shape: Vec<i64> = view.shape().iter().map(|&n| n as i64).collect();
-        let tensor = Tensor::f_from_data_size(view.data(), &shape, kind).map_err(|e| fail(e.to_string()))?;
-        tensors.insert(name.clone(), tensor);
-    }
-    let state = header.metadata().as_ref().and_then(|m| m.get("state")).cloned().unwrap_or_default();
+    let (tensors, mut header) = mixers::weights::from_bytes(&bytes).map_err(fail)?;
+    let state = header.remove("state").unwrap_or_default();
     Ok((tensors, state))
 }
 

@@ -78,21 +78,7 @@ impl Golden {
     pub fn read(path: &Path) -> Result<Self, GoldenError> {
         let unreadable = |why: String| GoldenError::Unreadable { path: path.into(), why };
         let bytes = std::fs::read(path).map_err(|e| unreadable(e.to_string()))?;
-        let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).map_err(|e| unreadable(e.to_string()))?;
-        let file = safetensors::SafeTensors::deserialize(&bytes).map_err(|e| unreadable(e.to_string()))?;
-        let mut tensors = BTreeMap::new();
-        for (name, view) in file.tensors() {
-            let kind = match view.dtype() {
-                safetensors::Dtype::F32 => Kind::Float,
-                safetensors::Dtype::F64 => Kind::Double,
-                safetensors::Dtype::I64 => Kind::Int64,
-                other => return Err(unreadable(format!("`{name}` has unsupported type {other:?}"))),
-            };
-            let shape: Vec<i64> = view.shape().iter().map(|&n| n as i64).collect();
-            let tensor = Tensor::f_from_data_size(view.data(), &shape, kind).map_err(|e| unreadable(e.to_string()))?;
-            tensors.insert(name.to_string(), tensor);
-        }
-        let meta = header.metadata().clone().unwrap_or_default();
+        let (tensors, meta) = crate::weights::from_bytes(&bytes).map_err(unreadable)?;
         let lacks = |what: &str| GoldenError::Lacks { path: path.into(), what: what.into() };
         let json = |key: &str| meta.get(key).and_then(|s| serde_json::from_str::<Value>(s).ok());
         let kind = match meta.get("dtype").map(String::as_str) {

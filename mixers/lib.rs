@@ -8,6 +8,7 @@ mod error;
 pub mod goldens;
 pub mod math;
 mod registry;
+pub mod weights;
 
 pub mod attention;
 pub mod bigs;

@@ -8,7 +8,9 @@ pub(crate) fn findings(rows: &[Row], overall: &[Overall]) -> Vec<String> {
     for task in tasks(rows) {
         let mut scored: Vec<&Row> = rows.iter().filter(|row| row.task == task && row.test.is_some()).collect();
         scored.sort_by(|a, b| mean(b).total_cmp(&mean(a))); // stable: equals stay in the manifest's order
-        sentences.extend(best(task, &scored));
+        // A mixer whose every run diverged stands at the floor by rule, and has beaten nobody.
+        let trained: Vec<&Row> = scored.iter().copied().filter(|row| row.counts.finished > 0).collect();
+        sentences.extend(best(task, &trained));
         sentences.extend(at_floor(task, &scored));
         sentences.extend(unsure(task, &scored));
         sentences.extend(alike(task, &scored));
