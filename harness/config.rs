@@ -803,7 +803,7 @@ seeds: []
             places,
             [
                 "x.yaml:1:23",
-                "x.yaml:2:26",
+                "x.yaml:2:27",
                 "x.yaml:4:27",
                 "x.yaml:4:30",
                 "x.yaml:5:5",
