@@ -14,6 +14,7 @@ use crate::config::{Config, Draft};
 use crate::diagnostics::suggest;
 use crate::registry::Registry;
 use std::path::Path;
+use std::sync::Arc;
 use tasks::DataError;
 
 /// Runs the command typed.
@@ -84,21 +85,19 @@ fn matches(draft: &Draft, key: &str, value: &str) -> bool {
     }
 }
 
-/// Data that cannot be used, and the exit code that goes with it.
-fn data_error(error: &DataError) -> Exit {
-    match error {
-        DataError::Missing { looked, help, .. } => {
-            eprintln!("error: {error}");
-            for path in looked {
-                eprintln!("  looked at {}", path.display());
+/// Data that cannot be used, every set of them, and the exit code that goes with it.
+fn data_errors(errors: &[Arc<DataError>]) -> Exit {
+    for error in errors {
+        match &**error {
+            DataError::Missing { looked, help, .. } => {
+                eprintln!("error: {error}");
+                looked.iter().for_each(|path| eprintln!("  looked at {}", path.display()));
+                help.lines().for_each(|line| eprintln!("  {line}"));
             }
-            for line in help.lines() {
-                eprintln!("  {line}");
-            }
-            eprintln!("nothing was run");
+            _ => fail(error, "mend the file, or move it away"),
         }
-        _ => fail(error, "mend the file, or move it away; nothing was run"),
     }
+    eprintln!("nothing was run");
     Exit::Environment
 }
 

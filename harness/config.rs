@@ -390,7 +390,10 @@ impl Reader<'_> {
         let whole = |n: &Node| n.to_json().as_u64();
         let mut seeds = Vec::new();
         match (whole(node), node.as_list()) {
-            (Some(count), _) if count > 0 => seeds.extend(0..count.min(10_000)),
+            (Some(count @ 1..=10_000), _) => seeds.extend(0..count),
+            (Some(count), _) if count > 10_000 => {
+                self.found.error(node.place.clone(), format!("`seeds` asks for {count} seeds, at most 10000"), help);
+            }
             (None, Some(items)) if !items.is_empty() => {
                 for item in items {
                     match whole(item) {
@@ -466,10 +469,14 @@ impl Reader<'_> {
             _ => false,
         };
         if !ok {
+            let known = [&SECTIONS[..], &["task", "mixer", "seeds"]].concat();
+            let first = path.first().copied().unwrap_or_default();
+            let near = if known.contains(&first) { String::new() } else { suggest(first, &known, "") };
+            let near = near.split_once('?').map_or(String::new(), |(start, _)| format!("{start}? "));
             self.found.error(
                 setting.key_place.clone(),
                 format!("`{}` leads nowhere", path.join(".")),
-                "paths are model.KEY, optimizer.KEY, schedule.KEY, budget.KEY, task.NAME.KEY and mixer.NAME.KEY (NAME as used in this config), and seeds for --set",
+                near + "paths are model.KEY, optimizer.KEY, schedule.KEY, budget.KEY, task.NAME.KEY and mixer.NAME.KEY (NAME as used in this config), and seeds for --set",
             );
         }
     }
@@ -666,7 +673,7 @@ fn as_entries<'a, 'b: 'a>(settings: impl Iterator<Item = &'a &'b Setting>) -> Ve
 /// Every combination of one value per axis; one empty combination without axes.
 fn points(axes: &[Vec<Setting>]) -> Vec<Vec<Setting>> {
     axes.iter().fold(vec![Vec::new()], |points, axis| {
-        points.iter().flat_map(|p| axis.iter().map(|s| [p.as_slice(), &[s.clone()]].concat())).collect()
+        points.iter().flat_map(|p| axis.iter().map(|s| [p.as_slice(), std::slice::from_ref(s)].concat())).collect()
     })
 }
 

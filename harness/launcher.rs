@@ -77,8 +77,22 @@ pub struct Options {
     pub jobs: usize,
     /// Stop starting runs after the first that fails.
     pub fail_fast: bool,
+    /// Try failed, diverged and timed-out runs again.
+    pub retry: bool,
     /// Where and how children compute; threads are per child.
     pub place: Place,
+}
+
+impl Options {
+    /// Whether a run with this record is to be done (again).
+    pub fn wants(&self, record: &Record) -> bool {
+        wants(record, self.retry)
+    }
+}
+
+/// Whether a run with this record is to be done (again).
+pub fn wants(record: &Record, retry: bool) -> bool {
+    !record.outcome.is_final() || (retry && record.outcome != Outcome::Finished)
 }
 
 /// Runs everything in `queue`.
@@ -171,6 +185,12 @@ impl Launcher<'_> {
             self.display.say(&format!("{}: another process is at it, left to it", name(&run)));
             return Ok(());
         };
+        // Another sweep on this store may have done it since this one was planned.
+        if self.store.latest(&run.id)?.is_some_and(|r| !self.options.wants(&r)) {
+            self.tally.elsewhere += 1;
+            self.display.say(&format!("{}: done by another process meanwhile", name(&run)));
+            return Ok(());
+        }
         let work_dir = self.store.work_dir(&run.id);
         let failed = |what: &std::path::Path, e: std::io::Error| LaunchError::Start {
             what: what.display().to_string(),
@@ -182,7 +202,7 @@ impl Launcher<'_> {
         crate::checkpoint::write_then_rename(&spec_path, &spec).map_err(|e| failed(&spec_path, e))?;
         let log_path = work_dir.join("log.txt");
         let log = File::create(&log_path).map_err(|e| failed(&log_path, e))?;
-        let program = std::env::current_exe().map_err(|e| failed(std::path::Path::new("mixarena"), e))?;
+        let program = own_program().map_err(|e| failed(std::path::Path::new("mixarena"), e))?;
         let place = &self.options.place;
         let mut command = Command::new(&program);
         command
@@ -198,6 +218,10 @@ impl Launcher<'_> {
             command.arg("--memory").arg(bytes.to_string());
         }
         command.env("OMP_NUM_THREADS", place.threads.to_string());
+        // Threads that spin while they wait slow a busy machine down by an order of magnitude.
+        if std::env::var_os("OMP_WAIT_POLICY").is_none() {
+            command.env("OMP_WAIT_POLICY", "passive");
+        }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
         // A group of its own: the terminal's Ctrl-C reaches this process, which passes it on.
         #[cfg(unix)]
@@ -293,6 +317,12 @@ impl Launcher<'_> {
             }
         }
     }
+}
+
+/// This program. On Linux the kernel's own link to it, which still works after the file was rebuilt or moved.
+fn own_program() -> std::io::Result<std::path::PathBuf> {
+    let link = std::path::PathBuf::from("/proc/self/exe");
+    if cfg!(target_os = "linux") && link.exists() { Ok(link) } else { std::env::current_exe() }
 }
 
 /// What is known of a child's death from its status and what it wrote to its log.

@@ -96,7 +96,8 @@ impl AdamW {
     /// Takes over the parameters of `vs`: afterwards they are views into flat tensors, gradients included. `rules` are by
     /// full name; what no rule names follows the config.
     pub fn new(vs: &VarStore, config: &OptimizerConfig, rules: &[ParamRule]) -> Self {
-        let mut sorted: BTreeMap<(u64, u64), (f64, f64, Vec<(String, Tensor)>)> = BTreeMap::new();
+        // By the bits of (learning rate, weight decay): a fixed order, and exact equality.
+        let mut sorted: BTreeMap<[u64; 2], Vec<(String, Tensor)>> = BTreeMap::new();
         let variables: BTreeMap<String, Tensor> = vs.variables().into_iter().collect();
         for (name, variable) in variables.into_iter().filter(|(_, v)| v.requires_grad()) {
             let rule = rules.iter().find(|r| r.name == name);
@@ -104,10 +105,11 @@ impl AdamW {
             let default_decay = if decayed { config.weight_decay } else { 0.0 };
             let lr = rule.and_then(|r| r.lr).unwrap_or(config.lr);
             let weight_decay = rule.and_then(|r| r.weight_decay).unwrap_or(default_decay);
-            let group = sorted.entry((lr.to_bits(), weight_decay.to_bits())).or_insert((lr, weight_decay, Vec::new()));
-            group.2.push((name, variable));
+            sorted.entry([lr.to_bits(), weight_decay.to_bits()]).or_default().push((name, variable));
         }
-        let groups = sorted.into_values().map(|(lr, decay, members)| Group::new(lr, decay, members)).collect();
+        let group =
+            |([lr, decay], members): ([u64; 2], _)| Group::new(f64::from_bits(lr), f64::from_bits(decay), members);
+        let groups = sorted.into_iter().map(group).collect();
         Self { config: config.clone(), groups, updates: 0 }
     }
 

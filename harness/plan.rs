@@ -32,12 +32,12 @@ pub struct Plan {
     pub runs: Vec<Planned>,
 }
 
-/// Tasks opened so far, by their settings.
-type Opened = Vec<(crate::spec::Choice, Result<Arc<dyn Task>, Arc<DataError>>)>;
+/// A task by its settings, and what opening it gave.
+pub type OpenedTask = (crate::spec::Choice, Result<Arc<dyn Task>, Arc<DataError>>);
 
 /// Opens every task of the sweep once.
-pub fn open_tasks(config: &Config, registry: &Registry, data: &DataDir) -> Opened {
-    let mut opened: Opened = Vec::new();
+pub fn open_tasks(config: &Config, registry: &Registry, data: &DataDir) -> Vec<OpenedTask> {
+    let mut opened: Vec<OpenedTask> = Vec::new();
     for draft in &config.runs {
         if !opened.iter().any(|(choice, _)| *choice == draft.task) {
             let entry = registry.task(&draft.task.name).expect("the config was checked");
@@ -49,13 +49,17 @@ pub fn open_tasks(config: &Config, registry: &Registry, data: &DataDir) -> Opene
 }
 
 impl Plan {
-    /// Resolves every run; the first task whose data cannot be opened is the error.
-    pub fn expand(config: &Config, registry: &Registry, data: &DataDir) -> Result<Self, Arc<DataError>> {
+    /// Resolves every run; the errors are of all tasks whose data cannot be opened.
+    pub fn expand(config: &Config, registry: &Registry, data: &DataDir) -> Result<Self, Vec<Arc<DataError>>> {
         let opened = open_tasks(config, registry, data);
+        let errors: Vec<_> = opened.iter().filter_map(|(_, task)| task.as_ref().err().map(Arc::clone)).collect();
+        if !errors.is_empty() {
+            return Err(errors);
+        }
         let mut runs = Vec::new();
         for draft in &config.runs {
             let (_, task) = opened.iter().find(|(choice, _)| *choice == draft.task).expect("every task was opened");
-            let task = task.as_ref().map_err(Arc::clone)?;
+            let Ok(task) = task else { continue };
             let spec = draft.spec(registry, task.spec().version, task.fingerprint());
             runs.push(Planned { id: spec.id(), spec, draft: draft.clone() });
         }
@@ -137,7 +141,7 @@ const WIDEST_COUNTED: i64 = 8192;
 pub fn estimates(
     config: &Config,
     registry: &Registry,
-    opened: &[(crate::spec::Choice, Result<Arc<dyn Task>, Arc<DataError>>)],
+    opened: &[OpenedTask],
     records: &[Record],
     flops_per_second: f64,
 ) -> Vec<Estimate> {

@@ -51,7 +51,7 @@ impl ScheduleConfig {
             found.push(Mistake::new(
                 "warmup_steps",
                 format!("`warmup_steps` is {}, more than the {steps} steps of the budget", self.warmup_steps),
-                format!("use {} (a tenth of the budget) or fewer", steps / 10),
+                format!("use {steps} or fewer; a tenth of the budget is common"),
             ));
         }
         found

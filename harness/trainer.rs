@@ -272,7 +272,7 @@ impl Trainer {
             interval_loss += loss;
             let tokens = (batch.size * batch.length) as f64;
             self.clock.tokens_per_step += (tokens - self.clock.tokens_per_step) / step as f64;
-            let looked = step % budget.eval_every == 0 || step == budget.steps;
+            let looked = step.is_multiple_of(budget.eval_every) || step == budget.steps;
             let seconds = since.elapsed().as_secs_f64();
             if seconds >= PROGRESS_SECONDS || looked {
                 let speed = interval_steps as f64 / seconds.max(1e-9);
@@ -293,7 +293,7 @@ impl Trainer {
                 tell(Event::Evaluated(point));
             }
             if looked && budget.checkpoint_every.is_none()
-                || budget.checkpoint_every.is_some_and(|every| step % every == 0)
+                || budget.checkpoint_every.is_some_and(|every| step.is_multiple_of(every))
                 || self.state.trained
             {
                 self.save()?;
@@ -303,6 +303,7 @@ impl Trainer {
             }
             let minutes = self.wall_seconds() / 60.0;
             if let Some(limit) = budget.timeout_minutes.filter(|limit| minutes > *limit && !self.state.trained) {
+                self.save()?;
                 let reason = format!("passed its limit of {limit} minutes at step {step} of {}", budget.steps);
                 return Ok(self.ended(Outcome::TimedOut { reason }, None)?);
             }

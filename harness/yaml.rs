@@ -91,9 +91,10 @@ pub fn parse(text: &str, at: impl Fn(u64, u64) -> Place, found: &mut Diagnostics
             let place = error.location().map_or_else(|| at(1, 1), |l| at(l.line(), l.column()));
             let what = first_line(&error.without_snippet().to_string());
             let duplicate = what.contains("duplicate");
-            let help =
-                if duplicate { "keep one of the two" } else { "check indentation, brackets and quotes near here" };
-            found.error(place, what, help);
+            match what.split_once("duplicate mapping key: ").and_then(|(_, rest)| rest.split(',').next()) {
+                Some(key) => found.error(place, format!("`{key}` is given twice"), "keep one of the two"),
+                None => found.error(place, what, "check indentation, brackets and quotes here and on the lines above"),
+            }
             // Only a duplicate key leaves something to look at.
             if !duplicate {
                 return None;

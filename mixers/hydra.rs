@@ -101,8 +101,8 @@ impl Family for Config {
             at_least("expand", self.expand, 1),
             at_least("d_conv", self.d_conv, 1),
             at_least("chunk_size", self.chunk_size, 1),
-            divides("headdim", self.headdim, "d_inner", d_inner),
-            divides("ngroups", self.ngroups, "n_heads", heads),
+            divides("headdim", self.headdim, "expand · d_model", d_inner),
+            divides("ngroups", self.ngroups, "expand · d_model / headdim", heads),
             between("dt_max", self.dt_max, 1e-9, 1e3),
             between("dt_min", self.dt_min, 1e-9, self.dt_max),
         ];

@@ -4,8 +4,11 @@ use safetensors::{Dtype, SafeTensors};
 use std::collections::{BTreeMap, HashMap};
 use tch::{Kind, Tensor};
 
+/// Tensors by name, and the texts beside them.
+pub type Loaded = (BTreeMap<String, Tensor>, HashMap<String, String>);
+
 /// Tensors by name, and the metadata of the header. Only float32, float64 and int64 are known; the error names the tensor.
-pub fn from_bytes(bytes: &[u8]) -> Result<(BTreeMap<String, Tensor>, HashMap<String, String>), String> {
+pub fn from_bytes(bytes: &[u8]) -> Result<Loaded, String> {
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| e.to_string())?;
     let file = SafeTensors::deserialize(bytes).map_err(|e| e.to_string())?;
     let mut tensors = BTreeMap::new();

@@ -90,6 +90,10 @@ fn scored(record: Option<&Record>, floor: Option<f64>) -> (Option<f64>, Option<f
 pub(crate) fn runs_frame(runs: &[Run]) -> PolarsResult<DataFrame> {
     let record = |of: fn(&Record) -> f64| -> Vec<Option<f64>> { runs.iter().map(|r| r.record.map(of)).collect() };
     let count = |of: fn(&Record) -> u64| -> Vec<Option<u64>> { runs.iter().map(|r| r.record.map(of)).collect() };
+    // A run that failed before its model was built has no parameters to count.
+    let counted = |of: fn(&Record) -> u64| -> Vec<Option<u64>> {
+        runs.iter().map(|r| r.record.map(of).filter(|n| *n > 0)).collect()
+    };
     let score =
         |of: fn(&Record) -> Option<f64>| -> Vec<Option<f64>> { runs.iter().map(|r| r.record.and_then(of)).collect() };
     let text = |of: fn(&Record) -> String| -> Vec<Option<String>> { runs.iter().map(|r| r.record.map(of)).collect() };
@@ -110,8 +114,8 @@ pub(crate) fn runs_frame(runs: &[Run]) -> PolarsResult<DataFrame> {
         "validation" => runs.iter().map(|r| r.validation).collect::<Vec<_>>(),
         "floor" => score(|r| r.scores.floor),
         "ceiling" => score(|r| r.scores.ceiling),
-        "parameters" => count(|r| r.parameters),
-        "mixer_parameters" => count(|r| r.mixer_parameters),
+        "parameters" => counted(|r| r.parameters),
+        "mixer_parameters" => counted(|r| r.mixer_parameters),
         "steps" => count(|r| r.steps),
         "best_step" => count(|r| r.best_step),
         "steps_per_second" => record(|r| r.steps_per_second),

@@ -108,7 +108,7 @@ impl Family for Config {
                 "`kv_pairs` {k} and `passes` {r} need 2·{k}·{r} + 2·{k} = {needed} tokens, more than `seq_len` = {length}"
             );
             let help = format!("raise `seq_len` to {needed} or lower `kv_pairs` to {}", length / (2 * r.max(1) + 2));
-            wrong("seq_len", problem, help);
+            wrong("kv_pairs", problem, help);
         }
         if self.vocab_size <= self.seq_len {
             let problem = format!("`vocab_size` is {}, not more than `seq_len` = {length}", self.vocab_size);
@@ -121,7 +121,7 @@ impl Family for Config {
         }
         if !(0.0..=2.0).contains(&self.power_a) {
             let help = "use a number from 0 to 2; Zoology uses 0.01, and 1 spreads queries evenly".into();
-            wrong("power_a", format!("`power_a` is {}", self.power_a), help);
+            wrong("power_a", format!("`power_a` is {}, which is not between 0 and 2", self.power_a), help);
         }
         for (key, count) in [
             ("train_examples", self.train_examples),

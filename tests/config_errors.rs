@@ -57,7 +57,7 @@ mixers: [attention]
 ",
     );
     insta::assert_snapshot!(said, @r#"
-    error: bad.yaml:5:3: duplicate mapping key: d_model, set DuplicateKeyPolicy in Options if acceptable
+    error: bad.yaml:5:3: `d_model` is given twice
       help: keep one of the two
     1 mistake in bad.yaml; nothing was run
     "#);
@@ -120,7 +120,7 @@ mixers: [attention]
     error: bad.yaml:4:29: `beta2` is 1, which is not at least 0 and below 1
       help: use a number that is at least 0 and below 1
     error: bad.yaml:5:27: `warmup_steps` is 99, more than the 40 steps of the budget
-      help: use 4 (a tenth of the budget) or fewer
+      help: use 40 or fewer; a tenth of the budget is common
     error: bad.yaml:5:45: `final_factor` is 3, which is not between 0 and 1
       help: use a share of the peak rate, such as 0 or 0.1
     error: bad.yaml:6:8: `seeds` names no seed
@@ -293,7 +293,7 @@ mixers: [attention]
 ",
     );
     insta::assert_snapshot!(said, @r#"
-    error: bad.yaml:2:38: `kv_pairs` 5 and `passes` 1 need 2·5·1 + 2·5 = 20 tokens, more than `seq_len` = 16
+    error: bad.yaml:2:52: `kv_pairs` 5 and `passes` 1 need 2·5·1 + 2·5 = 20 tokens, more than `seq_len` = 16
       help: raise `seq_len` to 20 or lower `kv_pairs` to 4
     1 mistake in bad.yaml; nothing was run
     "#);
@@ -310,7 +310,7 @@ mixers: [attention]
     );
     insta::assert_snapshot!(said, @r#"
     error: bad.yaml:3:7: while parsing a flow mapping, did not find expected ',' or '}'
-      help: check indentation, brackets and quotes near here
+      help: check indentation, brackets and quotes here and on the lines above
     1 mistake in bad.yaml; nothing was run
     "#);
 }
@@ -327,7 +327,7 @@ tasks:
     );
     insta::assert_snapshot!(said, @r#"
     error: bad.yaml:3:2: while parsing a block mapping, did not find expected key
-      help: check indentation, brackets and quotes near here
+      help: check indentation, brackets and quotes here and on the lines above
     1 mistake in bad.yaml; nothing was run
     "#);
 }
@@ -347,7 +347,7 @@ mixers: [attention]
     error: --set model.d_modle=4: unknown field `d_modle` of `model`
       help: did you mean `d_model`? fields are block, d_model, n_layers, norm, norm_place, norm_eps, ffn, d_ff, positions, embedding_norm, dropout, embedding_dropout, pooling, init_std
     error: --set modle.d_model=4: `modle.d_model` leads nowhere
-      help: paths are model.KEY, optimizer.KEY, schedule.KEY, budget.KEY, task.NAME.KEY and mixer.NAME.KEY (NAME as used in this config), and seeds for --set
+      help: did you mean `model`? paths are model.KEY, optimizer.KEY, schedule.KEY, budget.KEY, task.NAME.KEY and mixer.NAME.KEY (NAME as used in this config), and seeds for --set
     error: --set optimizer.lr: no `=` in it
       help: write --set model.d_model=128
     error: --set seeds=[0,0]: seed 0 is listed twice

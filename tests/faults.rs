@@ -51,7 +51,7 @@ fn bad_runs_are_rows_with_their_reasons_and_the_good_one_finishes() {
     }
     // A failed run is an end: it is not tried again unless that is asked for.
     let again = folder.run("sweep faults.yaml").expect(1);
-    assert!(again.err.starts_with("faults: 4 runs planned, 0 to do"), "{}", again.err);
+    assert!(again.err.starts_with("faults: 4 runs planned, nothing left to do"), "{}", again.err);
     assert_eq!((again.out, folder.names("runs/records").len()), (ended.out, 4));
     // One that only lacked time goes on when it is given some.
     folder.write("faults.yaml", folder.text("faults.yaml").replace("1e-6", "10"));

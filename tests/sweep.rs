@@ -42,7 +42,7 @@ fn five_mixers_end_in_one_table_and_the_same_command_again_trains_nothing() {
 
     let again = folder.run("sweep five.yaml").expect(0);
     assert_eq!(again.out, first.out);
-    assert!(again.err.starts_with("five: 10 runs planned, 0 to do"), "{}", again.err);
+    assert!(again.err.starts_with("five: 10 runs planned, nothing left to do"), "{}", again.err);
     assert_eq!(folder.names("runs/records"), records);
 
     // A report is made from the records alone, and to the byte.
@@ -107,7 +107,7 @@ fn the_same_run_in_two_sweeps_is_trained_once() {
     folder.write("other.yaml", pair(5).replace("seeds: 2", "seeds: [1]"));
     folder.run("sweep pair.yaml -q").expect(0);
     let other = folder.run("sweep other.yaml").expect(0);
-    assert!(other.err.starts_with("other: 1 runs planned, 0 to do"), "{}", other.err);
+    assert!(other.err.starts_with("other: 1 runs planned, nothing left to do"), "{}", other.err);
     assert!(other.out.contains(" 1/1 "), "{}", other.out);
     assert_eq!(folder.names("runs/records").len(), 2);
     assert_eq!(folder.names("runs/reports"), ["other", "pair"]);

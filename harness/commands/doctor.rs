@@ -131,6 +131,10 @@ fn data(dir: &Path) -> Check {
 
 fn store(dir: &Path) -> Check {
     let exists = dir.is_dir();
+    if dir.exists() && !exists {
+        let todo = "name a folder with --store or MIXARENA_STORE";
+        return check("store", State::Bad, format!("{} is a file", dir.display()), todo);
+    }
     let probe = if exists { dir.to_path_buf() } else { existing_parent(dir) };
     match tempfile_in(&probe) {
         Ok(()) if exists => check("store", State::Ok, format!("{} can be written", dir.display()), ""),

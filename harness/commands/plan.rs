@@ -1,6 +1,6 @@
 //! `mixarena plan`: what a sweep would cost, before it does.
 
-use super::{data_error, load};
+use super::{data_errors, load};
 use crate::Exit;
 use crate::cli::PlanArgs;
 use crate::limits;
@@ -27,7 +27,7 @@ pub fn plan(args: &PlanArgs, registry: &Registry) -> Exit {
                 }
                 Exit::Ok
             }
-            Err(error) => data_error(&error),
+            Err(errors) => data_errors(&errors),
         };
     }
     let opened = open_tasks(&config, registry, &data);
@@ -38,7 +38,7 @@ pub fn plan(args: &PlanArgs, registry: &Registry) -> Exit {
             Err(error) if matches!(**error, DataError::Missing { .. }) => {
                 absent.push(format!("{}: {error}", choice.name))
             }
-            Err(error) => return data_error(error),
+            Err(error) => return data_errors(std::slice::from_ref(error)),
         }
     }
     let records = match args.folders.store.is_dir() {
@@ -105,7 +105,7 @@ fn grouped(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::new();
     for (i, c) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
             out.push(',');
         }
         out.push(c);

@@ -1,9 +1,9 @@
 //! `mixarena sweep`: plan, run what is missing, tell what came out.
 
-use super::{data_error, fail, load, width};
+use super::{data_errors, fail, load, width};
 use crate::Exit;
 use crate::cli::{Cli, SweepArgs};
-use crate::launcher::{self, Options, SIGNALS, Tally, launch};
+use crate::launcher::{self, Options, SIGNALS, Tally, launch, wants};
 use crate::limits;
 use crate::plan::{Plan, Planned};
 use crate::progress;
@@ -27,7 +27,7 @@ pub fn sweep(args: &SweepArgs, cli: &Cli, registry: &Registry) -> Exit {
     let data = DataDir(args.folders.data.clone());
     let plan = match Plan::expand(&config, registry, &data) {
         Ok(plan) => plan,
-        Err(error) => return data_error(&error),
+        Err(errors) => return data_errors(&errors),
     };
     let store = match Store::open(&args.folders.store) {
         Ok(store) => store,
@@ -40,20 +40,19 @@ pub fn sweep(args: &SweepArgs, cli: &Cli, registry: &Registry) -> Exit {
         Ok(records) => records,
         Err(exit) => return exit,
     };
-    let wanted = |run: &&Planned| records.get(&run.id).is_none_or(|r| wants_another(r, args.retry));
+    let wanted = |run: &&Planned| records.get(&run.id).is_none_or(|r| wants(r, args.retry));
     let mut missing: Vec<Planned> = plan.runs.iter().filter(wanted).cloned().collect();
     let mut seen = HashSet::new();
     missing.retain(|run| seen.insert(run.id.clone()));
     missing.truncate(args.limit.unwrap_or(usize::MAX));
     let (jobs, threads) = share_cores(limits::cores(), args.jobs, missing.len());
     if !cli.quiet {
-        eprintln!(
-            "{}: {} runs planned, {} to do, {jobs} at a time with {threads} thread{} each",
-            plan.name,
-            plan.runs.len(),
-            missing.len(),
-            if threads == 1 { "" } else { "s" }
-        );
+        let planned = format!("{}: {} runs planned", plan.name, plan.runs.len());
+        let plural = if threads == 1 { "" } else { "s" };
+        match missing.len() {
+            0 => eprintln!("{planned}, nothing left to do"),
+            n => eprintln!("{planned}, {n} to do, {jobs} at a time with {threads} thread{plural} each"),
+        }
     }
     if args.dry_run {
         missing.iter().for_each(|run| println!("{}  {}", run.id, launcher::name(run)));
@@ -77,7 +76,7 @@ pub fn sweep(args: &SweepArgs, cli: &Cli, registry: &Registry) -> Exit {
             let memory = limits::available_memory().map(|bytes| (bytes as f64 * MEMORY_SHARE) as u64 / jobs as u64);
             let place =
                 Place { store: args.folders.store.clone(), data, device: args.device, threads: threads as i64, memory };
-            let options = Options { jobs, fail_fast: args.fail_fast, place };
+            let options = Options { jobs, fail_fast: args.fail_fast, retry: args.retry, place };
             let mut display = progress::display(missing.len(), cli.quiet, cli.verbose);
             match launch(missing, &store, &options, display.as_mut()) {
                 Ok(tally) => tally,
@@ -103,9 +102,11 @@ fn finish(args: &SweepArgs, cli: &Cli, plan: &Plan, store: &Store, tally: Tally)
         .and_then(|m| m.ok_or_else(|| "the sweep's plan is gone from the store".to_string()))
         .and_then(|manifest| Report::build(store, &manifest).map_err(|e| e.to_string()))
         .and_then(|report| {
+            // Files first: whoever reads stdout may stop reading.
+            let files = report.write(&store.report_dir(&plan.name)).map_err(|e| e.to_string());
             let text = if args.json { report.json() } else { report.terminal(width()) };
             println!("{}", text.trim_end());
-            report.write(&store.report_dir(&plan.name)).map_err(|e| e.to_string())
+            files
         });
     match written {
         Ok(_) if !cli.quiet => eprintln!("tables and plots: {}", store.report_dir(&plan.name).display()),
@@ -130,11 +131,6 @@ fn finish(args: &SweepArgs, cli: &Cli, plan: &Plan, store: &Store, tally: Tally)
         );
     }
     if bad > 0 || tally.failed > 0 { Exit::Failed } else { Exit::Ok }
-}
-
-/// Whether a run with this record is to be done (again).
-fn wants_another(record: &Record, retry: bool) -> bool {
-    !record.outcome.is_final() || (retry && record.outcome != Outcome::Finished)
 }
 
 /// The latest record of every run; files that are none are named once.
