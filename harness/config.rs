@@ -171,6 +171,11 @@ impl Reader<'_> {
         self.known_keys(top, &TOP_KEYS, "the config", "keys");
         let get = |name: &str| top.iter().find(|(k, _)| k.name == name);
         let base = SECTIONS.map(|name| get(name).map(|(_, node)| self.layer(name, node)).unwrap_or_default());
+        // Judged even where no run comes of it, because every mixer or task is misspelt.
+        let _: Option<ModelConfig> = self.section("model", &base[0]);
+        let _: Option<OptimizerConfig> = self.section("optimizer", &base[1]);
+        let _: Option<ScheduleConfig> = self.section("schedule", &base[2]);
+        let _: Option<BudgetConfig> = self.section("budget", &base[3]);
         let task_names: Vec<&str> = self.registry.tasks.iter().map(|t| t.name).collect();
         let mixer_names: Vec<&str> = self.registry.mixers.iter().map(|m| m.name).collect();
         let tasks = self.entries(get("tasks"), "tasks", "task", &task_names);

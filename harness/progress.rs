@@ -70,7 +70,7 @@ impl Display for Bars {
     fn started(&mut self, slot: usize, name: &str) {
         let style = ProgressStyle::with_template("{prefix:<34} {bar:24} {pos}/{len}  {msg}").expect("a valid template");
         let bar =
-            self.all.insert_before(&self.overall, ProgressBar::new(0).with_style(style).with_prefix(name.to_string()));
+            self.all.insert_before(&self.overall, ProgressBar::new(1).with_style(style).with_prefix(name.to_string()));
         bar.set_message("starting");
         self.bars.insert(slot, (bar, String::new()));
     }

@@ -253,7 +253,7 @@ impl Trainer {
         while !self.state.trained {
             let batch = match feed.next() {
                 Some(batch) => batch?,
-                None => break,
+                None => return Err(TrainError::Spec("making batches stopped early; the log says why".into())),
             };
             let (loss, norm) = self.step(&batch);
             let step = self.state.step;

@@ -3,7 +3,7 @@
 use crate::diagnostics::{Diagnostics, Place};
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
-use serde_yaml::{DuplicateKeyPolicy, Location, Spanned};
+use serde_yaml::{DuplicateKeyPolicy, Location, NonFiniteFloatPolicy, Spanned};
 use std::fmt;
 
 /// A value and where it stands.
@@ -105,7 +105,13 @@ pub fn parse(text: &str, at: impl Fn(u64, u64) -> Place, found: &mut Diagnostics
 }
 
 fn read(text: &str, duplicates: DuplicateKeyPolicy) -> Result<Spanned<Raw>, serde_yaml::Error> {
-    let options = serde_yaml::options! { duplicate_keys: duplicates, strict_booleans: true, with_snippet: false };
+    let options = serde_yaml::options! {
+        duplicate_keys: duplicates,
+        strict_booleans: true,
+        with_snippet: false,
+        // As text, so that the field that gets it says what it wants instead.
+        non_finite_float_policy: NonFiniteFloatPolicy::AsString,
+    };
     serde_yaml::from_str_with_options(text, options)
 }
 

@@ -421,3 +421,22 @@ mixers:
     9 mistakes in bad.yaml; nothing was run
     "#);
 }
+
+#[test]
+fn not_a_number_is_no_number_and_hides_no_other_mistake() {
+    let said = refused(
+        "\
+tasks: [{ mqar: { vocab_size: 32, seq_len: 16, kv_pairs: 2, causal: false } }]
+optimizer: { lr: .nan }
+budget: { steps: 0 }
+mixers: [attentoin]
+",
+    );
+    insta::assert_snapshot!(said, @r#"
+    error: bad.yaml:2:18: `lr` is `.nan`, expected a number
+      help: write a number; the default is `0.001`
+    error: bad.yaml:4:10: unknown mixer `attentoin`
+      help: did you mean `attention`? mixers are attention, combiner, s4, bigs, hydra
+    2 mistakes in bad.yaml; nothing was run
+    "#);
+}
