@@ -184,7 +184,7 @@ grid:
     error: bad.yaml:4:17: grid axis `optimizer.lr` is an empty list, expected a list of values
       help: write `grid: { optimizer.lr: [1e-3, 3e-3] }`, or leave `grid` out
     error: bad.yaml:5:3: `optimzer.lr` leads nowhere
-      help: paths are model.KEY, optimizer.KEY, schedule.KEY, budget.KEY, task.NAME.KEY and mixer.NAME.KEY (NAME as used in this config), and seeds for --set
+      help: did you mean `optimizer`? paths are model.KEY, optimizer.KEY, schedule.KEY, budget.KEY, task.NAME.KEY and mixer.NAME.KEY (NAME as used in this config), and seeds for --set
     error: bad.yaml:6:3: `mixer.s4.d_state` leads nowhere
       help: paths are model.KEY, optimizer.KEY, schedule.KEY, budget.KEY, task.NAME.KEY and mixer.NAME.KEY (NAME as used in this config), and seeds for --set
     error: bad.yaml:7:3: unknown field `d_modle` of `model`
