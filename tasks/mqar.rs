@@ -391,7 +391,7 @@ mod tests {
         assert_eq!(bad(|c| c.power_a = f64::NAN), ["power_a"]);
         assert_eq!(bad(|c| c.power_a = -0.1), ["power_a"]);
         assert_eq!(bad(|c| c.train_examples = 0), ["train_examples"]);
-        assert_eq!(bad(|c| (c.kv_pairs, c.passes) = (u32::MAX, u32::MAX)), ["seq_len", "vocab_size"]);
+        assert_eq!(bad(|c| (c.kv_pairs, c.passes) = (u32::MAX, u32::MAX)), ["kv_pairs", "vocab_size"]);
     }
 
     #[test]
