@@ -1,11 +1,12 @@
 # Two commands do everything, set-up included: `make sweep` and `make test`.
 
-.PHONY: help sweep test check setup doctor
+.PHONY: help sweep test check bench setup doctor
 
 help:
 	@echo "make sweep    set up, build, and compare five mixers on configs/quick.yaml"
 	@echo "make test     set up and run every test"
 	@echo "make check    what CI runs: format, lints, tests, documentation"
+	@echo "make bench    speed of mixers and generators: compare ratios within one run"
 	@echo "make setup    bring libtorch 2.11.0 to .libtorch (CUDA=1 for the CUDA libraries as well)"
 	@echo "make doctor   say what works on this machine"
 
@@ -23,6 +24,10 @@ check: setup
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo test --workspace --locked
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+
+# `cargo bench` alone would build polars once more, for a profile of its own.
+bench: setup
+	cargo bench --workspace --locked --profile dev --bench mixers --bench generators
 
 doctor: setup
 	cargo run --locked -- doctor

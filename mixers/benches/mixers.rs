@@ -1,6 +1,6 @@
 //! Forward and backward of every mixer with its defaults, by length. Compare ratios within one run, never times across runs.
 //!
-//! `cargo bench --workspace --bench mixers`
+//! `make bench`
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use mixers::{Context, Dims, registry};
