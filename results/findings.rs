@@ -43,7 +43,7 @@ fn best(task: &str, scored: &[&Row]) -> Vec<String> {
     let n = |row: &Row| row.test.map_or(0, |test| test.n);
     let (first, second) = match scored {
         [] => return Vec::new(),
-        [only] => return vec![format!("{} is the only mixer with a score on {task}.", named(only))],
+        [only] => return vec![format!("{} is the only mixer that finished on {task}.", named(only))],
         [first, second, ..] => (*first, *second),
     };
     let seeds = match (n(first), n(second)) {

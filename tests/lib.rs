@@ -144,7 +144,7 @@ impl Folder {
     fn prepare(&self, mut command: Command, line: &str) -> Command {
         command.args(line.split_whitespace()).current_dir(self.0.path()).stdin(Stdio::null());
         command.env_remove("MIXARENA_DATA").env_remove("MIXARENA_STORE").env_remove("RUST_BACKTRACE");
-        // Where other tests share the cores, threads that spin while they wait make a run fifty times slower.
+        // Tests share the cores; `sweep` sets this for its children, `run` in the foreground does not.
         command.env("OMP_WAIT_POLICY", "passive");
         command
     }
