@@ -12,11 +12,12 @@
 use crate::{
     ConfigError, Context, Cost, Dims, Family, Mixer, NotLinear, Recurrent, between, divides, linear_flops, tensor_bytes,
 };
+use serde_json::{Value, json};
 use tch::nn::{self, Init};
 use tch::{Kind, Tensor};
 
 /// `mixer: { attention: { n_heads: 4 } }`
-#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Parallel heads; must divide `d_model`. §3.2.2: 8 heads of 64.
@@ -36,7 +37,13 @@ impl Default for Config {
 impl Family for Config {
     const NAME: &'static str = "attention";
     const ABOUT: &'static str = "softmax attention, fused (Vaswani et al. 2017)";
+    const PAPER: &'static str = "Vaswani et al. 2017, arXiv:1706.03762, §3.2";
+    const COMPLEXITY: &'static str = "time O(length² · d_model), memory O(length · d_model)";
     const VERSION: u32 = 1;
+
+    fn variants() -> Vec<Value> {
+        vec![json!({ "bias": false })]
+    }
 
     fn check(&self, dims: &Dims) -> Vec<ConfigError> {
         let checks =

@@ -27,7 +27,7 @@ use tch::nn::{Init, VarStore};
 use tch::{Device, Kind, Tensor, nn};
 
 /// `mixer: { bigs: { d_state: 64 } }`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Width of the gate (f). Null is 3 d_model, as in the published models.
@@ -58,6 +58,8 @@ impl Family for Config {
     const NAME: &'static str = "bigs";
     const ABOUT: &'static str =
         "bidirectional gated state spaces: the product of a forward and a backward SSM as a gate";
+    const PAPER: &'static str = "Wang et al. 2022, arXiv:2212.10544, §3";
+    const COMPLEXITY: &'static str = "time O(d_model · length · log length), memory O(length · d_ff)";
     const VERSION: u32 = 1;
 
     fn check(&self, dims: &Dims) -> Vec<ConfigError> {

@@ -21,11 +21,12 @@ use crate::{
     ConfigError, Context, Cost, Dims, Family, Mixer, NotLinear, Recurrent, at_least, between, divides, linear_flops,
     tensor_bytes,
 };
+use serde_json::{Value, json};
 use tch::nn::{self, Init, VarStore};
 use tch::{Device, Kind, Tensor};
 
 /// `mixer: { combiner: { segment: 32 } }`
-#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Parallel heads; must divide `d_model`.
@@ -62,7 +63,7 @@ impl Default for Config {
 }
 
 /// How a segment's vectors become one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Pool {
     /// Elementwise maximum; ties share the gradient.
@@ -74,7 +75,7 @@ pub enum Pool {
 }
 
 /// What is applied to each vector before pooling.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Map {
     /// Nothing.
@@ -86,7 +87,7 @@ pub enum Map {
 }
 
 /// Whose parameter names and initialisation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Naming {
     /// `query.kernel`, …, `DenseGeneral_0.kernel`; Xavier uniform.
@@ -99,7 +100,19 @@ impl Family for Config {
     const NAME: &'static str = "combiner";
     const ABOUT: &'static str =
         "Combiner-Fixed: direct attention nearby, segment summaries elsewhere (Ren et al. 2021)";
+    const PAPER: &'static str = "Ren et al. 2021, arXiv:2107.05768, §4.1";
+    const COMPLEXITY: &'static str = "time and memory O(length^1.5 · d_model)";
     const VERSION: u32 = 1;
+
+    fn variants() -> Vec<Value> {
+        vec![
+            json!({ "segment": null, "pool": "sum", "map": "relu" }),
+            json!({ "segment": 4, "pool": "mean", "map": "deepset", "bias": true, "naming": "tf" }),
+            json!({ "own_segment": true, "map": "deepset" }),
+            json!({ "segment": 1 }),
+            json!({ "segment": 64 }),
+        ]
+    }
 
     fn check(&self, dims: &Dims) -> Vec<ConfigError> {
         let mut wrong = Vec::new();

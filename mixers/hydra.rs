@@ -20,11 +20,12 @@ use crate::math::ssd::{self, Stream};
 use crate::{
     ConfigError, Context, Cost, Dims, Family, Mixer, NotLinear, ParamRule, at_least, between, divides, linear_flops,
 };
+use serde_json::{Value, json};
 use tch::nn::{self, Init, VarStore};
 use tch::{Device, Tensor};
 
 /// `mixer: { hydra: { d_state: 64 } }`
-#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// State size N of each head and direction. Reference: 64.
@@ -77,7 +78,16 @@ const EPS: f64 = 1e-5;
 impl Family for Config {
     const NAME: &'static str = "hydra";
     const ABOUT: &'static str = "bidirectional state-space mixer, quasiseparable matrix (Hwang et al. 2024)";
+    const PAPER: &'static str = "Hwang et al. 2024, arXiv:2407.09941, §3";
+    const COMPLEXITY: &'static str = "time and memory O(length · d_model · (d_state + chunk_size))";
     const VERSION: u32 = 1;
+
+    fn variants() -> Vec<Value> {
+        vec![
+            json!({ "ngroups": 2, "bias": true, "d_conv": 3, "chunk_size": 5 }),
+            json!({ "learnable_init_states": true, "chunk_size": 64, "dt_limit": [0.001, 0.05] }),
+        ]
+    }
 
     fn check(&self, dims: &Dims) -> Vec<ConfigError> {
         let mut wrong = Vec::new();

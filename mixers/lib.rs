@@ -7,6 +7,7 @@ mod cost;
 mod error;
 pub mod goldens;
 pub mod math;
+pub mod native;
 mod registry;
 pub mod weights;
 
@@ -85,6 +86,16 @@ pub trait Mixer: Debug + Send {
     /// against the fast path. `Y` comes from the fast path, never from `M`.
     fn values(&self, x: &Tensor, ctx: &Context) -> Result<(Tensor, Tensor), NotLinear>;
 
+    /// What the class of M promises beyond being causal; the laws hold [`Mixer::materialize`] to it.
+    fn structure(&self) -> Structure {
+        Structure::Dense
+    }
+
+    /// Why padded positions reach valid ones, where the reference lets them and so does this mixer; `None` when they never do.
+    fn reads_padding(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Recurrent inference where the mixer has one: constant or growing state, one token at a time.
     fn recurrent(&self) -> Option<Box<dyn Recurrent + '_>> {
         None
@@ -97,6 +108,24 @@ pub trait Mixer: Debug + Send {
     fn param_rules(&self) -> Vec<ParamRule> {
         Vec::new()
     }
+}
+
+/// A class of matrices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Structure {
+    /// Any matrix.
+    Dense,
+    /// `M[t,s]` depends on `t - s` alone.
+    Toeplitz,
+    /// Rank at most this, whatever the length.
+    LowRank(i64),
+    /// Every block strictly below the diagonal has at most this rank, and every block strictly above it.
+    Quasiseparable(i64),
+    /// Rows of non-negative weights that sum to 1. With `full`, every position that may be read has a positive weight.
+    Stochastic {
+        /// No position that may be read is left out.
+        full: bool,
+    },
 }
 
 /// One token at a time.

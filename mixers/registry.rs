@@ -1,6 +1,7 @@
 //! The list of mixers. A new one is a file and a line here; a crate of the user's own adds entries at run time.
 
 use crate::{ConfigError, Dims, Mixer};
+use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use tch::nn;
@@ -9,13 +10,27 @@ use tch::nn;
 ///
 /// Every field has a default, unknown fields are refused (`#[serde(deny_unknown_fields, default)]`), and a field's doc
 /// comment gives its unit and the paper's section.
-pub trait Family: Default + Serialize + DeserializeOwned + 'static {
+pub trait Family: Default + Serialize + DeserializeOwned + JsonSchema + 'static {
     /// The key in a config: `mixer: { s4: {…} }`.
     const NAME: &'static str;
     /// One line for `mixarena list mixers`.
     const ABOUT: &'static str;
+    /// Authors, year, arXiv number and section.
+    const PAPER: &'static str;
+    /// Time and training memory of one sequence: `O(length² · d_model)`.
+    const COMPLEXITY: &'static str;
     /// Raised whenever the same settings give other numbers; part of a run's identity.
     const VERSION: u32;
+    /// Settings besides the defaults that the laws are tried on, each a few keys: one for every switch that changes the
+    /// computation. The laws add small sizes.
+    fn variants() -> Vec<Value> {
+        Vec::new()
+    }
+    /// Parameters, by the last part of their name, and values that bring the strongest decay (or the largest logits) a run
+    /// could reach: a law looks for NaN there, in values and gradients, in float32.
+    fn extremes() -> Vec<(&'static str, f64)> {
+        Vec::new()
+    }
     /// Everything wrong with these settings, empty when they can be built.
     fn check(&self, dims: &Dims) -> Vec<ConfigError>;
     /// Parameters are created under `vs` with the reference's names. Called only after `check` found nothing.
@@ -29,10 +44,20 @@ pub struct Entry {
     pub name: &'static str,
     /// [`Family::ABOUT`].
     pub about: &'static str,
+    /// [`Family::PAPER`].
+    pub paper: &'static str,
+    /// [`Family::COMPLEXITY`].
+    pub complexity: &'static str,
     /// [`Family::VERSION`].
     pub version: u32,
     /// The default settings as a JSON object: its keys are the fields there are.
     pub defaults: fn() -> Value,
+    /// What each field means and may be, as a JSON schema made from its doc comments.
+    pub schema: fn() -> Value,
+    /// [`Family::variants`].
+    pub variants: fn() -> Vec<Value>,
+    /// [`Family::extremes`].
+    pub extremes: fn() -> Vec<(&'static str, f64)>,
     /// Whether `settings` has the right types; the error is serde's.
     pub accepts: fn(&Value) -> Result<(), serde_json::Error>,
     /// `settings` with every default filled in and numbers in their field's type, so that equal settings hash equally.
@@ -53,7 +78,12 @@ impl Entry {
         Self {
             name: F::NAME,
             about: F::ABOUT,
+            paper: F::PAPER,
+            complexity: F::COMPLEXITY,
             version: F::VERSION,
+            schema: || schemars::schema_for!(F).to_value(),
+            variants: F::variants,
+            extremes: F::extremes,
             defaults: || serde_json::to_value(F::default()).expect("settings are plain data"),
             accepts: |settings| parse::<F>(settings).map(drop),
             resolve: |settings| serde_json::to_value(parse::<F>(settings)?),

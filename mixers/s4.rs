@@ -36,10 +36,11 @@ use crate::{
 };
 use kernel::{Kernel, Shape};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use tch::{Tensor, nn};
 
 /// `mixer: { s4: { d_state: 64 } }`; S4D is `mixer: { s4: { mode: diag, init: lin } }`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// `dplr` (S4: diagonal plus low rank) or `diag` (S4D).
@@ -101,7 +102,7 @@ impl Default for Config {
 }
 
 /// The structure of A.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// Diagonal plus low rank: S4.
@@ -111,7 +112,7 @@ pub enum Mode {
 }
 
 /// Where A starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum StateInit {
     /// HiPPO-LegS; with `diag` its diagonal part alone.
@@ -125,7 +126,7 @@ pub enum StateInit {
 }
 
 /// How the continuous system becomes a recurrence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Disc {
     /// Zero-order hold: Ā = exp(dt A), B̄ = B (exp(dt A) - 1) / A.
@@ -137,7 +138,7 @@ pub enum Disc {
 }
 
 /// From the stored parameter to dt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum DtTransform {
     /// dt = log(1 + e^p).
@@ -147,7 +148,7 @@ pub enum DtTransform {
 }
 
 /// From the stored parameter to -Re A.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum RealTransform {
     /// e^p.
@@ -159,7 +160,7 @@ pub enum RealTransform {
 }
 
 /// What follows the convolution.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum FinalAct {
     /// Gated linear unit.
@@ -171,7 +172,19 @@ pub enum FinalAct {
 impl Family for Config {
     const NAME: &'static str = "s4";
     const ABOUT: &'static str = "structured state spaces: S4 (diagonal plus low rank) and S4D (diagonal)";
+    const PAPER: &'static str = "Gu, Goel, Ré 2022, arXiv:2111.00396, §3; S4D: Gu et al. 2022, arXiv:2206.11893, §3-4";
+    const COMPLEXITY: &'static str =
+        "time O(d_model · length · (d_state + log length)), memory O(d_model · (d_state · length^½ + length))";
     const VERSION: u32 = 1;
+
+    fn variants() -> Vec<Value> {
+        vec![
+            json!({ "mode": "diag", "init": "lin" }),
+            json!({ "mode": "diag", "init": "inv", "disc": "dss" }),
+            json!({ "mode": "diag", "init": "real" }),
+            json!({ "n_ssm": 1 }),
+        ]
+    }
 
     fn check(&self, dims: &Dims) -> Vec<ConfigError> {
         let n_ssm = self.n_ssm.map(|n| divides("n_ssm", n, "d_model", dims.d_model));
