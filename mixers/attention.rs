@@ -267,15 +267,18 @@ impl Mixer for Attention {
         self.dims.causal.then(|| Box::new(Cache { layer: self, kv: None, seen: 0 }) as Box<dyn Recurrent>)
     }
 
-    /// FLOPs count the whole square (the whole band under a window), although a causal kernel skips nearly half of it.
+    /// FLOPs count the whole square (whole blocks under a window), although a causal kernel skips nearly half of it.
     fn cost(&self, length: i64) -> Cost {
         let (d, inner) = (self.dims.d_model, self.inner());
         let biases = if self.cfg.bias { 3 * inner + d } else { 0 };
         let kept = self.cfg.window.unwrap_or(length).min(length);
         let state_bytes = if self.dims.causal { 4 * 2 * kept * inner } else { 0 };
-        let sides = if self.dims.causal { 1 } else { 2 };
-        let read = self.cfg.window.map_or(length, |w| (sides * (w - 1) + 1).min(length));
-        let flops = linear_flops(length, d, 4 * inner) + 2 * linear_flops(length, read, inner); // projections; QKᵀ and MV
+        // Under a window, each block of queries reads its own block and its neighbours.
+        let (rows, read) = match self.cfg.window.filter(|w| *w < length) {
+            None => (length, length),
+            Some(window) => ((length + window - 1) / window * window, if self.dims.causal { 2 } else { 3 } * window),
+        };
+        let flops = linear_flops(length, d, 4 * inner) + 2 * linear_flops(rows, read, inner); // projections; QKᵀ and MV
         Cost { params: 4 * d * inner + biases, state_bytes, flops }
     }
 }

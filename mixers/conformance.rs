@@ -424,6 +424,41 @@ fn flops_grow_with_the_length() {
     }
 }
 
+/// How far the FLOPs counted in matrix products, convolutions and transforms may lie from the formula, which also counts the
+/// larger part of the elementwise work.
+const COUNTED: std::ops::RangeInclusive<f64> = 0.8..=3.0;
+
+#[test]
+fn the_flops_of_the_formula_are_those_counted() {
+    const LENGTH: i64 = 256;
+    let x = noise(&[1, LENGTH, 64], 3).to_kind(Kind::Float);
+    for small in under("counted FLOPs equal the formula", every) {
+        // The laws' small sizes would leave little but elementwise work.
+        let (entry, settings) = (small.entry, restored(&small));
+        let dims = Dims { d_model: 64, seq_len: LENGTH, ..small.dims };
+        if !entry.check(&settings, &dims).is_empty() {
+            continue;
+        }
+        let vs = VarStore::new(Device::Cpu);
+        let mixer = entry.build(&settings, &vs.root(), &dims);
+        let counted = crate::cost::counted_flops(|| tch::no_grad(|| mixer.forward(&x, &Context::eval())));
+        let share = counted / mixer.cost(LENGTH).flops as f64;
+        assert!(COUNTED.contains(&share), "{share:.2} of the formula: {} {settings}", small.label);
+    }
+}
+
+/// The settings of a case with its small sizes back at their defaults.
+fn restored(case: &Case) -> Value {
+    let defaults = (case.entry.defaults)();
+    let mut settings = case.settings.clone();
+    for (key, value) in SMALL {
+        if settings.get(key) == Some(&json!(value)) {
+            settings[key] = defaults[key].clone();
+        }
+    }
+    settings
+}
+
 #[test]
 fn rules_name_parameters_that_are_there() {
     for case in under("optimizer rules name parameters that are there", |c| !c.mixer.param_rules().is_empty()) {
