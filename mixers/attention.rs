@@ -8,16 +8,18 @@
 //! Time     O(length² · d_model), with a window O(length · window · d_model)
 //! Memory   O(length · d_model) to train, the fused kernel never stores M; state O(length · d_model) to decode, with a
 //!          window O(window · d_model)
-//! Matches  `torch.nn.MultiheadAttention`: names, initialisation and formula
+//! Matches  `torch.nn.MultiheadAttention`: names and initialisation; values and gradients against libtorch's own
+//!          `torch::nn::MultiheadAttention` (dumps `attention__*`)
 //! Departs  dropout falls on M; the paper drops the layer's output instead (§5.4)
 
+use crate::goldens::{Golden, GoldenError, Replay};
 use crate::{
     ConfigError, Context, Cost, Dims, Family, Mixer, NotLinear, Recurrent, Structure, at_least, between, divides,
     linear_flops, tensor_bytes,
 };
 use serde_json::{Value, json};
 use tch::nn::{self, Init};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// `mixer: { attention: { n_heads: 4 } }`
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
@@ -317,10 +319,21 @@ impl Recurrent for Cache<'_> {
     }
 }
 
+/// The layer of `torch::nn`: `attention__*`.
+pub(crate) fn replay(golden: &Golden) -> Result<Replay, GoldenError> {
+    let cfg = Config { n_heads: golden.int("n_heads")?, bias: golden.flag("bias"), ..Config::default() };
+    let x = golden.input("x")?;
+    let dims = Dims { d_model: golden.int("d_model")?, seq_len: x.size()[1], causal: golden.flag("causal") };
+    let mut vs = nn::VarStore::new(Device::Cpu);
+    let layer = Attention::new(&vs.root(), &dims, &cfg);
+    golden.fill(&mut vs)?;
+    let y = layer.forward(&x, &Context::eval());
+    golden.replay(&[("y", &y)], &[("x", &x)], Some(&vs))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tch::Device;
     use tch::nn::VarStore;
 
     /// The formula as it stands.

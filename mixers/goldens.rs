@@ -19,6 +19,7 @@ type ReplayFn = fn(&Golden) -> Result<Replay, GoldenError>;
 
 /// The families known, by the part of the file name before `__`.
 const FAMILIES: &[(&str, ReplayFn)] = &[
+    ("attention", crate::attention::replay),
     ("bigs_kernel", crate::bigs::replay_kernel),
     ("bigs_layer", crate::bigs::replay_layer),
     ("bigs_ssm", crate::bigs::replay_ssm),

@@ -383,7 +383,7 @@ mod tests {
                 products.push(shapes.iter().map(|s| s.to_vec()).collect::<Vec<_>>());
             }
         };
-        watch(seen, || noise(&[2, 3, 4], 1).matmul(&noise(&[2, 4, 5], 2)));
+        let _ = watch(seen, || noise(&[2, 3, 4], 1).matmul(&noise(&[2, 4, 5], 2)));
         let _ = noise(&[2, 3, 4], 1).bmm(&noise(&[2, 4, 5], 2));
         assert_eq!(products, [[[2, 3, 4], [2, 4, 5]]], "one, and none after the watch");
     }
