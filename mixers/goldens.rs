@@ -21,6 +21,7 @@ type ReplayFn = fn(&Golden) -> Result<Replay, GoldenError>;
 const FAMILIES: &[(&str, ReplayFn)] = &[
     ("bigs_kernel", crate::bigs::replay_kernel),
     ("bigs_layer", crate::bigs::replay_layer),
+    ("bigs_mlm", crate::bigs::replay_mlm),
     ("bigs_ssm", crate::bigs::replay_ssm),
     ("combiner", crate::combiner::replay),
     ("hippo_init", crate::math::hippo::replay),
