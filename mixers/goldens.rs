@@ -22,6 +22,7 @@ const FAMILIES: &[(&str, ReplayFn)] = &[
     ("attention", crate::attention::replay),
     ("bigs_kernel", crate::bigs::replay_kernel),
     ("bigs_layer", crate::bigs::replay_layer),
+    ("bigs_mlm", crate::bigs::replay_mlm),
     ("bigs_ssm", crate::bigs::replay_ssm),
     ("combiner", crate::combiner::replay),
     ("hippo_init", crate::math::hippo::replay),
