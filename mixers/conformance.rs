@@ -517,7 +517,7 @@ fn fixtures() -> Vec<PathBuf> {
     let files = std::fs::read_dir(&folder).expect("the fixtures lie beside the code");
     let mut paths: Vec<PathBuf> = files.map(|f| f.expect("a readable folder").path()).collect();
     paths.retain(|p| p.extension().is_some_and(|e| e == "safetensors"));
-    for family in ["hydra__", "quasiseparable_matrix__", "combiner__fixed"] {
+    for family in ["hydra__", "quasiseparable_matrix__", "combiner__fixed", "matrix_mixer__", "matrix_mixer_core__"] {
         let of_it = |p: &PathBuf| p.file_name().is_some_and(|n| n.to_string_lossy().starts_with(family));
         assert!(paths.iter().any(of_it), "no fixture of {family}");
     }

@@ -27,6 +27,8 @@ const FAMILIES: &[(&str, ReplayFn)] = &[
     ("combiner", crate::combiner::replay),
     ("hippo_init", crate::math::hippo::replay),
     ("hydra", crate::hydra::replay),
+    ("matrix_mixer", crate::matrix_mixer::replay),
+    ("matrix_mixer_core", crate::matrix_mixer::replay_core),
     ("quasiseparable_matrix", crate::hydra::replay_quasiseparable),
     ("s4_block", crate::s4::replay_block),
     ("s4_fftconv", crate::s4::replay_fftconv),
