@@ -34,6 +34,9 @@ const FAMILIES: &[(&str, ReplayFn)] = &[
     ("s4_fftconv", crate::s4::replay_fftconv),
     ("s4_kernel_diag", crate::s4::replay_kernel_diag),
     ("s4_kernel_dplr", crate::s4::replay_kernel_dplr),
+    ("s4_state_forward", crate::s4::replay_state_forward),
+    ("s4_step", crate::s4::replay_step),
+    ("s4d_minimal", crate::s4::replay_minimal),
 ];
 
 /// What goes wrong with a dump.
