@@ -3,4 +3,5 @@
 pub mod conv;
 pub mod depthwise;
 pub mod hippo;
+pub mod real;
 pub mod ssd;
