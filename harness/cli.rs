@@ -38,12 +38,17 @@ pub enum Command {
     /// Rebuild tables, plots and the report page from a store's records
     Report(ReportArgs),
     /// List mixers, tasks, or the runs of a store
+    ///
+    /// A mixer comes with its paper, its cost and every setting: default, what it may be, what it means. With --json its
+    /// settings are also given as a JSON schema.
     List(ListArgs),
     /// Hold the mixers against reference dumps: values and gradients
     ///
     /// FILES are safetensors files, or folders of them, with the keys input.*, param.*, output.*, grad_output.*,
     /// grad_input.* and grad_param.*. float64 files must agree to 1e-9 relative to the largest entry, float32 files to the
-    /// larger of 1e-5 and four times the error recorded in the file.
+    /// larger of 1e-5 and four times the error recorded in the file. A file that cannot be used (no such family, a key
+    /// missing, another shape, a number that is not finite) fails with the reason; the others are still held. A table of
+    /// families and precisions comes last.
     Verify(VerifyArgs),
     /// Check libtorch, CUDA, threads, data folder, fonts and disk, and say what to do about the rest
     Doctor(DoctorArgs),
@@ -164,6 +169,9 @@ pub struct ListArgs {
     /// What to list
     #[arg(value_enum)]
     pub what: Listed,
+    /// Only this mixer or task
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
     /// The store, for runs
     #[arg(long, value_name = "DIR", env = "MIXARENA_STORE", default_value = "runs")]
     pub store: PathBuf,
@@ -175,7 +183,7 @@ pub struct ListArgs {
 /// What `list` lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Listed {
-    /// The mixers, with their settings and defaults
+    /// The mixers: paper, cost, settings with what they may be and mean
     Mixers,
     /// The tasks, with their settings and defaults
     Tasks,
@@ -192,7 +200,7 @@ pub struct VerifyArgs {
     /// Do not fail on families this build has no mixer for
     #[arg(long)]
     pub skip_unsupported: bool,
-    /// Print JSON, one object a file
+    /// Print JSON, one object a file and one for the summary
     #[arg(long)]
     pub json: bool,
 }

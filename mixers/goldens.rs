@@ -4,8 +4,13 @@
 //! back what it got; [`verify`] holds that against the file, tensor by tensor.
 
 use serde_json::Value;
+use std::any::Any;
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::path::{Path, PathBuf};
+use std::sync::Once;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tch::nn::VarStore;
 use tch::{Kind, Tensor};
 
@@ -58,6 +63,14 @@ pub enum GoldenError {
         /// The key.
         what: String,
     },
+    /// The file contradicts itself, or holds what no mixer can be held against.
+    #[error("{path}: {why}")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// The key, and what is wrong with it.
+        why: String,
+    },
     /// This build has no mixer for the case.
     #[error("unsupported: {0}")]
     Unsupported(String),
@@ -77,6 +90,8 @@ pub struct Golden {
     /// The metadata entry `variant`.
     pub variant: String,
     f32_errors: BTreeMap<String, f64>,
+    /// Parameters that take no part in the output, and so have no gradient.
+    without_gradient: Vec<String>,
     tensors: BTreeMap<String, Tensor>,
 }
 
@@ -105,8 +120,60 @@ impl Golden {
                 .as_object()
                 .map(|map| map.iter().filter_map(|(k, v)| Some((k.clone(), v.as_f64()?))).collect())
                 .unwrap_or_default(),
+            without_gradient: json("no_grad_flow")
+                .and_then(|names| serde_json::from_value(names).ok())
+                .unwrap_or_default(),
             tensors,
         })
+    }
+
+    /// Whether the file is one a mixer can be held against: finite numbers of the stated precision, outputs to meet, and
+    /// for every gradient the tensor it belongs to, of the same shape, and the other way round.
+    pub fn check(&self) -> Result<(), GoldenError> {
+        let malformed = |why: String| GoldenError::Malformed { path: self.path.clone(), why };
+        for (key, tensor) in &self.tensors {
+            if !tensor.is_floating_point() {
+                continue;
+            }
+            if tensor.kind() != self.kind {
+                let why = format!("`{key}` is {:?}, but metadata `dtype` says {:?}", tensor.kind(), self.kind);
+                return Err(malformed(why));
+            }
+            let bad = tensor.isfinite().logical_not();
+            let first = bad.flatten(0, -1).nonzero();
+            if first.numel() > 0 {
+                let at = first.int64_value(&[0, 0]);
+                let value = tensor.flatten(0, -1).double_value(&[at]);
+                let count = first.size()[0];
+                return Err(malformed(format!("`{key}` holds {count} numbers that are not finite, {value} at entry {at}")));
+            }
+        }
+        if self.names("output").is_empty() {
+            return Err(self.lacks("every `output.*`"));
+        }
+        let has_gradients = !self.names("grad_input").is_empty() || !self.names("grad_param").is_empty();
+        if has_gradients && self.names("grad_output").is_empty() {
+            return Err(self.lacks("every `grad_output.*`"));
+        }
+        for (gradient, of) in [("grad_output", "output"), ("grad_input", "input"), ("grad_param", "param")] {
+            for name in self.names(gradient) {
+                let (gradient, of) = (format!("{gradient}.{name}"), format!("{of}.{name}"));
+                let (got, want) = (self.tensor(&gradient)?.size(), self.tensor(&of)?.size());
+                if got != want {
+                    return Err(malformed(format!("`{gradient}` has shape {got:?}, and `{of}` has {want:?}")));
+                }
+            }
+        }
+        for of in ["input", "param"] {
+            for name in self.names(of) {
+                let differentiable = self.tensor(&format!("{of}.{name}"))?.is_floating_point();
+                let exempt = self.without_gradient.iter().any(|n| n == name);
+                if has_gradients && differentiable && !exempt {
+                    self.tensor(&format!("grad_{of}.{name}"))?;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn lacks(&self, what: impl Into<String>) -> GoldenError {
@@ -259,20 +326,89 @@ pub enum Verdict {
     Broken(String),
 }
 
+/// How one file went, and what it is.
+#[derive(Debug)]
+pub struct Held {
+    /// The part of the file name before `__`.
+    pub family: String,
+    /// `Float` or `Double`; `None` where the file does not tell.
+    pub kind: Option<Kind>,
+    /// How it went.
+    pub verdict: Verdict,
+}
+
+impl Held {
+    /// Whether every tensor was compared and is within its tolerance.
+    pub fn passed(&self) -> bool {
+        matches!(&self.verdict, Verdict::Compared(groups) if groups.iter().all(GroupResult::passed))
+    }
+}
+
 /// Holds one file against the mixer of its family.
 pub fn verify(path: &Path) -> Verdict {
+    hold(path).verdict
+}
+
+/// [`verify`], with the file's family and precision. A file that makes libtorch panic is [`Verdict::Broken`].
+pub fn hold(path: &Path) -> Held {
+    let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+    let family = name.split_once("__").map_or(name, |(family, _)| family).to_string();
     let golden = match Golden::read(path) {
         Ok(golden) => golden,
+        Err(e) => return Held { family, kind: None, verdict: Verdict::Broken(e.to_string()) },
+    };
+    Held { family, kind: Some(golden.kind), verdict: judge(&golden) }
+}
+
+fn judge(golden: &Golden) -> Verdict {
+    let Some((_, replay)) = FAMILIES.iter().find(|(family, _)| *family == golden.family) else {
+        let known: Vec<&str> = FAMILIES.iter().map(|(family, _)| *family).collect();
+        return Verdict::Unsupported(format!("family `{}`; families are {}", golden.family, known.join(", ")));
+    };
+    let replayed = match golden.check() {
+        Ok(()) => quietly(|| replay(golden)),
         Err(e) => return Verdict::Broken(e.to_string()),
     };
-    let Some((_, replay)) = FAMILIES.iter().find(|(family, _)| *family == golden.family) else {
-        return Verdict::Unsupported(format!("family `{}`", golden.family));
-    };
-    match replay(&golden) {
-        Ok(replay) => Verdict::Compared(compare(&golden, &replay)),
-        Err(GoldenError::Unsupported(why)) => Verdict::Unsupported(why),
-        Err(e) => Verdict::Broken(e.to_string()),
+    match replayed {
+        Ok(Ok(replay)) => Verdict::Compared(compare(golden, &replay)),
+        Ok(Err(GoldenError::Unsupported(why))) => Verdict::Unsupported(why),
+        Ok(Err(e)) => Verdict::Broken(e.to_string()),
+        Err(why) => Verdict::Broken(format!("{}: it cannot be replayed: {why}", golden.path.display())),
     }
+}
+
+/// What `f` gives, or the first line of what it panicked with: tch panics on shapes libtorch refuses. Nothing is printed.
+pub fn quietly<T>(f: impl FnOnce() -> T) -> Result<T, String> {
+    thread_local! {
+        static QUIET: Cell<bool> = const { Cell::new(false) };
+    }
+    // A parallel loop runs on threads of libtorch, which have no name.
+    static CALLS: AtomicUsize = AtomicUsize::new(0);
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let loud = take_hook();
+        set_hook(Box::new(move |panic| {
+            let helper = CALLS.load(Ordering::Relaxed) > 0 && std::thread::current().name().is_none();
+            if !QUIET.get() && !helper {
+                loud(panic);
+            }
+        }));
+    });
+    let before = QUIET.replace(true);
+    CALLS.fetch_add(1, Ordering::Relaxed);
+    let ended = catch_unwind(AssertUnwindSafe(f));
+    CALLS.fetch_sub(1, Ordering::Relaxed);
+    QUIET.set(before);
+    ended.map_err(|panic| reason(&*panic))
+}
+
+/// The first line of a panic's message, without the wrapping of `unwrap` and without C++'s backtrace.
+fn reason(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    let text = text.unwrap_or("a panic without a message");
+    let inner = text.split_once("Torch(\"").map_or(text, |(_, inner)| inner);
+    let line = inner.split("\\n").flat_map(str::lines).map(str::trim).find(|line| !line.is_empty()).unwrap_or(inner);
+    line.trim_end_matches("\")").chars().take(300).collect()
 }
 
 /// Every group of `golden` against what the mixer gave.

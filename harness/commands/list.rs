@@ -1,31 +1,198 @@
 //! `mixarena list`: what there is to choose from, and what was run.
 
-use super::fail;
+use super::{fail, width};
 use crate::Exit;
 use crate::cli::{ListArgs, Listed};
+use crate::diagnostics::suggest;
 use crate::registry::Registry;
 use results::Store;
 use serde_json::{Value, json};
+use std::fmt::Write;
+use std::io::IsTerminal;
+
+/// A line longer than this is hard to read, however wide the terminal.
+const WIDEST: usize = 100;
 
 /// Runs the command.
 pub fn list(args: &ListArgs, registry: &Registry) -> Exit {
-    let entries: Vec<(&str, &str, Value)> = match args.what {
-        Listed::Mixers => registry.mixers.iter().map(|m| (m.name, m.about, (m.defaults)())).collect(),
-        Listed::Tasks => registry.tasks.iter().map(|t| (t.name, t.about, (t.defaults)())).collect(),
-        Listed::Runs => return runs(args),
+    let (known, kind): (Vec<&str>, _) = match args.what {
+        Listed::Mixers => (registry.mixers.iter().map(|m| m.name).collect(), "mixer"),
+        Listed::Tasks => (registry.tasks.iter().map(|t| t.name).collect(), "task"),
+        Listed::Runs => (Vec::new(), "run"),
     };
-    if args.json {
-        let all: Vec<Value> = entries.iter().map(|(n, a, d)| json!({"name": n, "about": a, "settings": d})).collect();
-        println!("{}", serde_json::to_string_pretty(&all).expect("plain data"));
-        return Exit::Ok;
+    match &args.name {
+        Some(_) if args.what == Listed::Runs => {
+            fail("`list runs` takes no name", "leave it out, or look at `mixarena list runs --json`");
+            return Exit::Usage;
+        }
+        Some(name) if !known.contains(&name.as_str()) => {
+            fail(format!("unknown {kind} `{name}`"), &suggest(name, &known, &format!("{kind}s")));
+            return Exit::Usage;
+        }
+        _ => {}
     }
-    for (name, about, defaults) in entries {
-        println!("{name:<12} {about}");
-        for (key, value) in defaults.as_object().into_iter().flatten() {
+    let wanted = |name: &str| args.name.as_ref().is_none_or(|only| only == name);
+    match args.what {
+        Listed::Mixers => mixers(args, registry.mixers.iter().filter(|m| wanted(m.name)).collect()),
+        Listed::Tasks => tasks(args, registry.tasks.iter().filter(|t| wanted(t.name)).collect()),
+        Listed::Runs => return runs(args),
+    }
+    Exit::Ok
+}
+
+fn tasks(args: &ListArgs, entries: Vec<&tasks::Entry>) {
+    if args.json {
+        let one =
+            |t: &&tasks::Entry| json!({"name": t.name, "about": t.about, "settings": (t.defaults)()});
+        print_json(&entries.iter().map(one).collect());
+        return;
+    }
+    for task in entries {
+        println!("{:<12} {}", task.name, task.about);
+        for (key, value) in (task.defaults)().as_object().into_iter().flatten() {
             println!("             {key}: {value}");
         }
     }
-    Exit::Ok
+}
+
+fn mixers(args: &ListArgs, entries: Vec<&mixers::Entry>) {
+    if args.json {
+        let one = |m: &&mixers::Entry| {
+            json!({"name": m.name, "about": m.about, "paper": m.paper, "complexity": m.complexity, "version": m.version,
+                   "settings": (m.defaults)(), "schema": (m.schema)()})
+        };
+        print_json(&entries.iter().map(one).collect());
+        return;
+    }
+    let (width, bold) = (width().min(WIDEST), std::io::stdout().is_terminal());
+    let pages: Vec<String> = entries.iter().map(|m| page(m, width, bold, args.name.is_some())).collect();
+    print!("{}", pages.join("\n"));
+    if args.name.is_none() {
+        println!("\n`mixarena list mixers NAME` says what each word means.");
+    }
+}
+
+fn print_json(all: &Vec<Value>) {
+    println!("{}", serde_json::to_string_pretty(all).expect("plain data"));
+}
+
+/// One mixer: what it is, then every setting with its default, what it may be and what it means. `words` explains each of
+/// the words a setting may be.
+fn page(mixer: &mixers::Entry, width: usize, bold: bool, words: bool) -> String {
+    let mut out = String::new();
+    let head = wrap(mixer.about, width.saturating_sub(mixer.name.len() + 2));
+    for (i, line) in head.iter().enumerate() {
+        match (i, bold) {
+            (0, true) => writeln!(out, "\x1b[1m{}\x1b[0m  {line}", mixer.name),
+            (0, false) => writeln!(out, "{}  {line}", mixer.name),
+            _ => writeln!(out, "{:indent$}{line}", "", indent = mixer.name.len() + 2),
+        }
+        .expect("a string takes all");
+    }
+    block(&mut out, "  paper  ", mixer.paper, width);
+    block(&mut out, "  cost   ", mixer.complexity, width);
+    let schema = (mixer.schema)();
+    let defaults = (mixer.defaults)();
+    let settings: Vec<(String, &str, &Value)> = defaults
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(key, default)| {
+            let default = default.as_str().map_or_else(|| default.to_string(), str::to_owned);
+            (format!("{key}: {default}"), key.as_str(), &schema["properties"][key])
+        })
+        .collect();
+    let column = settings.iter().map(|(text, ..)| text.chars().count()).max().unwrap_or(0) + 2;
+    for (text, _, field) in &settings {
+        let meaning = field["description"].as_str().unwrap_or_default();
+        let meaning = meaning.split_whitespace().collect::<Vec<_>>().join(" ");
+        block(&mut out, &format!("  {text:<column$}"), &kind(&schema, field), width);
+        block(&mut out, &" ".repeat(column + 2), &meaning, width);
+        let known = choices(&schema, field);
+        let longest = known.iter().map(|(word, _)| word.chars().count()).max().unwrap_or(0);
+        for (word, meaning) in known.iter().filter(|(_, meaning)| words && !meaning.is_empty()) {
+            block(&mut out, &format!("{:column$}    {word:<longest$}  ", ""), meaning, width);
+        }
+    }
+    out
+}
+
+/// `text` behind `lead`, its further lines below its first; nothing for no text.
+fn block(out: &mut String, lead: &str, text: &str, width: usize) {
+    let indent = lead.chars().count();
+    for (i, line) in wrap(text, width.saturating_sub(indent)).iter().enumerate() {
+        let blank = " ".repeat(indent);
+        writeln!(out, "{}{line}", if i == 0 { lead } else { &blank }).expect("a string takes all");
+    }
+}
+
+/// Lines of at most `width` characters, broken at spaces; a longer word has a line of its own.
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let width = width.max(20);
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => *line += &format!(" {word}"),
+            _ => lines.push(word.into()),
+        }
+    }
+    lines
+}
+
+/// The schema a `$ref` stands for.
+fn followed<'a>(root: &'a Value, node: &'a Value) -> &'a Value {
+    let path = node["$ref"].as_str().and_then(|path| path.strip_prefix('#'));
+    path.and_then(|path| root.pointer(path)).unwrap_or(node)
+}
+
+/// The words a setting may be, each with its meaning.
+fn choices<'a>(root: &'a Value, node: &'a Value) -> Vec<(&'a str, String)> {
+    let node = followed(root, node);
+    let meaning = node["description"].as_str().unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ");
+    if let Some(word) = node["const"].as_str() {
+        return vec![(word, meaning)];
+    }
+    if let Some(words) = node["enum"].as_array() {
+        return words.iter().filter_map(|word| Some((word.as_str()?, String::new()))).collect();
+    }
+    let parts = ["oneOf", "anyOf"].iter().filter_map(|key| node[key].as_array()).flatten();
+    parts.flat_map(|part| choices(root, part)).collect()
+}
+
+/// What a setting may be, in a user's words: `dplr | diag`, `whole number or null`.
+fn kind(root: &Value, node: &Value) -> String {
+    let words: Vec<&str> = choices(root, node).into_iter().map(|(word, _)| word).collect();
+    let node = followed(root, node);
+    let nullable = |kinds: &[Value]| kinds.iter().any(|kind| kind == "null" || kind["type"] == "null");
+    if !words.is_empty() {
+        let null = if node["anyOf"].as_array().is_some_and(|parts| nullable(parts)) { " | null" } else { "" };
+        return words.join(" | ") + null;
+    }
+    if let Some(parts) = node["anyOf"].as_array().or(node["oneOf"].as_array()) {
+        return parts.iter().map(|part| kind(root, part)).collect::<Vec<_>>().join(" or ");
+    }
+    let one = |kind_of: &str| match kind_of {
+        "integer" if node["minimum"] == 0 => "whole number, 0 or more".into(),
+        "integer" => "whole number".into(),
+        "boolean" => "true | false".into(),
+        "string" => "text".into(),
+        "object" => "map".into(),
+        "array" => {
+            let item = kind(root, &node["items"]);
+            match (node["minItems"].as_u64(), node["maxItems"].as_u64()) {
+                (Some(least), Some(most)) if least == most => {
+                    format!("[{}]", vec![item; least as usize].join(", "))
+                }
+                _ => format!("list of {item}"),
+            }
+        }
+        other => other.to_string(),
+    };
+    match &node["type"] {
+        Value::String(kind_of) => one(kind_of),
+        Value::Array(kinds) => kinds.iter().filter_map(Value::as_str).map(one).collect::<Vec<_>>().join(" or "),
+        _ => "any value".into(),
+    }
 }
 
 fn runs(args: &ListArgs) -> Exit {
@@ -53,4 +220,55 @@ fn runs(args: &ListArgs) -> Exit {
         println!("{}  {:<11} test {test:<7} {names}  {}", r.id, r.outcome.word(), r.outcome.reason());
     }
     Exit::Ok
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_setting_of_every_mixer_has_a_kind_a_default_and_a_meaning() {
+        for mixer in mixers::registry() {
+            let schema = (mixer.schema)();
+            let page = page(&mixer, 100, false, true);
+            for (key, default) in (mixer.defaults)().as_object().unwrap() {
+                let field = &schema["properties"][key];
+                assert!(field["description"].as_str().is_some_and(|text| !text.is_empty()), "{}: {key}", mixer.name);
+                assert_ne!(kind(&schema, field), "any value", "{}: {key}", mixer.name);
+                let default = default.as_str().map_or_else(|| default.to_string(), str::to_owned);
+                assert!(page.contains(&format!("\n  {key}: {default}  ")), "{}: {key}\n{page}", mixer.name);
+            }
+            for text in [mixer.about, mixer.paper, mixer.complexity] {
+                let flat = page.split_whitespace().collect::<Vec<_>>().join(" ");
+                assert!(flat.contains(&text.split_whitespace().collect::<Vec<_>>().join(" ")), "{text}\n{page}");
+            }
+        }
+    }
+
+    #[test]
+    fn words_lists_and_nothing_are_named_as_a_user_writes_them() {
+        let registry = mixers::registry();
+        let kind_of = |mixer: &str, key: &str| {
+            let schema = (registry.iter().find(|m| m.name == mixer).unwrap().schema)();
+            kind(&schema, &schema["properties"][key])
+        };
+        assert_eq!(kind_of("s4", "mode"), "dplr | diag");
+        assert_eq!(kind_of("s4", "disc"), "zoh | bilinear | dss | null");
+        assert_eq!(kind_of("s4", "d_state"), "whole number");
+        assert_eq!(kind_of("s4", "bidirectional"), "true | false or null");
+        assert_eq!(kind_of("hydra", "dt_limit"), "[number, number] or null");
+        assert_eq!(kind_of("attention", "dropout"), "number");
+    }
+
+    #[test]
+    fn lines_are_no_wider_than_asked() {
+        for mixer in mixers::registry() {
+            for width in [60, 80, 100] {
+                let long = |line: &&str| line.chars().count() > width && line.trim().contains("  ");
+                let page = page(&mixer, width, false, true);
+                assert_eq!(page.lines().find(long), None, "{} at {width}:\n{page}", mixer.name);
+            }
+        }
+        assert_eq!(wrap("one two three four five six", 20), ["one two three four", "five six"]);
+    }
 }

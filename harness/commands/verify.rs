@@ -3,9 +3,10 @@
 use super::fail;
 use crate::Exit;
 use crate::cli::{Cli, VerifyArgs};
-use mixers::goldens::{GroupResult, Verdict, verify as hold};
-use serde_json::json;
+use mixers::goldens::{GroupResult, Held, Verdict, hold};
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
+use tch::Kind;
 
 /// Runs the command.
 pub fn verify(args: &VerifyArgs, cli: &Cli) -> Exit {
@@ -24,17 +25,114 @@ pub fn verify(args: &VerifyArgs, cli: &Cli) -> Exit {
         }
     }
     let (mut passed, mut failed, mut unsupported) = (0, 0, 0);
+    let mut summary = Vec::new();
     for path in &files {
-        let verdict = hold(path);
-        match &verdict {
-            Verdict::Compared(groups) if groups.iter().all(GroupResult::passed) => passed += 1,
+        let held = hold(path);
+        match &held.verdict {
+            _ if held.passed() => passed += 1,
             Verdict::Unsupported(_) => unsupported += 1,
             _ => failed += 1,
         }
-        if args.json { print_json(path, &verdict) } else { print_lines(path, &verdict, cli.quiet) }
+        if args.json { print_json(path, &held.verdict) } else { print_lines(path, &held.verdict, cli.quiet) }
+        add(&mut summary, &held);
+    }
+    summary.sort_by(|a, b| (&a.family, a.precision).cmp(&(&b.family, b.precision)));
+    if args.json {
+        println!("{}", json!({"summary": summary.iter().map(Line::json).collect::<Vec<_>>()}));
+    } else if !cli.quiet {
+        print_summary(&summary);
     }
     eprintln!("{} files: {passed} passed, {failed} failed, {unsupported} unsupported", files.len());
     if failed > 0 || (unsupported > 0 && !args.skip_unsupported) { Exit::Failed } else { Exit::Ok }
+}
+
+/// A family's dumps of one precision, taken together.
+#[derive(Debug)]
+struct Line {
+    family: String,
+    precision: &'static str,
+    files: usize,
+    passed: usize,
+    unsupported: usize,
+    tensors: usize,
+    /// Of outputs, and of gradients: the tensor nearest to its tolerance, or furthest past it.
+    worst: [Option<Worst>; 2],
+}
+
+/// One tensor.
+#[derive(Clone, Debug)]
+struct Worst {
+    key: String,
+    error: f64,
+    allowed: f64,
+}
+
+/// Counts one file in.
+fn add(summary: &mut Vec<Line>, held: &Held) {
+    let precision = match held.kind {
+        Some(Kind::Double) => "float64",
+        Some(_) => "float32",
+        None => "unreadable",
+    };
+    let at = summary.iter().position(|line| line.family == held.family && line.precision == precision);
+    let at = at.unwrap_or_else(|| {
+        let family = held.family.clone();
+        summary.push(Line { family, precision, files: 0, passed: 0, unsupported: 0, tensors: 0, worst: [None, None] });
+        summary.len() - 1
+    });
+    let line = &mut summary[at];
+    line.files += 1;
+    line.passed += usize::from(held.passed());
+    line.unsupported += usize::from(matches!(held.verdict, Verdict::Unsupported(_)));
+    let Verdict::Compared(groups) = &held.verdict else { return };
+    for group in groups {
+        line.tensors += group.tensors;
+        let worst = &mut line.worst[usize::from(group.group != "output")];
+        let new = Worst { key: format!("{}.{}", group.group, group.worst), error: group.error, allowed: group.tolerance };
+        if worst.as_ref().is_none_or(|old| new.error / new.allowed > old.error / old.allowed) {
+            *worst = Some(new);
+        }
+    }
+}
+
+impl Line {
+    fn json(&self) -> Value {
+        // JSON has no infinity: a missing tensor has no error, and did not pass.
+        let worst = |worst: &Option<Worst>| match worst {
+            None => Value::Null,
+            Some(w) => json!({"key": w.key, "error": w.error.is_finite().then_some(w.error), "allowed": w.allowed}),
+        };
+        json!({"family": self.family, "precision": self.precision, "files": self.files, "passed": self.passed,
+               "unsupported": self.unsupported, "tensors": self.tensors,
+               "values": worst(&self.worst[0]), "gradients": worst(&self.worst[1])})
+    }
+}
+
+/// Worst errors by family and precision, in columns as wide as they must be.
+fn print_summary(summary: &[Line]) {
+    let worst = |worst: &Option<Worst>| match worst {
+        None => ["-".to_string(), "-".into(), "-".into()],
+        Some(w) => [format!("{:.1e}", w.error), format!("{:.1e}", w.allowed), w.key.clone()],
+    };
+    let head = ["family", "precision", "files", "passed", "unsupported", "tensors"];
+    let tail = ["values", "allowed", "worst of them", "gradients", "allowed", "worst of them"];
+    let mut rows: Vec<Vec<String>> = vec![head.into_iter().chain(tail).map(String::from).collect()];
+    for line in summary {
+        let counts = [line.files, line.passed, line.unsupported, line.tensors].map(|n| n.to_string());
+        let [values, gradients] = [0, 1].map(|i: usize| worst(&line.worst[i]));
+        let names = [line.family.clone(), line.precision.into()];
+        rows.push(names.into_iter().chain(counts).chain(values).chain(gradients).collect());
+    }
+    let widths: Vec<usize> =
+        (0..rows[0].len()).map(|i| rows.iter().map(|row| row[i].chars().count()).max().unwrap_or(0)).collect();
+    println!();
+    for row in &rows {
+        let cells = row.iter().zip(&widths).enumerate().map(|(i, (cell, width))| match i {
+            0 | 1 | 8 | 11 => format!("{cell:<width$}"),
+            _ => format!("{cell:>width$}"),
+        });
+        println!("{}", cells.collect::<Vec<_>>().join("  ").trim_end());
+    }
 }
 
 /// The file itself, or the dumps of a folder by name.
