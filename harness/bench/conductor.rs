@@ -3,6 +3,7 @@
 
 use super::{Job, Said, Subject, Work};
 use crate::launcher::{death, own_program};
+use crate::limits;
 use results::bench::{Case, Pass, Protocol, State};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
@@ -69,7 +70,12 @@ impl Conductor {
 
     /// Memory of one pass in a process of its own.
     fn weigh(&self, case: &mut Case, subject: &Subject, pass: Pass) -> Result<bool, StartError> {
-        let job = self.job(vec![subject.clone()], Work::Memory(pass));
+        let job = Job {
+            subjects: vec![subject.clone()],
+            threads: self.threads,
+            memory: self.protocol.memory_cap,
+            work: Work::Memory(pass),
+        };
         let mut dropped = None;
         let end = self.hear(&job, |said| match said {
             Said::Grew(memory) => case.pass_mut(pass).memory = Some(memory),
@@ -107,7 +113,13 @@ impl Conductor {
             let Protocol { warmup, repeats, time_cap, .. } = self.protocol;
             self.say(&format!("{name}: {} + {repeats} rounds of {}", warmup, labels.join(", ")));
             let subjects = places.iter().filter_map(|i| group[*i].1.clone()).collect();
-            let job = self.job(subjects, Work::Time { warmup, repeats, cap: time_cap });
+            // Here all mixers stand side by side: the cap for one has been held already, and the machine's own holds for all.
+            let job = Job {
+                subjects,
+                threads: self.threads,
+                memory: limits::available_memory().map(|bytes| bytes / 10 * 9),
+                work: Work::Time { warmup, repeats, cap: time_cap },
+            };
             for i in &places {
                 clear(&mut group[*i].0);
             }
@@ -140,10 +152,6 @@ impl Conductor {
                 }
             }
         }
-    }
-
-    fn job(&self, subjects: Vec<Subject>, work: Work) -> Job {
-        Job { subjects, threads: self.threads, memory: self.protocol.memory_cap, work }
     }
 
     /// Runs a child on a job and passes on what it says.
@@ -195,6 +203,10 @@ impl Conductor {
         let patience = START_SECONDS + PATIENCE * self.protocol.time_cap;
         let (mut at, mut heard) = (0, Instant::now());
         loop {
+            if STOP.load(Ordering::Relaxed) {
+                let _ = child.kill();
+                return End::Interrupted;
+            }
             match receiver.recv_timeout(Duration::from_millis(100)) {
                 Ok(Said::Done) => return End::Done,
                 Ok(said) => {
@@ -205,10 +217,6 @@ impl Conductor {
                     told(said);
                 }
                 Err(RecvTimeoutError::Disconnected) => return End::Died(at, String::new()),
-                Err(RecvTimeoutError::Timeout) if STOP.load(Ordering::Relaxed) => {
-                    let _ = child.kill();
-                    return End::Interrupted;
-                }
                 Err(RecvTimeoutError::Timeout) if heard.elapsed().as_secs_f64() > patience => {
                     let _ = child.kill();
                     return End::Died(at, format!("no pass ended within {patience:.0} s: killed"));

@@ -45,22 +45,14 @@ pub fn surroundings(mixer: &str, d_model: i64) -> (ModelConfig, &'static str) {
     (config.resolved(), name)
 }
 
-/// The case of a mixer at a size; an error names what its settings get wrong. A mixer that can only read the past is built
-/// to read the past.
-pub fn plan(
-    registry: &Registry,
-    chosen: &Chosen,
-    size: Size,
-    causal: bool,
-    group: &str,
-) -> Result<Planned, Vec<String>> {
-    let (model, block) = surroundings(&chosen.mixer, size.d_model);
-    let mut case = Case {
+/// A case of which nothing is known yet.
+fn blank(chosen: &Chosen, size: Size, causal: bool, group: &str) -> Case {
+    Case {
         group: group.into(),
         label: chosen.label.clone(),
         mixer: chosen.mixer.clone(),
         settings: chosen.settings.clone(),
-        block: block.into(),
+        block: surroundings(&chosen.mixer, size.d_model).1.into(),
         path: String::new(),
         causal,
         d_model: size.d_model,
@@ -71,13 +63,24 @@ pub fn plan(
         training: Measured::default(),
         state: State::Measured,
         target: None,
-    };
+    }
+}
+
+/// The case of a mixer at a size; an error names what its settings get wrong. A mixer that can only read the past is built
+/// to read the past.
+pub fn plan(
+    registry: &Registry,
+    chosen: &Chosen,
+    size: Size,
+    causal: bool,
+    group: &str,
+) -> Result<Planned, Vec<String>> {
+    let case = blank(chosen, size, causal, group);
     let Some(entry) = registry.mixer(&chosen.mixer) else {
-        case.state = State::Absent;
-        return Ok((case, None));
+        return Ok((Case { state: State::Absent, ..case }, None));
     };
     let settings = (entry.resolve)(&chosen.settings).map_err(|error| vec![error.to_string()])?;
-    case.settings = settings.clone();
+    let (model, _) = surroundings(&chosen.mixer, size.d_model);
     let mut subject =
         Subject { mixer: chosen.mixer.clone(), settings, model, causal, batch: size.batch, length: size.length };
     let wrong = entry.check(&subject.settings, &subject.dims());
@@ -86,56 +89,43 @@ pub fn plan(
         if causal || !entry.check(&subject.settings, &subject.dims()).is_empty() {
             return Err(wrong.into_iter().map(|e| format!("{}; {}", e.problem, e.help)).collect());
         }
-        case.causal = true;
     }
-    Ok((case, Some(subject)))
+    Ok((Case { settings: subject.settings.clone(), causal: subject.causal, ..case }, Some(subject)))
 }
 
-/// One of the fixed comparisons: label, mixer, settings, width, batch, and the ratio in time to keep and of the paper's code.
-type Fixed = (&'static str, &'static str, Value, i64, i64, f64, Option<f64>);
+/// A fixed comparison: label, mixer, settings, width, batch; the ratio in time to keep and that of the paper's code.
+type Fixed = (&'static str, &'static str, Value, i64, i64, Option<f64>, Option<f64>);
 
 /// The fixed comparisons with an attention block of width 256, 4 heads, batch 4: at length 1,024 each at its own size, at
 /// 4,096 all at attention's, where being subquadratic has to pay in time and in memory.
 pub fn targets(registry: &Registry) -> Vec<Vec<Planned>> {
-    let s4 = || json!({ "d_state": 64 });
-    let s4d = || json!({ "mode": "diag", "init": "lin", "d_state": 64 });
     let ssd = || json!({ "d_state": 64, "headdim": 64 });
-    let bigs = || json!({ "d_ff": 768, "d_state": 64 });
-    let fixed: [Fixed; 6] = [
-        ("hydra", "hydra", ssd(), 256, 4, 3.0, Some(35.0)),
-        ("mamba2", "mamba2", ssd(), 256, 4, 1.5, Some(11.0)),
-        ("bigs", "bigs", bigs(), 256, 4, 1.05, Some(1.35)),
-        ("s4", "s4", s4(), 128, 8, 0.9, Some(3.8)),
-        ("s4d", "s4", s4d(), 128, 8, 0.5, Some(1.5)),
-        ("combiner", "combiner", json!({}), 256, 4, 1.0, None),
+    let s4d = json!({ "mode": "diag", "init": "lin", "d_state": 64 });
+    let fixed: [Fixed; 7] = [
+        ("attention", "attention", json!({ "n_heads": 4 }), 256, 4, None, None),
+        ("hydra", "hydra", ssd(), 256, 4, Some(3.0), Some(35.0)),
+        ("mamba2", "mamba2", ssd(), 256, 4, Some(1.5), Some(11.0)),
+        ("bigs", "bigs", json!({ "d_ff": 768, "d_state": 64 }), 256, 4, Some(1.05), Some(1.35)),
+        ("s4", "s4", json!({ "d_state": 64 }), 128, 8, Some(0.9), Some(3.8)),
+        ("s4d", "s4", s4d, 128, 8, Some(0.5), Some(1.5)),
+        ("combiner", "combiner", json!({}), 256, 4, Some(1.0), None),
     ];
-    let group = |length: i64| {
-        let name = format!("length {length}");
-        let own_sizes = length == 1024;
-        let attention = ("attention", "attention", json!({ "n_heads": 4 }), 256, 4, f64::NAN, None);
-        let held = fixed.iter().map(|f| (f, true));
-        let all = std::iter::once((&attention, false)).chain(held);
-        all.map(|((label, mixer, settings, d_model, batch, time, reference), is_held)| {
-            let chosen = Chosen { label: (*label).into(), mixer: (*mixer).into(), settings: settings.clone() };
-            let (d_model, batch) = if own_sizes { (*d_model, *batch) } else { (256, 4) };
-            let size = Size { d_model, batch, length };
-            let target = match own_sizes {
-                true => Target { time: Some(*time), memory: None, reference: *reference },
-                false => Target { time: Some(1.0), memory: Some(1.0), reference: None },
-            };
-            let (mut case, subject) = plan(registry, &chosen, size, false, &name).unwrap_or_else(|wrong| {
-                let (mut case, _) =
-                    plan(&Registry { mixers: Vec::new(), tasks: Vec::new() }, &chosen, size, false, &name)
-                        .expect("without a registry there is nothing to get wrong");
-                case.state = State::Stopped { reason: wrong.join("; ") };
-                (case, None)
-            });
-            case.target = is_held.then_some(target);
-            (case, subject)
-        })
-        .collect()
+    let planned = |(label, mixer, settings, d_model, batch, time, reference): &Fixed, length: i64| {
+        let own_size = length == 1024;
+        let chosen = Chosen { label: (*label).into(), mixer: (*mixer).into(), settings: settings.clone() };
+        let (d_model, batch) = if own_size { (*d_model, *batch) } else { (256, 4) };
+        let (size, group) = (Size { d_model, batch, length }, format!("length {length}"));
+        let (case, subject) = plan(registry, &chosen, size, false, &group).unwrap_or_else(|wrong| {
+            let state = State::Stopped { reason: wrong.join("; ") };
+            (Case { state, ..blank(&chosen, size, false, &group) }, None)
+        });
+        let target = time.map(|time| match own_size {
+            true => Target { time: Some(time), memory: None, reference: *reference },
+            false => Target { time: Some(1.0), memory: Some(1.0), reference: None },
+        });
+        (Case { target, ..case }, subject)
     };
-    vec![group(1024), group(4096)]
+    [1024, 4096].map(|length| fixed.iter().map(|fixed| planned(fixed, length)).collect()).into()
 }
 
 #[cfg(test)]
