@@ -1,5 +1,6 @@
 //! One file a command; what they share stands here.
 
+mod bench;
 mod doctor;
 mod list;
 mod plan;
@@ -26,6 +27,8 @@ pub(crate) fn dispatch(cli: &Cli, registry: &Registry) -> Exit {
         Command::Report(args) => report::report(args, cli),
         Command::List(args) => list::list(args, registry),
         Command::Verify(args) => verify::verify(args, cli),
+        Command::Bench(args) => bench::bench(args, cli, registry),
+        Command::BenchChild => bench::child(registry),
         Command::Doctor(args) => doctor::doctor(args),
     }
 }

@@ -97,6 +97,11 @@ pub trait Mixer: Debug + Send {
         None
     }
 
+    /// Which code computes `forward`: `libtorch` where it is made of libtorch's own operations.
+    fn path(&self) -> &'static str {
+        "libtorch"
+    }
+
     /// Recurrent inference where the mixer has one: constant or growing state, one token at a time.
     fn recurrent(&self) -> Option<Box<dyn Recurrent + '_>> {
         None
