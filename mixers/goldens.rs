@@ -25,11 +25,13 @@ const FAMILIES: &[(&str, ReplayFn)] = &[
     ("combiner", crate::combiner::replay),
     ("hippo_init", crate::math::hippo::replay),
     ("hydra", crate::hydra::replay),
+    ("mamba2", crate::mamba2::replay),
     ("quasiseparable_matrix", crate::hydra::replay_quasiseparable),
     ("s4_block", crate::s4::replay_block),
     ("s4_fftconv", crate::s4::replay_fftconv),
     ("s4_kernel_diag", crate::s4::replay_kernel_diag),
     ("s4_kernel_dplr", crate::s4::replay_kernel_dplr),
+    ("ssd", crate::mamba2::replay_ssd),
 ];
 
 /// What goes wrong with a dump.
