@@ -42,8 +42,7 @@ pub fn list(args: &ListArgs, registry: &Registry) -> Exit {
 
 fn tasks(args: &ListArgs, entries: Vec<&tasks::Entry>) {
     if args.json {
-        let one =
-            |t: &&tasks::Entry| json!({"name": t.name, "about": t.about, "settings": (t.defaults)()});
+        let one = |t: &&tasks::Entry| json!({"name": t.name, "about": t.about, "settings": (t.defaults)()});
         print_json(&entries.iter().map(one).collect());
         return;
     }

@@ -33,7 +33,11 @@ pub fn verify(args: &VerifyArgs, cli: &Cli) -> Exit {
             Verdict::Unsupported(_) => unsupported += 1,
             _ => failed += 1,
         }
-        if args.json { print_json(path, &held.verdict) } else { print_lines(path, &held.verdict, cli.quiet) }
+        if args.json {
+            print_json(path, &held.verdict)
+        } else {
+            print_lines(path, &held.verdict, cli.quiet)
+        }
         add(&mut summary, &held);
     }
     summary.sort_by(|a, b| (&a.family, a.precision).cmp(&(&b.family, b.precision)));
@@ -88,7 +92,8 @@ fn add(summary: &mut Vec<Line>, held: &Held) {
     for group in groups {
         line.tensors += group.tensors;
         let worst = &mut line.worst[usize::from(group.group != "output")];
-        let new = Worst { key: format!("{}.{}", group.group, group.worst), error: group.error, allowed: group.tolerance };
+        let new =
+            Worst { key: format!("{}.{}", group.group, group.worst), error: group.error, allowed: group.tolerance };
         if worst.as_ref().is_none_or(|old| new.error / new.allowed > old.error / old.allowed) {
             *worst = Some(new);
         }
