@@ -2,6 +2,7 @@
 
 mod doctor;
 mod list;
+mod matrix;
 mod plan;
 mod report;
 mod run;
@@ -25,6 +26,7 @@ pub(crate) fn dispatch(cli: &Cli, registry: &Registry) -> Exit {
         Command::Run(args) => run::run(args, cli, registry),
         Command::Report(args) => report::report(args, cli),
         Command::List(args) => list::list(args, registry),
+        Command::Matrix(args) => matrix::matrix(args, registry),
         Command::Verify(args) => verify::verify(args, cli),
         Command::Doctor(args) => doctor::doctor(args),
     }

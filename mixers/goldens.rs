@@ -37,6 +37,11 @@ const FAMILIES: &[(&str, ReplayFn)] = &[
     ("s4_kernel_dplr", crate::s4::replay_kernel_dplr),
 ];
 
+/// The families a build can replay.
+pub fn families() -> Vec<&'static str> {
+    FAMILIES.iter().map(|(family, _)| *family).collect()
+}
+
 /// What goes wrong with a dump.
 #[derive(Debug, thiserror::Error)]
 pub enum GoldenError {
@@ -138,7 +143,9 @@ impl Golden {
                 let at = first.int64_value(&[0, 0]);
                 let value = tensor.flatten(0, -1).double_value(&[at]);
                 let count = first.size()[0];
-                return Err(malformed(format!("`{key}` holds {count} numbers that are not finite, {value} at entry {at}")));
+                return Err(malformed(format!(
+                    "`{key}` holds {count} numbers that are not finite, {value} at entry {at}"
+                )));
             }
         }
         if self.names("output").is_empty() {
@@ -353,8 +360,7 @@ pub fn hold(path: &Path) -> Held {
 
 fn judge(golden: &Golden) -> Verdict {
     let Some((_, replay)) = FAMILIES.iter().find(|(family, _)| *family == golden.family) else {
-        let known: Vec<&str> = FAMILIES.iter().map(|(family, _)| *family).collect();
-        return Verdict::Unsupported(format!("family `{}`; families are {}", golden.family, known.join(", ")));
+        return Verdict::Unsupported(format!("no mixer of this build replays the family `{}`", golden.family));
     };
     let replayed = match golden.check() {
         Ok(()) => quietly(|| replay(golden)),

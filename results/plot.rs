@@ -1,6 +1,7 @@
 //! Plots that can be printed: every seed's score by mixer, and learning curves. SVG and PNG, by the path's extension.
 
 mod curves;
+pub mod heatmap;
 mod marks;
 mod scores;
 

@@ -3,7 +3,7 @@
 use super::fail;
 use crate::Exit;
 use crate::cli::{Cli, VerifyArgs};
-use mixers::goldens::{GroupResult, Held, Verdict, hold};
+use mixers::goldens::{GroupResult, Held, Verdict, families, hold};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use tch::Kind;
@@ -33,7 +33,11 @@ pub fn verify(args: &VerifyArgs, cli: &Cli) -> Exit {
             Verdict::Unsupported(_) => unsupported += 1,
             _ => failed += 1,
         }
-        if args.json { print_json(path, &held.verdict) } else { print_lines(path, &held.verdict, cli.quiet) }
+        if args.json {
+            print_json(path, &held.verdict)
+        } else {
+            print_lines(path, &held.verdict, cli.quiet)
+        }
         add(&mut summary, &held);
     }
     summary.sort_by(|a, b| (&a.family, a.precision).cmp(&(&b.family, b.precision)));
@@ -43,6 +47,12 @@ pub fn verify(args: &VerifyArgs, cli: &Cli) -> Exit {
         print_summary(&summary);
     }
     eprintln!("{} files: {passed} passed, {failed} failed, {unsupported} unsupported", files.len());
+    if unsupported > 0 && !args.skip_unsupported {
+        eprintln!(
+            "  help: --skip-unsupported passes over what this build has no mixer for; it replays {}",
+            families().join(", ")
+        );
+    }
     if failed > 0 || (unsupported > 0 && !args.skip_unsupported) { Exit::Failed } else { Exit::Ok }
 }
 
@@ -88,7 +98,8 @@ fn add(summary: &mut Vec<Line>, held: &Held) {
     for group in groups {
         line.tensors += group.tensors;
         let worst = &mut line.worst[usize::from(group.group != "output")];
-        let new = Worst { key: format!("{}.{}", group.group, group.worst), error: group.error, allowed: group.tolerance };
+        let new =
+            Worst { key: format!("{}.{}", group.group, group.worst), error: group.error, allowed: group.tolerance };
         if worst.as_ref().is_none_or(|old| new.error / new.allowed > old.error / old.allowed) {
             *worst = Some(new);
         }
