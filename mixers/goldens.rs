@@ -142,10 +142,11 @@ impl Golden {
             if first.numel() > 0 {
                 let at = first.int64_value(&[0, 0]);
                 let value = tensor.flatten(0, -1).double_value(&[at]);
-                let count = first.size()[0];
-                return Err(malformed(format!(
-                    "`{key}` holds {count} numbers that are not finite, {value} at entry {at}"
-                )));
+                let what = match first.size()[0] {
+                    1 => "1 number that is".to_string(),
+                    count => format!("{count} numbers that are"),
+                };
+                return Err(malformed(format!("`{key}` holds {what} not finite, {value} at entry {at}")));
             }
         }
         if self.names("output").is_empty() {

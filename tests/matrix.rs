@@ -25,13 +25,20 @@ fn is_png(bytes: &[u8]) -> bool {
 #[test]
 fn mixers_without_a_config_are_drawn_side_by_side() {
     let folder = Folder::new();
-    let options = ["--mixers", "attention,bigs", "--mixer", "{ s4: { mode: diag, init: lin } }", "--mixer", "hydra"];
+    let options = [
+        "--mixers",
+        "attention,bigs",
+        "--mixer",
+        "{ s4: { mode: diag, init: lin } }",
+        "--mixer",
+        "{ hydra: { headdim: 32 } }",
+    ];
     let rest = ["--length", "20", "--d-model", "32", "--heads", "0,1", "--json", "--values", "m.csv", "-o", "m.png"];
     let ended = run(&folder, &[&["matrix"][..], &options, &rest].concat()).expect(0);
     assert!(is_png(&folder.read("m.png")));
     let panels = panels(&ended);
     let labels: Vec<&str> = panels.iter().filter_map(|p| p["label"].as_str()).collect();
-    let want = ["attention", "bigs", "s4: diag, init lin", "hydra"];
+    let want = ["attention", "bigs", "s4: diag, init lin", "hydra: headdim 32"];
     assert_eq!(labels, want.map(|label| [label; 2]).concat(), "two heads each, in the order typed");
     for panel in &panels {
         match panel["label"] == "bigs" {

@@ -176,7 +176,10 @@ fn print_lines(path: &Path, verdict: &Verdict, quiet: bool) {
         }
         Verdict::Unsupported(why) if !quiet => println!("skip {name}  unsupported: {why}"),
         Verdict::Unsupported(_) => {}
-        Verdict::Broken(why) => println!("FAIL {name}  {why}"),
+        Verdict::Broken(why) => {
+            let path = format!("{}: ", path.display());
+            println!("FAIL {name}  {}", why.strip_prefix(&path).unwrap_or(why));
+        }
     }
 }
 
