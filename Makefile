@@ -27,7 +27,7 @@ check: setup
 
 # `cargo bench` alone would build polars once more, for a profile of its own.
 bench: setup
-	cargo bench --workspace --locked --profile dev --bench mixers --bench generators
+	cargo bench --workspace --locked --profile dev --bench kernels --bench mixers --bench generators
 
 doctor: setup
 	cargo run --locked -- doctor

@@ -59,6 +59,16 @@ pub enum Command {
     /// missing, another shape, a number that is not finite) fails with the reason; the others are still held. A table of
     /// families and precisions comes last.
     Verify(VerifyArgs),
+    /// Measure speed and memory of the mixers by length, or compare two measurements
+    ///
+    /// Each mixer stands in the block of its paper. All mixers of a length are timed in turns in one process, after rounds
+    /// for warming up; memory is that of a fresh process for each mixer, length and pass. A mixer that passes the time or
+    /// the memory cap stops there, and the table says so. Times vary with the machine's load: compare ratios to attention
+    /// within one run.
+    Bench(Box<BenchArgs>),
+    /// The process that measures for `bench`
+    #[command(hide = true)]
+    BenchChild,
     /// Check libtorch, CUDA, threads, data folder, fonts and disk, and say what to do about the rest
     Doctor(DoctorArgs),
 }
@@ -305,6 +315,108 @@ pub struct VerifyArgs {
     /// Print JSON, one object a file and one for the summary
     #[arg(long)]
     pub json: bool,
+}
+
+/// Arguments of `bench`.
+#[derive(Args, Clone, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct BenchArgs {
+    /// Something else than measuring.
+    #[command(subcommand)]
+    pub command: Option<BenchCommand>,
+    /// What to measure
+    #[arg(long, value_enum, default_value_t = BenchSuite::Lengths)]
+    pub suite: BenchSuite,
+    /// Only these mixers [default: every one]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub mixers: Option<Vec<String>>,
+    /// A setting of a mixer: s4.d_state=16
+    #[arg(long = "set", value_name = "MIXER.KEY=VALUE")]
+    pub sets: Vec<String>,
+    /// Lengths [default: 256,512,1024,2048,4096,8192,16384]
+    #[arg(long, value_name = "N,...", value_delimiter = ',')]
+    pub lengths: Option<Vec<i64>>,
+    /// Width of the blocks [default: 256]
+    #[arg(long, value_name = "N")]
+    pub d_model: Option<i64>,
+    /// Sequences at a time [default: 4]
+    #[arg(long, value_name = "N")]
+    pub batch: Option<i64>,
+    /// Build every mixer to read only the past [default: only those that cannot do otherwise]
+    #[arg(long)]
+    pub causal: bool,
+    /// Rounds that count
+    #[arg(long, value_name = "N", default_value_t = 7)]
+    pub repeats: usize,
+    /// Rounds before them
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub warmup: usize,
+    /// A mixer stops at the length where forward and backward take longer than this
+    #[arg(long, value_name = "SECONDS", default_value_t = 10.0)]
+    pub time_cap: f64,
+    /// A mixer stops at the length where its process needs more than this, as 8GiB or 512MiB [default: nine tenths of
+    /// what is available]
+    #[arg(long, value_name = "SIZE")]
+    pub memory_cap: Option<String>,
+    /// Threads [default: all cores]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Print JSON: every number taken and everything derived from them
+    #[arg(long)]
+    pub json: bool,
+    /// Write the measurement, as .json or .csv
+    #[arg(long, value_name = "FILE")]
+    pub export: Option<PathBuf>,
+    /// Draw time and memory against the length, as .svg or .png
+    #[arg(long, value_name = "FILE")]
+    pub plot: Option<PathBuf>,
+    /// Store the measurement as STORE/bench/NAME.json, in place of what was there, for `bench compare`
+    #[arg(long, value_name = "NAME")]
+    pub baseline: Option<String>,
+    /// Folder of records, where baselines lie
+    #[arg(long, value_name = "DIR", env = "MIXARENA_STORE", default_value = "runs")]
+    pub store: PathBuf,
+}
+
+/// What `bench` measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BenchSuite {
+    /// Every mixer by length
+    Lengths,
+    /// Fixed comparisons with an attention block of d_model 256, 4 heads, batch 4; exit code 1 when a target is missed
+    Targets,
+}
+
+/// What `bench` does besides measuring.
+#[derive(Clone, Debug, Subcommand)]
+pub enum BenchCommand {
+    /// Ratios of two measurements; exit code 1 where B is worse than A by more than the threshold
+    ///
+    /// Times are compared as ratios to attention in the same run, where both runs have it; memory as the peak of a process.
+    Compare(CompareArgs),
+}
+
+/// Arguments of `bench compare`.
+#[derive(Args, Clone, Debug)]
+pub struct CompareArgs {
+    /// The earlier: a baseline's name, or a JSON file of --export
+    #[arg(value_name = "A")]
+    pub before: String,
+    /// The later
+    #[arg(value_name = "B")]
+    pub after: String,
+    /// Worse is a ratio B / A above this
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.2)]
+    pub threshold: f64,
+    /// Compare seconds, not ratios to attention: only between runs on the same quiet machine
+    #[arg(long)]
+    pub absolute: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Folder of records, where baselines lie
+    #[arg(long, value_name = "DIR", env = "MIXARENA_STORE", default_value = "runs")]
+    pub store: PathBuf,
 }
 
 /// Arguments of `doctor`.

@@ -1,5 +1,6 @@
 //! One file a command; what they share stands here.
 
+mod bench;
 mod doctor;
 mod list;
 mod matrix;
@@ -28,6 +29,8 @@ pub(crate) fn dispatch(cli: &Cli, registry: &Registry) -> Exit {
         Command::List(args) => list::list(args, registry),
         Command::Matrix(args) => matrix::matrix(args, registry),
         Command::Verify(args) => verify::verify(args, cli),
+        Command::Bench(args) => bench::bench(args, cli, registry),
+        Command::BenchChild => bench::child(registry),
         Command::Doctor(args) => doctor::doctor(args),
     }
 }

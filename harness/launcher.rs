@@ -320,13 +320,13 @@ impl Launcher<'_> {
 }
 
 /// This program. On Linux the kernel's own link to it, which still works after the file was rebuilt or moved.
-fn own_program() -> std::io::Result<std::path::PathBuf> {
+pub fn own_program() -> std::io::Result<std::path::PathBuf> {
     let link = std::path::PathBuf::from("/proc/self/exe");
     if cfg!(target_os = "linux") && link.exists() { Ok(link) } else { std::env::current_exe() }
 }
 
 /// What is known of a child's death from its status and what it wrote to its log.
-fn death(status: ExitStatus, log: &str) -> String {
+pub fn death(status: ExitStatus, log: &str) -> String {
     let last = log.lines().rev().map(str::trim).find(|l| !l.is_empty());
     let said = last.map_or(String::new(), |l| format!("; its last words: {}", l.chars().take(200).collect::<String>()));
     #[cfg(unix)]

@@ -1,5 +1,6 @@
 //! The mixarena command: plan, run, record, report. The only crate that sees mixers, tasks and results together.
 
+mod bench;
 mod checkpoint;
 mod cli;
 mod commands;

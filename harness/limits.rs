@@ -23,6 +23,11 @@ pub fn peak_memory() -> u64 {
     kib_of(&fs::read_to_string("/proc/self/status").unwrap_or_default(), "VmHWM:") * 1024
 }
 
+/// Resident size of this process now, bytes; 0 where the system does not tell.
+pub fn resident_memory() -> u64 {
+    kib_of(&fs::read_to_string("/proc/self/status").unwrap_or_default(), "VmRSS:") * 1024
+}
+
 /// Memory that can be had now without swapping, bytes.
 pub fn available_memory() -> Option<u64> {
     match kib_of(&fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable:") {

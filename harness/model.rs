@@ -289,8 +289,9 @@ impl Channels {
     }
 }
 
+/// Mixer and channel mixer with their norms and residuals.
 #[derive(Debug)]
-struct Block {
+pub struct Block {
     mixer: Box<dyn Mixer>,
     mixer_norm: Norm,
     ffn: Channels,
@@ -300,7 +301,34 @@ struct Block {
 }
 
 impl Block {
-    fn forward(&self, x: &Tensor, ctx: &Context) -> Tensor {
+    /// Builds under `vs`; `config` must be resolved, and the mixer's settings checked.
+    pub fn new(
+        vs: &nn::Path,
+        config: &ModelConfig,
+        dims: &Dims,
+        mixer: &mixers::Entry,
+        settings: &serde_json::Value,
+    ) -> Self {
+        let kind = config.norm.unwrap_or(NormKind::Layer);
+        let (d, eps) = (config.d_model, config.norm_eps.unwrap_or(1e-5));
+        let has_ffn = config.ffn.is_some_and(|f| f != Ffn::None);
+        Self {
+            mixer: mixer.build(settings, &(vs / "mixer"), dims),
+            mixer_norm: Norm::new(&(vs / "mixer_norm"), kind, d, eps),
+            ffn: Channels::new(&(vs / "ffn"), config),
+            ffn_norm: has_ffn.then(|| Norm::new(&(vs / "ffn_norm"), kind, d, eps)),
+            place: config.norm_place.unwrap_or(NormPlace::Pre),
+            dropout: config.dropout,
+        }
+    }
+
+    /// Which code the mixer runs.
+    pub fn path(&self) -> &'static str {
+        self.mixer.path()
+    }
+
+    /// `[batch, length, d_model]` → the same shape.
+    pub fn forward(&self, x: &Tensor, ctx: &Context) -> Tensor {
         let x = self.branch(x, &self.mixer_norm, ctx, |h| Some(self.mixer.forward(h, ctx)));
         match &self.ffn_norm {
             None => x,
@@ -364,20 +392,8 @@ impl Model {
         };
         let kind = config.norm.unwrap_or(NormKind::Layer);
         let place = config.norm_place.unwrap_or(NormPlace::Pre);
-        let blocks = (0..config.n_layers)
-            .map(|i| {
-                let at = vs / "blocks" / i;
-                let has_ffn = config.ffn.is_some_and(|f| f != Ffn::None);
-                Block {
-                    mixer: mixer.build(settings, &(&at / "mixer"), &dims),
-                    mixer_norm: Norm::new(&(&at / "mixer_norm"), kind, d, eps),
-                    ffn: Channels::new(&(&at / "ffn"), &config),
-                    ffn_norm: has_ffn.then(|| Norm::new(&(&at / "ffn_norm"), kind, d, eps)),
-                    place,
-                    dropout: config.dropout,
-                }
-            })
-            .collect();
+        let blocks =
+            (0..config.n_layers).map(|i| Block::new(&(vs / "blocks" / i), &config, &dims, mixer, settings)).collect();
         let final_norm = place == NormPlace::Pre && config.block != BlockShape::Bigs;
         Self {
             embedding: (vs / "embedding").var("weight", &[task.vocab_size, d], normal),

@@ -9,48 +9,181 @@
 //! ```
 //! Paper    Wang et al. 2022, arXiv:2212.10544, §3-4
 //! Time     O(length · (d_model · d_ff + d_model · log length) + d_state · length)
-//! Memory   O(length · (d_model + d_ff))
-//! Matches  jxiw/BiGS `96fa408`, the PyTorch port (dumps `bigs_kernel`, `bigs_ssm`, `bigs_layer`), parameter names included
-//! Departs  - LayerNorm and residual of the reference layer are the backbone's; `bigs_layer` is replayed with both.
+//! Memory   O(length · (d_model + d_ff)) to train: what enters each map and each σ, no spectra; one-directional, a state of
+//!          O(d_model · d_state) to decode
+//! Matches  jxiw/BiGS `96fa408`, the PyTorch port (dumps `bigs_kernel`, `bigs_ssm`, `bigs_layer`, `bigs_mlm`), parameter
+//!          names included
+//! Departs  - LayerNorm and residual of the reference layer are the backbone's; `bigs_layer` is replayed with both, and
+//!            [`mlm::MaskedLm`] is the reference's whole encoder.
 //!          - Padding: the reference does not mask inside its layers, so what stands in the padding changes valid
 //!            positions through SSM_b. Here `mask_padding` (on unless switched off) zeroes what both SSMs read there; a
 //!            valid position then does not depend on padding. Without padding both are the same.
-//! Decay    None of its parameters is exempt: the reference decays A, C, D and log_step at the full learning rate, though
-//!          a comment of the official JAX code promises otherwise.
+//!          - `directions: one` is not in the paper: a alone opens the gate, the maps and the state space of b are not there,
+//!            and the layer is causal.
+//!
+//! The paper's ablation, `layer` × `routing`. Only gated/ssm is in the reference's repository; the rest is built from
+//! memory of the paper and was held against no reference:
+//! ```text
+//! gated    ssm        the formula above
+//!          attention  a ⊙ b becomes Attention(σ(W_uf h))                      [recalled: attention inside the gated layer]
+//!          none       SSM_f and SSM_b become the identity
+//! stacked  ssm        y = W [SSM_f(h); SSM_b(h)]     [recalled: both outputs combined and projected; that they are
+//!                     concatenated rather than added is our choice, after a comment of the official code]
+//!          attention  y = Attention(h)               the Transformer's
+//!          none       y = W h
+//! ```
+//! The feed-forward of the stacked layout, with its residual and norm, is the backbone's (`ffn: mlp`).
+//!
+//! Two codes, `init`. The official one is JAX: A from HiPPO-LegS, D = 1, the tanh form of GELU; pretraining is a script of
+//! that code, and its fine-tuned GLUE runs (MNLI 86.5 at length 512) are the better of the two published in the
+//! repository. The PyTorch port starts from S4D-Lin and D ~ N(0, 1), has the exact GELU, and is what the dumps hold; its
+//! fine-tuned GLUE runs (MNLI 86.0 at length 128) are in the repository too.
+//!
+//! Decay    The reference decays every parameter but biases and norms, A, C, D and log_step included, at the full learning
+//!          rate, though a comment of the official code promises lr 0.001 and none: `ssm_rule`. A run of this harness
+//!          decays matrices only unless a rule says otherwise, so of these C alone; `ssm_weight_decay: 0.05` is what was
+//!          done.
 
-use crate::goldens::{Golden, GoldenError, Replay};
-use crate::math::conv::{complex_expm1, exponential_kernel, fft_conv, fft_conv_anticausal, fft_conv_flops, rfft_flops};
-use crate::{ConfigError, Context, Cost, Dims, Family, Mixer, NotLinear, at_least, between, linear_flops};
+mod conv;
+mod fft;
+mod gate;
+mod gated;
+pub mod mlm;
+mod replay;
+mod ssm;
+mod stacked;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use replay::{kernel as replay_kernel, layer as replay_layer, masked_lm as replay_mlm, ssm as replay_ssm};
+
+use crate::{ConfigError, Context, Dims, Family, Mixer, ParamRule, at_least, attention, between, divides};
+use conv::Side;
+use gated::Gated;
 use serde::{Deserialize, Serialize};
-use std::f64::consts::PI;
-use tch::nn::{Init, VarStore};
-use tch::{Device, Kind, Tensor, nn};
+use serde_json::{Value, json};
+use stacked::{Attending, Stacked};
+use tch::{Tensor, nn};
 
 /// `mixer: { bigs: { d_state: 64 } }`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
+    /// `gated` (BiGS) or `stacked` (the routing of a Transformer layout; give the model a feed-forward).
+    pub layer: Layer,
+    /// How the layer reads the sequence: `ssm` (BiGS), `attention`, or `none`, which reads nothing but its own position.
+    pub routing: Routing,
+    /// `two` reads from both ends; `one` from the start only, as a causal task needs.
+    pub directions: Directions,
     /// Width of the gate (f). Null is 3 d_model, as in the published models.
     pub d_ff: Option<i64>,
+    /// Heads of `routing: attention`; must divide `d_model`.
+    pub n_heads: i64,
     /// Complex modes of each state space (N); they do not come in conjugate pairs.
     pub d_state: i64,
+    /// `port` (PyTorch: A by S4D-Lin, D ~ N(0, 1), exact GELU) or `official` (JAX: A by HiPPO, D = 1, GELU by tanh).
+    pub init: Init,
+    /// Where Im A starts under `init: official`: `hippo`, `lin` or `inv`. Null is `hippo`, and `lin` for the port.
+    pub scaling: Option<Scaling>,
     /// Least initial step dt, in units of a position; dt is drawn log-uniformly, once per direction.
     pub dt_min: f64,
     /// Largest initial step dt.
     pub dt_max: f64,
-    /// Let neither state space read what stands in the padding. The reference does read it.
+    /// Let no position read what stands in the padding. The reference does read it.
     pub mask_padding: bool,
+    /// How A, C, D and log_step are trained: `done` as the reference trained them, at the run's learning rate and
+    /// `ssm_weight_decay`; `promised` as a comment of the official code says, A and log_step at 0.001 without decay; `frozen`
+    /// not at all, as the reference's fine-tuning with a frozen kernel.
+    pub ssm_rule: SsmRule,
+    /// Weight decay of A, C, D and log_step under `ssm_rule: done`. Null leaves them to the run, which decays matrices only (C);
+    /// the reference decayed all four like everything else, at 0.05.
+    pub ssm_weight_decay: Option<f64>,
+}
+
+/// The layout around the routing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Layer {
+    /// A gated unit, no feed-forward needed.
+    Gated,
+    /// The routing alone.
+    Stacked,
+}
+
+/// What moves information along the sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Routing {
+    /// A state space from each end.
+    Ssm,
+    /// Softmax attention.
+    Attention,
+    /// Nothing does.
+    None,
+}
+
+/// The ends the sequence is read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Directions {
+    /// The start.
+    One,
+    /// Both.
+    Two,
+}
+
+/// Which of the two codes is followed where they differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Init {
+    /// The PyTorch port.
+    Port,
+    /// The JAX code.
+    Official,
+}
+
+/// Where Im A starts; Re A starts at -½ always.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Scaling {
+    /// All N eigenvalues of the normal part of HiPPO-LegS.
+    Hippo,
+    /// π n.
+    Lin,
+    /// (N/π)(N/(2n+1) - 1).
+    Inv,
+}
+
+/// How the state spaces' own parameters are trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SsmRule {
+    /// Like the rest.
+    Done,
+    /// Slowly, without decay.
+    Promised,
+    /// Not at all.
+    Frozen,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { d_ff: None, d_state: 64, dt_min: 0.01, dt_max: 1.0, mask_padding: true }
-    }
-}
-
-impl Config {
-    fn d_ff(&self, dims: &Dims) -> i64 {
-        self.d_ff.unwrap_or(3 * dims.d_model)
+        Self {
+            layer: Layer::Gated,
+            routing: Routing::Ssm,
+            directions: Directions::Two,
+            d_ff: None,
+            n_heads: 4,
+            d_state: 64,
+            init: Init::Port,
+            scaling: None,
+            dt_min: 0.01,
+            dt_max: 1.0,
+            mask_padding: true,
+            ssm_rule: SsmRule::Done,
+            ssm_weight_decay: None,
+        }
     }
 }
 
@@ -60,340 +193,189 @@ impl Family for Config {
         "bidirectional gated state spaces: the product of a forward and a backward SSM as a gate";
     const PAPER: &'static str = "Wang et al. 2022, arXiv:2212.10544, §3";
     const COMPLEXITY: &'static str = "time O(d_model · length · log length), memory O(length · d_ff)";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
+
+    fn variants() -> Vec<Value> {
+        vec![
+            json!({ "mask_padding": false }),
+            json!({ "directions": "one" }),
+            json!({ "init": "official" }),
+            json!({ "init": "official", "scaling": "inv" }),
+            json!({ "ssm_rule": "promised" }),
+            json!({ "ssm_rule": "frozen" }),
+            json!({ "ssm_weight_decay": 0.05 }),
+            json!({ "routing": "attention" }),
+            json!({ "routing": "attention", "directions": "one" }),
+            json!({ "routing": "none" }),
+            json!({ "routing": "none", "directions": "one" }),
+            json!({ "layer": "stacked" }),
+            json!({ "layer": "stacked", "directions": "one" }),
+            json!({ "layer": "stacked", "mask_padding": false }),
+            json!({ "layer": "stacked", "routing": "attention" }),
+            json!({ "layer": "stacked", "routing": "attention", "directions": "one" }),
+            json!({ "layer": "stacked", "routing": "none" }),
+            json!({ "layer": "stacked", "routing": "none", "directions": "one" }),
+        ]
+    }
+
+    fn extremes() -> Vec<(&'static str, f64)> {
+        vec![("A_re", -1e4), ("log_step", 4.0)]
+    }
 
     fn check(&self, dims: &Dims) -> Vec<ConfigError> {
-        let both_ways = ConfigError {
-            key: "bigs",
-            problem: "`bigs` reads the sequence from both ends, but the task is causal".into(),
-            help: "set `causal: false` on the task or leave this mixer out".into(),
-        };
+        let attends = self.routing == Routing::Attention;
         let checks = [
-            if dims.causal { Err(both_ways) } else { Ok(()) },
+            self.check_direction(dims),
+            self.check_gate(),
+            self.check_scaling(),
+            self.check_decay(),
             at_least("d_ff", self.d_ff(dims), 1),
             at_least("d_state", self.d_state, 1),
+            if attends { divides("n_heads", self.n_heads, "d_model", dims.d_model) } else { Ok(()) },
             between("dt_max", self.dt_max, 1e-6, 1e4),
             between("dt_min", self.dt_min, 1e-6, self.dt_max.max(1e-6)),
+            self.ssm_weight_decay.map_or(Ok(()), |decay| between("ssm_weight_decay", decay, 0.0, 1e3)),
         ];
         checks.into_iter().filter_map(Result::err).collect()
     }
 
     fn build(&self, vs: &nn::Path, dims: &Dims) -> Box<dyn Mixer> {
-        Box::new(Bigs::new(vs, dims, self))
+        match (self.layer, self.routing) {
+            (Layer::Gated, _) => Box::new(Gated::new(vs, dims, self)),
+            (Layer::Stacked, Routing::Attention) => {
+                let attention = self.attention().build(&(vs / "attention"), &self.view(dims));
+                Box::new(Attending { attention, cfg: self.clone() })
+            }
+            (Layer::Stacked, _) => Box::new(Stacked::new(vs, dims, self)),
+        }
     }
 }
 
-/// The gated layer; fields are named as the reference's parameters.
-#[derive(Debug)]
-struct Bigs {
-    dv: nn::Linear,
-    du_forward: nn::Linear,
-    du_backward: nn::Linear,
-    duc_forward: nn::Linear,
-    duc_backward: nn::Linear,
-    dol: nn::Linear,
-    out: nn::Linear,
-    fs4: Ssm,
-    bs4: Ssm,
-    cfg: Config,
-    dims: Dims,
-}
+impl Config {
+    fn check_direction(&self, dims: &Dims) -> Result<(), ConfigError> {
+        if !(dims.causal && self.both()) {
+            return Ok(());
+        }
+        let problem = "`bigs` reads the sequence from both ends, but the task is causal".into();
+        let help = "set `directions: one`, or `causal: false` on the task, or leave this mixer out".into();
+        Err(ConfigError { key: "directions", problem, help })
+    }
 
-impl Bigs {
-    fn new(vs: &nn::Path, dims: &Dims, cfg: &Config) -> Self {
-        let (d, f) = (dims.d_model, cfg.d_ff(dims));
-        let init = nn::LinearConfig {
-            ws_init: Init::Randn { mean: 0.0, stdev: 0.02 },
-            bs_init: Some(Init::Const(0.0)),
-            bias: true,
+    fn check_gate(&self) -> Result<(), ConfigError> {
+        if self.layer == Layer::Gated || self.d_ff.is_none() {
+            return Ok(());
+        }
+        let problem = "`d_ff` is the width of the gate, and `layer: stacked` has none".into();
+        Err(ConfigError {
+            key: "d_ff",
+            problem,
+            help: "leave it out; the model's own `d_ff` is the feed-forward's".into(),
+        })
+    }
+
+    fn check_scaling(&self) -> Result<(), ConfigError> {
+        if self.init == Init::Official || matches!(self.scaling, None | Some(Scaling::Lin)) {
+            return Ok(());
+        }
+        let problem = "`init: port` starts from `scaling: lin` only".into();
+        Err(ConfigError { key: "scaling", problem, help: "set `init: official`, or leave `scaling` out".into() })
+    }
+
+    fn check_decay(&self) -> Result<(), ConfigError> {
+        if self.ssm_rule == SsmRule::Done || self.ssm_weight_decay.is_none() {
+            return Ok(());
+        }
+        let problem = "`ssm_weight_decay` is given, but this `ssm_rule` decides the decay itself".into();
+        Err(ConfigError { key: "ssm_weight_decay", problem, help: "leave it out, or set `ssm_rule: done`".into() })
+    }
+
+    fn d_ff(&self, dims: &Dims) -> i64 {
+        self.d_ff.unwrap_or(3 * dims.d_model)
+    }
+
+    fn both(&self) -> bool {
+        self.directions == Directions::Two
+    }
+
+    /// The ends that are read.
+    fn sides(&self) -> &'static [Side] {
+        if self.both() { &[Side::Past, Side::Future] } else { &[Side::Past] }
+    }
+
+    /// `approximate` of libtorch's GELU.
+    fn gelu(&self) -> &'static str {
+        match self.init {
+            Init::Port => "none",
+            Init::Official => "tanh",
+        }
+    }
+
+    fn scaling(&self) -> Scaling {
+        self.scaling.unwrap_or(match self.init {
+            Init::Port => Scaling::Lin,
+            Init::Official => Scaling::Hippo,
+        })
+    }
+
+    fn attention(&self) -> attention::Config {
+        attention::Config { n_heads: self.n_heads, ..Default::default() }
+    }
+
+    /// What attention may see: with one direction only the past.
+    fn view(&self, dims: &Dims) -> Dims {
+        Dims { causal: !self.both(), ..*dims }
+    }
+
+    /// The context a routing gets: without lengths it reads the padding.
+    fn seen(&self, ctx: &Context) -> Context {
+        let lengths = ctx.lengths.as_ref().filter(|_| self.mask_padding).map(Tensor::shallow_clone);
+        Context { train: ctx.train, lengths }
+    }
+
+    /// Padding lies on the right, in the future of every valid position.
+    fn reads_padding(&self) -> Option<&'static str> {
+        let reads = !self.mask_padding && self.both() && self.routing != Routing::None;
+        reads.then_some(
+            "`mask_padding` is off: the reference masks nothing, and what is read from the end starts in the padding",
+        )
+    }
+
+    fn ssm_rules(&self) -> Vec<ParamRule> {
+        let (names, lr, weight_decay): (&[&str], _, _) = match self.ssm_rule {
+            _ if self.routing != Routing::Ssm => return Vec::new(),
+            SsmRule::Done if self.ssm_weight_decay.is_none() => return Vec::new(),
+            SsmRule::Done => (&SSM_PARAMETERS, None, self.ssm_weight_decay),
+            SsmRule::Promised => (&["kernel.A_re", "kernel.A_im", "kernel.log_step"], Some(0.001), Some(0.0)),
+            SsmRule::Frozen => (&SSM_PARAMETERS, Some(0.0), Some(0.0)),
         };
-        let linear = |name: &str, d_in, d_out| nn::linear(vs / name, d_in, d_out, init);
-        Self {
-            dv: linear("dv", d, f),
-            du_forward: linear("du_forward", d, d),
-            du_backward: linear("du_backward", d, d),
-            duc_forward: linear("duc_forward", d, d),
-            duc_backward: linear("duc_backward", d, d),
-            dol: linear("dol", d, f),
-            out: linear("do", f, d),
-            fs4: Ssm::new(&(vs / "fs4"), cfg),
-            bs4: Ssm::new(&(vs / "bs4"), cfg),
-            cfg: cfg.clone(),
-            dims: *dims,
-        }
-    }
-
-    /// What a state space reads: `[batch, length, d_model]` with the padding at zero, which no SSM of either direction
-    /// carries into a valid position.
-    fn masked(&self, u: Tensor, ctx: &Context) -> Tensor {
-        if self.cfg.mask_padding { ctx.zero_padding(&u) } else { u }
+        let rule = |side: &Side, name| ParamRule { name: format!("{}.{name}", side.name()), lr, weight_decay };
+        self.sides().iter().flat_map(|side| names.iter().map(move |name| rule(side, name))).collect()
     }
 }
 
-impl Mixer for Bigs {
-    fn forward(&self, x: &Tensor, ctx: &Context) -> Tensor {
-        let gelu = |t: Tensor| t.gelu("none");
-        let read = |through: &nn::Linear| self.masked(gelu(x.apply(through)), ctx);
-        let a = self.fs4.forward(&read(&self.du_forward)).apply(&self.duc_forward);
-        let b = self.bs4.backward(&read(&self.du_backward)).apply(&self.duc_backward);
-        let v = gelu(x.apply(&self.dv));
-        (gelu((a * b).apply(&self.dol)) * v).apply(&self.out)
+/// Of one state space.
+const SSM_PARAMETERS: [&str; 5] = ["kernel.A_re", "kernel.A_im", "kernel.C", "kernel.log_step", "D"];
+
+impl Side {
+    /// The reference's name of a state space.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Past => "fs4",
+            Self::Future => "bs4",
+        }
     }
 
-    fn materialize(&self, _x: &Tensor, _ctx: &Context) -> Result<Tensor, NotLinear> {
-        Err(NotLinear("the two directions are multiplied, so the layer is quadratic in what they read"))
-    }
-
-    fn values(&self, x: &Tensor, ctx: &Context) -> Result<(Tensor, Tensor), NotLinear> {
-        self.materialize(x, ctx).map(|_| unreachable!("BiGS has no mixing matrix"))
-    }
-
-    /// A kernel counts once per direction and sequence, since all channels share it.
-    fn cost(&self, length: i64) -> Cost {
-        let (d, f, n) = (self.dims.d_model, self.cfg.d_ff(&self.dims), self.cfg.d_state);
-        let maps = 2 * linear_flops(length, d, f) + linear_flops(length, f, d) + 4 * linear_flops(length, d, d);
-        let ssm = 4 * n * length + rfft_flops(2 * length) + d * (fft_conv_flops(length, length) + 2 * length);
-        Cost {
-            params: 3 * d * f + 2 * f + d + 4 * d * (d + 1) + 2 * (4 * n + 2),
-            state_bytes: 0,
-            flops: maps + 2 * ssm,
+    /// The end of the reference's names of maps.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Past => "forward",
+            Self::Future => "backward",
         }
     }
 }
 
-/// One scalar state space with a skip connection, the same for every channel.
-#[derive(Debug)]
-struct Ssm {
-    kernel: Kernel,
-    /// `[1]`.
-    d: Tensor,
-}
-
-impl Ssm {
-    fn new(vs: &nn::Path, cfg: &Config) -> Self {
-        Self { kernel: Kernel::new(&(vs / "kernel"), cfg), d: vs.randn_standard("D", &[1]) }
-    }
-
-    /// `[batch, length, d]` → same; position t reads s ≤ t.
-    fn forward(&self, u: &Tensor) -> Tensor {
-        self.apply(u, fft_conv)
-    }
-
-    /// `[batch, length, d]` → same; position t reads s ≥ t, as if the reversed sequence ran through and was turned back.
-    fn backward(&self, u: &Tensor) -> Tensor {
-        self.apply(u, fft_conv_anticausal)
-    }
-
-    fn apply(&self, u: &Tensor, convolve: fn(&Tensor, &Tensor) -> Tensor) -> Tensor {
-        let k = self.kernel.kernel(u.size()[1]);
-        convolve(&u.transpose(1, 2), &k).transpose(1, 2) + u * &self.d
-    }
-}
-
-/// S4D's kernel with zero-order hold and B = 1, its modes unpaired.
-#[derive(Debug)]
-struct Kernel {
-    /// `[n, 2]`.
-    c: Tensor,
-    /// `[n]`.
-    a_re: Tensor,
-    /// `[n]`.
-    a_im: Tensor,
-    /// log dt, `[1]`.
-    log_step: Tensor,
-}
-
-impl Kernel {
-    fn new(vs: &nn::Path, cfg: &Config) -> Self {
-        let n = cfg.d_state;
-        let frequencies = Tensor::arange(n, (Kind::Double, Device::Cpu)) * PI;
-        Self {
-            c: vs.randn("C", &[n, 2], 0.0, 0.5f64.sqrt()),
-            a_re: vs.var("A_re", &[n], Init::Const(-0.5)),
-            a_im: vs.var_copy("A_im", &frequencies),
-            log_step: vs.uniform("log_step", &[1], cfg.dt_min.ln(), cfg.dt_max.ln()),
-        }
-    }
-
-    /// `[1, length]`.
-    fn kernel(&self, length: i64) -> Tensor {
-        let a = Tensor::complex(&self.a_re.clamp_max(-1e-4), &self.a_im);
-        let lambda = &a * self.log_step.exp();
-        let weights = self.c.view_as_complex() * complex_expm1(&lambda) / a;
-        exponential_kernel(&weights.unsqueeze(0), &lambda, length)
-    }
-}
-
-/// `bigs_kernel`: the kernel alone.
-pub(crate) fn replay_kernel(golden: &Golden) -> Result<Replay, GoldenError> {
-    let mut vs = VarStore::new(Device::Cpu);
-    let cfg = Config { d_state: golden.int("N")?, ..Config::default() };
-    let kernel = Kernel::new(&vs.root(), &cfg);
-    golden.fill(&mut vs)?;
-    golden.replay(&[("K", &kernel.kernel(golden.int("L")?))], &[], Some(&vs))
-}
-
-/// `bigs_ssm`: one direction with its skip.
-pub(crate) fn replay_ssm(golden: &Golden) -> Result<Replay, GoldenError> {
-    let mut vs = VarStore::new(Device::Cpu);
-    let ssm = Ssm::new(&vs.root(), &Config { d_state: golden.int("num_ssm")?, ..Config::default() });
-    golden.fill(&mut vs)?;
-    let u = golden.input("u")?;
-    golden.replay(&[("y", &ssm.forward(&u))], &[("u", &u)], Some(&vs))
-}
-
-/// `bigs_layer`: the layer between the reference's LayerNorm and residual.
-pub(crate) fn replay_layer(golden: &Golden) -> Result<Replay, GoldenError> {
-    let mut vs = VarStore::new(Device::Cpu);
-    let d_model = golden.int("hidden_size")?;
-    let cfg =
-        Config { d_ff: Some(golden.int("intermediate_size")?), d_state: golden.int("num_ssm")?, ..Config::default() };
-    let layer = Bigs::new(&vs.root(), &Dims { d_model, seq_len: golden.int("L")?, causal: false }, &cfg);
-    let eps = golden.config["layer_norm_eps"].as_f64().unwrap_or(1e-12);
-    let norm = nn::LayerNormConfig { eps, ..Default::default() };
-    let norm = nn::layer_norm(vs.root() / "LayerNorm", vec![d_model], norm);
-    golden.fill(&mut vs)?;
-    let x = golden.input("x")?;
-    let y = &x + layer.forward(&x.apply(&norm), &Context::eval());
-    golden.replay(&[("y", &y)], &[("x", &x)], Some(&vs))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::goldens::{GroupResult, Verdict, relative_error, verify};
-
-    const F64: (Kind, Device) = (Kind::Double, Device::Cpu);
-
-    /// A float64 layer of width 6 with maps large enough for its gate to matter.
-    fn layer(cfg: &Config) -> (VarStore, Bigs) {
-        tch::manual_seed(7);
-        let mut vs = VarStore::new(Device::Cpu);
-        let layer = Bigs::new(&vs.root(), &Dims { d_model: 6, seq_len: 16, causal: false }, cfg);
-        vs.set_kind(Kind::Double);
-        for (name, mut variable) in vs.variables() {
-            if name.ends_with("weight") || name.ends_with("bias") {
-                tch::no_grad(|| variable.copy_(&(variable.randn_like() * 0.5)));
-            }
-        }
-        (vs, layer)
-    }
-
-    fn small() -> Config {
-        Config { d_state: 5, ..Config::default() }
-    }
-
-    /// The value of `f` and the gradient of a fixed functional of it by every parameter.
-    fn with_gradients(vs: &VarStore, f: impl Fn() -> Tensor) -> Vec<(String, Tensor)> {
-        for (_, mut variable) in vs.variables() {
-            variable.zero_grad();
-        }
-        let y = f();
-        (&y * Tensor::arange(y.numel() as i64, F64).sin().view_as(&y)).sum(Kind::Double).backward();
-        let mut all = vec![("value".to_string(), y.detach())];
-        all.extend(vs.variables().into_iter().map(|(name, v)| (name, v.grad().copy())));
-        all.sort_by(|a, b| a.0.cmp(&b.0));
-        all
-    }
-
-    /// The kernel as the formula writes it, power by power.
-    fn powers(kernel: &Kernel, length: i64) -> Tensor {
-        let a = Tensor::complex(&kernel.a_re.clamp_max(-1e-4), &kernel.a_im);
-        let step = (&a * kernel.log_step.exp()).exp();
-        let mut term = kernel.c.view_as_complex() * (&step - 1.0) / a;
-        let mut taps = Vec::new();
-        for _ in 0..length {
-            taps.push(term.real().sum(Kind::Double));
-            term = &term * &step;
-        }
-        Tensor::stack(&taps, 0)
-    }
-
-    /// The formula in the head of this file line by line: sums instead of FFTs, the backward side between two flips.
-    fn plain(layer: &Bigs, x: &Tensor) -> Tensor {
-        let gelu = |t: Tensor| t.gelu("none");
-        let flip = |t: &Tensor| t.flip([1]);
-        let ssm = |ssm: &Ssm, u: &Tensor| {
-            let length = u.size()[1];
-            let k = powers(&ssm.kernel, length);
-            let at = |t: i64| (0..=t).map(|s| u.select(1, s) * k.get(t - s)).reduce(|sum, term| sum + term);
-            Tensor::stack(&(0..length).filter_map(at).collect::<Vec<_>>(), 1) + u * &ssm.d
-        };
-        let v = gelu(x.apply(&layer.dv));
-        let a = ssm(&layer.fs4, &gelu(x.apply(&layer.du_forward))).apply(&layer.duc_forward);
-        let b = flip(&ssm(&layer.bs4, &gelu(flip(x).apply(&layer.du_backward))).apply(&layer.duc_backward));
-        (gelu((a * b).apply(&layer.dol)) * v).apply(&layer.out)
-    }
-
-    #[test]
-    fn the_layer_is_the_formula_in_values_and_gradients() {
-        let (vs, layer) = layer(&small());
-        for length in [1, 2, 11, 20] {
-            let x = Tensor::randn([2, length, 6], F64);
-            let fast = with_gradients(&vs, || layer.forward(&x, &Context::eval()));
-            let slow = with_gradients(&vs, || plain(&layer, &x));
-            for ((name, got), (_, want)) in fast.iter().zip(&slow) {
-                let error = relative_error(got, want);
-                assert!(error < 1e-9, "{name} at {length} is off by {error:.1e}");
-            }
-        }
-    }
-
-    #[test]
-    fn masked_padding_reaches_no_valid_position_and_unmasked_padding_does() {
-        for mask_padding in [true, false] {
-            let (_vs, layer) = layer(&Config { mask_padding, ..small() });
-            let ctx = Context { train: false, lengths: Some(Tensor::from_slice(&[5i64, 3])) };
-            let x = Tensor::randn([2, 7, 6], F64);
-            let longer = Tensor::cat(&[x.shallow_clone(), Tensor::randn([2, 4, 6], F64)], 1);
-            let valid = |x: &Tensor| layer.forward(x, &ctx).get(1).narrow(0, 0, 3);
-            let error = relative_error(&valid(&longer), &valid(&x));
-            assert_eq!(error < 1e-12, mask_padding, "off by {error:.1e}");
-        }
-    }
-
-    #[test]
-    fn a_causal_task_is_refused_with_a_way_out() {
-        let dims = |causal| Dims { d_model: 6, seq_len: 16, causal };
-        assert!(Config::default().check(&dims(false)).is_empty());
-        let errors = Config::default().check(&dims(true));
-        assert!(errors.len() == 1 && errors[0].help.contains("causal: false"));
-    }
-
-    #[test]
-    fn cost_counts_the_parameters_there_are() {
-        for cfg in [small(), Config { d_ff: Some(4), ..small() }] {
-            let (vs, layer) = layer(&cfg);
-            let counted: i64 = vs.variables().values().map(|v| v.numel() as i64).sum();
-            assert_eq!(layer.cost(16).params, counted);
-        }
-    }
-
-    #[test]
-    fn a_layer_of_the_published_width_has_13_65_million_parameters() {
-        let layer = |d_model| {
-            let vs = VarStore::new(Device::Cpu);
-            let dims = Dims { d_model, seq_len: 128, causal: false };
-            Bigs::new(&vs.root(), &dims, &Config::default()).cost(128).params + 2 * d_model // with its LayerNorm
-        };
-        assert_eq!((layer(1024) + 5_000) / 10_000, 1_365);
-    }
-
-    #[test]
-    fn the_kept_reference_dumps_are_met() {
-        let mut seen = 0;
-        for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/goldens")).unwrap() {
-            let path = entry.unwrap().path();
-            let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            if !name.starts_with("bigs_") {
-                continue;
-            }
-            match verify(&path) {
-                Verdict::Compared(groups) => assert!(groups.iter().all(GroupResult::passed), "{name}: {groups:?}"),
-                other => panic!("{name}: {other:?}"),
-            }
-            seen += 1;
-        }
-        assert!(seen >= 6, "only {seen} dumps");
-    }
+/// A map as the reference starts it: N(0, 0.02), bias 0.
+fn dense(vs: &nn::Path, d_in: i64, d_out: i64) -> nn::Linear {
+    let ws_init = nn::Init::Randn { mean: 0.0, stdev: 0.02 };
+    nn::linear(vs, d_in, d_out, nn::LinearConfig { ws_init, bs_init: Some(nn::Init::Const(0.0)), bias: true })
 }

@@ -21,6 +21,7 @@ fn main() {
         .flag("-isystem")
         .flag(include.join("torch/csrc/api/include").to_str().expect("the path of libtorch is UTF-8"))
         .flag("-fopenmp")
+        .define("NDEBUG", None) // as libtorch was built: some of its classes have other fields without it
         .opt_level(2)
         .compile("mixers_bridge");
     // libtorch's thread pool is OpenMP's; both find the same libgomp at run time.

@@ -2,10 +2,12 @@
 //! it is listed.
 
 use crate::goldens::{Verdict, verify};
-use crate::{Context, Dims, Entry, Mixer, registry};
+use crate::{Context, Dims, Entry, Mixer, Structure, registry};
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 
@@ -28,10 +30,38 @@ const SMALL: [(&str, i64); 7] = [
 
 /// One mixer in float64, its parameters moved off their initial values.
 struct Case {
+    entry: Entry,
+    settings: Value,
+    dims: Dims,
     label: String,
     mixer: Box<dyn Mixer>,
     vs: VarStore,
     causal: bool,
+}
+
+/// The cases a law speaks of. `cargo test laws -- --nocapture` lists the laws with the number of their cases.
+fn under(law: &'static str, speaks_of: impl Fn(&Case) -> bool) -> Vec<Case> {
+    static SAID: Mutex<BTreeSet<&str>> = Mutex::new(BTreeSet::new());
+    let all = cases();
+    let of = all.len();
+    let chosen: Vec<Case> = all.into_iter().filter(speaks_of).collect();
+    assert!(!chosen.is_empty(), "`{law}` speaks of no case");
+    if SAID.lock().expect("nothing panics while it is held").insert(law) {
+        println!("law on {:>3} of {of} cases: {law}", chosen.len());
+    }
+    chosen
+}
+
+fn linear(case: &Case) -> bool {
+    case.mixer.materialize(&input(3, 0), &Context::eval()).is_ok()
+}
+
+fn every(_: &Case) -> bool {
+    true
+}
+
+fn hides_padding(case: &Case) -> bool {
+    case.mixer.reads_padding().is_none()
 }
 
 /// Every mixer with its small settings and its variants, causal and bidirectional, where its own check allows it.
@@ -77,7 +107,8 @@ fn case(entry: &Entry, settings: &Value, dims: &Dims) -> Case {
         // A mixer that prepares itself at its first forward does so now.
         let _ = mixer.forward(&Tensor::zeros([1, SEQ_LEN, D_MODEL], F64), &Context::eval());
     });
-    Case { label: format!("{} {settings} causal: {}", entry.name, dims.causal), mixer, vs, causal: dims.causal }
+    let label = format!("{} {settings} causal: {}", entry.name, dims.causal);
+    Case { entry: *entry, settings: settings.clone(), dims: *dims, label, mixer, vs, causal: dims.causal }
 }
 
 /// Numbers in -1 .. 1 that look random and are the same everywhere, whatever other tests draw meanwhile.
@@ -125,7 +156,7 @@ proptest! {
     fn the_past_never_sees_the_future((length, cut) in (1..=SEQ_LEN).prop_flat_map(|n| (Just(n), 0..=n)), salt in 0..1000i64) {
         let x = input(length, salt);
         let altered = Tensor::cat(&[x.narrow(1, 0, cut), input(length - cut, salt + 1) * 9.0], 1);
-        for case in cases().iter().filter(|c| c.causal) {
+        for case in &under("a causal mixer never sees the future", |c| c.causal) {
             let past = |x: &Tensor| case.mixer.forward(x, &Context::eval()).narrow(1, 0, cut);
             assert_close(&past(&altered), &past(&x), case, &format!("sees past {cut} of {length}"));
         }
@@ -134,7 +165,7 @@ proptest! {
     #[test]
     fn padding_changes_no_valid_position(lengths in proptest::array::uniform2(1..=SEQ_LEN), salt in 0..1000i64) {
         let x = input(SEQ_LEN, salt);
-        for case in cases().into_iter().filter(|c| c.mixer.reads_padding().is_none()) {
+        for case in under("padding changes no valid position", hides_padding) {
             let junk = (padded(&lengths).zero_padding(&x) - &x) * 50.0;
             let y = case.mixer.forward(&x, &padded(&lengths));
             let with_junk = case.mixer.forward(&(&x + junk), &padded(&lengths));
@@ -150,7 +181,7 @@ proptest! {
     #[test]
     fn the_shape_is_kept_at_any_length(length in 1..=SEQ_LEN, salt in 0..1000i64) {
         let x = input(length, salt);
-        for case in cases() {
+        for case in under("the shape is kept at any length", every) {
             for x in [&x, &x.narrow(1, 0, 1)] {
                 let y = case.mixer.forward(x, &Context::eval());
                 prop_assert_eq!(y.size(), x.size(), "{}", case.label);
@@ -163,7 +194,7 @@ proptest! {
 #[test]
 fn rows_of_a_batch_are_independent() {
     let x = input(13, 1);
-    for case in cases() {
+    for case in under("rows of a batch are independent", every) {
         let alone = case.mixer.forward(&x.narrow(0, 1, 1), &Context::eval());
         assert_close(&case.mixer.forward(&x, &Context::eval()).narrow(0, 1, 1), &alone, &case, "row 1");
     }
@@ -171,7 +202,7 @@ fn rows_of_a_batch_are_independent() {
 
 #[test]
 fn every_parameter_gets_a_gradient() {
-    for case in cases() {
+    for case in under("every parameter gets a gradient", every) {
         loss(&case.mixer.forward(&input(SEQ_LEN, 2), &Context::eval())).backward();
         for (name, parameter) in case.vs.variables().into_iter().filter(|(_, p)| p.requires_grad()) {
             assert!(parameter.grad().defined(), "`{name}` takes no part: {}", case.label);
@@ -182,7 +213,7 @@ fn every_parameter_gets_a_gradient() {
 
 #[test]
 fn padded_inputs_get_no_gradient_and_no_gradient_is_nan() {
-    for case in cases().into_iter().filter(|c| c.mixer.reads_padding().is_none()) {
+    for case in under("padded inputs get no gradient, and no gradient is NaN", hides_padding) {
         let x = input(SEQ_LEN, 3).set_requires_grad(true);
         let ctx = padded(&[SEQ_LEN, 5]);
         loss(&ctx.zero_padding(&case.mixer.forward(&x, &ctx))).backward();
@@ -197,7 +228,7 @@ fn padded_inputs_get_no_gradient_and_no_gradient_is_nan() {
 #[test]
 fn gradients_agree_with_finite_differences() {
     const STEP: f64 = 1e-6;
-    for case in cases() {
+    for case in under("gradients agree with finite differences", every) {
         let x = input(11, 4).set_requires_grad(true);
         let mut leaves = case.vs.trainable_variables();
         leaves.push(x.shallow_clone());
@@ -224,23 +255,15 @@ fn gradients_agree_with_finite_differences() {
 #[test]
 fn the_matrix_applied_to_v_is_what_the_fast_path_gives() {
     let x = input(13, 5);
-    for case in cases() {
+    for case in under("M V is what the fast path gives, lower-triangular where causal", linear) {
         for lengths in [[13, 13], [13, 4]] {
             let ctx = padded(&lengths);
-            let m = match (case.mixer.materialize(&x, &ctx), case.mixer.values(&x, &ctx)) {
-                (Ok(m), Ok((v, y))) => {
-                    for (row, &length) in (0..).zip(&lengths) {
-                        let [my, y] = [&m.matmul(&v), &y].map(|t| t.narrow(0, row, 1).narrow(2, 0, length));
-                        assert_close(&my, &y, &case, "M V");
-                    }
-                    m
-                }
-                (Err(m), Err(v)) => {
-                    assert_eq!(m, v, "two reasons: {}", case.label);
-                    continue;
-                }
-                _ => panic!("one of materialize and values is there without the other: {}", case.label),
-            };
+            let m = case.mixer.materialize(&x, &ctx).expect("linear");
+            let (v, y) = case.mixer.values(&x, &ctx).expect("linear");
+            for (row, &length) in (0..).zip(&lengths) {
+                let [my, y] = [&m.matmul(&v), &y].map(|t| t.narrow(0, row, 1).narrow(2, 0, length));
+                assert_close(&my, &y, &case, "M V");
+            }
             assert!(m.size()[0] == BATCH || m.size()[0] == 1, "{:?}: {}", m.size(), case.label);
             assert_eq!(m.size()[2..], [13, 13], "{}", case.label);
             if case.causal {
@@ -251,13 +274,126 @@ fn the_matrix_applied_to_v_is_what_the_fast_path_gives() {
 }
 
 #[test]
+fn a_mixer_without_a_matrix_says_why() {
+    let (x, ctx) = (input(5, 5), Context::eval());
+    for case in under("a mixer without a matrix gives one reason", |c| !linear(c)) {
+        let reasons = (case.mixer.materialize(&x, &ctx).unwrap_err(), case.mixer.values(&x, &ctx).unwrap_err());
+        assert_eq!(reasons.0, reasons.1, "{}", case.label);
+        assert_eq!(case.mixer.structure(), Structure::Dense, "a class without a matrix: {}", case.label);
+    }
+}
+
+/// Ranks are counted above this share of the largest entry.
+const NEGLIGIBLE: f64 = 1e-9;
+
+fn rank(block: &Tensor, scale: f64) -> i64 {
+    let (_, values, _) = block.f_svd(true, false).expect("a finite block");
+    values.gt(NEGLIGIBLE * scale).sum(Kind::Int64).int64_value(&[])
+}
+
+#[test]
+fn the_matrix_has_the_structure_its_class_promises() {
+    let law = "M is of the class promised (Toeplitz, rank bounds, rows that sum to 1)";
+    for case in under(law, |c| linear(c) && c.mixer.structure() != Structure::Dense) {
+        let m = case.mixer.materialize(&input(SEQ_LEN, 5), &Context::eval()).expect("linear");
+        let (n, scale) = (SEQ_LEN, largest(&m));
+        for m in m.flatten(0, 1).unbind(0) {
+            match case.mixer.structure() {
+                Structure::Dense => unreachable!("filtered out"),
+                Structure::Toeplitz => {
+                    let corner = |at| m.narrow(0, at, n - 1).narrow(1, at, n - 1);
+                    assert_close(&corner(0), &corner(1), &case, "one step down a diagonal");
+                }
+                Structure::LowRank(bound) => {
+                    assert!(rank(&m, scale) <= bound, "rank {} over {bound}: {}", rank(&m, scale), case.label);
+                }
+                Structure::Quasiseparable(bound) => {
+                    for cut in 1..n {
+                        let below = m.narrow(0, cut, n - cut).narrow(1, 0, cut);
+                        let above = m.narrow(0, 0, cut).narrow(1, cut, n - cut);
+                        for block in [below, above] {
+                            let rank = rank(&block, scale);
+                            assert!(rank <= bound, "rank {rank} over {bound} at {cut}: {}", case.label);
+                        }
+                    }
+                }
+                Structure::Stochastic { full } => {
+                    let sums = m.sum_dim_intlist([-1].as_slice(), false, Kind::Double);
+                    assert_close(&sums, &sums.ones_like(), &case, "the sum of a row");
+                    assert!(m.min().double_value(&[]) >= 0.0, "a negative weight: {}", case.label);
+                    let readable = if case.causal { m.ones_like().tril(0) } else { m.ones_like() };
+                    let empty = (m.gt(0.0).logical_not().logical_and(&readable.to_kind(Kind::Bool))).any();
+                    assert!(!full || empty.int64_value(&[]) == 0, "a position left out: {}", case.label);
+                }
+            }
+        }
+    }
+}
+
+/// The same mixer in float32, with the same parameters.
+fn in_single(case: &Case) -> (VarStore, Box<dyn Mixer>) {
+    let vs = VarStore::new(Device::Cpu);
+    let mixer = case.entry.build(&case.settings, &vs.root(), &case.dims);
+    let double = case.vs.variables();
+    tch::no_grad(|| vs.variables().into_iter().for_each(|(name, mut t)| t.copy_(&double[&name])));
+    (vs, mixer)
+}
+
+#[test]
+fn no_value_and_no_gradient_is_nan_at_the_strongest_decay() {
+    let x = input(SEQ_LEN, 8).to_kind(Kind::Float).set_requires_grad(true);
+    for case in under("no NaN at extreme decay or logits, in float32", |c| !(c.entry.extremes)().is_empty()) {
+        let (vs, mixer) = in_single(&case);
+        let mut moved = 0;
+        for (name, mut parameter) in vs.variables() {
+            for (_, value) in (case.entry.extremes)().iter().filter(|(last, _)| name.rsplit('.').next() == Some(last)) {
+                let _ = tch::no_grad(|| parameter.fill_(*value));
+                moved += 1;
+            }
+        }
+        assert!(moved > 0, "no parameter of that name: {}", case.label);
+        let y = mixer.forward(&x, &Context::eval());
+        assert!(largest(&y).is_finite(), "{}", case.label);
+        y.square().mean(Kind::Float).backward();
+        for (name, parameter) in vs.variables().into_iter().filter(|(_, p)| p.requires_grad()) {
+            assert!(largest(&parameter.grad()).is_finite(), "gradient of `{name}`: {}", case.label);
+        }
+        assert!(largest(&x.grad()).is_finite(), "gradient of the input: {}", case.label);
+    }
+}
+
+/// What float32 may lose against float64 at length 4,096, relative to the largest output.
+const SINGLE_AT_4096: f64 = 1e-5;
+
+#[test]
+fn float32_stays_near_float64_at_length_4096() {
+    const LONG: i64 = 4096;
+    let x = noise(&[1, LONG, D_MODEL], 9);
+    let mut worst: BTreeMap<&str, f64> = BTreeMap::new();
+    for small in under("float32 is within 1e-5 of float64 at length 4,096", every) {
+        let case = case(&small.entry, &small.settings, &Dims { seq_len: LONG, ..small.dims });
+        let (_vs, single) = in_single(&case);
+        let (double, single) = tch::no_grad(|| {
+            let ctx = Context::eval();
+            (case.mixer.forward(&x, &ctx), single.forward(&x.to_kind(Kind::Float), &ctx).to_kind(Kind::Double))
+        });
+        let error = largest(&(single - &double)) / largest(&double);
+        assert!(error < SINGLE_AT_4096, "{error:.1e} off: {}", case.label);
+        let of_mixer = worst.entry(case.entry.name).or_default();
+        *of_mixer = of_mixer.max(error);
+    }
+    worst.iter().for_each(|(name, error)| println!("float32 at length {LONG}: {name} {error:.1e}"));
+}
+
+#[test]
 fn step_by_step_is_the_parallel_form_and_its_state_is_what_the_cost_says() {
     let x = input(SEQ_LEN, 6);
-    for case in cases() {
-        let Some(mut steps) = case.mixer.recurrent() else {
-            assert_eq!(case.mixer.cost(SEQ_LEN).state_bytes, 0, "a state but no recurrent form: {}", case.label);
-            continue;
-        };
+    for case in under("without a recurrent form there is no state", |c| c.mixer.recurrent().is_none()) {
+        assert_eq!(case.mixer.cost(SEQ_LEN).state_bytes, 0, "{}", case.label);
+    }
+    let law = "step by step equals the parallel form, in the state bytes of the formula";
+    for case in under(law, |c| c.mixer.recurrent().is_some()) {
+        let mut steps = case.mixer.recurrent().expect("chosen for it");
         let whole = case.mixer.forward(&x, &Context::eval());
         for pass in 0..2 {
             steps.reset(BATCH);
@@ -273,7 +409,7 @@ fn step_by_step_is_the_parallel_form_and_its_state_is_what_the_cost_says() {
 
 #[test]
 fn the_cost_counts_the_parameters_there_are() {
-    for case in cases() {
+    for case in under("counted parameters equal the formula", every) {
         let scalars = |t: &Tensor| t.numel() as i64 * if t.is_complex() { 2 } else { 1 };
         let there: i64 = case.vs.trainable_variables().iter().map(scalars).sum();
         assert_eq!(case.mixer.cost(SEQ_LEN).params, there, "{}", case.label);
@@ -282,15 +418,50 @@ fn the_cost_counts_the_parameters_there_are() {
 
 #[test]
 fn flops_grow_with_the_length() {
-    for case in cases() {
+    for case in under("FLOPs grow with the length", every) {
         let flops = [1, 16, 256].map(|length| case.mixer.cost(length).flops);
         assert!(0 < flops[0] && flops[0] < flops[1] && 8 * flops[1] < flops[2], "{flops:?}: {}", case.label);
     }
 }
 
+/// How far the FLOPs counted in matrix products, convolutions and transforms may lie from the formula, which also counts the
+/// larger part of the elementwise work.
+const COUNTED: std::ops::RangeInclusive<f64> = 0.8..=3.0;
+
+#[test]
+fn the_flops_of_the_formula_are_those_counted() {
+    const LENGTH: i64 = 256;
+    let x = noise(&[1, LENGTH, 64], 3).to_kind(Kind::Float);
+    for small in under("counted FLOPs equal the formula", every) {
+        // The laws' small sizes would leave little but elementwise work.
+        let (entry, settings) = (small.entry, restored(&small));
+        let dims = Dims { d_model: 64, seq_len: LENGTH, ..small.dims };
+        if !entry.check(&settings, &dims).is_empty() {
+            continue;
+        }
+        let vs = VarStore::new(Device::Cpu);
+        let mixer = entry.build(&settings, &vs.root(), &dims);
+        let counted = crate::cost::counted_flops(|| tch::no_grad(|| mixer.forward(&x, &Context::eval())));
+        let share = counted / mixer.cost(LENGTH).flops as f64;
+        assert!(COUNTED.contains(&share), "{share:.2} of the formula: {} {settings}", small.label);
+    }
+}
+
+/// The settings of a case with its small sizes back at their defaults.
+fn restored(case: &Case) -> Value {
+    let defaults = (case.entry.defaults)();
+    let mut settings = case.settings.clone();
+    for (key, value) in SMALL {
+        if settings.get(key) == Some(&json!(value)) {
+            settings[key] = defaults[key].clone();
+        }
+    }
+    settings
+}
+
 #[test]
 fn rules_name_parameters_that_are_there() {
-    for case in cases() {
+    for case in under("optimizer rules name parameters that are there", |c| !c.mixer.param_rules().is_empty()) {
         let names = case.vs.variables();
         for rule in case.mixer.param_rules() {
             assert!(names.contains_key(&rule.name), "`{}`: {}", rule.name, case.label);
@@ -346,7 +517,7 @@ fn fixtures() -> Vec<PathBuf> {
     let files = std::fs::read_dir(&folder).expect("the fixtures lie beside the code");
     let mut paths: Vec<PathBuf> = files.map(|f| f.expect("a readable folder").path()).collect();
     paths.retain(|p| p.extension().is_some_and(|e| e == "safetensors"));
-    for family in ["hydra__", "quasiseparable_matrix__", "combiner__fixed"] {
+    for family in ["hydra__", "quasiseparable_matrix__", "combiner__fixed", "matrix_mixer__", "matrix_mixer_core__"] {
         let of_it = |p: &PathBuf| p.file_name().is_some_and(|n| n.to_string_lossy().starts_with(family));
         assert!(paths.iter().any(of_it), "no fixture of {family}");
     }

@@ -15,6 +15,7 @@ pub mod attention;
 pub mod bigs;
 pub mod combiner;
 pub mod hydra;
+pub mod matrix_mixer;
 pub mod s4;
 
 #[cfg(test)]
@@ -94,6 +95,11 @@ pub trait Mixer: Debug + Send {
     /// Why padded positions reach valid ones, where the reference lets them and so does this mixer; `None` when they never do.
     fn reads_padding(&self) -> Option<&'static str> {
         None
+    }
+
+    /// Which code computes `forward`: `libtorch` where it is made of libtorch's own operations.
+    fn path(&self) -> &'static str {
+        "libtorch"
     }
 
     /// Recurrent inference where the mixer has one: constant or growing state, one token at a time.

@@ -152,6 +152,55 @@ pub fn parallel_for(n: usize, grain: usize, body: impl Fn(std::ops::Range<usize>
     assert!(!work.panicked.into_inner(), "a piece of a parallel loop panicked");
 }
 
+/// Tells `seen` the name and the shapes of the tensor inputs of every libtorch operation that `f` starts on this thread
+/// (`aten::bmm`, `[[4, 8, 16], [4, 16, 8]]`), inner operations of composed ones included.
+pub fn watch<T>(mut seen: impl FnMut(&str, &[&[i64]]), f: impl FnOnce() -> T) -> T {
+    type Seen<'a> = &'a mut dyn FnMut(&str, &[&[i64]]);
+
+    unsafe extern "C" fn tell(
+        context: *mut c_void,
+        name: *const c_char,
+        sizes: *const i64,
+        ranks: *const usize,
+        tensors: usize,
+    ) {
+        if tensors == 0 {
+            return;
+        }
+        // SAFETY: `context` is the closure of the call below, which outlives the watch; the arrays are as long as they say.
+        let (seen, name, mut sizes, ranks) = unsafe {
+            let ranks = std::slice::from_raw_parts(ranks, tensors);
+            let total = ranks.iter().sum();
+            let sizes = if total == 0 { &[] } else { std::slice::from_raw_parts(sizes, total) };
+            (&mut *context.cast::<Seen>(), std::ffi::CStr::from_ptr(name), sizes, ranks)
+        };
+        let shapes: Vec<&[i64]> = ranks
+            .iter()
+            .map(|rank| {
+                let (shape, rest) = sizes.split_at(*rank);
+                sizes = rest;
+                shape
+            })
+            .collect();
+        // A panic must not cross into C++; the next look at the count shows that it is short.
+        let _ = catch_unwind(AssertUnwindSafe(|| seen(&name.to_string_lossy(), &shapes)));
+    }
+
+    struct Unwatch(u64);
+
+    impl Drop for Unwatch {
+        fn drop(&mut self) {
+            // SAFETY: the handle came from `mixers_watch` on this thread.
+            unsafe { mixers_unwatch(self.0) };
+        }
+    }
+
+    let mut seen: Seen = &mut seen;
+    // SAFETY: `seen` lives until `Unwatch` is dropped, before this function returns or unwinds past it.
+    let _end = Unwatch(unsafe { mixers_watch(tell, (&raw mut seen).cast()) });
+    f()
+}
+
 /// A number a kernel computes with.
 pub trait Scalar: Copy + Send + Sync + 'static {
     /// The kind of a tensor of these.
@@ -241,6 +290,11 @@ unsafe extern "C" {
         message: *mut c_char,
         capacity: usize,
     ) -> i32;
+    fn mixers_watch(
+        seen: unsafe extern "C" fn(*mut c_void, *const c_char, *const i64, *const usize, usize),
+        context: *mut c_void,
+    ) -> u64;
+    fn mixers_unwatch(handle: u64);
     fn mixers_parallel_for(n: i64, grain: i64, body: unsafe extern "C" fn(*mut c_void, i64, i64), context: *mut c_void);
 }
 
@@ -319,6 +373,19 @@ mod tests {
         let out = product(&x, &y);
         let _ = tch::no_grad(|| x.shallow_clone().fill_(0.0));
         assert!(Tensor::f_run_backward(&[out.sum(Kind::Double)], &[&y], false, false).is_err());
+    }
+
+    #[test]
+    fn operations_are_seen_with_the_shapes_they_read() {
+        let mut products = Vec::new();
+        let seen = |name: &str, shapes: &[&[i64]]| {
+            if name == "aten::bmm" {
+                products.push(shapes.iter().map(|s| s.to_vec()).collect::<Vec<_>>());
+            }
+        };
+        let _ = watch(seen, || noise(&[2, 3, 4], 1).matmul(&noise(&[2, 4, 5], 2)));
+        let _ = noise(&[2, 3, 4], 1).bmm(&noise(&[2, 4, 5], 2));
+        assert_eq!(products, [[[2, 3, 4], [2, 4, 5]]], "one, and none after the watch");
     }
 
     #[test]

@@ -109,7 +109,9 @@ pub fn registry() -> Vec<Entry> {
         Entry::of::<crate::attention::Config>(),
         Entry::of::<crate::combiner::Config>(),
         Entry::of::<crate::s4::Config>(),
+        Entry::of::<crate::s4::minimal::Config>(),
         Entry::of::<crate::bigs::Config>(),
         Entry::of::<crate::hydra::Config>(),
+        Entry::of::<crate::matrix_mixer::Config>(),
     ]
 }

@@ -9,6 +9,7 @@ mod record;
 mod render;
 mod store;
 
+pub mod bench;
 pub mod plot;
 pub mod report;
 pub mod statistics;

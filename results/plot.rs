@@ -1,10 +1,12 @@
 //! Plots that can be printed: every seed's score by mixer, and learning curves. SVG and PNG, by the path's extension.
 
+mod bench;
 mod curves;
 pub mod heatmap;
 mod marks;
 mod scores;
 
+use crate::bench::{Bench, Quantity, Suite};
 use crate::frame::{self, Run};
 use crate::statistics::Estimate;
 use crate::table::{Row, Table, mixers, tasks};
@@ -193,6 +195,17 @@ pub fn curves(data: &Data, path: &Path) -> Result<(), PlotError> {
         return Err(PlotError::Empty { path: path.into(), what: "no run has a learning curve yet" });
     }
     write(&curves::picture(data), path)
+}
+
+/// Draws time and memory against the length, with the exponent of every mixer.
+pub fn bench(measured: &Bench, path: &Path) -> Result<(), PlotError> {
+    if measured.suite != Suite::Lengths {
+        return Err(PlotError::Empty { path: path.into(), what: "fixed comparisons have no lengths to draw against" });
+    }
+    if Quantity::ALL.iter().all(|quantity| measured.cases.iter().all(|case| quantity.of(case).is_none())) {
+        return Err(PlotError::Empty { path: path.into(), what: "no mixer was measured" });
+    }
+    write(&bench::picture(measured), path)
 }
 
 /// Draws beside `path` and renames, so that a drawing that fails leaves what was there.

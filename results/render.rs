@@ -14,7 +14,7 @@ const BOOK: TableStyle = TableStyle::new()
     .bottom_border(LineStyle::none().fill('─').junction('─'));
 
 /// One column of a printed table.
-struct Column<T> {
+pub(crate) struct Column<T> {
     title: &'static str,
     /// Columns with a higher number go first where the terminal is narrow; 0 stays.
     rank: u8,
@@ -22,11 +22,11 @@ struct Column<T> {
     cell: fn(&T) -> String,
 }
 
-const fn left<T>(title: &'static str, rank: u8, cell: fn(&T) -> String) -> Column<T> {
+pub(crate) const fn left<T>(title: &'static str, rank: u8, cell: fn(&T) -> String) -> Column<T> {
     Column { title, rank, right: false, cell }
 }
 
-const fn right<T>(title: &'static str, rank: u8, cell: fn(&T) -> String) -> Column<T> {
+pub(crate) const fn right<T>(title: &'static str, rank: u8, cell: fn(&T) -> String) -> Column<T> {
     Column { title, rank, right: true, cell }
 }
 
@@ -87,7 +87,7 @@ fn decimals(value: Option<f64>, places: usize) -> String {
 }
 
 /// Three digits and no more decimals than those need.
-fn significant(value: Option<f64>) -> String {
+pub(crate) fn significant(value: Option<f64>) -> String {
     match value {
         Some(value) if value >= 100.0 => format!("{value:.0}"),
         Some(value) if value >= 10.0 => format!("{value:.1}"),
@@ -97,14 +97,14 @@ fn significant(value: Option<f64>) -> String {
 }
 
 /// Titles and cells of those columns that say anything.
-struct Grid {
+pub(crate) struct Grid {
     titles: Vec<&'static str>,
     right: Vec<bool>,
     rows: Vec<Vec<String>>,
 }
 
 impl Grid {
-    fn new<T>(columns: &[Column<T>], rows: &[T], rank: u8) -> Self {
+    pub(crate) fn new<T>(columns: &[Column<T>], rows: &[T], rank: u8) -> Self {
         let says = |column: &&Column<T>| rows.iter().any(|row| !(column.cell)(row).is_empty());
         let kept: Vec<_> = columns.iter().filter(|column| column.rank <= rank).filter(says).collect();
         Self {
@@ -115,7 +115,7 @@ impl Grid {
     }
 
     /// With as many columns as fit into `width`, and the number of those left out.
-    fn fitting<T>(columns: &[Column<T>], rows: &[T], width: usize) -> (Self, usize) {
+    pub(crate) fn fitting<T>(columns: &[Column<T>], rows: &[T], width: usize) -> (Self, usize) {
         let all = Self::new(columns, rows, u8::MAX);
         let most = columns.iter().map(|column| column.rank).max().unwrap_or(0);
         let mut ranks = (0..=most).rev().map(|rank| Self::new(columns, rows, rank));
@@ -132,7 +132,7 @@ impl Grid {
         (0..self.titles.len()).map(column).sum::<usize>().saturating_sub(1)
     }
 
-    fn terminal(&self, width: usize, colour: Option<&dyn Fn(usize) -> Option<Color>>) -> String {
+    pub(crate) fn terminal(&self, width: usize, colour: Option<&dyn Fn(usize) -> Option<Color>>) -> String {
         let mut table = comfy_table::Table::new();
         table.load_style(BOOK).force_no_tty().set_content_arrangement(ContentArrangement::Dynamic);
         table.set_width(u16::try_from(width).unwrap_or(u16::MAX)).set_header(self.titles.iter().map(Cell::new));
@@ -329,7 +329,7 @@ impl Table {
 }
 
 /// Breaks a text at spaces.
-fn wrap(text: &str, width: usize) -> String {
+pub(crate) fn wrap(text: &str, width: usize) -> String {
     let (mut lines, mut line) = (Vec::new(), String::new());
     for word in text.split_whitespace() {
         if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > width {

@@ -1,5 +1,6 @@
 //! Made-up records for the tests.
 
+use crate::bench::{Bench, Case, Measured, Memory, Protocol, State, Suite, Target};
 use crate::{Device, Manifest, Outcome, PlannedRun, Point, Record, Scores, Versions};
 
 /// A finished run that scored `test`.
@@ -100,4 +101,72 @@ pub(crate) fn diverged(reason: &str) -> Outcome {
 
 pub(crate) fn failed(reason: &str) -> Outcome {
     Outcome::Failed { reason: reason.into() }
+}
+
+/// Attention's parabola, S4's line, and a Hydra that stops at length 2048, by length; times without any spread.
+pub(crate) fn bench() -> Bench {
+    let lengths = [256i64, 512, 1024, 2048, 4096];
+    let cases = lengths.into_iter().flat_map(|length| {
+        let n = length as f64;
+        let attention = case("attention", length, 1e-8 * n * n + 1e-6 * n + 2e-3, 8.0 * n * n + 4e3 * n);
+        let s4 = case("s4", length, 2e-5 * n + 4e-3, 4e4 * n + 1e6);
+        let mut hydra = case("hydra", length, 1e-4 * n.powf(1.25), 9e4 * n);
+        let stop = |hydra: &mut Case, reason: &str| hydra.state = State::Stopped { reason: reason.into() };
+        if length >= 2048 {
+            (hydra.forward.seconds, hydra.training.seconds) = (Vec::new(), Vec::new());
+            stop(&mut hydra, "forward+backward took 1.200 s, over the cap of 1 s");
+        }
+        if length > 2048 {
+            (hydra.forward, hydra.training) = Default::default();
+            stop(&mut hydra, "left out: stopped at length 2048");
+        }
+        [attention, s4, hydra]
+    });
+    Bench {
+        format: crate::bench::FORMAT,
+        command: "mixarena bench --time-cap 1".into(),
+        suite: Suite::Lengths,
+        protocol: Protocol { warmup: 1, repeats: 3, time_cap: 1.0, memory_cap: Some(8 << 30) },
+        device: record("x", 0.5).device,
+        versions: record("x", 0.5).versions,
+        started_unix: 1_700_000_000,
+        interrupted: false,
+        cases: cases.collect(),
+    }
+}
+
+/// Fixed comparisons: one target met, one missed, one of a mixer that is not there.
+pub(crate) fn bench_targets() -> Bench {
+    let one = |label: &str, time, seconds| {
+        let target = time.map(|time| Target { time: Some(time), memory: None, reference: Some(10.0 * time) });
+        Case { target, ..case(label, 1024, seconds, 4e6) }
+    };
+    let mut absent = one("mamba2", Some(1.5), 1.0);
+    (absent.forward, absent.training, absent.state) = (Measured::default(), Measured::default(), State::Absent);
+    let mut hydra = one("hydra", Some(3.0), 0.31);
+    hydra.training.seconds = vec![0.30, 0.31, 0.32];
+    let cases = vec![one("attention", None, 0.1), one("s4", Some(0.9), 0.08), hydra, absent];
+    Bench { suite: Suite::Targets, cases, ..bench() }
+}
+
+/// Three equal rounds; forward takes and adds half.
+fn case(label: &str, length: i64, seconds: f64, added: f64) -> Case {
+    let memory = |bytes: f64| Some(Memory { built_bytes: 200 << 20, peak_bytes: (200 << 20) + bytes as u64 });
+    Case {
+        group: format!("length {length}"),
+        label: label.into(),
+        mixer: label.into(),
+        settings: serde_json::json!({ "d_state": 64 }),
+        block: if label == "attention" { "transformer".into() } else { label.into() },
+        path: "libtorch".into(),
+        causal: false,
+        d_model: 256,
+        batch: 4,
+        length,
+        parameters: 263_168,
+        forward: Measured { seconds: vec![seconds / 2.0; 3], memory: memory(added / 2.0) },
+        training: Measured { seconds: vec![seconds; 3], memory: memory(added) },
+        state: State::Measured,
+        target: None,
+    }
 }

@@ -125,7 +125,7 @@ pub fn bootstrap_interval(tasks: &[Vec<f64>], draws: usize, seed: u64) -> Option
 }
 
 /// The value below which a share `q` of the sorted values lies, interpolated linearly. Panics on an empty slice.
-fn percentile(sorted: &[f64], q: f64) -> f64 {
+pub(crate) fn percentile(sorted: &[f64], q: f64) -> f64 {
     let place = q * (sorted.len() - 1) as f64;
     let (below, above) = (sorted[place.floor() as usize], sorted[place.ceil() as usize]);
     below + (above - below) * place.fract()

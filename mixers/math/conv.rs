@@ -10,17 +10,20 @@
 //! one only the first `length` entries are read. The transform is padded until nothing wraps around.
 //!
 //! Time     O(length log length) a convolution, O(n · length) multiply-adds but only O(n · √length) exponentials a kernel
+//! Memory   A convolution keeps its input and its kernel, both real; the spectra, twice as long, are made again in the
+//!          backward, a few rows of the batch at a time
 
-use tch::{Kind, Tensor};
+use crate::native::{Backward, attach};
+use tch::{Kind, Tensor, no_grad};
 
 /// `y[t] = Σ_{s ≤ t} k[t-s] u[s]`: `u` `[…, length]`, `k` `[…, kernel length]` → `[…, length]`.
 pub fn fft_conv(u: &Tensor, k: &Tensor) -> Tensor {
-    convolve(u, k, |spectrum| spectrum)
+    one_sided(u, k, Side::Past)
 }
 
 /// `y[t] = Σ_{s ≥ t} k[s-t] u[s]`, the causal convolution of the reversed sequence read backwards.
 pub fn fft_conv_anticausal(u: &Tensor, k: &Tensor) -> Tensor {
-    convolve(u, k, |spectrum| spectrum.conj())
+    one_sided(u, k, Side::Future)
 }
 
 /// `y[t] = Σ_{s ≤ t} k0[t-s] u[s] + Σ_{s > t} k1[s-t-1] u[s]`: S4's two-sided kernel, whose backward side starts at the
@@ -28,21 +31,146 @@ pub fn fft_conv_anticausal(u: &Tensor, k: &Tensor) -> Tensor {
 pub fn fft_conv_bidirectional(u: &Tensor, k0: &Tensor, k1: &Tensor) -> Tensor {
     let length = last(u);
     let (k0, k1) = (cut(k0, length), cut(k1, length - 1));
-    let n = fast_size(length + last(&k0).max(last(&k1)));
-    // Lag -1-j lives at index n-1-j of the circle.
-    let gap = n - last(&k0) - last(&k1);
+    let points = fast_size(length + last(&k0).max(last(&k1)));
+    // Lag -1-j lives at index points-1-j of the circle.
+    let gap = points - last(&k0) - last(&k1);
     let k = Tensor::cat(&[k0.constant_pad_nd([0, gap]), k1.flip([-1])], -1);
-    let y = u.fft_rfft(n, -1, "backward") * k.fft_rfft(n, -1, "backward");
-    cut(&y.fft_irfft(n, -1, "backward"), length)
+    circular(u, &k, Circle { points, side: Side::Past })
 }
 
-/// Multiplies the padded spectra, the kernel's seen through `side`.
-fn convolve(u: &Tensor, k: &Tensor, side: fn(Tensor) -> Tensor) -> Tensor {
+fn one_sided(u: &Tensor, k: &Tensor, side: Side) -> Tensor {
     let length = last(u);
     let k = cut(k, length);
-    let n = fast_size(length + last(&k));
-    let y = u.fft_rfft(n, -1, "backward") * side(k.fft_rfft(n, -1, "backward"));
-    cut(&y.fft_irfft(n, -1, "backward"), length)
+    let points = fast_size(length + last(&k));
+    circular(u, &k, Circle { points, side })
+}
+
+/// Which way a kernel reads.
+#[derive(Clone, Copy, Debug)]
+enum Side {
+    /// `k[t-s]`.
+    Past,
+    /// `k[s-t]`: the conjugate spectrum.
+    Future,
+}
+
+/// A circle long enough that `u` and `k`, padded with zeros, do not wrap around into each other.
+#[derive(Clone, Copy, Debug)]
+struct Circle {
+    points: i64,
+    side: Side,
+}
+
+/// Complex numbers of one piece's spectrum: two of them and a piece of the output fit a second-level cache.
+const PIECE: i64 = 1 << 17;
+
+/// The convolution on the circle, cut to the length of `u`. The output lies in memory as `u` does, time first or time last.
+fn circular(u: &Tensor, k: &Tensor, circle: Circle) -> Tensor {
+    let y = no_grad(|| circle.forward(u, k));
+    attach(circle, &[u, k], &[&y], &[u, k]);
+    y
+}
+
+impl Circle {
+    fn forward(&self, u: &Tensor, k: &Tensor) -> Tensor {
+        let spectrum = self.spectrum_of(k);
+        let mut size = broadcast(&u.size(), &k.size());
+        *size.last_mut().expect("time is an axis") = last(u);
+        let y = like_in_memory(u, &size);
+        for (from, rows) in self.pieces(u, k) {
+            let part = self.back(&(self.rfft(&rows_of(u, from, rows)) * &spectrum), last(u));
+            rows_of(&y, from, rows).copy_(&part);
+        }
+        y
+    }
+
+    /// Batch pieces `(from, rows)` of the first axis of `u`, where `k` does not have it; otherwise one, the whole.
+    fn pieces(&self, u: &Tensor, k: &Tensor) -> Vec<(i64, i64)> {
+        let rows = if u.dim() > k.dim() { u.size()[0] } else { return vec![(0, i64::MAX)] };
+        let row = (u.numel() as i64 / rows.max(1) / last(u)).max(k.numel() as i64 / last(k)) * (self.points / 2 + 1);
+        let step = (PIECE / row).max(1);
+        (0..rows).step_by(step as usize).map(|from| (from, step.min(rows - from))).collect()
+    }
+
+    fn rfft(&self, x: &Tensor) -> Tensor {
+        x.contiguous().fft_rfft(self.points, -1, "backward")
+    }
+
+    /// The first `length` points of the inverse transform.
+    fn back(&self, spectrum: &Tensor, length: i64) -> Tensor {
+        cut(&spectrum.fft_irfft(self.points, -1, "backward"), length)
+    }
+
+    /// What multiplies the spectrum of the input.
+    fn spectrum_of(&self, k: &Tensor) -> Tensor {
+        let spectrum = self.rfft(k);
+        match self.side {
+            Side::Past => spectrum,
+            Side::Future => spectrum.conj().resolve_conj(),
+        }
+    }
+}
+
+impl Backward for Circle {
+    fn backward(&self, saved: &[Tensor], grads: &[Option<Tensor>]) -> Vec<Option<Tensor>> {
+        let [u, k] = saved else { panic!("two tensors are kept") };
+        let Some(grad) = &grads[0] else { return vec![None, None] };
+        let adjoint = self.spectrum_of(k).conj();
+        let du = u.requires_grad().then(|| like_in_memory(u, &u.size()));
+        let mut dk: Option<Tensor> = None; // a spectrum, summed over everything that `k` is shared by
+        for (from, rows) in self.pieces(u, k) {
+            let g = self.rfft(&rows_of(grad, from, rows));
+            let part = rows_of(u, from, rows);
+            if k.requires_grad() {
+                let mut shared = k.size();
+                *shared.last_mut().expect("time is an axis") = self.points / 2 + 1;
+                let term = (&g * self.rfft(&part).conj()).sum_to_size(shared.as_slice());
+                dk = Some(match dk {
+                    None => term,
+                    Some(mut sum) => sum.g_add_(&term),
+                });
+            }
+            if let Some(du) = &du {
+                let mut own = part.size();
+                *own.last_mut().expect("time is an axis") = self.points / 2 + 1;
+                rows_of(du, from, rows).copy_(&self.back(&(g * &adjoint).sum_to_size(own.as_slice()), last(u)));
+            }
+        }
+        let dk = dk.map(|sum| match self.side {
+            Side::Past => self.back(&sum, last(k)),
+            Side::Future => self.back(&sum.conj(), last(k)),
+        });
+        vec![du, dk]
+    }
+}
+
+/// An empty tensor of that size that lies in memory as `t` does: where time is not the quickest axis of `t`, it comes
+/// right after the batch.
+fn like_in_memory(t: &Tensor, size: &[i64]) -> Tensor {
+    let mut order: Vec<usize> = (0..size.len()).collect();
+    if size.len() > 2 && t.stride().last() != Some(&1) {
+        let time = order.pop().expect("time is an axis");
+        order.insert(1, time);
+    }
+    let mut stride = vec![0; size.len()];
+    let mut next = 1;
+    for &axis in order.iter().rev() {
+        stride[axis] = next;
+        next *= size[axis].max(1);
+    }
+    Tensor::empty_strided(size, stride.as_slice(), (t.kind(), t.device()))
+}
+
+/// `rows` entries of the first axis, or all of them.
+fn rows_of(t: &Tensor, from: i64, rows: i64) -> Tensor {
+    t.narrow(0, from, rows.min(t.size()[0] - from))
+}
+
+/// The size that two sizes broadcast to, their last entries aside.
+fn broadcast(a: &[i64], b: &[i64]) -> Vec<i64> {
+    let dim = a.len().max(b.len());
+    let at = |size: &[i64], i: usize| (i + size.len()).checked_sub(dim).map_or(1, |i| size[i]);
+    (0..dim).map(|i| if at(a, i) == 1 { at(b, i) } else { at(a, i) }).collect()
 }
 
 /// `k[l] = Re Σ_n w_n exp(λ_n l)` for `l` in `0..length`: complex `w` `[…, c, n]` and `lambda` `[…, n]` → real
@@ -61,6 +189,20 @@ pub fn exponential_kernel(w: &Tensor, lambda: &Tensor, length: i64) -> Tensor {
     let columns = Tensor::cat(&[fine.real(), fine.imag()], -2); // […, 2n, q]
     let kernel = rows.matmul(&columns).unflatten(-2, [last_but(w, 1), p_len]).flatten(-2, -1);
     cut(&kernel, length)
+}
+
+/// `Σ_l exp(λ_n (length-1-l)) u[l]`, what a mode has gathered after the last position: real `u` `[…, length]`, complex
+/// `lambda` `[…, n]` → complex `[…, n]`. As many exponentials as [`exponential_kernel`].
+pub fn last_state(u: &Tensor, lambda: &Tensor) -> Tensor {
+    let length = last(u);
+    let q_len = (length as f64).sqrt().ceil().max(1.0) as i64;
+    let p_len = (length + q_len - 1) / q_len;
+    let steps = (real_kind(lambda.kind()), lambda.device());
+    let fine = (lambda.unsqueeze(-2) * Tensor::arange(q_len, steps).unsqueeze(-1)).exp(); // […, q, n]
+    let coarse = (lambda.unsqueeze(-2) * (Tensor::arange(p_len, steps) * q_len).unsqueeze(-1)).exp(); // […, p, n]
+    let back = u.flip([-1]).constant_pad_nd([0, p_len * q_len - length]).unflatten(-1, [p_len, q_len]);
+    let rows = Tensor::complex(&back.matmul(&fine.real()), &back.matmul(&fine.imag())); // […, p, n]
+    (rows * coarse).sum_dim_intlist(-2, false, lambda.kind())
 }
 
 /// e^z - 1 without cancellation where z is small.
@@ -205,6 +347,20 @@ mod tests {
                 Tensor::stack(&kernel, -1)
             };
             agree(&leaves, |t| exponential_kernel(&t[0].view_as_complex(), &t[1].view_as_complex(), length), slow);
+        }
+    }
+
+    #[test]
+    fn the_last_state_is_the_recurrence_run_to_the_end() {
+        for length in [1, 2, 3, 10, 37] {
+            let leaves = [[4, 3, length].as_slice(), &[3, 5, 2]].map(|shape| Tensor::randn(shape, F64) * 0.3);
+            let slow = |t: &[Tensor]| {
+                let base = t[1].view_as_complex().exp();
+                let zero = (t[0].select(-1, 0) * 0.0).unsqueeze(-1) * &base;
+                let end = (0..length).fold(zero, |x, l| x * &base + t[0].select(-1, l).unsqueeze(-1));
+                end.view_as_real()
+            };
+            agree(&leaves, |t| last_state(&t[0], &t[1].view_as_complex()).view_as_real(), slow);
         }
     }
 

@@ -3,11 +3,15 @@
 //! ```text
 //! LegS   A[n,k] = -√((2n+1)(2k+1))  n > k;   -(n+1)  n = k;   0  n < k
 //!        B[n] = √(2n+1),   P[n] = √(n + ½),   A + P Pᵀ = -½ I + skew-symmetric
+//! LegT   A[n,k] = -½ √((2n+1)(2k+1)) · (1  n ≥ k;  (-1)^(n-k)  n < k),   B[n] = ½ √(2n+1)
+//!        P = √(n + ½) split into its odd and its even entries: rank 2, A + P Pᵀ skew-symmetric
+//! FouT   A = F - B Bᵀ,  F = ⊕ₖ πk [[0, -1], [1, 0]],   B = P = (1, 0, √2, 0, √2, 0, …),   A + P Pᵀ = F
 //! NPLR   A + P Pᵀ = V Λ V*,   so  V* A V = Λ - (V*P)(V*P)*
 //! ```
-//! Papers   HiPPO (Gu et al. 2020, arXiv:2008.07669); S4 (Gu et al. 2022, arXiv:2111.00396) §3, app. C;
-//!          S4D (Gu et al. 2022, arXiv:2206.11893) §4
-//! Matches  state-spaces/s4 in everything that does not depend on the phases of eigenvectors (`hippo_init` dumps)
+//! Papers   HiPPO (Gu et al. 2020, arXiv:2008.07669); S4 (Gu et al. 2022, arXiv:2111.00396) §3, app. C; FouT: Gu et al. 2022,
+//!          arXiv:2206.12037; S4D (Gu et al. 2022, arXiv:2206.11893) §4
+//! Matches  state-spaces/s4 in everything that does not depend on the phases of eigenvectors: LegS and the diagonal spectra
+//!          by the `hippo_init` dumps; LegT (halved, as upstream has it) and FouT by upstream's formulas, there is no dump
 //!
 //! A real system of size N has N/2 conjugate pairs of modes; the one of each pair with negative imaginary part is kept.
 //! Everything is computed in float64 on the CPU.
@@ -29,7 +33,7 @@ pub struct Nplr {
     pub lambda: Tensor,
     /// V*B, complex `[n/2]`, not clamped.
     pub b: Tensor,
-    /// V*P, complex `[n/2]`.
+    /// V*P, complex `[n/2]`; `[rank, n/2]` where the correction has a rank above 1.
     pub p: Tensor,
 }
 
@@ -49,16 +53,65 @@ pub fn legs(n: i64) -> (Tensor, Tensor, Tensor) {
     (a, b, (index + 0.5).sqrt())
 }
 
+/// A, B and P of LegT, dense: `[n, n]`, `[n]`, `[2, n]`. Halved, so that its memory is as long as that of LegS.
+pub fn legt(n: i64) -> (Tensor, Tensor, Tensor) {
+    let index = Tensor::arange(n, F64);
+    let root = (&index * 2.0 + 1.0).sqrt();
+    let odd = index.remainder(2.0);
+    let sign = -&odd * 2.0 + 1.0;
+    let signs = Tensor::ones([n, n], F64).tril(0) + sign.outer(&sign).triu(1);
+    let a = root.outer(&root) * signs * -0.5;
+    let p = (&index + 0.5).sqrt();
+    let even = -&odd + 1.0;
+    (a, root * 0.5, Tensor::stack(&[&p * odd, p * even], 0))
+}
+
+/// A, B and P of FouT, dense: `[n, n]`, `[n]`, `[n]`; P is B.
+pub fn fout(n: i64) -> (Tensor, Tensor, Tensor) {
+    let frequencies = Tensor::arange(n / 2, F64) * PI;
+    let below = Tensor::stack(&[&frequencies, &frequencies.zeros_like()], 1).flatten(0, 1).narrow(0, 0, n - 1);
+    let f = below.diag(-1) - below.diag(1);
+    let weights: Vec<f64> = (0..n).map(|i| if i == 0 { 1.0 } else { 2f64.sqrt() * (1 - i % 2) as f64 }).collect();
+    let b = Tensor::from_slice(&weights);
+    (f - b.outer(&b), b.shallow_clone(), b)
+}
+
 /// The diagonalisation of LegS with `n` real states, `n` even.
 pub fn nplr_legs(n: i64) -> Nplr {
-    let (a, b, p) = legs(n);
-    let s = a + p.outer(&p);
+    diagonalised(legs(n))
+}
+
+/// The diagonalisation of LegT with `n` real states, `n` even.
+pub fn nplr_legt(n: i64) -> Nplr {
+    diagonalised(legt(n))
+}
+
+/// The diagonalisation of FouT with `n` real states, `n` even and above 2. F has the eigenvalue 0 twice, on its first two
+/// coordinates; LAPACK may return any two vectors there, so the conjugate pair is put in by hand.
+pub fn nplr_fout(n: i64) -> Nplr {
+    diagonalised(fout(n))
+}
+
+/// Λ, V*B and V*P from A, B and P with `A + P Pᵀ` a multiple of the identity plus a skew-symmetric matrix.
+fn diagonalised((a, b, p): (Tensor, Tensor, Tensor)) -> Nplr {
+    let n = b.size()[0];
+    let rows = p.view([-1, n]);
+    let s = a + rows.tr().matmul(&rows);
     let real = s.diag(0).mean(Kind::Double);
     let skew = (&s - s.tr()) / 2.0;
     let (imag, v) = Tensor::complex(&skew.zeros_like(), &-skew).linalg_eigh("L"); // -iS is Hermitian
     let (imag, v) = (imag.narrow(0, 0, n / 2), v.narrow(1, 0, n / 2));
-    let rotate = |x: &Tensor| v.conj().tr().mv(&x.to_kind(Kind::ComplexDouble));
+    if imag.double_value(&[n / 2 - 1]).abs() < 1e-4 {
+        let _ = v.select(1, n / 2 - 1).copy_(&first_pair(n));
+    }
+    let rotate = |x: &Tensor| x.to_kind(Kind::ComplexDouble).matmul(&v.conj());
     Nplr { lambda: Tensor::complex(&(imag.ones_like() * real), &imag), b: rotate(&b), p: rotate(&p) }
+}
+
+/// (1, i, 0, 0, …) / √2, complex `[n]`.
+fn first_pair(n: i64) -> Tensor {
+    let unit = |at: i64| Tensor::zeros([n], F64).index_fill(0, &Tensor::from_slice(&[at]), 0.5f64.sqrt());
+    Tensor::complex(&unit(0), &unit(1))
 }
 
 /// S4D-Lin, `A_n = -½ - iπn`: complex `[n/2]`.
@@ -116,18 +169,56 @@ mod tests {
     }
 
     #[test]
-    fn both_halves_of_the_modes_rebuild_the_spectrum_of_a() {
+    fn legt_and_fout_of_size_two_are_the_ones_worked_by_hand() {
+        let r = 3f64.sqrt();
+        let (a, b, p) = legt(2);
+        assert!(relative_error(&a, &Tensor::from_slice(&[-0.5, r / 2.0, -r / 2.0, -1.5]).view([2, 2])) < 1e-15);
+        assert!(relative_error(&b, &Tensor::from_slice(&[0.5, r / 2.0])) < 1e-15);
+        assert!(
+            relative_error(&p, &Tensor::from_slice(&[0.0, 1.5f64.sqrt(), 0.5f64.sqrt(), 0.0]).view([2, 2])) < 1e-15
+        );
+        let (a, b, _) = fout(4);
+        let w = 2f64.sqrt();
+        let want = [-1.0, 0.0, -w, 0.0, 0.0, 0.0, 0.0, 0.0, -w, 0.0, -2.0, -PI, 0.0, 0.0, PI, 0.0];
+        assert!(relative_error(&a, &Tensor::from_slice(&want).view([4, 4])) < 1e-15);
+        assert!(relative_error(&b, &Tensor::from_slice(&[1.0, 0.0, w, 0.0])) < 1e-15);
+    }
+
+    /// Bᵀ Aᵏ B does not depend on the coordinates, and with the traces it fixes the system up to a rotation.
+    #[test]
+    fn both_halves_of_the_modes_rebuild_a_and_what_b_sees_of_it() {
         let n = 8;
-        let Nplr { lambda, p, .. } = nplr_legs(n);
-        let full = |z: &Tensor| Tensor::cat(&[z.shallow_clone(), z.conj().resolve_conj()], 0);
-        let (lambda, p) = (full(&lambda), full(&p));
-        let a = lambda.diag(0) - p.outer(&p.conj());
-        // LegS is triangular: its eigenvalues are -1, -2, …, so the traces of its powers are known.
-        for power in 1..=3 {
-            let trace = a.linalg_matrix_power(power).trace().real().double_value(&[]);
-            let want: f64 = (1..=n).map(|k| (-(k as f64)).powi(power as i32)).sum();
-            assert!((trace - want).abs() < 1e-9 * want.abs(), "trace of power {power} is {trace}, not {want}");
+        for (name, dense, nplr) in
+            [("legs", legs(n), nplr_legs(n)), ("legt", legt(n), nplr_legt(n)), ("fout", fout(n), nplr_fout(n))]
+        {
+            let (a, b, _) = dense;
+            let full = |z: &Tensor| Tensor::cat(&[z.shallow_clone(), z.conj().resolve_conj()], -1);
+            let p = full(&nplr.p).view([-1, n]);
+            let rebuilt = full(&nplr.lambda).diag(0) - p.tr().matmul(&p.conj());
+            let rebuilt_b = full(&nplr.b);
+            for power in 1..=4 {
+                let (got, want) = (rebuilt.linalg_matrix_power(power), a.linalg_matrix_power(power));
+                let near = |got: Tensor, want: Tensor, what: &str| {
+                    let (got, want) = (got.real().double_value(&[]), want.double_value(&[]));
+                    assert!(
+                        (got - want).abs() < 1e-9 * want.abs().max(1.0),
+                        "{name} {what} {power}: {got}, not {want}"
+                    );
+                };
+                near(got.trace(), want.trace(), "trace");
+                near(got.mv(&rebuilt_b).dot(&rebuilt_b.conj().resolve_conj()), want.mv(&b).dot(&b), "moment");
+            }
         }
+    }
+
+    #[test]
+    fn the_spectra_of_legt_and_fout_lie_on_the_imaginary_axis() {
+        for nplr in [nplr_legt(16), nplr_fout(16)] {
+            assert!(nplr.lambda.real().abs().max().double_value(&[]) < 1e-12);
+            assert_eq!(nplr.lambda.imag().gt(1e-9).any().int64_value(&[]), 0);
+        }
+        let turns = nplr_fout(8).lambda.imag() / -PI;
+        assert!((turns - Tensor::from_slice(&[3.0, 2.0, 1.0, 0.0])).abs().max().double_value(&[]) < 1e-12);
     }
 
     #[test]

@@ -6,15 +6,26 @@
 //! ```
 //! Paper    Dao & Gu 2024, arXiv:2405.21060 (Mamba-2); both ways: Hwang et al. 2024, arXiv:2407.09941 (Hydra)
 //! Time     O(length · (chunk + n_state) · d_inner), all of it in batched matrix products
-//! Memory   O(length · chunk · n_heads + length / chunk · n_state · d_inner)
+//! Memory   nothing but the inputs is kept for the backward; while it runs, O(chunk · n_heads + n_state / chunk · d_inner) a
+//!          position, for as many positions as [`POSITIONS`] at a time
 //! Departs  the two directions of a quasiseparable matrix share one within-chunk matrix: the lower triangle reads the
 //!          forward stream, the upper one the backward stream, so there is one product with X and nothing is flipped
 //!
-//! Every exponent is a masked sum of `dt A ≤ 0` along the way from s to t, so neither values nor gradients overflow,
-//! however strong the decay. The factor `dt_s` rides in the exponent as `ln dt_s`; a `dt` of 0 stands for "this position
-//! is padding": it leaves the state alone, and no gradient flows to its `dt`.
+//! Every exponent is a sum of `dt A ≤ 0` along the way from s to t, and what a position does not read is dropped
+//! before it is used, so neither values nor gradients overflow, however strong the decay. A `dt` of 0 stands for "this position
+//! is padding": it leaves the state alone.
+//!
+//! The backward is written out below. With `W = dM ∘ M` (`dM = dY Xᵀ`) the gradient of the exponent from s to t is `W[t,s]`, so
+//! that of the running sum of `dt A` is a row sum at t minus a column sum at s, and that of `dt A` its sum from the right.
 
+use crate::math::real::{Real, by_kind, dot};
+use crate::native::{Backward, Shared, attach, elements, elements_mut, parallel_for};
+use multiversion::multiversion;
 use tch::{Kind, Tensor};
+
+/// Rows of a batch are worked on together as long as they have no more positions than this: enough for full speed, little
+/// enough that what exists only for a moment stays small beside what is kept.
+pub(crate) const POSITIONS: i64 = 4096;
 
 /// What one direction of a scan reads besides `x` and `A`, in natural time order.
 #[derive(Debug)]
@@ -33,32 +44,61 @@ impl Stream {
         let [dt, b, c] = [&self.dt, &self.b, &self.c].map(|t| t.flip([1]));
         Self { dt, b, c }
     }
+
+    fn rows(&self, from: i64, n: i64) -> Self {
+        let [dt, b, c] = [&self.dt, &self.b, &self.c].map(|t| t.narrow(0, from, n));
+        Self { dt, b, c }
+    }
+
+    fn detach(&self) -> Self {
+        Self { dt: self.dt.detach(), b: self.b.detach(), c: self.c.detach() }
+    }
 }
 
 /// Which positions an output reads.
-#[derive(Clone, Copy, PartialEq)]
-enum Reads {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reads {
     /// s ≤ t.
     PastAndSelf,
-    /// s < t, through `C_{t-1}`.
+    /// s < t, through `C_{t-1}`: the scan of the past shifted one step to the right.
     Past,
-    /// s > t, through `C_{t+1}`.
+    /// s > t, through `C_{t+1}`: the mirror of `Past`.
     Future,
+    /// s ≥ t: the mirror of `PastAndSelf`.
+    FutureAndSelf,
+}
+
+impl Reads {
+    /// The direction, and whether the position itself is left out.
+    pub fn new(backward: bool, strict: bool) -> Self {
+        match (backward, strict) {
+            (false, false) => Self::PastAndSelf,
+            (false, true) => Self::Past,
+            (true, true) => Self::Future,
+            (true, false) => Self::FutureAndSelf,
+        }
+    }
+
+    fn backward(self) -> bool {
+        matches!(self, Self::Future | Self::FutureAndSelf)
+    }
+
+    /// Positions of a chunk of `n` that position `t` reads.
+    #[inline(always)]
+    fn range(self, t: usize, n: usize) -> (usize, usize) {
+        match self {
+            Self::PastAndSelf => (0, t + 1),
+            Self::Past => (0, t),
+            Self::Future => (t + 1, n),
+            Self::FutureAndSelf => (t, n),
+        }
+    }
 }
 
 /// One way: `x` `[batch, length, heads, d_head]`, `a` `[heads]` (negative), `initial` `[heads, d_head, n_state]` →
 /// y shaped as `x`. The result does not depend on `chunk`.
 pub fn scan(x: &Tensor, a: &Tensor, stream: &Stream, chunk: i64, initial: Option<&Tensor>) -> Tensor {
-    let plan = Chunks::of(x, stream, chunk);
-    let x_in_chunks = plan.split(x);
-    let side = Side::new(&plan, stream, a, Reads::PastAndSelf);
-    let future = Tensor::ones([plan.size, plan.size], (Kind::Bool, x.device())).triu(1);
-    let exponent = side.exponent().masked_fill(&future, f64::NEG_INFINITY);
-    let y = plan.within(&side.products(), &exponent, &x_in_chunks);
-    plan.join(&match side.between(&plan, &x_in_chunks, initial) {
-        Some(carried) => y + carried,
-        None => y,
-    })
+    sum(x, a, &[(stream, Reads::PastAndSelf)], chunk, initial)
 }
 
 /// Both ways, without the diagonal: with shift moving right one step and 0 first,
@@ -75,42 +115,243 @@ pub fn quasiseparable(
     chunk: i64,
     initial: Option<&Tensor>,
 ) -> Tensor {
-    let plan = Chunks::of(x, forward, chunk);
-    let x_in_chunks = plan.split(x);
-    let past = Side::new(&plan, forward, a, Reads::Past);
-    let future = Side::new(&plan, backward, a, Reads::Future);
-    let square = Tensor::ones([plan.size, plan.size], (Kind::Bool, x.device()));
-    let (below, diagonal) = (square.tril(-1), square.tril(0).triu(0));
-    let exponent = past.exponent().where_self(&below, &future.exponent());
-    let products = past.products().where_self(&below, &future.products());
-    let mut y = plan.within(&products, &exponent.masked_fill(&diagonal, f64::NEG_INFINITY), &x_in_chunks);
-    for side in [&past, &future] {
-        if let Some(carried) = side.between(&plan, &x_in_chunks, initial) {
-            y += carried;
+    sum(x, a, &[(forward, Reads::Past), (backward, Reads::Future)], chunk, initial)
+}
+
+/// The sum of scans over the same `x`, each with its own stream and reach. Shapes as in [`scan`].
+pub fn sum(x: &Tensor, a: &Tensor, sides: &[(&Stream, Reads)], chunk: i64, initial: Option<&Tensor>) -> Tensor {
+    struct Op(Scans);
+
+    impl Backward for Op {
+        fn backward(&self, saved: &[Tensor], grads: &[Option<Tensor>]) -> Vec<Option<Tensor>> {
+            let Some(grad) = &grads[0] else { return saved.iter().map(|_| None).collect() };
+            let (x, a) = (&saved[0], &saved[1]);
+            let streams: Vec<Stream> = saved[2..].chunks_exact(3).map(stream).collect();
+            let initial = saved.get(2 + 3 * streams.len());
+            let mut all: Option<Gradients> = None;
+            for (from, n) in pieces(x) {
+                let rows: Vec<Stream> = streams.iter().map(|s| s.rows(from, n)).collect();
+                let (x, grad) = (x.narrow(0, from, n), grad.narrow(0, from, n));
+                let piece = self.0.backward(&x, a, &rows, initial, &grad);
+                all = Some(match all {
+                    None => piece,
+                    Some(all) => all.and(piece),
+                });
+            }
+            let Gradients { x, a, streams, initial } = all.expect("a batch has rows");
+            let streams = streams.into_iter().flat_map(|s| [s.dt, s.b, s.c]);
+            [x, a].into_iter().chain(streams).chain(initial).map(Some).collect()
         }
     }
-    plan.join(&y)
+
+    fn stream(t: &[Tensor]) -> Stream {
+        let [dt, b, c] = [0, 1, 2].map(|i| t[i].shallow_clone());
+        Stream { dt, b, c }
+    }
+
+    let scans = Scans { reads: sides.iter().map(|(_, reads)| *reads).collect(), chunk };
+    let y = tch::no_grad(|| {
+        let streams: Vec<Stream> = sides.iter().map(|(s, _)| s.detach()).collect();
+        let (x, a, initial) = (x.detach(), a.detach(), initial.map(Tensor::detach));
+        let parts: Vec<Tensor> = pieces(&x)
+            .map(|(from, n)| {
+                let rows: Vec<Stream> = streams.iter().map(|s| s.rows(from, n)).collect();
+                scans.forward(&x.narrow(0, from, n), &a, &rows, initial.as_ref())
+            })
+            .collect();
+        Tensor::cat(&parts, 0)
+    });
+    let mut inputs = vec![x, a];
+    inputs.extend(sides.iter().flat_map(|(s, _)| [&s.dt, &s.b, &s.c]));
+    inputs.extend(initial);
+    attach(Op(scans), &inputs, &[&y], &inputs);
+    y
+}
+
+/// Rows of `x` `[batch, length, …]` to work on at a time: the first, and how many.
+pub(crate) fn pieces(x: &Tensor) -> impl Iterator<Item = (i64, i64)> + use<> {
+    let (batch, length) = (x.size()[0], x.size()[1]);
+    let rows = (POSITIONS / length.max(1)).clamp(1, batch.max(1));
+    (0..batch.max(1)).step_by(rows as usize).map(move |from| (from, rows.min(batch - from)))
 }
 
 /// The matrix of [`quasiseparable`], `[batch, heads, length, length]`, written as the formula stands. For tests and figures.
 pub fn quasiseparable_matrix(a: &Tensor, [forward, backward]: [&Stream; 2]) -> Tensor {
-    let n = forward.dt.size()[1];
-    let one_way = |s: &Stream| {
-        let heads_per_group = s.dt.size()[2] / s.b.size()[2];
-        let per_head = |t: &Tensor| t.repeat_interleave_self_int(heads_per_group, 2, None::<i64>).transpose(1, 2);
-        let (b, c, dt) = (per_head(&s.b), per_head(&s.c), s.dt.transpose(1, 2));
-        let reader = c.narrow(2, 0, n - 1).constant_pad_nd([0, 0, 1, 0]); // C_{t-1}
-        let sum = (&dt * a.unsqueeze(-1)).cumsum(-1, dt.kind());
-        let before = sum.narrow(-1, 0, n - 1).constant_pad_nd([1, 0]);
-        let on_the_way = (before.unsqueeze(-1) - sum.unsqueeze(-2)).clamp_max(0.0);
-        (reader.matmul(&b.transpose(2, 3)) * on_the_way.exp() * dt.unsqueeze(-2)).tril(-1)
-    };
-    one_way(forward) + one_way(&backward.flip()).flip([2, 3])
+    matrix(a, forward, Reads::Past) + matrix(a, backward, Reads::Future)
 }
 
-/// How a sequence is cut. In chunks, `x` is `[batch, chunks, size, heads, d_head]`.
+/// The matrix of one scan, as [`quasiseparable_matrix`].
+pub fn matrix(a: &Tensor, stream: &Stream, reads: Reads) -> Tensor {
+    if reads.backward() {
+        let mirrored = if reads == Reads::Future { Reads::Past } else { Reads::PastAndSelf };
+        return matrix(a, &stream.flip(), mirrored).flip([2, 3]);
+    }
+    let n = stream.dt.size()[1];
+    let heads_per_group = stream.dt.size()[2] / stream.b.size()[2];
+    let per_head = |t: &Tensor| t.repeat_interleave_self_int(heads_per_group, 2, None::<i64>).transpose(1, 2);
+    let (b, c, dt) = (per_head(&stream.b), per_head(&stream.c), stream.dt.transpose(1, 2));
+    let sum = (&dt * a.unsqueeze(-1)).cumsum(-1, dt.kind());
+    let (reader, until, diagonal) = if reads == Reads::Past {
+        let shift = |t: &Tensor, pad: &[i64]| t.narrow(2, 0, n - 1).constant_pad_nd(pad);
+        (shift(&c, &[0, 0, 1, 0]), shift(&sum, &[1, 0]), -1) // C_{t-1}, and the decay up to it
+    } else {
+        (c, sum.shallow_clone(), 0)
+    };
+    let on_the_way = (until.unsqueeze(-1) - sum.unsqueeze(-2)).clamp_max(0.0);
+    (reader.matmul(&b.transpose(2, 3)) * on_the_way.exp() * dt.unsqueeze(-2)).tril(diagonal)
+}
+
+/// Scans over one `x` whose results are added, with values and gradients computed on plain tensors, all rows at once.
+#[derive(Clone, Debug)]
+pub(crate) struct Scans {
+    pub(crate) reads: Vec<Reads>,
+    pub(crate) chunk: i64,
+}
+
+/// Of everything a scan reads, in the shapes it has them.
+pub(crate) struct Gradients {
+    pub(crate) x: Tensor,
+    pub(crate) a: Tensor,
+    pub(crate) streams: Vec<Stream>,
+    pub(crate) initial: Option<Tensor>,
+}
+
+impl Gradients {
+    /// Those of other rows behind these.
+    fn and(self, other: Self) -> Self {
+        let behind = |a: Tensor, b: Tensor| Tensor::cat(&[a, b], 0);
+        let stream =
+            |(a, b): (Stream, Stream)| Stream { dt: behind(a.dt, b.dt), b: behind(a.b, b.b), c: behind(a.c, b.c) };
+        Self {
+            x: behind(self.x, other.x),
+            a: self.a + other.a,
+            streams: self.streams.into_iter().zip(other.streams).map(stream).collect(),
+            initial: self.initial.zip(other.initial).map(|(a, b)| a + b),
+        }
+    }
+}
+
+impl Scans {
+    /// y, shaped as `x`. The caller holds `tch::no_grad`.
+    pub(crate) fn forward(&self, x: &Tensor, a: &Tensor, streams: &[Stream], initial: Option<&Tensor>) -> Tensor {
+        let plan = Chunks::of(x, &streams[0], self.chunk);
+        let x = plan.split(x);
+        let sides: Vec<Side> =
+            streams.iter().zip(&self.reads).map(|(s, reads)| Side::new(&plan, s, a, *reads)).collect();
+        let products: Vec<Tensor> = sides.iter().map(|side| side.products(&plan)).collect();
+        let mut m = plan.empty(&x, &[plan.all(), plan.heads, plan.size, plan.size]);
+        by_kind!(x.kind(), fill(&mut m, &products, &sides, &plan));
+        let mut y = x.empty_like();
+        for h in 0..plan.heads {
+            let _ = m.select(1, h).bmm_out(&plan.head(&y, h), &plan.head(&x, h));
+        }
+        drop((m, products));
+        let mut room = None;
+        for side in &sides {
+            if let Some(entering) = side.entering(&plan, &x, initial, &mut room) {
+                let read = room.get_or_insert_with(|| x.empty_like());
+                side.read_states(&plan, &entering, read);
+                by_kind!(x.kind(), add_scaled(&mut y, read, &side.enter));
+            }
+        }
+        plan.join(&y, &[plan.heads, plan.d_head])
+    }
+
+    /// Gradients from that of y. The caller holds `tch::no_grad`.
+    pub(crate) fn backward(
+        &self,
+        x: &Tensor,
+        a: &Tensor,
+        streams: &[Stream],
+        initial: Option<&Tensor>,
+        grad: &Tensor,
+    ) -> Gradients {
+        let plan = Chunks::of(x, &streams[0], self.chunk);
+        let (x, grad) = (plan.split(x), plan.split(grad));
+        let kind = x.kind();
+        let sides: Vec<Side> =
+            streams.iter().zip(&self.reads).map(|(s, reads)| Side::new(&plan, s, a, *reads)).collect();
+
+        // Within chunks.
+        let products: Vec<Tensor> = sides.iter().map(|side| side.products(&plan)).collect();
+        let mut slopes: Vec<Slopes> = sides.iter().map(|_| Slopes::new(&plan, &x)).collect();
+        let mut dx = x.empty_like();
+        {
+            let mut m = plan.empty(&x, &[plan.all(), plan.heads, plan.size, plan.size]);
+            for h in 0..plan.heads {
+                let _ = plan.head(&grad, h).bmm_out(&m.select(1, h), &plan.head(&x, h).transpose(1, 2));
+            }
+            by_kind!(kind, within_back(&mut m, &products, &sides, &mut slopes, &plan));
+            for h in 0..plan.heads {
+                let _ = m.select(1, h).transpose(1, 2).bmm_out(&plan.head(&dx, h), &plan.head(&grad, h));
+            }
+        }
+        drop(products);
+
+        let (mut room, mut d_initial) = (None, None);
+        let mut done = Vec::new();
+        for (side, slopes) in sides.iter().zip(slopes) {
+            let Slopes { products, mut exponents } = slopes;
+            let db = plan.empty(&x, &[plan.all(), plan.size, plan.groups, plan.n_state]);
+            let dc = db.empty_like();
+            for g in 0..plan.groups {
+                let dp = products.select(1, g);
+                let _ = dp.bmm_out(&dc.select(2, g), &plan.group(&side.b, g));
+                let _ = dp.transpose(1, 2).bmm_out(&db.select(2, g), &plan.group(&side.c, g));
+            }
+            drop(products);
+            // Between chunks.
+            if let Some(entering) = side.entering(&plan, &x, initial, &mut room) {
+                let room: &mut Tensor = room.get_or_insert_with(|| x.empty_like());
+                side.read_states(&plan, &entering, room);
+                by_kind!(kind, scaled_back(room, &grad, &side.enter, &mut exponents.enter)); // room: grad · enter
+                let mut d_states = entering.empty_like();
+                for g in 0..plan.groups {
+                    let (grad, entering) = (plan.group(room, g), entering.select(1, g));
+                    let _ = plan.group(&side.c, g).transpose(1, 2).bmm_out(&d_states.select(1, g), &grad);
+                    let _ = dc.select(2, g).baddbmm_(&grad, &entering.transpose(1, 2));
+                }
+                let start = by_kind!(kind, pass_back(&mut d_states, &entering, side, &mut exponents.total, &plan));
+                drop(entering);
+                if initial.is_some() {
+                    d_initial = Some(match d_initial.take() {
+                        None => start,
+                        Some(other) => start + other,
+                    });
+                }
+                if plan.count > 1 {
+                    by_kind!(kind, scale(room, &x, &side.leave));
+                    for g in 0..plan.groups {
+                        let left = d_states.select(1, g);
+                        let _ = db.select(2, g).baddbmm_(&plan.group(room, g), &left.transpose(1, 2));
+                    }
+                    for g in 0..plan.groups {
+                        let _ = plan.group(&side.b, g).bmm_out(&plan.group(room, g), &d_states.select(1, g));
+                    }
+                    by_kind!(kind, add_scaled_back(&mut dx, room, &x, &side.leave, &mut exponents.leave));
+                }
+            }
+            let (d_dt, da) = by_kind!(kind, decay_back(side, &exponents, a, &plan));
+            let bc = [plan.groups, plan.n_state];
+            let dc = match side.reads {
+                Reads::PastAndSelf | Reads::FutureAndSelf => plan.join(&dc, &bc),
+                Reads::Past => plan.join(&dc, &bc).narrow(1, 1, plan.length - 1).constant_pad_nd([0, 0, 0, 0, 0, 1]),
+                Reads::Future => plan.join(&dc, &bc).narrow(1, 0, plan.length - 1).constant_pad_nd([0, 0, 0, 0, 1, 0]),
+            };
+            done.push((Stream { dt: plan.join(&d_dt, &[plan.heads]), b: plan.join(&db, &bc), c: dc }, da));
+        }
+        let (streams, da): (Vec<_>, Vec<_>) = done.into_iter().unzip();
+        let a = Tensor::stack(&da, 0).sum_dim_intlist([0].as_slice(), false, kind);
+        if let (None, Some(initial)) = (&d_initial, initial) {
+            d_initial = Some(initial.zeros_like());
+        }
+        Gradients { x: plan.join(&dx, &[plan.heads, plan.d_head]), a, streams, initial: d_initial }
+    }
+}
+
+/// How rows are cut. In chunks, `x` is `[rows, chunks · size, heads, d_head]`, packed.
 struct Chunks {
-    batch: i64,
+    rows: i64,
     length: i64,
     size: i64,
     count: i64,
@@ -122,7 +363,7 @@ struct Chunks {
 
 impl Chunks {
     fn of(x: &Tensor, stream: &Stream, chunk: i64) -> Self {
-        let &[batch, length, heads, d_head] = x.size().as_slice() else {
+        let &[rows, length, heads, d_head] = x.size().as_slice() else {
             panic!("ssd: x must be [batch, length, heads, d_head], not {:?}", x.size())
         };
         let &[_, _, groups, n_state] = stream.b.size().as_slice() else {
@@ -130,164 +371,616 @@ impl Chunks {
         };
         assert!(chunk > 0 && heads % groups == 0, "ssd: chunk {chunk}, {groups} groups of {heads} heads");
         let size = chunk.min(length);
-        Self { batch, length, size, count: (length + size - 1) / size, heads, groups, d_head, n_state }
+        Self { rows, length, size, count: (length + size - 1) / size, heads, groups, d_head, n_state }
     }
 
-    /// `[batch, length, …]` → `[batch, chunks, size, …]`, zeros after the end: exact, since they carry `dt = 0`.
+    /// Chunks of all rows.
+    fn all(&self) -> i64 {
+        self.rows * self.count
+    }
+
+    /// `[rows, length, …]` → `[rows, chunks · size, …]`, packed; zeros after the end are exact, since they carry `dt = 0`.
     fn split(&self, t: &Tensor) -> Tensor {
         let missing = self.count * self.size - self.length;
         let mut pad = vec![0; 2 * (t.dim() - 1)];
         *pad.last_mut().expect("t has a length axis") = missing;
-        let padded = if missing > 0 { t.constant_pad_nd(pad) } else { t.shallow_clone() };
-        let mut shape = padded.size();
-        shape.splice(1..2, [self.count, self.size]);
-        padded.reshape(shape)
+        if missing > 0 { t.constant_pad_nd(pad) } else { t.contiguous() }
     }
 
-    /// The reverse of [`Chunks::split`].
-    fn join(&self, t: &Tensor) -> Tensor {
-        t.flatten(1, 2).narrow(1, 0, self.length)
+    /// The reverse of [`Chunks::split`], from any shape with the same elements to `[rows, length, last …]`.
+    fn join(&self, t: &Tensor, last: &[i64]) -> Tensor {
+        let shape = [&[self.rows, self.count * self.size], last].concat();
+        t.view(shape.as_slice()).narrow(1, 0, self.length)
     }
 
-    /// Y of one chunk from what lies in the same chunk. `products` are C·B, `[batch·chunks·groups, size, size]`;
-    /// `exponent` is `[batch, chunks, heads, size, size]`.
-    fn within(&self, products: &Tensor, exponent: &Tensor, x: &Tensor) -> Tensor {
-        let (q, all) = (self.size, self.batch * self.count);
-        let by_group = exponent.exp().view([all * self.groups, self.heads / self.groups, q, q]);
-        let m = (by_group * products.unsqueeze(1)).view([all * self.heads, q, q]);
-        let x = x.transpose(2, 3).reshape([all * self.heads, q, self.d_head]);
-        m.bmm(&x).view([self.batch, self.count, self.heads, q, self.d_head]).transpose(2, 3)
+    fn empty(&self, like: &Tensor, shape: &[i64]) -> Tensor {
+        Tensor::empty(shape, (like.kind(), like.device()))
+    }
+
+    /// The heads of group `g`: `[rows · chunks, size, channels of the group]` of a tensor that is
+    /// `[rows, chunks · size, groups · …, …]`.
+    fn group(&self, t: &Tensor, g: i64) -> Tensor {
+        t.view([self.all(), self.size, self.groups, -1]).select(2, g)
+    }
+
+    /// `[rows · chunks, size, d_head]`.
+    fn head(&self, t: &Tensor, h: i64) -> Tensor {
+        t.view([self.all(), self.size, self.heads, self.d_head]).select(2, h)
     }
 }
 
-/// One direction in chunks. The decay on the way from s to t is `exp(out[t] - into[s])`, where `into` holds `-ln dt` as well.
+/// One direction in chunks. The decay on the way from s to t is `exp(out[t] - into[s])`.
 struct Side {
-    /// `[batch·chunks·groups, size, n_state]`, shifted where the direction is strict.
+    reads: Reads,
+    /// `[rows, chunks · size, groups, n_state]`; `c` is shifted where the direction is strict.
     b: Tensor,
     c: Tensor,
-    decay: Decay,
+    /// `[rows · chunks, heads, size]`.
+    out: Tensor,
+    into: Tensor,
+    dt: Tensor,
+    /// Decay from the edge where the reader enters to t: `[rows · chunks, size, heads]`.
+    enter: Tensor,
+    /// Decay from s to the edge where the reader leaves, times dt: as `enter`.
+    leave: Tensor,
+    /// Log decay of whole chunks, `[rows · chunks, heads]`, float64.
+    total: Tensor,
 }
 
 impl Side {
     fn new(plan: &Chunks, stream: &Stream, a: &Tensor, reads: Reads) -> Self {
-        let dt = plan.split(&stream.dt).transpose(2, 3); // [batch, chunks, heads, size]
-        let decay = Decay::along(&(&dt * a.unsqueeze(-1)), reads);
-        let into = &decay.into - dt.clamp_min(smallest(dt.kind())).log(); // a new tensor: `into` may be `out`
-        let shifted = match reads {
-            Reads::PastAndSelf => stream.c.shallow_clone(),
+        let c = match reads {
+            Reads::PastAndSelf | Reads::FutureAndSelf => stream.c.shallow_clone(),
             Reads::Past => stream.c.narrow(1, 0, plan.length - 1).constant_pad_nd([0, 0, 0, 0, 1, 0]),
             Reads::Future => stream.c.narrow(1, 1, plan.length - 1).constant_pad_nd([0, 0, 0, 0, 0, 1]),
         };
-        let rows = |t: &Tensor| plan.split(t).transpose(2, 3).reshape([-1, plan.size, plan.n_state]);
-        Self { b: rows(&stream.b), c: rows(&shifted), decay: Decay { into, ..decay } }
+        let dt = plan.split(&stream.dt).view([plan.all(), plan.size, plan.heads]).transpose(1, 2).contiguous();
+        let [out, into] = [(); 2].map(|()| dt.empty_like());
+        let [enter, leave] = [(); 2].map(|()| plan.empty(&dt, &[plan.all(), plan.size, plan.heads]));
+        let total = Tensor::empty([plan.all(), plan.heads], (Kind::Double, dt.device()));
+        let mut side = Self { reads, b: plan.split(&stream.b), c: plan.split(&c), out, into, dt, enter, leave, total };
+        by_kind!(a.kind(), decay(&mut side, a, plan));
+        side
     }
 
-    /// C_t·B_s of every chunk and group.
-    fn products(&self) -> Tensor {
-        self.c.bmm(&self.b.transpose(1, 2))
+    /// C_t·B_s of every chunk and group, `[rows · chunks, groups, size, size]`.
+    fn products(&self, plan: &Chunks) -> Tensor {
+        let p = plan.empty(&self.b, &[plan.all(), plan.groups, plan.size, plan.size]);
+        for g in 0..plan.groups {
+            let _ = plan.group(&self.c, g).bmm_out(&p.select(1, g), &plan.group(&self.b, g).transpose(1, 2));
+        }
+        p
     }
 
-    /// `[batch, chunks, heads, size (t), size (s)]`; only the half this direction reads means anything.
-    fn exponent(&self) -> Tensor {
-        self.decay.out.unsqueeze(-1) - self.decay.into.unsqueeze(-2)
-    }
-
-    /// Y from the states that enter each chunk, `[batch, chunks, size, heads, d_head]`; `None` where there is no state.
-    fn between(&self, plan: &Chunks, x: &Tensor, initial: Option<&Tensor>) -> Option<Tensor> {
+    /// The state that enters each chunk, `[rows · chunks, groups, n_state, channels of the group]`; `None` where all are
+    /// zero. `room` is scratch shaped as `x`.
+    fn entering(
+        &self,
+        plan: &Chunks,
+        x: &Tensor,
+        initial: Option<&Tensor>,
+        room: &mut Option<Tensor>,
+    ) -> Option<Tensor> {
         if plan.count == 1 && initial.is_none() {
             return None;
         }
-        let Chunks { batch, count, groups, d_head, n_state, size, .. } = *plan;
-        let per_group = plan.heads / groups;
-        // [batch, chunks, heads, size] → one factor per position and head, in the layout of x.
-        let factor = |exponent: Tensor| exponent.exp().transpose(2, 3).unsqueeze(-1);
-        let rows = |t: Tensor| {
-            t.view([batch, count, size, groups, -1]).transpose(2, 3).reshape([-1, size, per_group * d_head])
-        };
-        let heads_first = [batch, count, groups, n_state, per_group, d_head];
+        let per_group = plan.heads / plan.groups;
+        let mut states = plan.empty(x, &[plan.all(), plan.groups, plan.n_state, per_group * plan.d_head]);
+        if plan.count > 1 {
+            let fed = room.get_or_insert_with(|| x.empty_like());
+            by_kind!(x.kind(), scale(fed, x, &self.leave));
+            for g in 0..plan.groups {
+                let b = plan.group(&self.b, g).transpose(1, 2);
+                let _ = b.bmm_out(&states.select(1, g), &plan.group(fed, g));
+            }
+        } else {
+            let _ = states.zero_(); // what the only chunk leaves goes nowhere
+        }
+        let initial = initial
+            .map(|i| i.view([plan.groups, per_group, plan.d_head, plan.n_state]).permute([0, 3, 1, 2]).contiguous());
+        by_kind!(x.kind(), pass(&mut states, initial.as_ref(), self, plan));
+        Some(states)
+    }
 
-        let mut entering = None;
-        if count > 1 {
-            let states = self.b.transpose(1, 2).bmm(&rows(x * factor(&self.decay.leave - &self.decay.into)));
-            // Chunk c receives what every chunk before it (in reading order) left, decayed by the chunks between.
-            let states = states.view(heads_first).permute([0, 2, 4, 1, 3, 5]).reshape([-1, count, n_state * d_head]);
-            let received = self.decay.chunk_to_chunk().view([-1, count, count]).bmm(&states);
-            entering =
-                Some(received.view([batch, groups, per_group, count, n_state, d_head]).permute([0, 3, 1, 4, 2, 5]));
+    /// C_t times the state that enters its chunk, into `y` shaped as `x`.
+    fn read_states(&self, plan: &Chunks, entering: &Tensor, y: &Tensor) {
+        for g in 0..plan.groups {
+            let _ = plan.group(&self.c, g).bmm_out(&plan.group(y, g), &entering.select(1, g));
         }
-        if let Some(initial) = initial {
-            let start = initial.view([groups, per_group, d_head, n_state]).permute([0, 3, 1, 2]);
-            let decayed = self.decay.start_to_chunk().view([batch, count, groups, 1, per_group, 1]) * start;
-            entering = Some(match entering {
-                Some(states) => states + decayed,
-                None => decayed,
-            });
-        }
-        let entering = entering?.reshape([-1, n_state, per_group * d_head]);
-        let y = self.c.bmm(&entering).view([batch, count, groups, size, per_group * d_head]).transpose(2, 3);
-        let y = y.reshape([batch, count, size, plan.heads, d_head]);
-        Some(y * factor(&self.decay.out + &self.decay.enter))
     }
 }
 
-/// Sums of the log decay along the last axis: from s to t it is `out[t] - into[s]`, from s to the edge where the reader
-/// leaves `leave - into[s]`, from the edge where it enters to t `out[t] + enter`.
-struct Decay {
+/// Gradients of one side within chunks.
+struct Slopes {
+    /// Of C·B, `[rows · chunks, groups, size, size]`.
+    products: Tensor,
+    exponents: Exponents,
+}
+
+/// Gradients of one side's decays.
+struct Exponents {
+    /// Of `out`, `[rows · chunks, heads, size]`.
     out: Tensor,
+    /// Of the decay into M, without `dt`: `Σ_t dM C·B decay`, as `out`.
     into: Tensor,
+    /// Of the factors `enter` and `leave`, `[rows · chunks, size, heads]`.
     enter: Tensor,
     leave: Tensor,
-    /// Log decay of whole chunks, `[batch, chunks, heads]`.
+    /// Of `total`.
     total: Tensor,
+}
+
+impl Slopes {
+    fn new(plan: &Chunks, x: &Tensor) -> Self {
+        let zeros = |shape: &[i64], kind| Tensor::zeros(shape, (kind, x.device()));
+        let [out, into] = [(); 2].map(|()| zeros(&[plan.all(), plan.heads, plan.size], x.kind()));
+        let [enter, leave] = [(); 2].map(|()| zeros(&[plan.all(), plan.size, plan.heads], x.kind()));
+        let total = zeros(&[plan.all(), plan.heads], Kind::Double);
+        let products = zeros(&[plan.all(), plan.groups, plan.size, plan.size], x.kind());
+        Self { products, exponents: Exponents { out, into, enter, leave, total } }
+    }
+}
+
+/// Fills `out`, `into`, `enter`, `leave` and `total` of a side from its `dt`. Sums are taken in float64.
+fn decay<T: Real>(side: &mut Side, a: &Tensor, plan: &Chunks) {
+    let (n, heads) = (plan.size as usize, plan.heads as usize);
+    let (reads, all) = (side.reads, plan.all() as usize);
+    let a = a.contiguous();
+    let (a, dt) = (elements::<T>(&a), elements::<T>(&side.dt));
+    let [out, into] = [&mut side.out, &mut side.into].map(|t| Shared::new(elements_mut::<T>(t)));
+    let [enter, leave] = [&mut side.enter, &mut side.leave].map(|t| Shared::new(elements_mut::<T>(t)));
+    let total = Shared::new(elements_mut::<f64>(&mut side.total));
+    parallel_for(all, 1, |chunks| {
+        let mut sums = vec![0.0; n + 1]; // sums[t] lies before position t
+        for chunk in chunks {
+            // SAFETY: each chunk has parts of its own.
+            let (enter, leave) =
+                unsafe { (enter.part(chunk * n * heads, n * heads), leave.part(chunk * n * heads, n * heads)) };
+            for h in 0..heads {
+                let (at, a) = ((chunk * heads + h) * n, a[h].wide());
+                // SAFETY: as above.
+                let (out, into, total) =
+                    unsafe { (out.part(at, n), into.part(at, n), total.part(chunk * heads + h, 1)) };
+                let dt = &dt[at..at + n];
+                for t in 0..n {
+                    sums[t + 1] = sums[t] + dt[t].wide() * a;
+                }
+                total[0] = sums[n];
+                for t in 0..n {
+                    let (before, after) = (sums[t], sums[t + 1]);
+                    let (o, i, e, l) = match reads {
+                        Reads::PastAndSelf => (after, after, after, sums[n] - after),
+                        Reads::Past => (before, after, before, sums[n] - after),
+                        Reads::Future => (-after, -before, sums[n] - after, before),
+                        Reads::FutureAndSelf => (-before, -before, sums[n] - before, before),
+                    };
+                    (out[t], into[t]) = (T::of(o), T::of(i));
+                    (enter[t * heads + h], leave[t * heads + h]) = (T::of(e.exp()), T::of(l.exp()) * dt[t]);
+                }
+            }
+        }
+    });
+}
+
+/// The reverse of [`decay`]: gradients of dt, `[rows · chunks, size, heads]`, and of A.
+fn decay_back<T: Real>(side: &Side, slopes: &Exponents, a: &Tensor, plan: &Chunks) -> (Tensor, Tensor) {
+    let (n, heads, reads) = (plan.size as usize, plan.heads as usize, side.reads);
+    let a = a.contiguous();
+    let (a, dt) = (elements::<T>(&a), elements::<T>(&side.dt));
+    let (out, into) = (elements::<T>(&slopes.out), elements::<T>(&slopes.into));
+    let [d_enter, d_leave, enter, leave] = [&slopes.enter, &slopes.leave, &side.enter, &side.leave].map(elements::<T>);
+    let (total, totals) = (elements::<f64>(&slopes.total), elements::<f64>(&side.total));
+    let edges = elements::<T>(&side.into);
+    let mut d_dt = side.enter.empty_like();
+    let mut da = side.total.empty_like();
+    let (to_dt, to_a) = (Shared::new(elements_mut::<T>(&mut d_dt)), Shared::new(elements_mut::<f64>(&mut da)));
+    parallel_for(plan.all() as usize, 1, |chunks| {
+        let mut sums = vec![0.0; n + 1]; // gradient of the sum before position t
+        for chunk in chunks {
+            // SAFETY: each chunk has parts of its own.
+            let (d_dt, da) = unsafe { (to_dt.part(chunk * n * heads, n * heads), to_a.part(chunk * heads, heads)) };
+            for h in 0..heads {
+                let at = (chunk * heads + h) * n;
+                let dt = &dt[at..at + n];
+                sums.fill(0.0);
+                sums[n] = total[chunk * heads + h];
+                for t in 0..n {
+                    let (entry, here) = ((chunk * n + t) * heads + h, dt[t].wide());
+                    let entered = d_enter[entry].wide() * enter[entry].wide();
+                    let left = d_leave[entry].wide() * leave[entry].wide();
+                    let (o, i) = (out[at + t].wide() + entered, -into[at + t].wide() * here - left);
+                    match reads {
+                        Reads::PastAndSelf => sums[t + 1] += o + i,
+                        Reads::Past => {
+                            sums[t] += o;
+                            sums[t + 1] += i;
+                        }
+                        Reads::Future => {
+                            sums[t + 1] -= o;
+                            sums[t] -= i;
+                        }
+                        Reads::FutureAndSelf => sums[t] -= o + i,
+                    }
+                    sums[n] += if reads.backward() { entered } else { left };
+                }
+                let mut from_the_right = 0.0;
+                da[h] = 0.0;
+                for t in (0..n).rev() {
+                    from_the_right += sums[t + 1];
+                    let entry = (chunk * n + t) * heads + h;
+                    da[h] += from_the_right * dt[t].wide();
+                    // Besides the exponent, dt is a factor of M and of what leaves.
+                    let to_edge = match reads {
+                        Reads::PastAndSelf | Reads::Past => totals[chunk * heads + h] - edges[at + t].wide(),
+                        Reads::Future | Reads::FutureAndSelf => -edges[at + t].wide(),
+                    };
+                    let factor = into[at + t].wide() + d_leave[entry].wide() * to_edge.exp();
+                    d_dt[t * heads + h] = T::of(from_the_right * a[h].wide() + factor);
+                }
+            }
+        }
+    });
+    (d_dt, da.sum_dim_intlist([0].as_slice(), false, Kind::Double).to_kind(T::KIND))
+}
+
+/// One side of the within-chunk matrices, as a kernel reads it.
+struct Half<'a, T> {
     reads: Reads,
+    products: &'a [T],
+    out: &'a [T],
+    into: &'a [T],
+    dt: &'a [T],
 }
 
-impl Decay {
-    fn along(log_decay: &Tensor, reads: Reads) -> Self {
-        let n = log_decay.size().last().copied().expect("a last axis");
-        let inclusive = log_decay.cumsum(-1, log_decay.kind());
-        // Shifted rather than subtracted, so that neighbours cancel exactly.
-        let exclusive = || inclusive.narrow(-1, 0, n - 1).constant_pad_nd([1, 0]);
-        let total = inclusive.narrow(-1, n - 1, 1);
-        let none = total.zeros_like();
-        let (out, into) = match reads {
-            Reads::PastAndSelf => (inclusive.shallow_clone(), inclusive.shallow_clone()),
-            Reads::Past => (exclusive(), inclusive.shallow_clone()),
-            Reads::Future => (-&inclusive, -exclusive()),
-        };
-        let (enter, leave) = match reads {
-            Reads::Future => (total.shallow_clone(), none),
-            _ => (none, total.shallow_clone()),
-        };
-        Self { out, into, enter, leave, total: total.squeeze_dim(-1), reads }
-    }
+/// What a kernel adds to for one side of one head's square.
+struct HalfSlopes<'a, T> {
+    products: &'a mut [T],
+    out: &'a mut [T],
+    into: &'a mut [T],
+}
 
-    /// The same sums over whole chunks, in float64: a long sequence adds up many of them, `[batch, heads, chunks]`.
-    fn over_chunks(&self) -> Decay {
-        let strict = if self.reads == Reads::Future { Reads::Future } else { Reads::Past };
-        Decay::along(&self.total.transpose(1, 2).to_kind(Kind::Double), strict)
-    }
+fn halves<'a, T: Real>(sides: &'a [Side], products: &'a [Tensor]) -> Vec<Half<'a, T>> {
+    let half = |(side, products): (&'a Side, &'a Tensor)| {
+        let [products, out, into, dt] = [products, &side.out, &side.into, &side.dt].map(elements::<T>);
+        Half { reads: side.reads, products, out, into, dt }
+    };
+    sides.iter().zip(products).map(half).collect()
+}
 
-    /// Decay of the state that chunk c' leaves until it enters chunk c: `[batch, heads, chunks (c), chunks (c')]`, zero
-    /// where c does not read c'.
-    fn chunk_to_chunk(&self) -> Tensor {
-        let whole = self.over_chunks();
-        let exponent = whole.out.unsqueeze(-1) - whole.into.unsqueeze(-2);
-        let all = exponent.ones_like().to_kind(Kind::Bool);
-        let unread = if self.reads == Reads::Future { all.tril(0) } else { all.triu(0) };
-        exponent.masked_fill(&unread, f64::NEG_INFINITY).exp().to_kind(self.total.kind())
-    }
+/// The within-chunk part of M, `[rows · chunks, heads, size, size]`.
+fn fill<T: Real>(m: &mut Tensor, products: &[Tensor], sides: &[Side], plan: &Chunks) {
+    let (n, heads, per_group) = (plan.size as usize, plan.heads as usize, (plan.heads / plan.groups) as usize);
+    let halves = halves::<T>(sides, products);
+    let squares = Shared::new(elements_mut::<T>(m));
+    parallel_for(plan.all() as usize * heads, 1, |units| {
+        for head in units {
+            // SAFETY: each head of each chunk has a square of its own.
+            let m = unsafe { squares.part(head * n * n, n * n) };
+            fill_square(m, &halves, head, head / per_group, n);
+        }
+    });
+}
 
-    /// Decay of the initial state until it enters each chunk: `[batch, chunks, heads]`.
-    fn start_to_chunk(&self) -> Tensor {
-        let whole = self.over_chunks();
-        (whole.out + whole.enter).exp().transpose(1, 2).contiguous().to_kind(self.total.kind())
+/// From `dM` in `m` to M in `m`, adding to the gradients of C·B and of the exponents.
+fn within_back<T: Real>(m: &mut Tensor, products: &[Tensor], sides: &[Side], slopes: &mut [Slopes], plan: &Chunks) {
+    let (n, per_group) = (plan.size as usize, (plan.heads / plan.groups) as usize);
+    let halves = halves::<T>(sides, products);
+    let squares = Shared::new(elements_mut::<T>(m));
+    let shared: Vec<[Shared<T>; 3]> = slopes
+        .iter_mut()
+        .map(|s| {
+            [&mut s.products, &mut s.exponents.out, &mut s.exponents.into].map(|t| Shared::new(elements_mut::<T>(t)))
+        })
+        .collect();
+    parallel_for((plan.all() * plan.groups) as usize, 1, |groups| {
+        for group in groups {
+            for head in group * per_group..(group + 1) * per_group {
+                // SAFETY: each group of each chunk is one thread's, and so are its heads.
+                let m = unsafe { squares.part(head * n * n, n * n) };
+                let slopes = shared.iter().map(|[products, out, into]| {
+                    // SAFETY: as above.
+                    unsafe {
+                        HalfSlopes {
+                            products: products.part(group * n * n, n * n),
+                            out: out.part(head * n, n),
+                            into: into.part(head * n, n),
+                        }
+                    }
+                });
+                let mut slopes: Vec<HalfSlopes<'_, T>> = slopes.collect();
+                square_back(m, &halves, &mut slopes, head, group, n);
+            }
+        }
+    });
+}
+
+/// Exponentials are taken of whole vectors of this many; those that are not read are not used.
+const VECTOR: usize = 16;
+
+/// `exp(out - into[s])` for `s` in `from..to`, and for some around them.
+#[inline(always)]
+fn decay_row<T: Real>(row: &mut [T], into: &[T], out: T, (from, to): (usize, usize)) {
+    let (from, to) = (from / VECTOR * VECTOR, to.next_multiple_of(VECTOR).min(row.len()));
+    let (row, into) = (&mut row[from..to], &into[from..to]);
+    for i in 0..row.len() {
+        row[i] = (out - into[i]).exp();
     }
 }
 
-/// A step below this one adds nothing at the precision of `kind`.
-fn smallest(kind: Kind) -> f64 {
-    if kind == Kind::Double { f64::MIN_POSITIVE } else { f32::MIN_POSITIVE.into() }
+#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
+fn fill_square<T: Real>(m: &mut [T], halves: &[Half<'_, T>], head: usize, group: usize, n: usize) {
+    let mut decay = vec![T::ZERO; n];
+    m.fill(T::ZERO);
+    for half in halves {
+        let (out, into, dt) = (&half.out[head * n..][..n], &half.into[head * n..][..n], &half.dt[head * n..][..n]);
+        let products = &half.products[group * n * n..][..n * n];
+        for t in 0..n {
+            let (from, to) = half.reads.range(t, n);
+            decay_row(&mut decay, into, out[t], (from, to));
+            let (m, p) = (&mut m[t * n + from..t * n + to], &products[t * n + from..t * n + to]);
+            let (decay, dt) = (&decay[from..to], &dt[from..to]);
+            for i in 0..m.len() {
+                m[i] += p[i] * decay[i] * dt[i];
+            }
+        }
+    }
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
+fn square_back<T: Real>(
+    m: &mut [T],
+    halves: &[Half<'_, T>],
+    slopes: &mut [HalfSlopes<'_, T>],
+    head: usize,
+    group: usize,
+    n: usize,
+) {
+    let (mut decay, mut grad, mut terms) = (vec![T::ZERO; n], vec![T::ZERO; n], vec![T::ZERO; n]);
+    for t in 0..n {
+        let m = &mut m[t * n..][..n];
+        grad.copy_from_slice(m);
+        m.fill(T::ZERO);
+        for (half, slopes) in halves.iter().zip(slopes.iter_mut()) {
+            let (into, dt) = (&half.into[head * n..][..n], &half.dt[head * n..][..n]);
+            let (from, to) = half.reads.range(t, n);
+            decay_row(&mut decay, into, half.out[head * n + t], (from, to));
+            let (m, grad, terms) = (&mut m[from..to], &grad[from..to], &mut terms[from..to]);
+            let (decay, dt) = (&decay[from..to], &dt[from..to]);
+            let p = &half.products[(group * n + t) * n..][from..to];
+            let (dp, into) = (&mut slopes.products[t * n..][from..to], &mut slopes.into[from..to]);
+            for i in 0..m.len() {
+                let fed = decay[i] * dt[i];
+                m[i] += p[i] * fed;
+                dp[i] += grad[i] * fed;
+                terms[i] = grad[i] * p[i] * decay[i];
+                into[i] += terms[i];
+            }
+            slopes.out[t] += dot(terms, dt);
+        }
+    }
+}
+
+/// Calls `kernel` on runs of heads, `[positions · heads, d_head]` with one factor each, on all threads.
+fn by_runs(heads: usize, kernel: impl Fn(std::ops::Range<usize>) + Sync) {
+    parallel_for(heads, 64, kernel);
+}
+
+/// `y = x f` with one factor a position and head.
+pub(crate) fn scale<T: Real>(y: &mut Tensor, x: &Tensor, f: &Tensor) {
+    #[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
+    fn run<T: Real>(y: &mut [T], x: &[T], f: &[T], d: usize) {
+        for ((y, x), f) in y.chunks_exact_mut(d).zip(x.chunks_exact(d)).zip(f) {
+            for i in 0..d {
+                y[i] = x[i] * *f;
+            }
+        }
+    }
+    let d = width(x, f);
+    let (x, f, y) = (elements::<T>(x), elements::<T>(f), Shared::new(elements_mut::<T>(y)));
+    by_runs(f.len(), |r| {
+        // SAFETY: runs do not overlap.
+        let y = unsafe { y.part(r.start * d, r.len() * d) };
+        run(y, &x[r.start * d..r.end * d], &f[r], d);
+    });
+}
+
+/// `y += x f`.
+pub(crate) fn add_scaled<T: Real>(y: &mut Tensor, x: &Tensor, f: &Tensor) {
+    #[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
+    fn run<T: Real>(y: &mut [T], x: &[T], f: &[T], d: usize) {
+        for ((y, x), f) in y.chunks_exact_mut(d).zip(x.chunks_exact(d)).zip(f) {
+            for i in 0..d {
+                y[i] += x[i] * *f;
+            }
+        }
+    }
+    let d = width(x, f);
+    let (x, f, y) = (elements::<T>(x), elements::<T>(f), Shared::new(elements_mut::<T>(y)));
+    by_runs(f.len(), |r| {
+        // SAFETY: runs do not overlap.
+        let y = unsafe { y.part(r.start * d, r.len() * d) };
+        run(y, &x[r.start * d..r.end * d], &f[r], d);
+    });
+}
+
+/// Of `y += x f`, with the gradient of y in `grad`: that of f, and, over `x` itself, that of x.
+fn scaled_back<T: Real>(x: &mut Tensor, grad: &Tensor, f: &Tensor, df: &mut Tensor) {
+    #[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
+    fn run<T: Real>(x: &mut [T], grad: &[T], f: &[T], df: &mut [T], d: usize) {
+        for (((x, grad), f), df) in x.chunks_exact_mut(d).zip(grad.chunks_exact(d)).zip(f).zip(df) {
+            *df = dot(x, grad);
+            for i in 0..d {
+                x[i] = grad[i] * *f;
+            }
+        }
+    }
+    let d = width(x, f);
+    let (grad, f) = (elements::<T>(grad), elements::<T>(f));
+    let (x, df) = (Shared::new(elements_mut::<T>(x)), Shared::new(elements_mut::<T>(df)));
+    by_runs(f.len(), |r| {
+        // SAFETY: runs do not overlap.
+        let (x, df) = unsafe { (x.part(r.start * d, r.len() * d), df.part(r.start, r.len())) };
+        run(x, &grad[r.start * d..r.end * d], &f[r], df, d);
+    });
+}
+
+/// Of `y += x f`, with the gradient of y in `grad`: `dx += grad f`, and that of f.
+pub(crate) fn add_scaled_back<T: Real>(dx: &mut Tensor, grad: &Tensor, x: &Tensor, f: &Tensor, df: &mut Tensor) {
+    #[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
+    fn run<T: Real>(dx: &mut [T], grad: &[T], x: &[T], f: &[T], df: &mut [T], d: usize) {
+        let read = grad.chunks_exact(d).zip(x.chunks_exact(d)).zip(f);
+        for ((dx, df), ((grad, x), f)) in dx.chunks_exact_mut(d).zip(df).zip(read) {
+            *df = dot(x, grad);
+            for i in 0..d {
+                dx[i] += grad[i] * *f;
+            }
+        }
+    }
+    let d = width(x, f);
+    let (grad, x, f) = (elements::<T>(grad), elements::<T>(x), elements::<T>(f));
+    let (dx, df) = (Shared::new(elements_mut::<T>(dx)), Shared::new(elements_mut::<T>(df)));
+    by_runs(f.len(), |r| {
+        let wide = r.start * d..r.end * d;
+        // SAFETY: runs do not overlap.
+        let (dx, df) = unsafe { (dx.part(r.start * d, r.len() * d), df.part(r.start, r.len())) };
+        run(dx, &grad[wide.clone()], &x[wide], &f[r], df, d);
+    });
+}
+
+/// Entries of `x` for one of `f`.
+fn width(x: &Tensor, f: &Tensor) -> usize {
+    assert_eq!(x.numel() % f.numel().max(1), 0, "one factor a head");
+    x.numel() / f.numel().max(1)
+}
+
+/// Where the states of one head of one row lie: `[rows, chunks, groups, n_state, heads of the group, d_head]`.
+struct States {
+    chunks: usize,
+    groups: usize,
+    n_state: usize,
+    per_group: usize,
+    d_head: usize,
+}
+
+impl States {
+    fn of(plan: &Chunks) -> Self {
+        let [chunks, groups, n_state, per_group, d_head] =
+            [plan.count, plan.groups, plan.n_state, plan.heads / plan.groups, plan.d_head].map(|n| n as usize);
+        Self { chunks, groups, n_state, per_group, d_head }
+    }
+
+    fn heads(&self) -> usize {
+        self.groups * self.per_group
+    }
+
+    /// The first of `d_head` entries of chunk `chunk` (of all rows), head `h`, state `n`.
+    #[inline(always)]
+    fn at(&self, chunk: usize, h: usize, n: usize) -> usize {
+        let (group, within) = (h / self.per_group, h % self.per_group);
+        (((chunk * self.groups + group) * self.n_state + n) * self.per_group + within) * self.d_head
+    }
+
+    /// The chunks of row `row` in the order in which a side reads them.
+    #[inline(always)]
+    fn order(&self, row: usize, backward: bool) -> impl Iterator<Item = usize> + use<> {
+        let (first, count) = (row * self.chunks, self.chunks);
+        (0..count).map(move |i| first + if backward { count - 1 - i } else { i })
+    }
+}
+
+/// From what each chunk leaves to what enters each chunk, in place. `initial` is `[groups, n_state, heads of the group, d_head]`.
+fn pass<T: Real>(states: &mut Tensor, initial: Option<&Tensor>, side: &Side, plan: &Chunks) {
+    #[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
+    fn run<T: Real>(
+        all: Shared<T>,
+        initial: Option<&[T]>,
+        total: &[f64],
+        at: &States,
+        (row, h): (usize, usize),
+        backward: bool,
+    ) {
+        let d = at.d_head;
+        let mut state = vec![T::ZERO; at.n_state * d];
+        if let Some(initial) = initial {
+            for n in 0..at.n_state {
+                state[n * d..][..d].copy_from_slice(&initial[at.at(0, h, n)..][..d]);
+            }
+        }
+        for chunk in at.order(row, backward) {
+            let decay = T::of(total[chunk * at.heads() + h].exp());
+            for n in 0..at.n_state {
+                // SAFETY: a head of a row is one thread's.
+                let left = unsafe { all.part(at.at(chunk, h, n), d) };
+                let state = &mut state[n * d..][..d];
+                for i in 0..d {
+                    let entering = state[i];
+                    state[i] = entering * decay + left[i];
+                    left[i] = entering;
+                }
+            }
+        }
+    }
+    let (at, backward) = (States::of(plan), side.reads.backward());
+    let (initial, total) = (initial.map(elements::<T>), elements::<f64>(&side.total));
+    let all = Shared::new(elements_mut::<T>(states));
+    parallel_for(plan.rows as usize * at.heads(), 1, |units| {
+        for unit in units {
+            run(all, initial, total, &at, (unit / at.heads(), unit % at.heads()), backward);
+        }
+    });
+}
+
+/// The reverse of [`pass`]: from gradients of what enters to gradients of what is left, in place, of the log decays of
+/// whole chunks, and (returned, `[heads, d_head, n_state]`) of the initial state.
+fn pass_back<T: Real>(
+    grads: &mut Tensor,
+    entering: &Tensor,
+    side: &Side,
+    d_total: &mut Tensor,
+    plan: &Chunks,
+) -> Tensor {
+    #[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
+    fn run<T: Real>(
+        all: (Shared<T>, Shared<f64>),
+        grad: &mut [T],
+        (entering, total): (&[T], &[f64]),
+        at: &States,
+        (row, h): (usize, usize),
+        backward: bool,
+    ) {
+        let d = at.d_head;
+        for chunk in at.order(row, !backward) {
+            let whole = total[chunk * at.heads() + h].exp();
+            let (decay, mut slope) = (T::of(whole), 0.0);
+            for n in 0..at.n_state {
+                // SAFETY: a head of a row is one thread's.
+                let slot = unsafe { all.0.part(at.at(chunk, h, n), d) };
+                let grad = &mut grad[n * d..][..d];
+                slope += dot(grad, &entering[at.at(chunk, h, n)..][..d]).wide();
+                for i in 0..d {
+                    let left = grad[i];
+                    grad[i] = left * decay + slot[i];
+                    slot[i] = left;
+                }
+            }
+            // SAFETY: as above.
+            unsafe { all.1.part(chunk * at.heads() + h, 1)[0] = slope * whole };
+        }
+    }
+    let (at, backward) = (States::of(plan), side.reads.backward());
+    let mut start = Tensor::zeros([plan.rows, plan.heads, plan.n_state, plan.d_head], (T::KIND, grads.device()));
+    let read = (elements::<T>(entering), elements::<f64>(&side.total));
+    let all = (Shared::new(elements_mut::<T>(grads)), Shared::new(elements_mut::<f64>(d_total)));
+    let starts = Shared::new(elements_mut::<T>(&mut start));
+    let each = at.n_state * at.d_head;
+    parallel_for(plan.rows as usize * at.heads(), 1, |units| {
+        for unit in units {
+            // SAFETY: a head of a row is one thread's.
+            let grad = unsafe { starts.part(unit * each, each) };
+            run(all, grad, read, &at, (unit / at.heads(), unit % at.heads()), backward);
+        }
+    });
+    start.sum_dim_intlist([0].as_slice(), false, T::KIND).transpose(1, 2).contiguous()
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
+#include <ATen/record_function.h>
 #include <torch/csrc/autograd/function.h>
 #include <torch/csrc/autograd/functions/utils.h>
 #include <torch/csrc/autograd/saved_variable.h>
@@ -23,6 +24,9 @@ extern "C" {
 typedef const char *(*mixers_backward)(void *state, at::Tensor *const *saved, size_t n_saved, at::Tensor *const *grads,
                                        size_t n_grads, at::Tensor **out, size_t n_out);
 typedef void (*mixers_drop)(void *state);
+
+// One operation that libtorch ran: its name, and the sizes of its tensor inputs one after the other.
+typedef void (*mixers_seen)(void *context, const char *name, const int64_t *sizes, const size_t *ranks, size_t tensors);
 }
 
 namespace {
@@ -73,6 +77,25 @@ struct Callback : public torch::autograd::Node {
   }
 };
 
+thread_local mixers_seen seen = nullptr;
+thread_local void *seen_context = nullptr;
+
+std::unique_ptr<at::ObserverContext> tell(const at::RecordFunction &op) {
+  if (seen) {
+    std::vector<int64_t> sizes;
+    std::vector<size_t> ranks;
+    for (const auto &input : op.inputs()) {
+      if (input.isTensor() && input.toTensor().defined()) {
+        auto shape = input.toTensor().sizes();
+        sizes.insert(sizes.end(), shape.begin(), shape.end());
+        ranks.push_back(shape.size());
+      }
+    }
+    seen(seen_context, op.name(), sizes.data(), ranks.data(), ranks.size());
+  }
+  return nullptr;
+}
+
 void copy_message(const char *what, char *message, size_t capacity) {
   std::strncpy(message, what, capacity - 1);
   message[capacity - 1] = '\0';
@@ -113,6 +136,20 @@ int mixers_attach(void *state, mixers_backward backward, mixers_drop drop, at::T
     copy_message(e.what(), message, capacity);
     return 1;
   }
+}
+
+// Tells `f` of every operation this thread starts until `mixers_unwatch`. Returns what that wants.
+uint64_t mixers_watch(mixers_seen f, void *context) {
+  seen = f;
+  seen_context = context;
+  return at::addThreadLocalCallback(
+      at::RecordFunctionCallback(tell).needsInputs(true).scopes({at::RecordScope::FUNCTION}));
+}
+
+void mixers_unwatch(uint64_t handle) {
+  at::removeCallback(handle);
+  seen = nullptr;
+  seen_context = nullptr;
 }
 
 // Calls `body(context, from, to)` on pieces of `0..n`, at least `grain` long, on libtorch's threads.

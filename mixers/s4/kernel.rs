@@ -14,8 +14,9 @@
 //! ```
 //! R and S are the only things that differ between the four r's, so all of them are one product of real matrices.
 
+use super::cauchy::Nodes;
 use super::{Config, Disc, DtTransform, Mode, RealTransform, StateInit};
-use crate::math::conv::{complex_expm1, exponential_kernel, real_kind, rfft_flops};
+use crate::math::conv::{complex_expm1, exponential_kernel, last_state, real_kind, rfft_flops};
 use crate::math::hippo;
 use std::f64::consts::PI;
 use tch::{Device, Kind, Tensor, nn, no_grad};
@@ -25,10 +26,10 @@ const FLOOR: f64 = 1e-4;
 
 /// Sizes of a kernel bank.
 pub(super) struct Shape {
-    /// Kernels per channel: one per direction.
+    /// Kernels per channel: one per head and direction.
     pub outputs: i64,
     pub d_model: i64,
-    /// The length that C̃ is tuned to.
+    /// The longest input, in positions.
     pub seq_len: i64,
 }
 
@@ -51,10 +52,12 @@ pub(super) struct Kernel {
     pub dt_transform: DtTransform,
     pub real_transform: RealTransform,
     pub bandlimit: Option<f64>,
-    /// `dplr`: the length that C̃ belongs to. `dss`: the length over which the kernel is normalised.
+    /// `dplr`: the length that C̃ belongs to, in positions at rate 1. `dss`: the length over which the kernel is normalised.
     pub l_kernel: i64,
     /// Factor on dt: 2 reads a signal sampled half as often.
     pub rate: f64,
+    /// Lags there are, in positions at rate 1; `None` where the kernel is as long as the input.
+    pub l_max: Option<i64>,
 }
 
 /// The continuous system of every channel, complex; the copies of A dealt out to the channels.
@@ -74,38 +77,52 @@ pub(super) struct System {
 impl Kernel {
     pub fn new(vs: &nn::Path, shape: &Shape, cfg: &Config) -> Self {
         let (h, real) = (shape.d_model, cfg.init == StateInit::Real);
-        let copies = cfg.n_ssm.unwrap_or(h);
         let modes = if real { cfg.d_state } else { cfg.d_state / 2 };
-        let (a, b, p) = initial_state(cfg, modes);
-        let tile = |t: &Tensor| t.unsqueeze(0).repeat([copies, 1]);
-        let pairs = |t: &Tensor| t.resolve_conj().view_as_real().unsqueeze(0);
+        let (a, b, p) = initial_state(cfg, modes, cfg.n_ssm.unwrap_or(h));
+        let pairs = |t: &Tensor| t.resolve_conj().view_as_real();
         let normal = |n: &[i64]| Tensor::randn(n, (Kind::Double, Device::Cpu));
+        let (lr, store) = (cfg.lr.unwrap_or_default().each(), |name, value, lr| stored(vs, name, &value, lr));
         let mut kernel = Self {
-            inv_dt: vs.var_copy("inv_dt", &initial_dt(cfg, h)),
-            a_real: vs.var_copy("A_real", &inverse_real(cfg.real_transform, &-tile(&a).real())),
-            a_imag: (!real).then(|| vs.var_copy("A_imag", &(-tile(&a).imag()).clamp_min(FLOOR))),
-            b: vs.var_copy("B", &if real { tile(&b).unsqueeze(0) } else { pairs(&tile(&b)) }),
-            c: vs.var_copy(
+            inv_dt: store("inv_dt", initial_dt(cfg, h, modes), lr.dt),
+            a_real: store("A_real", inverse_real(cfg.real_transform, &-a.real()), lr.a),
+            a_imag: (!real).then(|| store("A_imag", (-a.imag()).clamp_min(FLOOR), lr.a)),
+            b: store("B", if real { b.unsqueeze(0) } else { pairs(&b).unsqueeze(0) }, lr.b),
+            c: store(
                 "C",
-                &if real {
+                if real {
                     normal(&[shape.outputs, h, modes])
                 } else {
                     normal(&[shape.outputs, h, modes, 2]) * 0.5f64.sqrt()
                 },
+                lr.c,
             ),
-            p: p.map(|p| vs.var_copy("P", &pairs(&tile(&p)))),
+            p: p.map(|p| store("P", pairs(&p), lr.a)),
             disc: cfg.disc.unwrap_or(if cfg.mode == Mode::Dplr { Disc::Bilinear } else { Disc::Zoh }),
             dt_transform: cfg.dt_transform,
             real_transform: cfg.real_transform,
             bandlimit: None,
-            l_kernel: shape.seq_len,
-            rate: 1.0,
+            l_kernel: 0,
+            rate: cfg.rate,
+            l_max: cfg.l_max,
         };
         if kernel.p.is_some() {
-            kernel.tune_to(shape.seq_len);
+            kernel.tune_to(cfg.l_max.unwrap_or((cfg.rate * shape.seq_len as f64).ceil() as i64));
+        } else {
+            kernel.l_kernel = kernel.lags(shape.seq_len);
         }
         kernel.bandlimit = cfg.bandlimit; // of C̃, as upstream: C is tuned whole
         kernel
+    }
+
+    /// Lags of the kernel for an input of `length` positions.
+    pub fn lags(&self, length: i64) -> i64 {
+        self.l_max.map_or(length, |l_max| length.min((l_max as f64 / self.rate).round() as i64))
+    }
+
+    /// Whether a state carries all that the convolution of `length` positions knows of the past: not where the kernel is cut
+    /// short, nor for S4 at another rate than the one C̃ was tuned at, where the kernel is not exactly that of a recurrence.
+    pub fn is_recurrence(&self, length: i64) -> bool {
+        self.lags(length) == length && (self.p.is_none() || self.rate == 1.0)
     }
 
     /// Overwrites C with C̃ = C (I - Ā^length), computed in float64.
@@ -120,18 +137,17 @@ impl Kernel {
         self.l_kernel = length;
     }
 
-    /// Names of the parameters.
-    pub fn names(&self) -> Vec<&'static str> {
-        let mut names = vec!["inv_dt", "A_real", "B", "C"];
-        names.extend(self.a_imag.as_ref().map(|_| "A_imag"));
-        names.extend(self.p.as_ref().map(|_| "P"));
-        names
+    /// The parameters by name.
+    pub fn parameters(&self) -> Vec<(&'static str, &Tensor)> {
+        let mut all = vec![("inv_dt", &self.inv_dt), ("A_real", &self.a_real), ("B", &self.b), ("C", &self.c)];
+        all.extend(self.a_imag.as_ref().map(|t| ("A_imag", t)));
+        all.extend(self.p.as_ref().map(|t| ("P", t)));
+        all
     }
 
     /// Trainable scalars.
     pub fn params(&self) -> i64 {
-        let optional = [&self.a_imag, &self.p].into_iter().flatten();
-        [&self.inv_dt, &self.a_real, &self.b, &self.c].into_iter().chain(optional).map(|t| t.numel() as i64).sum()
+        self.parameters().iter().filter(|(_, t)| t.requires_grad()).map(|(_, t)| t.numel() as i64).sum()
     }
 
     /// `K` for lags `0..length`, `[outputs, H, length]`.
@@ -139,13 +155,9 @@ impl Kernel {
         self.responses(length, None).1
     }
 
-    /// What an initial `state`, complex `[batch, H, n]`, adds to the outputs, `C Ā^{l+1} x`: `[batch, outputs, H, length]`.
-    pub fn state_kernel(&self, length: i64, state: &Tensor) -> Tensor {
-        self.responses(length, Some(state)).0
-    }
-
-    /// The responses to the state (empty without one) and to an impulse.
-    fn responses(&self, length: i64, state: Option<&Tensor>) -> (Tensor, Tensor) {
+    /// What an initial `state`, complex `[batch, H, n]`, adds to the outputs, `C Ā^{l+1} x`, `[batch, outputs, H, length]`
+    /// (empty without one), and `K`.
+    pub fn responses(&self, length: i64, state: Option<&Tensor>) -> (Tensor, Tensor) {
         let system = self.system(self.inv_dt.kind(), true);
         let rows = match self.p {
             Some(_) => self.generating_function(&self.extended(system, length), length, state),
@@ -158,6 +170,19 @@ impl Kernel {
         let rows = rows.unflatten(1, [-1, outputs]).permute([1, 2, 0, 3]); // [rows, outputs, H, length]
         let last = rows.size()[0] - 1;
         (rows.narrow(0, 0, last), rows.get(last))
+    }
+
+    /// The state after `u`, `[batch, H, length]`, from `state` before it, complex `[batch, H, n]`: the recurrence unrolled.
+    pub fn state_after(&self, u: &Tensor, state: &Tensor) -> Tensor {
+        let system = self.system(self.inv_dt.kind(), true);
+        if system.p.is_none() {
+            let (lambda, b_bar, _) = self.discretized(&system);
+            let length = u.size()[2];
+            return state * (&lambda * length).exp() + last_state(u, &lambda) * b_bar;
+        }
+        let (da, db) = system.dense();
+        let halves = dense_state_after(&da, &db, u, &stacked(state)).chunk(2, -1);
+        Tensor::complex(&halves[0], &halves[1])
     }
 
     /// dt, A, B, C, P of every channel in the given real kind; `at_rate` applies `rate` to dt.
@@ -183,6 +208,7 @@ impl Kernel {
             RealTransform::Exp => raw_a.exp(),
             RealTransform::Relu => raw_a.relu() + FLOOR,
             RealTransform::Softplus => raw_a.softplus(),
+            RealTransform::None => raw_a,
         };
         let imag = self.a_imag.as_ref().map_or_else(|| real.zeros_like(), |imag| -stored(imag));
         let c = match self.bandlimit {
@@ -201,12 +227,11 @@ impl Kernel {
         }
     }
 
-    /// S4D as weighted exponentials: log Ā, complex `[H, n]`, and C B̄ with the factor of the pair, complex
-    /// `[H, rows · outputs, n]`; one row for the input, after one per entry of `state`.
-    pub fn modes(&self, system: &System, state: Option<&Tensor>) -> (Tensor, Tensor) {
-        let System { dt, a, b, c, .. } = system;
+    /// S4D in discrete time: log Ā, complex `[H, n]`, B̄, complex `[1, H, n]`, and the factor of the conjugate pair.
+    fn discretized(&self, system: &System) -> (Tensor, Tensor, f64) {
+        let System { dt, a, b, .. } = system;
         let dta = a * dt;
-        let (lambda, b_bar, pair) = match self.disc {
+        match self.disc {
             Disc::Zoh => (dta.shallow_clone(), b * (complex_expm1(&dta) / a), 2.0),
             Disc::Bilinear => {
                 let half = &dta / 2.0;
@@ -218,12 +243,18 @@ impl Kernel {
                 let inverse = x.conj() / (&x * x.conj() + 1e-7);
                 (dta.shallow_clone(), b * (complex_expm1(&dta) * inverse), 1.0)
             }
-        };
+        }
+    }
+
+    /// S4D as weighted exponentials: log Ā, complex `[H, n]`, and C B̄ with the factor of the pair, complex
+    /// `[H, rows · outputs, n]`; one row for the input, after one per entry of `state`.
+    pub fn modes(&self, system: &System, state: Option<&Tensor>) -> (Tensor, Tensor) {
+        let (lambda, b_bar, pair) = self.discretized(system);
         let inputs = match state {
             None => b_bar,
             Some(x) => Tensor::cat(&[x * lambda.exp(), b_bar], 0),
         };
-        let weights = inputs.unsqueeze(1) * c.unsqueeze(0) * pair; // [rows, outputs, H, n]
+        let weights = inputs.unsqueeze(1) * system.c.unsqueeze(0) * pair; // [rows, outputs, H, n]
         (lambda, weights.flatten(0, 1).transpose(0, 1))
     }
 
@@ -314,9 +345,10 @@ impl System {
             let p = stacked(p).permute([1, 2, 0]); // [H, 2n, rank]
             a = &a - p.matmul(&p.transpose(1, 2)) * 2.0; // P*x of both halves of the pairs is 2 Re(P̄·x)
         }
-        let half = a * (dt.unsqueeze(-1) / 2.0);
+        let dt = dt.expand([-1, b.size()[2]], false).repeat([1, 2]).unsqueeze(-1); // of Re x and of Im x
+        let half = a * (&dt / 2.0);
         let one = eye(half.size()[1], &half);
-        let b = stacked(&b.squeeze_dim(0)).unsqueeze(-1) * dt.unsqueeze(-1);
+        let b = stacked(&b.squeeze_dim(0)).unsqueeze(-1) * dt;
         let solved = Tensor::linalg_solve(&(&one - &half), &Tensor::cat(&[&one + &half, b], -1), true);
         let n = solved.size()[1];
         (solved.narrow(-1, 0, n), solved.select(-1, n))
@@ -330,44 +362,30 @@ impl System {
     }
 }
 
-/// The roots of unity of the truncated generating function, half of them.
-struct Nodes {
-    /// sin θ/2, `[nodes]`.
-    sin: Tensor,
-    /// cos θ/2, `[nodes]`.
-    cos: Tensor,
-}
-
-impl Nodes {
-    fn new(points: i64, like: &Tensor) -> Self {
-        let kind = real_kind(like.kind());
-        let half = Tensor::arange(points / 2 + 1, (Kind::Double, like.device())) * (PI / points as f64);
-        Self { sin: half.sin().to_kind(kind), cos: half.cos().to_kind(kind) }
+/// `Ā^length x + Σ_l Ā^{length-1-l} B̄ u_l` in real coordinates: `[batch, H, 2n]`. Chunks of about √length positions at a
+/// time: within one by the powers of Ā on B̄, from one to the next by Ā to the chunk's length.
+fn dense_state_after(da: &Tensor, db: &Tensor, u: &Tensor, state: &Tensor) -> Tensor {
+    let length = u.size()[2];
+    let chunk = (length as f64).sqrt().ceil() as i64;
+    let mut krylov = db.unsqueeze(-1); // B̄, Ā B̄, Ā² B̄, …
+    let mut power = da.shallow_clone();
+    while krylov.size()[2] < chunk {
+        krylov = Tensor::cat(&[&krylov, &power.matmul(&krylov)], -1);
+        power = power.matmul(&power);
     }
-
-    /// ρ: complex `weights` `[H, sums, n]` and `a` `[H, n]` → complex `[H, sums, nodes]`.
-    fn cauchy(&self, weights: &Tensor, a: &Tensor) -> Tensor {
-        let Self { sin, cos } = self;
-        let (u, v) = self.reciprocals(a);
-        let r = weights.real() * 2.0;
-        let s = (weights * a.conj().unsqueeze(1)).real() * -2.0;
-        let both = Tensor::cat(&[s, r], 1); // [H, 2 sums, n]
-        let (real, imag) = (both.bmm(&u).chunk(2, 1), both.bmm(&v).chunk(2, 1));
-        let twice = sin * 2.0;
-        Tensor::complex(&(&real[0] * cos - &imag[1] * &twice), &(&imag[0] * cos + &real[1] * &twice))
+    let krylov = krylov.narrow(-1, 0, chunk).transpose(1, 2); // [H, chunk, 2n], the last position's first
+    let step = |x: &Tensor, m: &Tensor| m.matmul(&x.unsqueeze(-1)).squeeze_dim(-1);
+    let first = length % chunk;
+    let inside = |from: i64, len: i64| {
+        let u = u.narrow(2, from, len).flip([2]).unsqueeze(2);
+        u.matmul(&krylov.narrow(1, 0, len)).squeeze_dim(2)
+    };
+    let mut x = step(state, &da.linalg_matrix_power(first)) + inside(0, first);
+    let whole = da.linalg_matrix_power(chunk);
+    for from in (first..length).step_by(chunk as usize) {
+        x = step(&x, &whole) + inside(from, chunk);
     }
-
-    /// `1 / q = u + iv`, real `[H, n, nodes]`.
-    fn reciprocals(&self, a: &Tensor) -> (Tensor, Tensor) {
-        let Self { sin, cos } = self;
-        let turn = a.imag().unsqueeze(-1) * cos;
-        let twice = sin * 2.0;
-        // Re q = (Re a)² c² + (Im a c)² - 4s²; factored, it keeps its digits near a resonance.
-        let x = ((&turn - &twice) * (turn + twice)).addcmul(&a.real().square().unsqueeze(-1), &cos.square());
-        let y = a.real().unsqueeze(-1) * (sin * cos * 4.0);
-        let norm = x.square().addcmul(&y, &y).reciprocal();
-        (x * &norm, y * norm)
-    }
+    x
 }
 
 /// `(I + dt/2 A) x / dt`: what B would have to be for the bilinear B̄ to be Ā x. `x` is `[batch, H, n]`.
@@ -393,7 +411,7 @@ fn row(c: &Tensor) -> Tensor {
 }
 
 /// The inverse of [`row`].
-fn unrow(row: &Tensor) -> Tensor {
+pub(super) fn unrow(row: &Tensor) -> Tensor {
     let halves = row.chunk(2, -1);
     Tensor::complex(&(&halves[0] / 2.0), &(&halves[1] / -2.0))
 }
@@ -403,37 +421,35 @@ fn times(rows: &Tensor, matrices: &Tensor) -> Tensor {
     rows.transpose(0, 1).matmul(matrices).transpose(0, 1)
 }
 
-/// A, B and P of one copy at the start: complex (real for `init: real`) `[n]`.
-fn initial_state(cfg: &Config, modes: i64) -> (Tensor, Tensor, Option<Tensor>) {
-    let ones = |a: &Tensor| a.ones_like();
+/// A, B and P of every copy at the start: complex (real for `init: real`) `[copies, n]`, and `[rank, copies, n]`.
+fn initial_state(cfg: &Config, modes: i64, copies: i64) -> (Tensor, Tensor, Option<Tensor>) {
+    let tile = |t: &Tensor, copies: i64| t.unsqueeze(-2).repeat([copies, 1]);
+    let plain = |a: Tensor| (tile(&a, copies), tile(&a.ones_like(), copies), None);
+    let hippo = |nplr: hippo::Nplr, copies: i64| {
+        let p = nplr.p.view([-1, modes]).unsqueeze(1).repeat([1, copies, 1]);
+        (tile(&nplr.lambda, copies), tile(&nplr.clamped_b(), copies), (cfg.mode == Mode::Dplr).then_some(p))
+    };
     match cfg.init {
-        StateInit::Legs => {
-            let nplr = hippo::nplr_legs(cfg.d_state);
-            let b = nplr.clamped_b();
-            (nplr.lambda, b, (cfg.mode == Mode::Dplr).then_some(nplr.p))
+        StateInit::Legs => hippo(hippo::nplr_legs(cfg.d_state), copies),
+        StateInit::Legt => hippo(hippo::nplr_legt(cfg.d_state), copies),
+        StateInit::Fout => hippo(hippo::nplr_fout(cfg.d_state), copies),
+        StateInit::Hippo => {
+            let (a, b, p) = hippo(hippo::nplr_legs(cfg.d_state), copies / 2);
+            let (other_a, other_b, other_p) = hippo(hippo::nplr_fout(cfg.d_state), copies / 2);
+            let p = p.zip(other_p).map(|(p, other)| Tensor::cat(&[p, other], 1));
+            (Tensor::cat(&[a, other_a], 0), Tensor::cat(&[b, other_b], 0), p)
         }
-        StateInit::Lin => {
-            let a = hippo::diag_lin(cfg.d_state);
-            let b = ones(&a);
-            (a, b, None)
-        }
-        StateInit::Inv => {
-            let a = hippo::diag_inv(cfg.d_state);
-            let b = ones(&a);
-            (a, b, None)
-        }
-        StateInit::Real => {
-            let a = hippo::diag_real(modes);
-            let b = ones(&a);
-            (a, b, None)
-        }
+        StateInit::Lin => plain(hippo::diag_lin(cfg.d_state)),
+        StateInit::Inv => plain(hippo::diag_inv(cfg.d_state)),
+        StateInit::Real => plain(hippo::diag_real(modes)),
     }
 }
 
-/// log-uniform dt, in the form it is stored: `[h, 1]`.
-fn initial_dt(cfg: &Config, h: i64) -> Tensor {
+/// log-uniform dt, in the form it is stored: `[h, 1]`, or `[h, modes]` where it is not tied.
+fn initial_dt(cfg: &Config, h: i64, modes: i64) -> Tensor {
     let (low, high) = (cfg.dt_min.ln(), cfg.dt_max.ln());
-    let log_dt = Tensor::rand([h, 1], (Kind::Double, Device::Cpu)) * (high - low) + low;
+    let size = [h, if cfg.dt_tie { 1 } else { modes }];
+    let log_dt = Tensor::rand(size, (Kind::Double, Device::Cpu)) * (high - low) + low;
     match cfg.dt_transform {
         DtTransform::Exp => log_dt,
         DtTransform::Softplus => log_dt.exp().clamp_min(FLOOR).expm1().log(),
@@ -445,7 +461,17 @@ fn inverse_real(transform: RealTransform, decay: &Tensor) -> Tensor {
     let decay = decay.clamp_min(FLOOR);
     match transform {
         RealTransform::Exp => decay.log(),
-        RealTransform::Relu => decay - FLOOR,
+        RealTransform::Relu | RealTransform::None => decay,
         RealTransform::Softplus => decay.expm1().log(),
     }
+}
+
+/// A variable, or under a learning rate of 0 a fixed tensor.
+pub(super) fn stored(vs: &nn::Path, name: &str, value: &Tensor, lr: Option<f64>) -> Tensor {
+    if lr != Some(0.0) {
+        return vs.var_copy(name, value);
+    }
+    let mut fixed = vs.zeros_no_train(name, &value.size());
+    no_grad(|| fixed.copy_(value));
+    fixed
 }

@@ -1,8 +1,11 @@
 //! The reference dumps of S4 and S4D.
 
 use super::kernel::Kernel;
-use super::{Block, Config, Convolution, Disc, DtTransform, FinalAct, Mode, RealTransform, StateInit};
-use crate::goldens::{Golden, GoldenError, Replay};
+use super::layer::Layer;
+use super::minimal::{self, Minimal};
+use super::recurrent::Recurrence;
+use super::{Block, Config, Disc, DtTransform, FinalAct, Mode, RealTransform, StateInit, StepMode};
+use crate::goldens::{Golden, GoldenError, Replay, relative_error};
 use crate::{Context, Dims, Mixer};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -14,29 +17,86 @@ pub(crate) fn kernel(golden: &Golden) -> Result<Replay, GoldenError> {
     let vs = VarStore::new(Device::Cpu);
     let kernel = stored_kernel(golden, &vs, "")?;
     let length = golden.int("L")?;
-    let k = kernel.kernel(length);
     if !golden.flag("state") {
-        return golden.replay(&[("K", &k)], &[], Some(&vs));
+        return golden.replay(&[("K", &kernel.kernel(length))], &[], Some(&vs));
     }
     let state = golden.input("state")?;
-    let k_state = kernel.state_kernel(length, &state.view_as_complex());
+    let (k_state, k) = kernel.responses(length, Some(&state.view_as_complex()));
     golden.replay(&[("K", &k), ("K_state", &k_state)], &[("state", &state)], Some(&vs))
 }
 
 /// `s4_fftconv`: convolution and skip.
 pub(crate) fn fftconv(golden: &Golden) -> Result<Replay, GoldenError> {
     let vs = VarStore::new(Device::Cpu);
-    let layer = stored_convolution(golden, &vs)?;
+    let layer = stored_layer(golden, &vs)?;
     let x = golden.input("x")?; // [batch, d_model, length]
-    let length = x.size()[2];
-    let k = layer.kernel.kernel(length.min(golden.int_or("l_max", length)));
-    let y = layer.convolve(&x, &k).flatten(1, 2); // [batch, outputs · d_model, length]
+    let y = layer.forward(&x.transpose(1, 2)).transpose(1, 2); // [batch, channels · d_model, length]
     golden.replay(&[("y", &y)], &[("x", &x)], Some(&vs))
 }
 
+/// `s4_state_forward`: the same from a state, and the state it leaves.
+pub(crate) fn state_forward(golden: &Golden) -> Result<Replay, GoldenError> {
+    let vs = VarStore::new(Device::Cpu);
+    let layer = stored_layer(golden, &vs)?;
+    let (x, state) = (golden.input("x")?, golden.input("state")?);
+    let (y, next) = layer.forward_with_state(&x.transpose(1, 2), &state.view_as_complex());
+    let outputs = [("y", &y.transpose(1, 2)), ("next_state", &next.view_as_real())];
+    golden.replay(&outputs, &[("x", &x), ("state", &state)], Some(&vs))
+}
+
+/// `s4_step`: the convolution and its gradients. Of the convolution and every step mode, `output.y` is the one furthest from
+/// the dump.
+pub(crate) fn step(golden: &Golden) -> Result<Replay, GoldenError> {
+    let vs = VarStore::new(Device::Cpu);
+    let layer = stored_layer(golden, &vs)?;
+    let x = golden.input("x")?;
+    let y = layer.forward(&x.transpose(1, 2)).gelu("none").transpose(1, 2);
+    let mut replay = golden.replay(&[("y", &y)], &[("x", &x)], Some(&vs))?;
+    let want = golden.tensor("output.y")?;
+    let mut worst = relative_error(&y, want);
+    for &mode in step_modes(&layer) {
+        let y = stepped(&layer, &x, mode).0;
+        let error = relative_error(&y, want);
+        if error > worst {
+            worst = error;
+            replay.0.insert("output.y".into(), y);
+        }
+    }
+    Ok(replay)
+}
+
+/// The step modes there are.
+pub(super) fn step_modes(layer: &Layer) -> &'static [StepMode] {
+    const ALL: [StepMode; 3] = [StepMode::Dense, StepMode::Linear, StepMode::Diagonal];
+    if layer.kernel.p.is_some() { &ALL } else { &ALL[..1] }
+}
+
+/// The layer and its GELU token by token over `x`, `[batch, d_model, length]`, and the recurrence at the end.
+pub(super) fn stepped(layer: &Layer, x: &Tensor, mode: StepMode) -> (Tensor, Recurrence) {
+    tch::no_grad(|| {
+        let mut recurrence = Recurrence::of(&layer.kernel, mode);
+        recurrence.reset(x.size()[0]);
+        let mut step = |t| (recurrence.step(&x.select(2, t)) + x.select(2, t).unsqueeze(1) * &layer.d).flatten(1, 2);
+        let taken: Vec<Tensor> = (0..x.size()[2]).map(&mut step).collect();
+        (Tensor::stack(&taken, 2).gelu("none"), recurrence)
+    })
+}
+
+/// `s4d_minimal`: the minimal S4D layer.
+pub(crate) fn minimal(golden: &Golden) -> Result<Replay, GoldenError> {
+    let mut vs = VarStore::new(Device::Cpu);
+    let cfg = minimal::Config { d_state: golden.int("d_state")?, ..Default::default() };
+    let dims = Dims { d_model: golden.int("d_model")?, seq_len: golden.int("L")?, causal: true };
+    let layer = Minimal::new(&vs.root(), &dims, &cfg);
+    golden.fill(&mut vs)?;
+    let u = golden.input("u")?; // [batch, d_model, length]
+    let y = layer.forward(&u.transpose(1, 2), &Context::eval()).transpose(1, 2);
+    golden.replay(&[("y", &y)], &[("u", &u)], Some(&vs))
+}
+
 /// The dump's convolution layer, its parameters variables of `vs`.
-pub(super) fn stored_convolution(golden: &Golden, vs: &VarStore) -> Result<Convolution, GoldenError> {
-    Ok(Convolution {
+pub(super) fn stored_layer(golden: &Golden, vs: &VarStore) -> Result<Layer, GoldenError> {
+    Ok(Layer {
         kernel: stored_kernel(golden, vs, "kernel.")?,
         d: stored(golden, &vs.root(), "", "D")?,
         bidirectional: golden.flag("bidirectional"),
@@ -99,6 +159,7 @@ fn stored_kernel(golden: &Golden, vs: &VarStore, prefix: &str) -> Result<Kernel,
         bandlimit: golden.config["bandlimit"].as_f64(),
         l_kernel: if dplr { tuned? } else { golden.int("L")? },
         rate: golden.config["rate"].as_f64().unwrap_or(1.0),
+        l_max: golden.config["l_max"].as_i64(),
     })
 }
 

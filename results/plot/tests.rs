@@ -150,3 +150,45 @@ fn a_seed_that_finished_early_keeps_its_last_score_in_the_mean_curve() {
     assert!((mean - want).abs() < 1e-12, "{mean} is not {want}");
     assert_eq!(lines.seeds.len(), 3);
 }
+
+#[test]
+fn a_plot_of_speed_holds_every_mixer_with_its_exponents_and_nothing_overlaps() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut measured = samples::bench();
+    let path = folder.path().join("bench.svg");
+    super::bench(&measured, &path).expect("draws");
+    super::bench(&measured, &folder.path().join("bench.png")).expect("draws");
+    let svg = fs::read_to_string(path).expect("reads");
+    for growth in measured.growth().iter().filter(|g| !format!("{:?}", g.quantity).starts_with("Forward")) {
+        let exponent = format!("{:.2}", growth.power.expect("two lengths and more").exponent);
+        assert!(svg.contains(&growth.label) && svg.contains(&exponent), "{} {exponent}", growth.label);
+    }
+    // Many mixers, and many lengths close together.
+    for copy in 0..11 {
+        let more = measured.cases.iter().take(15).cloned().map(|mut case| {
+            case.label = format!("{}_{copy}", case.label);
+            case.length += copy;
+            case
+        });
+        let more: Vec<_> = more.collect();
+        measured.cases.extend(more);
+    }
+    let picture = bench::picture(&measured);
+    let boxes = boxes(&picture);
+    for (i, (text, [left, top, right, bottom])) in boxes.iter().enumerate() {
+        assert!(*left >= 0.0 && *top >= 0.0 && *right <= picture.width && *bottom <= picture.height, "{text} leaves");
+        for (other, [l, t, r, b]) in &boxes[..i] {
+            assert!(right <= l || r <= left || bottom <= t || b <= top, "{text} lies over {other}");
+        }
+    }
+}
+
+#[test]
+fn fixed_comparisons_and_measurements_of_nothing_are_not_drawn() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("bench.svg");
+    assert!(matches!(super::bench(&samples::bench_targets(), &path), Err(PlotError::Empty { .. })));
+    let nothing = crate::bench::Bench { cases: Vec::new(), ..samples::bench() };
+    assert!(matches!(super::bench(&nothing, &path), Err(PlotError::Empty { .. })));
+    assert!(!path.exists());
+}

@@ -1,0 +1,298 @@
+use super::conv::Side;
+use super::gated::{End, Route};
+use super::mlm::{MaskedLm, MlmConfig};
+use super::ssm::{Kernel, frequencies};
+use super::*;
+use crate::goldens::{GroupResult, Verdict, relative_error, verify};
+use std::f64::consts::PI;
+use tch::nn::VarStore;
+use tch::{Device, Kind};
+
+const F64: (Kind, Device) = (Kind::Double, Device::Cpu);
+const DIMS: Dims = Dims { d_model: 6, seq_len: 16, causal: false };
+
+/// A float64 layer of width 6 with maps large enough for its gate to matter.
+fn layer(cfg: &Config) -> (VarStore, Gated) {
+    tch::manual_seed(7);
+    let mut vs = VarStore::new(Device::Cpu);
+    let layer = Gated::new(&vs.root(), &DIMS, cfg);
+    vs.set_kind(Kind::Double);
+    for (name, mut variable) in vs.variables() {
+        if name.ends_with("weight") || name.ends_with("bias") {
+            tch::no_grad(|| variable.copy_(&(variable.randn_like() * 0.5)));
+        }
+    }
+    (vs, layer)
+}
+
+fn small() -> Config {
+    Config { d_state: 5, n_heads: 2, ..Config::default() }
+}
+
+fn built(cfg: &Config, dims: &Dims) -> (VarStore, Box<dyn Mixer>) {
+    let vs = VarStore::new(Device::Cpu);
+    let mixer = cfg.build(&vs.root(), dims);
+    (vs, mixer)
+}
+
+/// The value of `f` and the gradient of a fixed functional of it by every parameter.
+fn with_gradients(vs: &VarStore, f: impl Fn() -> Tensor) -> Vec<(String, Tensor)> {
+    for (_, mut variable) in vs.variables() {
+        variable.zero_grad();
+    }
+    let y = f();
+    (&y * Tensor::arange(y.numel() as i64, F64).sin().view_as(&y)).sum(Kind::Double).backward();
+    let mut all = vec![("value".to_string(), y.detach())];
+    all.extend(vs.variables().into_iter().map(|(name, v)| (name, v.grad().copy())));
+    all.sort_by(|a, b| a.0.cmp(&b.0));
+    all
+}
+
+/// The kernel as the formula writes it, power by power.
+fn powers(kernel: &Kernel, length: i64) -> Tensor {
+    let a = Tensor::complex(&kernel.a_re.clamp_max(-1e-4), &kernel.a_im);
+    let step = (&a * kernel.log_step.exp()).exp();
+    let mut term = kernel.c.view_as_complex() * (&step - 1.0) / a;
+    let mut taps = Vec::new();
+    for _ in 0..length {
+        taps.push(term.real().sum(Kind::Double));
+        term = &term * &step;
+    }
+    Tensor::stack(&taps, 0)
+}
+
+/// The formula in the head of `bigs.rs` line by line: sums instead of FFTs, the backward side between two flips.
+fn plain(layer: &Gated, x: &Tensor) -> Tensor {
+    let gelu = layer.gate.gelu;
+    let flip = |t: &Tensor| t.flip([1]);
+    let read = |end: &End, x: &Tensor| {
+        let Route::Ssm(_, ssm, after) = &end.route else { panic!("a state space") };
+        let (u, length) = (x.apply(&end.before).gelu(gelu), x.size()[1]);
+        let k = powers(&ssm.kernel, length);
+        let at = |t: i64| (0..=t).map(|s| u.select(1, s) * k.get(t - s)).reduce(|sum, term| sum + term);
+        (Tensor::stack(&(0..length).filter_map(at).collect::<Vec<_>>(), 1) + u * &ssm.d).apply(after)
+    };
+    let a = read(&layer.ends[0], x);
+    let b = layer.ends.get(1).map(|end| flip(&read(end, &flip(x))));
+    let opened = b.map_or_else(|| a.shallow_clone(), |b| &a * b).apply(&layer.gate.open).gelu(gelu);
+    (opened * x.apply(&layer.dv).gelu(gelu)).apply(&layer.gate.out)
+}
+
+#[test]
+fn the_layer_is_the_formula_in_values_and_gradients() {
+    let official = Config { init: Init::Official, ..small() };
+    for cfg in [small(), official, Config { directions: Directions::One, ..small() }] {
+        let (vs, layer) = layer(&cfg);
+        for length in [1, 2, 11, 20] {
+            let x = Tensor::randn([2, length, 6], F64);
+            let fast = with_gradients(&vs, || layer.forward(&x, &Context::eval()));
+            let slow = with_gradients(&vs, || plain(&layer, &x));
+            for ((name, got), (_, want)) in fast.iter().zip(&slow) {
+                let error = relative_error(got, want);
+                assert!(error < 1e-9, "{name} at {length} is off by {error:.1e}: {cfg:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn in_float32_the_layer_is_the_formula_in_float64() {
+    let (mut vs, layer) = layer(&small());
+    let x = crate::conformance::noise(&[2, 300, 6], 3);
+    let exact = layer.forward(&x, &Context::eval());
+    vs.set_kind(Kind::Float);
+    let error = relative_error(&layer.forward(&x.to_kind(Kind::Float), &Context::eval()), &exact);
+    assert!(error < 1e-5, "off by {error:.1e}");
+}
+
+#[test]
+fn masked_padding_reaches_no_valid_position_and_unmasked_padding_does() {
+    for mask_padding in [true, false] {
+        let (_vs, layer) = layer(&Config { mask_padding, ..small() });
+        let ctx = Context { train: false, lengths: Some(Tensor::from_slice(&[5i64, 3])) };
+        let x = Tensor::randn([2, 7, 6], F64);
+        let longer = Tensor::cat(&[x.shallow_clone(), Tensor::randn([2, 4, 6], F64)], 1);
+        let valid = |x: &Tensor| layer.forward(x, &ctx).get(1).narrow(0, 0, 3);
+        let error = relative_error(&valid(&longer), &valid(&x));
+        assert_eq!(error < 1e-12, mask_padding, "off by {error:.1e}");
+        assert_eq!(layer.reads_padding().is_none(), mask_padding);
+    }
+}
+
+#[test]
+fn a_causal_task_takes_one_direction_and_is_told_so() {
+    let dims = |causal| Dims { causal, ..DIMS };
+    assert!(small().check(&dims(false)).is_empty());
+    let errors = small().check(&dims(true));
+    assert!(errors.len() == 1 && errors[0].help.contains("directions: one"), "{errors:?}");
+    assert!(Config { directions: Directions::One, ..small() }.check(&dims(true)).is_empty());
+}
+
+#[test]
+fn settings_that_contradict_each_other_are_refused_by_key() {
+    let key = |cfg: Config| cfg.check(&DIMS).iter().map(|e| e.key).collect::<Vec<_>>();
+    assert_eq!(key(Config { layer: Layer::Stacked, d_ff: Some(12), ..small() }), ["d_ff"]);
+    assert_eq!(key(Config { scaling: Some(Scaling::Hippo), ..small() }), ["scaling"]);
+    assert_eq!(key(Config { ssm_rule: SsmRule::Frozen, ssm_weight_decay: Some(0.1), ..small() }), ["ssm_weight_decay"]);
+    assert_eq!(key(Config { routing: Routing::Attention, n_heads: 4, ..small() }), ["n_heads"]);
+    assert!(key(Config { init: Init::Official, scaling: Some(Scaling::Inv), n_heads: 4, ..small() }).is_empty());
+}
+
+#[test]
+fn every_spectrum_starts_where_its_formula_says() {
+    let list = |scaling, n| Vec::<f64>::try_from(frequencies(scaling, n)).unwrap();
+    let near = |got: &[f64], want: &[f64]| got.iter().zip(want).all(|(g, w)| (g - w).abs() < 1e-9 * (1.0 + w.abs()));
+    assert!(near(&list(Scaling::Lin, 3), &[0.0, PI, 2.0 * PI]));
+    // N/π = 2/π and N/(2n+1) - 1 = 1, -1/3.
+    assert!(near(&list(Scaling::Inv, 2), &[2.0 / PI, -2.0 / (3.0 * PI)]));
+    // The skew part of LegS at N = 2 is ±√3/2.
+    assert!(near(&list(Scaling::Hippo, 2), &[-(0.75f64.sqrt()), 0.75f64.sqrt()]));
+    // The same eigenvalues as S4's, of which that keeps the negative half.
+    let kept = Vec::<f64>::try_from(crate::math::hippo::nplr_legs(8).lambda.imag()).unwrap();
+    assert!(near(&list(Scaling::Hippo, 8)[..4], &kept));
+}
+
+#[test]
+fn the_official_code_starts_with_d_at_one_and_the_port_does_not() {
+    let d = |init| {
+        let (vs, _mixer) = built(&Config { init, ..small() }, &DIMS);
+        vs.variables()["fs4.D"].double_value(&[0])
+    };
+    assert_eq!(d(Init::Official), 1.0);
+    assert_ne!(d(Init::Port), 1.0);
+}
+
+#[test]
+fn a_rule_reaches_every_state_space_and_nothing_else() {
+    let rules = |cfg: Config| built(&cfg, &DIMS).1.param_rules();
+    assert!(rules(small()).is_empty());
+    let promised = rules(Config { ssm_rule: SsmRule::Promised, ..small() });
+    assert_eq!(promised.len(), 6);
+    assert!(promised.iter().all(|r| (r.lr, r.weight_decay) == (Some(0.001), Some(0.0))));
+    let frozen = rules(Config { ssm_rule: SsmRule::Frozen, ..small() });
+    assert!(frozen.len() == 10 && frozen.iter().all(|r| r.lr == Some(0.0)));
+    let done = rules(Config { ssm_weight_decay: Some(0.05), layer: Layer::Stacked, ..small() });
+    assert!(done.len() == 10 && done.iter().all(|r| (r.lr, r.weight_decay) == (None, Some(0.05))));
+    assert!(rules(Config { ssm_rule: SsmRule::Promised, routing: Routing::None, ..small() }).is_empty());
+}
+
+#[test]
+fn without_routing_a_position_reads_itself_alone() {
+    for layer in [Layer::Gated, Layer::Stacked] {
+        for directions in [Directions::One, Directions::Two] {
+            let (_vs, mixer) = built(&Config { layer, directions, routing: Routing::None, ..small() }, &DIMS);
+            let x = Tensor::randn([2, 7, 6], (Kind::Float, Device::Cpu));
+            let turned = mixer.forward(&x.flip([1]), &Context::eval()).flip([1]);
+            assert!(turned.allclose(&mixer.forward(&x, &Context::eval()), 1e-5, 1e-7, false));
+        }
+    }
+}
+
+#[test]
+fn the_past_and_the_future_of_a_stack_are_mirror_images() {
+    let (vs, mixer) = built(&Config { layer: Layer::Stacked, ..small() }, &DIMS);
+    tch::no_grad(|| {
+        let named = vs.variables();
+        for (name, source) in named.iter().filter(|(name, _)| name.starts_with("fs4")) {
+            named[&name.replace("fs4", "bs4")].shallow_clone().copy_(source);
+        }
+    });
+    let m = mixer.materialize(&Tensor::zeros([1, 9, 6], (Kind::Float, Device::Cpu)), &Context::eval()).unwrap();
+    assert_eq!(m.size(), [1, 2, 9, 9]);
+    assert!(m.select(1, 0).equal(&m.select(1, 1).transpose(1, 2)));
+    assert_eq!(m.select(1, 0).triu(1).abs().max().double_value(&[]), 0.0);
+}
+
+#[test]
+fn cost_counts_the_parameters_there_are() {
+    for cfg in [small(), Config { d_ff: Some(4), ..small() }, Config { directions: Directions::One, ..small() }] {
+        let (vs, layer) = layer(&cfg);
+        let counted: i64 = vs.variables().values().map(|v| v.numel() as i64).sum();
+        assert_eq!(layer.cost(16).params, counted);
+    }
+}
+
+#[test]
+fn a_layer_of_the_published_width_has_13_65_million_parameters() {
+    let vs = VarStore::new(Device::Cpu);
+    let dims = Dims { d_model: 1024, seq_len: 128, causal: false };
+    let layer = Gated::new(&vs.root(), &dims, &Config::default()).cost(128).params + 2 * 1024; // with its LayerNorm
+    assert_eq!((layer + 5_000) / 10_000, 1_365);
+}
+
+fn model(cfg: &MlmConfig) -> (VarStore, MaskedLm) {
+    let vs = VarStore::new(Device::Cpu);
+    let model = MaskedLm::new(&vs.root(), cfg).expect("sizes that fit");
+    (vs, model)
+}
+
+fn tiny() -> MlmConfig {
+    let layer = Config { mask_padding: true, ..small() };
+    MlmConfig { vocab_size: 11, d_model: 6, n_layers: 2, max_positions: 9, dropout: 0.0, layer, ..Default::default() }
+}
+
+#[test]
+fn the_masked_language_model_counts_its_parameters() {
+    let (vs, model) = model(&tiny());
+    assert_eq!(model.params(), vs.variables().values().map(|v| v.numel() as i64).sum::<i64>());
+}
+
+#[test]
+fn the_loss_of_a_masked_language_model_reads_only_labelled_positions() {
+    let (vs, model) = model(&tiny());
+    let tokens = Tensor::from_slice(&[3i64, 1, 4, 1, 5, 9, 2, 6]).view([2, 4]);
+    let labels = Tensor::from_slice(&[-100i64, 7, -100, -100, -100, -100, 8, -100]).view([2, 4]);
+    let logits = model.forward(&tokens, None, &Context::eval());
+    let probabilities = logits.log_softmax(-1, Kind::Double);
+    let of = |row, at, label| -probabilities.double_value(&[row, at, label]);
+    let loss = MaskedLm::loss(&logits, &labels);
+    assert!((loss.double_value(&[]) - (of(0, 1, 7) + of(1, 2, 8)) / 2.0).abs() < 1e-6);
+    loss.backward();
+    for (name, variable) in vs.variables() {
+        assert_eq!(variable.grad().defined(), !name.contains("pooler"), "{name}");
+    }
+}
+
+#[test]
+fn the_pooled_vector_does_not_see_masked_padding() {
+    let (_vs, model) = model(&tiny());
+    let pooled = |tokens: &[i64], lengths: Option<i64>| {
+        let ctx = Context { train: false, lengths: lengths.map(|l| Tensor::from_slice(&[l])) };
+        model.pool(&model.encode(&Tensor::from_slice(tokens).unsqueeze(0), None, &ctx), &ctx)
+    };
+    let alone = pooled(&[3, 1, 4], None);
+    assert!(pooled(&[3, 1, 4, 0, 9], Some(3)).allclose(&alone, 1e-5, 1e-7, false));
+    assert!(!pooled(&[3, 1, 4, 0, 9], None).allclose(&alone, 1e-5, 1e-7, false));
+}
+
+#[test]
+fn a_model_that_cannot_be_says_why() {
+    let stacked = Config { layer: Layer::Stacked, ..small() };
+    let cfg = MlmConfig { layer: stacked, dropout: 2.0, ..tiny() };
+    let errors = MaskedLm::new(&VarStore::new(Device::Cpu).root(), &cfg).expect_err("two mistakes");
+    assert_eq!(errors.iter().map(|e| e.key).collect::<Vec<_>>(), ["dropout", "layer"]);
+}
+
+#[test]
+fn the_kept_reference_dumps_are_met() {
+    let mut seen = std::collections::BTreeSet::new();
+    for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/goldens")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if !name.starts_with("bigs_") {
+            continue;
+        }
+        match verify(&path) {
+            Verdict::Compared(groups) => assert!(groups.iter().all(GroupResult::passed), "{name}: {groups:?}"),
+            other => panic!("{name}: {other:?}"),
+        }
+        seen.insert(name.split("__").next().unwrap().to_string());
+    }
+    assert_eq!(seen.into_iter().collect::<Vec<_>>(), ["bigs_kernel", "bigs_layer", "bigs_mlm", "bigs_ssm"]);
+}
+
+#[test]
+fn only_the_past_is_read_in_one_direction() {
+    let (_vs, layer) = layer(&Config { directions: Directions::One, ..small() });
+    assert!(matches!(layer.ends.as_slice(), [End { route: Route::Ssm(Side::Past, ..), .. }]));
+}

@@ -1,0 +1,146 @@
+//! Arithmetic of the native kernels: one text for `f32` and `f64`, in a form the compiler turns into vector instructions.
+
+use crate::native::Scalar;
+use std::ops::{Add, AddAssign, Div, Mul, Neg, Sub};
+
+/// A real number of a kernel.
+pub trait Real:
+    Scalar
+    + PartialOrd
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + Neg<Output = Self>
+    + AddAssign
+{
+    /// 0.
+    const ZERO: Self;
+    /// 1.
+    const ONE: Self;
+    /// The nearest of this kind.
+    fn of(x: f64) -> Self;
+    /// As float64.
+    fn wide(self) -> f64;
+    /// The exponential to 2 units in the last place, without a branch or a call; 0 below the smallest normal number.
+    fn exp(self) -> Self;
+
+    /// `1 / (1 + exp(-x))`.
+    #[inline(always)]
+    fn sigmoid(self) -> Self {
+        Self::ONE / (Self::ONE + (-self).exp())
+    }
+}
+
+/// `2ⁿ · Σ rᵏ/k!` with `x = n ln 2 + r`, `|r| ≤ ln 2 / 2`. Adding `1.5 · 2^mantissa` rounds to an integer and leaves it in the
+/// low bits, from where it moves into the exponent.
+macro_rules! real {
+    ($type:ty, $mantissa:literal, $bias:literal, $low:literal, $high:literal, $ln2_high:literal, $ln2_low:literal,
+     [$($coefficient:expr),*]) => {
+        impl Real for $type {
+            const ZERO: Self = 0.0;
+            const ONE: Self = 1.0;
+
+            #[inline(always)]
+            fn of(x: f64) -> Self {
+                x as $type
+            }
+
+            #[inline(always)]
+            fn wide(self) -> f64 {
+                self as f64
+            }
+
+            #[inline(always)]
+            fn exp(self) -> Self {
+                const ROUND: $type = 1.5 * (1u64 << $mantissa) as $type;
+                let x = if self < $low { $low } else { self };
+                let x = if x > $high { $high } else { x };
+                let shifted = x * std::f64::consts::LOG2_E as $type + ROUND;
+                let n = shifted - ROUND;
+                let r = x - n * $ln2_high - n * $ln2_low;
+                let mut sum: $type = 0.0;
+                $(sum = sum * r + (1.0 / $coefficient as $type);)*
+                let scale = <$type>::from_bits((shifted.to_bits() << $mantissa).wrapping_add($bias << $mantissa));
+                if self < $low { 0.0 } else { sum * scale }
+            }
+        }
+    };
+}
+
+// ln 2 in two parts, the first with so few bits that its product with n is exact.
+real!(f32, 23, 127u32, -87.0, 88.0, 0.693_359_4, -2.121_944_4e-4, [5040, 720, 120, 24, 6, 2, 1, 1]);
+real!(
+    f64,
+    52,
+    1023u64,
+    -708.0,
+    709.0,
+    0.693_147_180_369_123_8,
+    1.908_214_929_270_587_7e-10,
+    [6_227_020_800_i64, 479_001_600, 39_916_800, 3_628_800, 362_880, 40_320, 5040, 720, 120, 24, 6, 2, 1, 1]
+);
+
+/// Sums are kept in this many parts.
+const LANES: usize = 16;
+
+/// `Σ a_i b_i`.
+#[inline(always)]
+pub fn dot<T: Real>(a: &[T], b: &[T]) -> T {
+    let b = &b[..a.len()];
+    let mut parts = [T::ZERO; LANES];
+    let (whole_a, whole_b) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    let rest = whole_a.remainder().iter().zip(whole_b.remainder());
+    let mut sum = rest.fold(T::ZERO, |sum, (a, b)| sum + *a * *b);
+    for (a, b) in whole_a.zip(whole_b) {
+        for i in 0..LANES {
+            parts[i] += a[i] * b[i];
+        }
+    }
+    for part in parts {
+        sum += part;
+    }
+    sum
+}
+
+/// Calls a generic kernel with the type that a tensor's kind names.
+macro_rules! by_kind {
+    ($kind:expr, $kernel:ident ( $($argument:expr),* $(,)? )) => {
+        match $kind {
+            tch::Kind::Float => $kernel::<f32>($($argument),*),
+            tch::Kind::Double => $kernel::<f64>($($argument),*),
+            other => panic!("{} knows float32 and float64, not {other:?}", stringify!($kernel)),
+        }
+    };
+}
+pub(crate) use by_kind;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exponential_is_right_to_the_last_places() {
+        for i in -8_700..8_800 {
+            let x = f64::from(i) / 100.0;
+            let (single, double) = (Real::exp(x as f32), Real::exp(x));
+            assert!((f64::from(single) / f64::from(x as f32).exp() - 1.0).abs() < 2.4e-7, "float32 at {x}: {single}");
+            assert!((double / x.exp() - 1.0).abs() < 4.5e-16, "float64 at {x}: {double}");
+        }
+    }
+
+    #[test]
+    fn the_exponential_has_no_strange_values() {
+        assert_eq!((Real::exp(-1e30_f32), Real::exp(f64::NEG_INFINITY)), (0.0, 0.0));
+        assert_eq!((Real::exp(0_f32), Real::exp(0_f64)), (1.0, 1.0));
+        assert!(Real::exp(1e30_f32).is_finite() && Real::exp(f32::NAN).is_nan() && Real::exp(f64::NAN).is_nan());
+    }
+
+    #[test]
+    fn a_dot_product_reaches_every_entry() {
+        for n in [0, 1, 15, 16, 17, 40] {
+            let a: Vec<f64> = (0..n).map(f64::from).collect();
+            assert_eq!(dot(&a, &a), a.iter().map(|x| x * x).sum::<f64>());
+        }
+    }
+}
