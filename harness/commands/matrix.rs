@@ -362,9 +362,7 @@ fn label(given: &str, mixer: &Choice, entry: &mixers::Entry) -> String {
         match value {
             Value::String(word) if i == 0 => parts.push(word.clone()),
             Value::String(word) if changed => parts.push(format!("{key} {word}")),
-            Value::Bool(on) if changed => {
-                parts.push(format!("{}{}", if *on { "" } else { "no " }, key.replace('_', " ")))
-            }
+            Value::Bool(true) if changed => parts.push(key.replace('_', " ")),
             other if changed => parts.push(format!("{key} {other}")),
             _ => {}
         }
