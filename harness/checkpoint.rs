@@ -7,7 +7,8 @@ use safetensors::tensor::{Dtype, TensorView};
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use tch::{Kind, Tensor};
+use tch::nn::VarStore;
+use tch::{Kind, Tensor, no_grad};
 
 /// What is wrong with a checkpoint.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +60,18 @@ pub fn read(path: &Path) -> Result<(BTreeMap<String, Tensor>, String), Checkpoin
     let (tensors, mut header) = mixers::weights::from_bytes(&bytes).map_err(fail)?;
     let state = header.remove("state").unwrap_or_default();
     Ok((tensors, state))
+}
+
+/// Gives every variable of `vs` its value in a checkpoint; the error names the tensor.
+pub fn fill(vs: &VarStore, tensors: &BTreeMap<String, Tensor>) -> Result<(), String> {
+    for (name, mut variable) in vs.variables() {
+        let value = tensors.get(&format!("model.{name}")).ok_or_else(|| format!("`model.{name}` is missing"))?;
+        if value.size() != variable.size() {
+            return Err(format!("`model.{name}` has shape {:?}, expected {:?}", value.size(), variable.size()));
+        }
+        no_grad(|| variable.copy_(value));
+    }
+    Ok(())
 }
 
 /// Writes a file so that a reader sees the old one or the new one, never part of it.

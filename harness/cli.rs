@@ -42,6 +42,15 @@ pub enum Command {
     /// A mixer comes with its paper, its cost and every setting: default, what it may be, what it means. With --json its
     /// settings are also given as a JSON schema.
     List(ListArgs),
+    /// Draw mixing matrices, the M of Y = M V: of trained runs, or of fresh weights
+    ///
+    /// With CONFIG, every mixer of it is drawn on an example of its task: what its mixer reads in that layer, so M is what
+    /// the model really uses. Weights are the best checkpoint (STORE/work/ID/best.safetensors) of a finished run of that
+    /// config in the store, else initial values. Without CONFIG, the mixers of --mixers and --mixer are drawn with initial
+    /// values on standard normal input. Each panel's title says which weights; its colours reach to the 95th percentile of
+    /// its own non-zero |entries|. A mixer without a matrix (BiGS multiplies its two directions) gets a panel that says why;
+    /// the command fails only when nothing could be drawn.
+    Matrix(MatrixArgs),
     /// Hold the mixers against reference dumps: values and gradients
     ///
     /// FILES are safetensors files, or folders of them, with the keys input.*, param.*, output.*, grad_output.*,
@@ -199,6 +208,99 @@ pub enum Listed {
     Tasks,
     /// The runs recorded in a store
     Runs,
+}
+
+/// Arguments of `matrix`.
+#[derive(Args, Clone, Debug)]
+pub struct MatrixArgs {
+    /// The experiment, a YAML file
+    #[arg(value_name = "CONFIG", required_unless_present_any = ["mixers", "mixer"])]
+    pub config: Option<PathBuf>,
+    #[command(flatten)]
+    pub folders: Folders,
+    #[command(flatten)]
+    pub changes: Changes,
+    /// Mixers with default settings, without a config: attention,s4,hydra
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', conflicts_with = "config")]
+    pub mixers: Vec<String>,
+    /// A mixer with settings, as an item under `mixers:` of a config: '{ s4: { mode: diag, init: lin } }'; repeatable
+    #[arg(long, value_name = "YAML", conflicts_with = "config")]
+    pub mixer: Vec<String>,
+    /// Layers to draw, from 0: a list such as 0,1, or `all`
+    #[arg(long, value_name = "LIST", default_value = "0")]
+    pub layers: Indices,
+    /// Heads to draw, from 0 (S4 has one a channel): a list such as 0,3, or `all`
+    #[arg(long, value_name = "LIST", default_value = "0")]
+    pub heads: Indices,
+    /// Seed of the run and of fresh weights [default: with CONFIG its first seed with a finished run, else its first; without
+    /// CONFIG 0]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Initial values, even of runs that have finished
+    #[arg(long, requires = "config")]
+    pub fresh: bool,
+    /// Which example of the task's validation split
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "config")]
+    pub example: u64,
+    /// Positions at most [default: with CONFIG the example's, up to 256; without CONFIG 64]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=2048))]
+    pub length: Option<u16>,
+    /// Width of the input without a config
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(i64).range(1..=8192), conflicts_with = "config")]
+    pub d_model: i64,
+    /// Mixers that read no later position, without a config
+    #[arg(long, conflicts_with = "config")]
+    pub causal: bool,
+    /// Panels side by side [default: by their number; with several layers or heads a line is one mixer's, up to 8]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=16))]
+    pub columns: Option<u16>,
+    /// The figure, .png or .svg
+    #[arg(short, long, value_name = "FILE", default_value = "matrix.png")]
+    pub out: PathBuf,
+    /// Also write every entry of the matrices, .csv (one entry a line) or .json
+    #[arg(long, value_name = "FILE")]
+    pub values: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Layers or heads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Indices {
+    /// Whatever there is.
+    All,
+    /// These, each once.
+    Some(Vec<usize>),
+}
+
+impl Indices {
+    /// Of `count` there are.
+    pub fn of(&self, count: usize) -> Vec<usize> {
+        match self {
+            Self::All => (0..count).collect(),
+            Self::Some(list) => list.clone(),
+        }
+    }
+}
+
+impl std::str::FromStr for Indices {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.trim() == "all" {
+            return Ok(Self::All);
+        }
+        let mut list = Vec::new();
+        for part in text.split(',') {
+            let wrong = || format!("`{}` is not a whole number, 0 or more; write 0,1 or all", part.trim());
+            let index = part.trim().parse().map_err(|_| wrong())?;
+            if !list.contains(&index) {
+                list.push(index);
+            }
+        }
+        Ok(Self::Some(list))
+    }
 }
 
 /// Arguments of `verify`.

@@ -3,6 +3,7 @@
 mod bench;
 mod doctor;
 mod list;
+mod matrix;
 mod plan;
 mod report;
 mod run;
@@ -26,6 +27,7 @@ pub(crate) fn dispatch(cli: &Cli, registry: &Registry) -> Exit {
         Command::Run(args) => run::run(args, cli, registry),
         Command::Report(args) => report::report(args, cli),
         Command::List(args) => list::list(args, registry),
+        Command::Matrix(args) => matrix::matrix(args, registry),
         Command::Verify(args) => verify::verify(args, cli),
         Command::Bench(args) => bench::bench(args, cli, registry),
         Command::BenchChild => bench::child(registry),

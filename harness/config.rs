@@ -153,6 +153,23 @@ impl Config {
     }
 }
 
+/// One mixer from the command line, written as an item under `mixers:`, for models of `dims`: its label and its settings.
+/// `source` names the text in messages.
+pub fn mixer_item(
+    text: &str,
+    source: &str,
+    dims: &mixers::Dims,
+    registry: &Registry,
+) -> Result<(String, Choice), Diagnostics> {
+    let mut found = Diagnostics::new(source);
+    let item = yaml::parse(text, |line, column| Place::File { line, column }, &mut found);
+    let chosen = item.and_then(|item| Reader { registry, found: &mut found }.mixer_item(&item, dims));
+    match chosen {
+        Some(chosen) if found.is_empty() => Ok(chosen),
+        _ => Err(found),
+    }
+}
+
 struct Reader<'a> {
     registry: &'a Registry,
     found: &'a mut Diagnostics,
@@ -349,6 +366,25 @@ impl Reader<'_> {
             }
         }
         Some(entry)
+    }
+
+    /// A mixer without a model around it.
+    fn mixer_item(&mut self, item: &Node, dims: &mixers::Dims) -> Option<(String, Choice)> {
+        let known: Vec<&str> = self.registry.mixers.iter().map(|m| m.name).collect();
+        let entry = self.entry(item, "mixer", &known)?;
+        let overrides = entry.sections.iter().flat_map(|layer| &layer.0).map(|(key, _)| key.place.clone());
+        for place in overrides.chain(entry.only_tasks.iter().flatten().map(|node| node.place.clone())) {
+            let help = "leave it out, or name a config";
+            self.found.error(place, "a mixer without a config has no model, no budget and no tasks", help);
+        }
+        let family = *self.registry.mixer(&entry.family).expect("the entry's family was looked up");
+        let settings =
+            self.settings(&entry.family, &entry.settings, (family.defaults)(), family.accepts, family.resolve)?;
+        for e in family.check(&settings, dims) {
+            let place = place_of(&e.problem, e.key, &[&entry.settings]).unwrap_or_else(|| entry.family_place.clone());
+            self.found.error(place, e.problem, e.help);
+        }
+        Some((entry.label, Choice { name: entry.family, settings }))
     }
 
     /// `family: { settings }`.

@@ -9,7 +9,7 @@
 //! feed-forward).
 
 use crate::config::Mistake;
-use mixers::{Context, Cost, Dims, Mixer, ParamRule, linear, linear_flops};
+use mixers::{Context, Cost, Dims, Mixer, NotLinear, ParamRule, linear, linear_flops};
 use serde::{Deserialize, Serialize};
 use tasks::{Output, TaskSpec};
 use tch::nn::{self, Module, ModuleT};
@@ -411,8 +411,8 @@ impl Model {
         }
     }
 
-    /// Logits `[scored, classes]`: one row a sequence, or one row a scored position.
-    pub fn forward(&self, inputs: &Inputs, train: bool) -> Tensor {
+    /// What the first block reads, `[batch, length, d_model]`.
+    fn embed(&self, inputs: &Inputs, train: bool) -> (Tensor, Context) {
         let mut x = Tensor::embedding(&self.embedding, &inputs.tokens, -1, false, false);
         let mut ctx = Context { train, lengths: inputs.lengths.as_ref().map(Tensor::shallow_clone) };
         if let Some(cls) = &self.cls {
@@ -428,6 +428,23 @@ impl Model {
         if self.config.embedding_dropout > 0.0 {
             x = x.dropout(self.config.embedding_dropout, train);
         }
+        (x, ctx)
+    }
+
+    /// The mixing matrix of block `layer` on what its mixer reads of `inputs`: `[batch, heads, length, length]`.
+    pub fn matrix(&self, inputs: &Inputs, layer: usize) -> Result<Tensor, NotLinear> {
+        let (x, ctx) = self.embed(inputs, false);
+        let x = self.blocks[..layer].iter().fold(x, |x, block| block.forward(&x, &ctx));
+        let block = &self.blocks[layer];
+        match block.place {
+            NormPlace::Pre => block.mixer.materialize(&block.mixer_norm.forward(&x, &ctx), &ctx),
+            NormPlace::Post => block.mixer.materialize(&x, &ctx),
+        }
+    }
+
+    /// Logits `[scored, classes]`: one row a sequence, or one row a scored position.
+    pub fn forward(&self, inputs: &Inputs, train: bool) -> Tensor {
+        let (mut x, ctx) = self.embed(inputs, train);
         for block in &self.blocks {
             x = block.forward(&x, &ctx);
         }

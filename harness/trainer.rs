@@ -419,7 +419,7 @@ impl Trainer {
         let fail = |why: String| CheckpointError::new(&path, format!("{why}; delete the file to start this run again"));
         let (tensors, state) = checkpoint::read(&path).map_err(|e| fail(e.to_string()))?;
         self.state = serde_json::from_str(&state).map_err(|e| fail(e.to_string()))?;
-        self.fill_model(&tensors).map_err(fail)?;
+        checkpoint::fill(&self.vs, &tensors).map_err(fail)?;
         self.optimizer.restore(&tensors).map_err(fail)?;
         if let Ok(text) = std::fs::read(self.clock_path()) {
             self.clock = serde_json::from_slice(&text).unwrap_or_default();
@@ -431,18 +431,7 @@ impl Trainer {
     fn load_best(&mut self) -> Result<(), TrainError> {
         let path = self.best_path();
         let (tensors, _) = checkpoint::read(&path)?;
-        Ok(self.fill_model(&tensors).map_err(|why| CheckpointError::new(&path, why))?)
-    }
-
-    fn fill_model(&mut self, tensors: &std::collections::BTreeMap<String, Tensor>) -> Result<(), String> {
-        for (name, mut variable) in self.vs.variables() {
-            let value = tensors.get(&format!("model.{name}")).ok_or_else(|| format!("`model.{name}` is missing"))?;
-            if value.size() != variable.size() {
-                return Err(format!("`model.{name}` has shape {:?}, expected {:?}", value.size(), variable.size()));
-            }
-            no_grad(|| variable.copy_(value));
-        }
-        Ok(())
+        Ok(checkpoint::fill(&self.vs, &tensors).map_err(|why| CheckpointError::new(&path, why))?)
     }
 
     fn wall_seconds(&self) -> f64 {

@@ -46,6 +46,11 @@ const FAMILIES: &[(&str, ReplayFn)] = &[
     ("ssd", crate::mamba2::replay_ssd),
 ];
 
+/// The families a build can replay.
+pub fn families() -> Vec<&'static str> {
+    FAMILIES.iter().map(|(family, _)| *family).collect()
+}
+
 /// What goes wrong with a dump.
 #[derive(Debug, thiserror::Error)]
 pub enum GoldenError {
@@ -92,7 +97,7 @@ pub struct Golden {
     /// The metadata entry `variant`.
     pub variant: String,
     f32_errors: BTreeMap<String, f64>,
-    /// Parameters that take no part in the output, and so have no gradient.
+    /// Gradients of what takes no part in the output: the file has none.
     without_gradient: Vec<String>,
     tensors: BTreeMap<String, Tensor>,
 }
@@ -146,10 +151,11 @@ impl Golden {
             if first.numel() > 0 {
                 let at = first.int64_value(&[0, 0]);
                 let value = tensor.flatten(0, -1).double_value(&[at]);
-                let count = first.size()[0];
-                return Err(malformed(format!(
-                    "`{key}` holds {count} numbers that are not finite, {value} at entry {at}"
-                )));
+                let what = match first.size()[0] {
+                    1 => "1 number that is".to_string(),
+                    count => format!("{count} numbers that are"),
+                };
+                return Err(malformed(format!("`{key}` holds {what} not finite, {value} at entry {at}")));
             }
         }
         if self.names("output").is_empty() {
@@ -171,9 +177,9 @@ impl Golden {
         for of in ["input", "param"] {
             for name in self.names(of) {
                 let differentiable = self.tensor(&format!("{of}.{name}"))?.is_floating_point();
-                let exempt = self.without_gradient.iter().any(|n| n == name);
-                if has_gradients && differentiable && !exempt {
-                    self.tensor(&format!("grad_{of}.{name}"))?;
+                let gradient = format!("grad_{of}.{name}");
+                if has_gradients && differentiable && !self.without_gradient.contains(&gradient) {
+                    self.tensor(&gradient)?;
                 }
             }
         }
@@ -366,8 +372,7 @@ pub fn hold(path: &Path) -> Held {
 
 fn judge(golden: &Golden) -> Verdict {
     let Some((_, replay)) = FAMILIES.iter().find(|(family, _)| *family == golden.family) else {
-        let known: Vec<&str> = FAMILIES.iter().map(|(family, _)| *family).collect();
-        return Verdict::Unsupported(format!("family `{}`; families are {}", golden.family, known.join(", ")));
+        return Verdict::Unsupported(format!("no mixer of this build replays the family `{}`", golden.family));
     };
     let replayed = match golden.check() {
         Ok(()) => quietly(|| replay(golden)),

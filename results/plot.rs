@@ -2,6 +2,7 @@
 
 mod bench;
 mod curves;
+pub mod heatmap;
 mod marks;
 mod scores;
 

@@ -65,7 +65,7 @@ fn mixers(args: &ListArgs, entries: Vec<&mixers::Entry>) {
     }
     let (width, bold) = (width().min(WIDEST), std::io::stdout().is_terminal());
     let pages: Vec<String> = entries.iter().map(|m| page(m, width, bold, args.name.is_some())).collect();
-    print!("{}", pages.join("\n"));
+    print!("{}", pages.join("\n\n"));
     if args.name.is_none() {
         println!("\n`mixarena list mixers NAME` says what each word means.");
     }
@@ -101,6 +101,7 @@ fn page(mixer: &mixers::Entry, width: usize, bold: bool, words: bool) -> String 
             (format!("{key}: {default}"), key.as_str(), &schema["properties"][key])
         })
         .collect();
+    out += "\n";
     let column = settings.iter().map(|(text, ..)| text.chars().count()).max().unwrap_or(0) + 2;
     for (text, _, field) in &settings {
         let meaning = field["description"].as_str().unwrap_or_default();
@@ -168,7 +169,7 @@ fn kind(root: &Value, node: &Value) -> String {
         return words.join(" | ") + null;
     }
     if let Some(parts) = node["anyOf"].as_array().or(node["oneOf"].as_array()) {
-        return parts.iter().map(|part| kind(root, part)).collect::<Vec<_>>().join(" or ");
+        return either(parts.iter().map(|part| kind(root, part)).collect());
     }
     let one = |kind_of: &str| match kind_of {
         "integer" if node["minimum"] == 0 => "whole number, 0 or more".into(),
@@ -189,9 +190,15 @@ fn kind(root: &Value, node: &Value) -> String {
     };
     match &node["type"] {
         Value::String(kind_of) => one(kind_of),
-        Value::Array(kinds) => kinds.iter().filter_map(Value::as_str).map(one).collect::<Vec<_>>().join(" or "),
+        Value::Array(kinds) => either(kinds.iter().filter_map(Value::as_str).map(one).collect()),
         _ => "any value".into(),
     }
+}
+
+/// `true | false | null`, `whole number or null`.
+fn either(kinds: Vec<String>) -> String {
+    let words = kinds.iter().any(|kind| kind.contains(" | "));
+    kinds.join(if words { " | " } else { " or " })
 }
 
 fn runs(args: &ListArgs) -> Exit {
@@ -254,7 +261,7 @@ mod tests {
         assert_eq!(kind_of("s4", "mode"), "dplr | diag");
         assert_eq!(kind_of("s4", "disc"), "zoh | bilinear | dss | null");
         assert_eq!(kind_of("s4", "d_state"), "whole number");
-        assert_eq!(kind_of("s4", "bidirectional"), "true | false or null");
+        assert_eq!(kind_of("s4", "bidirectional"), "true | false | null");
         assert_eq!(kind_of("hydra", "dt_limit"), "[number, number] or null");
         assert_eq!(kind_of("attention", "dropout"), "number");
     }

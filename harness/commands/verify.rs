@@ -3,7 +3,7 @@
 use super::fail;
 use crate::Exit;
 use crate::cli::{Cli, VerifyArgs};
-use mixers::goldens::{GroupResult, Held, Verdict, hold};
+use mixers::goldens::{GroupResult, Held, Verdict, families, hold};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use tch::Kind;
@@ -47,6 +47,12 @@ pub fn verify(args: &VerifyArgs, cli: &Cli) -> Exit {
         print_summary(&summary);
     }
     eprintln!("{} files: {passed} passed, {failed} failed, {unsupported} unsupported", files.len());
+    if unsupported > 0 && !args.skip_unsupported {
+        eprintln!(
+            "  help: --skip-unsupported passes over what this build has no mixer for; it replays {}",
+            families().join(", ")
+        );
+    }
     if failed > 0 || (unsupported > 0 && !args.skip_unsupported) { Exit::Failed } else { Exit::Ok }
 }
 
@@ -170,7 +176,10 @@ fn print_lines(path: &Path, verdict: &Verdict, quiet: bool) {
         }
         Verdict::Unsupported(why) if !quiet => println!("skip {name}  unsupported: {why}"),
         Verdict::Unsupported(_) => {}
-        Verdict::Broken(why) => println!("FAIL {name}  {why}"),
+        Verdict::Broken(why) => {
+            let path = format!("{}: ", path.display());
+            println!("FAIL {name}  {}", why.strip_prefix(&path).unwrap_or(why));
+        }
     }
 }
 

@@ -4,11 +4,12 @@ use ab_glyph::{Font, FontRef, PxScale, ScaleFont, point};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
-use plotters::style::{FontStyle, register_font};
+use plotters::style::{FontStyle, FontTransform, register_font};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Device pixels per CSS pixel: 288 dots per inch.
-const SCALE: f64 = 3.0;
+pub(super) const SCALE: f64 = 3.0;
 /// plotters writes a font of height h into an SVG as h / 1.24 pixels per em.
 const SVG_HEIGHT: f64 = 1.24;
 /// Half the height of a small letter in em: a text's middle lies so far above its baseline.
@@ -85,10 +86,36 @@ pub(super) type Place = (f64, f64);
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Mark {
-    Line { points: Vec<Place>, colour: RGBAColor, width: f64 },
-    Fill { points: Vec<Place>, colour: RGBAColor },
-    Dot { at: Place, radius: f64, colour: RGBAColor },
-    Text { at: Place, text: String, size: f64, anchor: Anchor, colour: RGBColor },
+    Line {
+        points: Vec<Place>,
+        colour: RGBAColor,
+        width: f64,
+    },
+    Fill {
+        points: Vec<Place>,
+        colour: RGBAColor,
+    },
+    Dot {
+        at: Place,
+        radius: f64,
+        colour: RGBAColor,
+    },
+    /// `upright` reads upwards, turned about its point.
+    Text {
+        at: Place,
+        text: String,
+        size: f64,
+        anchor: Anchor,
+        colour: RGBColor,
+        upright: bool,
+    },
+    /// Cells that fill a rectangle from its upper left corner `at`, row by row; below all other marks in an SVG.
+    Cells {
+        at: Place,
+        size: Place,
+        columns: usize,
+        colours: Vec<RGBColor>,
+    },
 }
 
 /// Marks in drawing order.
@@ -155,7 +182,15 @@ impl Picture {
     }
 
     pub(super) fn text(&mut self, at: Place, text: &str, size: f64, anchor: Anchor, colour: RGBColor) {
-        self.marks.push(Mark::Text { at, text: text.into(), size, anchor, colour });
+        self.marks.push(Mark::Text { at, text: text.into(), size, anchor, colour, upright: false });
+    }
+
+    pub(super) fn upright_text(&mut self, at: Place, text: &str, size: f64, anchor: Anchor, colour: RGBColor) {
+        self.marks.push(Mark::Text { at, text: text.into(), size, anchor, colour, upright: true });
+    }
+
+    pub(super) fn cells(&mut self, at: Place, size: Place, columns: usize, colours: Vec<RGBColor>) {
+        self.marks.push(Mark::Cells { at, size, columns, colours });
     }
 
     /// The picture as SVG text.
@@ -164,6 +199,7 @@ impl Picture {
         let mut text = String::new();
         {
             let area = SVGBackend::with_string(&mut text, (width, height)).into_drawing_area();
+            area.fill(&WHITE).map_err(|error| error.to_string())?;
             self.shapes(&area)?;
             self.texts(&area)?;
             area.present().map_err(|error| error.to_string())?;
@@ -172,12 +208,19 @@ impl Picture {
         let fine = format!("width=\"{width}\" height=\"{height}\" viewBox");
         let shown = format!("width=\"{:.0}\" height=\"{:.0}\" viewBox", self.width, self.height);
         let text = text.replacen(&fine, &shown, 1);
+        // After the white of the background, which is the first element.
+        let text = match text.split_once("/>") {
+            Some((background, rest)) => format!("{background}/>{}{rest}", self.cell_paths()),
+            None => text,
+        };
         Ok(text.replace("font-family=\"sans-serif\"", &format!("font-family=\"{FAMILIES}\"")))
     }
 
     /// Writes the picture to a file whose name ends in `.png`.
     pub(super) fn png(&self, path: &Path) -> Result<(), String> {
         let area = BitMapBackend::new(path, self.pixels()).into_drawing_area();
+        area.fill(&WHITE).map_err(|error| error.to_string())?;
+        self.cell_pixels(&area)?;
         self.shapes(&area)?;
         self.glyphs(&area)?;
         area.present().map_err(|error| error.to_string())
@@ -190,7 +233,6 @@ impl Picture {
     fn shapes<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>) -> Result<(), String> {
         let places = |points: &[Place]| points.iter().copied().map(device).collect::<Vec<_>>();
         let pixels = |length: f64| (length * SCALE).round().max(1.0) as u32;
-        area.fill(&WHITE).map_err(|error| error.to_string())?;
         for mark in &self.marks {
             match mark {
                 Mark::Line { points, colour, width } => {
@@ -200,18 +242,56 @@ impl Picture {
                 Mark::Dot { at, radius, colour } => {
                     area.draw(&Circle::new(device(*at), pixels(*radius), colour.filled()))
                 }
-                Mark::Text { .. } => Ok(()),
+                Mark::Cells { .. } | Mark::Text { .. } => Ok(()),
             }
             .map_err(|error| error.to_string())?;
         }
         Ok(())
     }
 
+    fn cell_pixels<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>) -> Result<(), String> {
+        for mark in &self.marks {
+            let Mark::Cells { at, size, columns, colours } = mark else { continue };
+            for (Square { left, top, right, bottom }, colour) in squares(*at, *size, *columns, colours) {
+                for pixel in (top..bottom).flat_map(|y| (left..right).map(move |x| (x, y))) {
+                    area.draw_pixel(pixel, &colour).map_err(|error| error.to_string())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Cells as one path a colour: plotters would write an element a cell.
+    fn cell_paths(&self) -> String {
+        let mut text = String::new();
+        for mark in &self.marks {
+            let Mark::Cells { at, size, columns, colours } = mark else { continue };
+            let mut paths: BTreeMap<(u8, u8, u8), Vec<Square>> = BTreeMap::new();
+            for (square, colour) in squares(*at, *size, *columns, colours).filter(|(_, colour)| *colour != WHITE) {
+                let path = paths.entry((colour.0, colour.1, colour.2)).or_default();
+                match path.last_mut() {
+                    Some(last) if last.top == square.top && last.right == square.left => last.right = square.right,
+                    _ => path.push(square),
+                }
+            }
+            text += "\n<g shape-rendering=\"crispEdges\">";
+            for ((r, g, b), path) in paths {
+                text += &format!("\n<path fill=\"#{r:02x}{g:02x}{b:02x}\" d=\"");
+                for Square { left, top, right, bottom } in path {
+                    text += &format!("M{left} {top}H{right}V{bottom}H{left}z");
+                }
+                text += "\"/>";
+            }
+            text += "\n</g>";
+        }
+        text
+    }
+
     /// Text as text.
     fn texts<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>) -> Result<(), String> {
         use_font()?;
         for mark in &self.marks {
-            let Mark::Text { at, text, size, anchor, colour } = mark else { continue };
+            let Mark::Text { at, text, size, anchor, colour, upright } = mark else { continue };
             let h_pos = match anchor {
                 Anchor::Start => HPos::Left,
                 Anchor::Middle => HPos::Center,
@@ -219,6 +299,7 @@ impl Picture {
             };
             let style = TextStyle::from(("sans-serif", size * SVG_HEIGHT * SCALE).into_font()).color(colour);
             let style = style.pos(Pos::new(h_pos, VPos::Center));
+            let style = if *upright { style.transform(FontTransform::Rotate270) } else { style };
             area.draw(&Text::new(text.as_str(), device(*at), style)).map_err(|error| error.to_string())?;
         }
         Ok(())
@@ -228,7 +309,7 @@ impl Picture {
     fn glyphs<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>) -> Result<(), String> {
         let font = font()?;
         for mark in &self.marks {
-            let Mark::Text { at, text, size, anchor, colour } = mark else { continue };
+            let Mark::Text { at, text, size, anchor, colour, upright } = mark else { continue };
             let em = size * SCALE;
             let shift = match anchor {
                 Anchor::Start => 0.0,
@@ -243,7 +324,9 @@ impl Picture {
                     let (left, top) = (outline.px_bounds().min.x as i32, outline.px_bounds().min.y as i32);
                     let mut failure = None;
                     outline.draw(|x, y, cover| {
-                        let pixel = (left + x as i32, top + y as i32);
+                        let (x, y) = (left + x as i32, top + y as i32);
+                        let about = device(*at);
+                        let pixel = if *upright { (about.0 + y - about.1, about.1 - (x - about.0)) } else { (x, y) };
                         failure =
                             area.draw_pixel(pixel, &colour.mix(f64::from(cover.min(1.0)))).err().or(failure.take());
                     });
@@ -254,6 +337,31 @@ impl Picture {
         }
         Ok(())
     }
+}
+
+/// A cell in device pixels, right and bottom exclusive.
+struct Square {
+    left: i32,
+    top: i32,
+    right: i32,
+    bottom: i32,
+}
+
+/// Where each cell lies; edges are rounded, so cells neither overlap nor leave gaps.
+fn squares(
+    at: Place,
+    size: Place,
+    columns: usize,
+    colours: &[RGBColor],
+) -> impl Iterator<Item = (Square, RGBColor)> + '_ {
+    let rows = colours.len() / columns.max(1);
+    let edge = move |column: usize, row: usize| {
+        device((at.0 + size.0 * column as f64 / columns as f64, at.1 + size.1 * row as f64 / rows as f64))
+    };
+    colours.iter().enumerate().map(move |(i, colour)| {
+        let ((left, top), (right, bottom)) = (edge(i % columns, i / columns), edge(i % columns + 1, i / columns + 1));
+        (Square { left, top, right, bottom }, *colour)
+    })
 }
 
 /// CSS pixels to device pixels.
