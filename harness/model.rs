@@ -501,7 +501,7 @@ mod tests {
 
     /// A model around every mixer of the registry, with small settings.
     fn models(config: &ModelConfig, output: Output) -> Vec<(&'static str, nn::VarStore, Model)> {
-        let small = serde_json::json!({"attention": {"n_heads": 2}, "combiner": {"n_heads": 2}, "s4": {"d_state": 4}, "bigs": {"d_state": 4}, "hydra": {"d_state": 4, "headdim": 8}});
+        let small = serde_json::json!({"attention": {"n_heads": 2}, "combiner": {"n_heads": 2}, "s4": {"d_state": 4}, "bigs": {"d_state": 4}, "hydra": {"d_state": 4, "headdim": 8}, "linear_attention": {"n_heads": 2}});
         mixers::registry()
             .iter()
             .map(|entry| {

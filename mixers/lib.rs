@@ -15,6 +15,7 @@ pub mod attention;
 pub mod bigs;
 pub mod combiner;
 pub mod hydra;
+pub mod linear_attention;
 pub mod s4;
 
 #[cfg(test)]

@@ -111,5 +111,6 @@ pub fn registry() -> Vec<Entry> {
         Entry::of::<crate::s4::Config>(),
         Entry::of::<crate::bigs::Config>(),
         Entry::of::<crate::hydra::Config>(),
+        Entry::of::<crate::linear_attention::Config>(),
     ]
 }
