@@ -47,6 +47,7 @@ use tch::{Device, Tensor};
 mod axial;
 mod fixed;
 mod inner;
+mod lists;
 mod logsparse;
 mod pieces;
 mod recurrent;
@@ -454,7 +455,11 @@ pub fn replay(golden: &Golden) -> Result<Replay, GoldenError> {
     if golden.word_or("level", "") == "core" {
         let qkv = [golden.input("q")?, golden.input("k")?, golden.input("v")?];
         let [q, k, v] = qkv.each_ref().map(Tensor::shallow_clone);
-        let o = combiner.core.attend(&Operands { qkv, x: None, read: None, learned: Vec::new(), lengths: None }, false);
+        let o = pieces::attend(
+            &combiner.core,
+            &Operands { qkv, x: None, read: None, learned: Vec::new(), lengths: None },
+            false,
+        );
         let inputs = [("q", &q), ("k", &k), ("v", &v)];
         if golden.word_or("quirk", "") != "last_token_self_only" {
             return golden.replay(&[("o", &o)], &inputs, None);

@@ -2,8 +2,10 @@
 //! summarised.
 
 use super::inner::{Core, Operands, hide, pairs, rows, unrows, veil};
+use super::lists::{self, Lists};
 use super::{Pattern, Pool};
-use tch::{Kind, Tensor};
+use std::sync::Arc;
+use tch::{Device, Kind, Tensor};
 
 /// Which tokens of a line (a row or a column) a reader's region holds, seen from the reader's place on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +14,26 @@ enum Part {
     After,
     /// Both of them as one region.
     Others,
+}
+
+impl Part {
+    /// Whether the region of a reader at place `at` of a line holds its place `i`.
+    fn holds(self, at: i64, i: i64) -> bool {
+        match self {
+            Self::Before => i < at,
+            Self::After => i > at,
+            Self::Others => i != at,
+        }
+    }
+
+    /// The same for all places of a line of `n`, boolean `[n, n]`.
+    fn pairs(self, n: i64, device: Device) -> Tensor {
+        pairs(n, device, |at, i| match self {
+            Self::Before => i.lt_tensor(at),
+            Self::After => i.gt_tensor(at),
+            Self::Others => i.ne_tensor(at),
+        })
+    }
 }
 
 /// The regions of a pattern: parts of every column, and of every row.
@@ -34,6 +56,68 @@ pub fn attend(core: &Core, o: &Operands, train: bool) -> Tensor {
         }
         pattern => unrows(&grid.attend(core, pattern, train), o.length()),
     }
+}
+
+/// The same by lists: no masked logits; causal, no dropout.
+pub fn by_lists(core: &Core, o: &Operands) -> Tensor {
+    let (length, w) = (o.length(), core.segment);
+    let n = (length + w - 1) / w;
+    let [q, k, _, v] = o.heads().map(|t| rows(&t, w)); // [batch, heads, rows, w, d]
+    let mapped = [(&q, 0), (&k, 1)].map(|(t, which)| core.mapped(t, which, &o.learned));
+    let flat = |t: &Tensor| t.flatten(2, 3);
+    let place = |r: i64, c: i64| r * w + c;
+    // A table of keys and values: the tokens, then a region for every place of the grid and kind of region in turn.
+    let (mut keys, mut values) = (vec![flat(&k)], vec![flat(&v)]);
+    let mut add = |axis: i64, part: Part| {
+        let [region_q, key] = mapped.each_ref().map(|t| {
+            let lines = if axis == 2 { t.flatten(0, 1).flatten(2, 3) } else { t.flatten(0, 2) };
+            partial(core.pool, &lines, part, lists::running_max).view_as(t)
+        });
+        let mut tokens = Lists::default();
+        for (r, c) in (0..n).flat_map(|r| (0..w).map(move |c| (r, c))) {
+            let (at, end) = if axis == 2 { (r, n) } else { (c, w) };
+            let on_line = (0..end).filter(|&i| part.holds(at, i));
+            tokens.push(on_line.map(|i| if axis == 2 { place(i, c) } else { place(r, i) }));
+        }
+        values.push(lists::attend(&flat(&region_q), &flat(&k), &flat(&v), &Arc::new(tokens)));
+        keys.push(flat(&key));
+    };
+    let patterns = match core.pattern {
+        Pattern::MixtureAveraged => vec![Pattern::Vertical, Pattern::Horizontal],
+        pattern => vec![pattern],
+    };
+    let mut starts = vec![n * w]; // of each pattern's regions in the table
+    for &pattern in &patterns {
+        let (columns, parts) = regions(core, pattern);
+        columns.iter().for_each(|part| add(2, *part));
+        parts.iter().for_each(|part| add(3, *part));
+        starts.push(starts[starts.len() - 1] + (columns.len() + parts.len()) as i64 * n * w);
+    }
+    let (keys, values) = (Tensor::cat(&keys, 2), Tensor::cat(&values, 2));
+    let readers = flat(&q).narrow(2, 0, length);
+    let mut y: Option<Tensor> = None;
+    for (&pattern, from) in patterns.iter().zip(starts) {
+        let (columns, parts) = regions(core, pattern);
+        let mut all = Lists::default();
+        for i in 0..length {
+            let (r, c) = (i / w, i % w);
+            let mut list: Vec<i64> = (place(r, 0)..=i).chain((0..r).map(|t| place(t, c))).collect();
+            let mut start = from;
+            for _ in columns {
+                list.extend((0..w).filter(|&t| r > 0 && t != c).map(|t| start + place(r, t)));
+                start += n * w;
+            }
+            for part in parts {
+                let some = (0..w).any(|j| part.holds(c, j));
+                list.extend((0..r).filter(|_| some).map(|t| start + place(t, c)));
+                start += n * w;
+            }
+            all.push(list);
+        }
+        let read = lists::attend(&readers, &keys, &values, &Arc::new(all));
+        y = Some(y.map_or_else(|| read.shallow_clone(), |y| (y + &read) / 2.0));
+    }
+    y.expect("one pattern or two").transpose(1, 2)
 }
 
 /// Everything on the grid of rows and columns.
@@ -135,8 +219,9 @@ impl Grid {
 
         let widths = [in_row.size()[4], in_column.size()[4]];
         let weights = Tensor::cat(&[in_row.shallow_clone(), across(&in_column)], -1).softmax(-1, kind);
-        let along_row = weights.narrow(-1, 0, widths[0]).matmul(&row_values);
-        let along_column = across(&weights.narrow(-1, widths[0], widths[1])).matmul(&column_values);
+        let weights = weights.split_with_sizes(widths, -1);
+        let along_row = weights[0].matmul(&row_values);
+        let along_column = across(&weights[1]).matmul(&column_values);
         along_row + across(&along_column)
     }
 }
@@ -146,13 +231,10 @@ impl Lines {
     /// A region without tokens has the key 0 and reads its line evenly.
     fn summaries(&self, core: &Core, part: Part, valid: Option<&Tensor>, train: bool) -> [Tensor; 2] {
         let (tokens, kind) = (self.k.size()[3], self.k.kind());
-        let [q, key] = self.mapped.each_ref().map(|t| partial(core.pool, t, part));
+        let [q, key] =
+            self.mapped.each_ref().map(|t| partial(core.pool, &t.flatten(0, 2), part, running_max).view_as(t));
         let logits = q.matmul(&self.k.transpose(-2, -1));
-        let inside = pairs(tokens, self.k.device(), |i, j| match part {
-            Part::Before => j.lt_tensor(i),
-            Part::After => j.gt_tensor(i),
-            Part::Others => j.ne_tensor(i),
-        });
+        let inside = part.pairs(tokens, self.k.device());
         hide(&logits, &veil(&inside, kind));
         if let Some(valid) = valid {
             // Deeper than what lies outside the region: an empty region reads the valid tokens of its line.
@@ -162,23 +244,29 @@ impl Lines {
     }
 }
 
-/// Pools of what lies before (after, around) each place along the fourth axis; zero where that is nothing.
-fn partial(pool: Pool, t: &Tensor, part: Part) -> Tensor {
-    let n = t.size()[3];
-    let before = |t: &Tensor, nothing: f64| {
-        let earlier = t.narrow(3, 0, n - 1);
-        let scanned = if pool == Pool::Max { earlier.cummax(3).0 } else { earlier.cumsum(3, t.kind()) };
-        Tensor::cat(&[t.narrow(3, 0, 1).full_like(nothing), scanned], 3)
-    };
-    let after = |t: &Tensor, nothing: f64| before(&t.flip([3]), nothing).flip([3]);
-    let place = Tensor::arange(n, (t.kind(), t.device())).unsqueeze(-1);
-    let (pooled, count) = match part {
-        Part::Before => (before(t, 0.0), place),
-        Part::After => (after(t, 0.0), (n - 1) as f64 - place),
-        Part::Others if pool == Pool::Max && n > 1 => {
-            (before(t, f64::NEG_INFINITY).maximum(&after(t, f64::NEG_INFINITY)), place)
-        }
-        Part::Others => (before(t, 0.0) + after(t, 0.0), place.full_like((n - 1) as f64)),
-    };
-    if pool == Pool::Mean { pooled / count.clamp_min(1.0) } else { pooled }
+/// Pools of what lies before (after, around) each place along the second of three axes; zero where that is nothing. `scan` is
+/// [`lists::running_max`] or its twin.
+fn partial(pool: Pool, t: &Tensor, part: Part, scan: fn(&Tensor, bool, f64) -> Tensor) -> Tensor {
+    let n = t.size()[1];
+    if pool == Pool::Max {
+        return match part {
+            Part::Before => scan(t, false, 0.0),
+            Part::After => scan(t, true, 0.0),
+            Part::Others if n == 1 => t.zeros_like(),
+            Part::Others => scan(t, false, f64::NEG_INFINITY).maximum(&scan(t, true, f64::NEG_INFINITY)),
+        };
+    }
+    let held = part.pairs(n, t.device()).to_kind(t.kind());
+    let count = held.sum_dim_intlist([-1].as_slice(), true, t.kind()).clamp_min(1.0);
+    let sum = held.matmul(t);
+    if pool == Pool::Mean { sum / count } else { sum }
+}
+
+/// The twin of [`lists::running_max`], of libtorch operations.
+fn running_max(t: &Tensor, reverse: bool, nothing: f64) -> Tensor {
+    let turned = |t: Tensor| if reverse { t.flip([1]) } else { t };
+    let there = turned(t.shallow_clone());
+    let earlier = there.narrow(1, 0, t.size()[1] - 1);
+    let largest = if earlier.size()[1] > 0 { earlier.cummax(1).0 } else { earlier };
+    turned(Tensor::cat(&[there.narrow(1, 0, 1).full_like(nothing), largest], 1))
 }

@@ -48,6 +48,30 @@ impl Core {
         }
     }
 
+    /// As [`Core::attend`], by the kernel of `lists.rs` where that is made for it.
+    pub fn fast(&self, o: &Operands, train: bool) -> Tensor {
+        let q = &o.qkv[0];
+        let native = q.device() == Device::Cpu && matches!(q.kind(), Kind::Float | Kind::Double);
+        if !native || (train && self.dropout > 0.0) {
+            return self.attend(o, train);
+        }
+        match self.pattern {
+            Pattern::Logsparse if self.causal || o.lengths.is_none() => logsparse::by_lists(self, o),
+            Pattern::Vertical | Pattern::Horizontal | Pattern::MixtureJoint | Pattern::MixtureAveraged
+                if self.causal =>
+            {
+                axial::by_lists(self, o)
+            }
+            _ => self.attend(o, train),
+        }
+    }
+
+    /// Whether [`Core::fast`] keeps no logits, only tables of keys and values.
+    pub fn lists(&self) -> bool {
+        !matches!(self.pattern, Pattern::Fixed | Pattern::Rowmajor)
+            && (self.causal || self.pattern == Pattern::Logsparse)
+    }
+
     /// Whether keys are made from the layer's input, by all heads together.
     pub fn reads_input(&self) -> bool {
         self.pattern == Pattern::Rowmajor && matches!(self.row_summary, RowSummary::Proj | RowSummary::WsumProj)

@@ -3,6 +3,8 @@
 
 use super::Pool;
 use super::inner::{Core, Operands, hide, veil};
+use super::lists::{self, Lists};
+use std::sync::Arc;
 use tch::{Kind, Tensor};
 
 /// Bits of the last token's position.
@@ -40,6 +42,60 @@ pub fn attend(core: &Core, o: &Operands, train: bool) -> Tensor {
         y = y + mirror.apply(&side.read(&weights, missing).narrow(2, 0, length));
     }
     y.transpose(1, 2)
+}
+
+/// The same by lists, O(length · log length) whatever the length; no padding, no dropout.
+pub fn by_lists(core: &Core, o: &Operands) -> Tensor {
+    let length = o.length();
+    let [q, k, _, v] = o.heads();
+    let (mut keys, mut values) = (vec![k.shallow_clone()], vec![v.shallow_clone()]);
+    let sides = if core.causal { 1 } else { 2 };
+    for side in 0..sides {
+        let [q, k, v] = [&q, &k, &v].map(|t| if side == 0 { t.shallow_clone() } else { t.flip([2]) });
+        let [block_q, block_k] = [(&q, 0), (&k, 1)].map(|(t, which)| blocks(core, core.mapped(t, which, &o.learned)));
+        let mut tokens = Lists::default();
+        for level in 0..levels(length) {
+            (0..used(length, level)).for_each(|pair| tokens.push((2 * pair) << level..(2 * pair + 1) << level));
+        }
+        if length > 1 {
+            values.push(lists::attend(&block_q, &k, &v, &Arc::new(tokens)));
+            keys.push(block_k);
+        }
+    }
+    let mut starts = vec![length]; // of each level among the keys of a side
+    for level in 0..levels(length) {
+        starts.push(starts[level as usize] + used(length, level));
+    }
+    let side_length = starts[levels(length) as usize] - length;
+    let past = |i: i64, side: i64| {
+        let set = (0..levels(length)).filter(move |level| (i >> level) & 1 == 1);
+        set.map(|level| starts[level as usize] + (i >> (level + 1)) + side * side_length).collect::<Vec<_>>()
+    };
+    let mut all = Lists::default();
+    for i in 0..length {
+        let future = if core.causal { Vec::new() } else { past(length - 1 - i, 1) };
+        all.push([i].into_iter().chain(past(i, 0)).chain(future));
+    }
+    lists::attend(&q, &Tensor::cat(&keys, 2), &Tensor::cat(&values, 2), &Arc::new(all)).transpose(1, 2)
+}
+
+/// Blocks of a level that some token reads: the first of two neighbours, where the second has begun.
+fn used(length: i64, level: i64) -> i64 {
+    (((length - 1) >> level) + 1) / 2
+}
+
+/// The pools of all those blocks, level by level: `[batch, heads, length, d]` → `[batch, heads, blocks, d]`.
+fn blocks(core: &Core, mapped: Tensor) -> Tensor {
+    let length = mapped.size()[2];
+    let mut pooled = mapped; // whole blocks of this level
+    let mut all = Vec::new();
+    for level in 0..levels(length) {
+        let whole = pooled.size()[2] / 2;
+        let halves = pooled.narrow(2, 0, 2 * whole).unflatten(2, [-1, 2]);
+        all.push(pooled.slice(2, 0, 2 * used(length, level) - 1, 2));
+        pooled = merge(core, &halves);
+    }
+    if all.is_empty() { pooled.narrow(2, 0, 0) } else { Tensor::cat(&all, 2) }
 }
 
 /// What every token reads of its past, on a length that is a power of two.
@@ -84,8 +140,8 @@ impl Side {
         let weights = if missing > 0 { weights.constant_pad_nd([0, 0, 0, missing]) } else { weights.shallow_clone() };
         let [b, h, d] = [0, 1, 3].map(|axis| self.values[0].size()[axis]);
         let mut y = Tensor::zeros([1, 1, 1], (weights.kind(), weights.device()));
-        for (level, value) in (0..).zip(&self.values) {
-            let weight = weights.select(-1, level).reshape([-1, 2 << level, 1]);
+        for (level, (value, weight)) in (0..).zip(self.values.iter().zip(weights.unbind(-1))) {
+            let weight = weight.reshape([-1, 2 << level, 1]);
             let value = value.reshape([-1, 1, d]); // a value per pair of blocks
             let sum = if level == 0 { y } else { y.view([-1, 2 << level, d]) };
             y = sum.baddbmm(&weight, &value, 1, 1);

@@ -12,15 +12,15 @@ const SCALARS: i64 = 1 << 20;
 /// M V, as [`Core::attend`] gives it.
 pub fn attend(core: &Core, o: &Operands, train: bool) -> Tensor {
     let [b, length, heads, d] = <[i64; 4]>::try_from(o.qkv[2].size()).expect("four axes");
-    let pieces = cut(core, [b, length, heads]);
+    let pieces = cut(core, [b, length, heads, d]);
     // Dropout would be drawn anew in the backward.
     if pieces.len() <= 1 || (train && core.dropout > 0.0) {
-        return core.attend(o, train);
+        return core.fast(o, train);
     }
     let y = tch::no_grad(|| {
         let y = Tensor::empty([b, length, heads, d], (o.qkv[2].kind(), o.qkv[2].device()));
         for piece in &pieces {
-            piece.of(&y).copy_(&core.attend(&piece.operands(o), false));
+            piece.of(&y).copy_(&core.fast(&piece.operands(o), false));
         }
         y
     });
@@ -38,9 +38,12 @@ struct Piece {
     heads: Range<i64>,
 }
 
-fn cut(core: &Core, [batch, length, heads]: [i64; 3]) -> Vec<Piece> {
-    let affordable = (SCALARS / (length * core.columns(length)).max(1)).max(1); // rows times heads
-    let heads_at_once = if core.reads_input() { heads } else { affordable.min(heads) };
+fn cut(core: &Core, [batch, length, heads, d]: [i64; 4]) -> Vec<Piece> {
+    // Lists keep no logits, and share their work out by heads.
+    let whole_rows = core.reads_input() || core.lists();
+    let width = if core.lists() { d } else { core.columns(length) };
+    let affordable = (SCALARS / (length * width).max(1)).max(1); // rows times heads
+    let heads_at_once = if whole_rows { heads } else { affordable.min(heads) };
     let rows_at_once = (affordable / heads_at_once).clamp(1, batch.max(1));
     let ranges = |n: i64, step: i64| (0..n).step_by(step as usize).map(move |from| from..(from + step).min(n));
     let pieces = ranges(batch, rows_at_once)
@@ -101,7 +104,7 @@ impl Backward for Again {
             };
             let asked: Vec<&Tensor> = leaves.iter().zip(&wanted).filter(|(_, w)| **w).map(|(l, _)| l).collect();
             let found = tch::with_grad(|| {
-                let y = self.core.attend(&operands, false);
+                let y = self.core.fast(&operands, false);
                 Tensor::run_backward(&[(y * piece.of(grad)).sum(grad.kind())], &asked, false, false)
             });
             let places = gradients.iter().enumerate().zip(&wanted).filter(|(_, wanted)| **wanted);

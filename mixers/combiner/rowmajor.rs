@@ -57,8 +57,9 @@ pub fn attend(core: &Core, o: &Operands, train: bool) -> Tensor {
         hide(&regions, &veil(&valid.any_dim(-1, false), kind).unsqueeze(-2).unsqueeze(-2));
     }
     let weights = direct_dropout(core, logits.softmax(-1, kind), w, train);
-    let far = by_column(&weights.narrow(-1, w, n)).matmul(&by_column(&u)).transpose(2, 3);
-    unrows(&(weights.narrow(-1, 0, w).matmul(&read) + far), length)
+    let weights = weights.split_with_sizes([w, n], -1);
+    let far = by_column(&weights[1]).matmul(&by_column(&u)).transpose(2, 3);
+    unrows(&(weights[0].matmul(&read) + far), length)
 }
 
 /// Keys and values of one whole row, `[batch, heads, w, d]`, from its q, k, v and its input `[batch, 1, w, d_model]`.
