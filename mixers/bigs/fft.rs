@@ -65,7 +65,7 @@ impl<T: Real> Plan<T> {
         let mut size = n;
         while size > 1 {
             let radix = match size {
-                _ if size % 3 == 0 => 3,
+                _ if size.is_multiple_of(3) => 3,
                 2 => 2,
                 _ => 4,
             };
@@ -147,11 +147,9 @@ fn radix_2<T: Real>(rows: &mut [Row<T>]) {
 #[inline(always)]
 fn pairs<T: Real, const N: usize>(rows: &mut [Row<T>; N]) {
     for l in 0..LANES {
-        for k in (0..N).step_by(2) {
-            for part in 0..2 {
-                let (a, b) = (rows[k][part][l], rows[k + 1][part][l]);
-                (rows[k][part][l], rows[k + 1][part][l]) = (a + b, a - b);
-            }
+        for [a, b] in rows.as_chunks_mut::<2>().0 {
+            (a[0][l], b[0][l]) = (a[0][l] + b[0][l], a[0][l] - b[0][l]);
+            (a[1][l], b[1][l]) = (a[1][l] + b[1][l], a[1][l] - b[1][l]);
         }
     }
 }
