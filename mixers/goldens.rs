@@ -34,6 +34,7 @@ const FAMILIES: &[(&str, ReplayFn)] = &[
     ("hydra", crate::hydra::replay),
     ("matrix_mixer", crate::matrix_mixer::replay),
     ("matrix_mixer_core", crate::matrix_mixer::replay_core),
+    ("mamba2", crate::mamba2::replay),
     ("quasiseparable_matrix", crate::hydra::replay_quasiseparable),
     ("s4_block", crate::s4::replay_block),
     ("s4_fftconv", crate::s4::replay_fftconv),
@@ -42,6 +43,7 @@ const FAMILIES: &[(&str, ReplayFn)] = &[
     ("s4_state_forward", crate::s4::replay_state_forward),
     ("s4_step", crate::s4::replay_step),
     ("s4d_minimal", crate::s4::replay_minimal),
+    ("ssd", crate::mamba2::replay_ssd),
 ];
 
 /// The families a build can replay.

@@ -8,21 +8,62 @@
 //! ```
 //! Paper    Hwang, Lahoti, Dao & Gu 2024, arXiv:2407.09941
 //! Time     O(length · d_model² + length · (chunk + d_state) · d_inner)
-//! Memory   O(length · d_inner + length · chunk · n_heads) to train; no recurrent form, both ends are needed
+//! Memory   O(length · d_inner) to train, a few rows' chunks and states besides; no recurrent form, both ends are needed
 //! Matches  goombalab/hydra at 55bef74, unfused path: outputs and gradients (`fixtures/goldens/hydra__*`)
 //! Departs  padding: the reference drops padded tokens and puts zeros back, so the convolution sees the neighbouring
 //!          sequence's edge as its own; here padded positions enter the convolution as zeros and take steps `dt = 0`, so a
 //!          padded row gives exactly what the same row gives alone. `C` is taken one step off (t-1, t+1) and `dt_bias`,
 //!          `A` serve both directions, as in the code and unlike the paper's figure.
+//!
+//! The paper's other ways to read both directions (its table of bidirectional variants: Add, Mult, Concat, and Add with the
+//! shift or the diagonal alone) are settings. Their reference code is not published; the wiring is ours:
+//!
+//! ```text
+//! add        scan(x) + flip(scan(flip x)) + diagonal · x         both scans read position t itself unless `shift`
+//! multiply   (scan(x) + diagonal · x) · (flip(scan(flip x)) + diagonal · x)
+//! concat     the two factors of `multiply` side by side; norm and gate over both, each half gated by the same z;
+//!            out_proj from 2 d_inner
+//! ```
+//! All share `in_proj`, the convolution, `dt_bias` and `A` as Hydra does, with B, C and dt of their own for each direction.
 
 use crate::goldens::{Golden, GoldenError, Replay};
-use crate::math::ssd::{self, Stream};
+use crate::math::gated::{
+    Combine, Inside, Opened, Order, Parts, cut_filters, fan_in, norm_gate_project, project, step_bias, valid,
+};
+use crate::math::ssd::{self, Reads, Stream};
 use crate::{
-    ConfigError, Context, Cost, Dims, Family, Mixer, NotLinear, ParamRule, at_least, between, divides, linear_flops,
+    ConfigError, Context, Cost, Dims, Family, Mixer, NotLinear, ParamRule, Structure, at_least, between, divides,
+    linear_flops,
 };
 use serde_json::{Value, json};
-use tch::nn::{self, Init, VarStore};
+use tch::nn::{self, VarStore};
 use tch::{Device, Tensor};
+
+/// How the two directions become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Bidirectional {
+    /// Hydra: one quasiseparable matrix, the sum of two shifted scans and a diagonal.
+    Quasiseparable,
+    /// The sum of two scans. Differs from `quasiseparable` in the defaults of `shift` and `diagonal` only.
+    Add,
+    /// The product of two scans, entry by entry.
+    Multiply,
+    /// Two scans side by side, projected together.
+    Concat,
+}
+
+/// The diagonal of M.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Diagonal {
+    /// `fc_D x_t + D`: depends on the data.
+    Full,
+    /// `D`: one number a head.
+    D,
+    /// Nothing besides what the scans have there.
+    None,
+}
 
 /// `mixer: { hydra: { d_state: 64 } }`
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
@@ -36,7 +77,7 @@ pub struct Config {
     pub headdim: i64,
     /// Groups of heads that share B and C; must divide the number of heads. Reference: 1.
     pub ngroups: i64,
-    /// Width of the depthwise convolution, odd. Reference: 7.
+    /// Width of the depthwise convolution, odd; 0 leaves the convolution out and keeps its SiLU. Reference: 7.
     pub d_conv: i64,
     /// Positions in a chunk of the scan. Changes speed and memory, not the result. Reference: 256, for a GPU.
     pub chunk_size: i64,
@@ -50,6 +91,14 @@ pub struct Config {
     pub dt_limit: Option<[f64; 2]>,
     /// Learn the state that both directions start from.
     pub learnable_init_states: bool,
+    /// How the two directions become one: `quasiseparable` is Hydra, `add`, `multiply` and `concat` are what the paper
+    /// compares it with.
+    pub bidirectional: Bidirectional,
+    /// Shift each scan one step, so that it reads strictly other positions. Unset: on for `quasiseparable`, off otherwise.
+    pub shift: Option<bool>,
+    /// The diagonal of M: `full` (depends on the data), `d` (one number a head) or `none`. Unset: `full` for
+    /// `quasiseparable`, `d` otherwise. Of `multiply` and `concat` each scan has it.
+    pub diagonal: Option<Diagonal>,
 }
 
 impl Default for Config {
@@ -66,27 +115,56 @@ impl Default for Config {
             dt_max: 0.1,
             dt_limit: None,
             learnable_init_states: false,
+            bidirectional: Bidirectional::Quasiseparable,
+            shift: None,
+            diagonal: None,
         }
     }
 }
 
-/// Steps drawn at initialisation are no smaller than this.
-const DT_FLOOR: f64 = 1e-4;
-/// Of the RMS norm.
-const EPS: f64 = 1e-5;
+impl Config {
+    fn shift(&self) -> bool {
+        self.shift.unwrap_or(self.bidirectional == Bidirectional::Quasiseparable)
+    }
+
+    fn diagonal(&self) -> Diagonal {
+        let preset = if self.bidirectional == Bidirectional::Quasiseparable { Diagonal::Full } else { Diagonal::D };
+        self.diagonal.unwrap_or(preset)
+    }
+
+    /// Width of y over `d_inner`.
+    fn copies(&self) -> i64 {
+        if self.bidirectional == Bidirectional::Concat { 2 } else { 1 }
+    }
+}
 
 impl Family for Config {
     const NAME: &'static str = "hydra";
     const ABOUT: &'static str = "bidirectional state-space mixer, quasiseparable matrix (Hwang et al. 2024)";
     const PAPER: &'static str = "Hwang et al. 2024, arXiv:2407.09941, §3";
-    const COMPLEXITY: &'static str = "time and memory O(length · d_model · (d_state + chunk_size))";
-    const VERSION: u32 = 1;
+    const COMPLEXITY: &'static str =
+        "time O(length · d_model · (d_model + d_state + chunk_size)), memory O(length · d_model)";
+    const VERSION: u32 = 2;
 
     fn variants() -> Vec<Value> {
         vec![
             json!({ "ngroups": 2, "bias": true, "d_conv": 3, "chunk_size": 5 }),
             json!({ "learnable_init_states": true, "chunk_size": 64, "dt_limit": [0.001, 0.05] }),
+            json!({ "d_conv": 0, "diagonal": "d" }),
+            json!({ "diagonal": "none" }),
+            json!({ "shift": false }),
+            json!({ "bidirectional": "add" }),
+            json!({ "bidirectional": "add", "shift": true, "learnable_init_states": true }),
+            json!({ "bidirectional": "multiply", "ngroups": 2 }),
+            json!({ "bidirectional": "multiply", "shift": true, "diagonal": "full" }),
+            json!({ "bidirectional": "concat" }),
+            json!({ "bidirectional": "concat", "diagonal": "full", "learnable_init_states": true }),
         ]
+    }
+
+    /// Decay of some 160 a step.
+    fn extremes() -> Vec<(&'static str, f64)> {
+        vec![("A_log", 4.0), ("dt_bias", 3.0)]
     }
 
     fn check(&self, dims: &Dims) -> Vec<ConfigError> {
@@ -96,7 +174,7 @@ impl Family for Config {
             let help = "set `causal: false` on the task or leave this mixer out".into();
             wrong.push(ConfigError { key: "hydra", problem, help });
         }
-        if self.d_conv % 2 == 0 {
+        if self.d_conv > 0 && self.d_conv % 2 == 0 {
             let problem = format!("`d_conv` is {}, but a centred convolution has an odd width", self.d_conv);
             wrong.push(ConfigError { key: "d_conv", problem, help: format!("use {}", self.d_conv + 1) });
         }
@@ -109,7 +187,7 @@ impl Family for Config {
         let checks = [
             at_least("d_state", self.d_state, 1),
             at_least("expand", self.expand, 1),
-            at_least("d_conv", self.d_conv, 1),
+            at_least("d_conv", self.d_conv, 0),
             at_least("chunk_size", self.chunk_size, 1),
             divides("headdim", self.headdim, "expand · d_model", d_inner),
             divides("ngroups", self.ngroups, "expand · d_model / headdim", heads),
@@ -129,27 +207,17 @@ impl Family for Config {
 #[derive(Debug)]
 pub struct Hydra {
     in_proj: nn::Linear,
-    conv_weight: Tensor,
-    conv_bias: Tensor,
+    conv: Option<(Tensor, Tensor)>,
     dt_bias: Tensor,
     a_log: Tensor,
-    d: Tensor,
-    fc_d: Tensor,
+    d: Option<Tensor>,
+    fc_d: Option<Tensor>,
     norm: Tensor,
     out_proj: nn::Linear,
     init_states: Option<Tensor>,
+    inside: Inside,
     cfg: Config,
     d_model: i64,
-}
-
-/// What M is made of, and V.
-struct Inside {
-    /// `[batch, length, heads, headdim]`.
-    x: Tensor,
-    forward: Stream,
-    backward: Stream,
-    /// Diagonal of M, `[batch, length, heads]`.
-    diagonal: Tensor,
 }
 
 impl Hydra {
@@ -161,22 +229,35 @@ impl Hydra {
             nn::linear(vs, from, to, nn::LinearConfig { ws_init: fan_in(from), bias: cfg.bias, ..Default::default() })
         };
         let conv = vs / "conv1d";
-        let mut dt_bias = vs.var("dt_bias", &[heads], Init::Uniform { lo: cfg.dt_min.ln(), up: cfg.dt_max.ln() });
-        tch::no_grad(|| {
-            let dt = dt_bias.exp().clamp_min(DT_FLOOR);
-            dt_bias.copy_(&(&dt + (-(-&dt).expm1()).log())); // the inverse of softplus
-        });
+        let filters = || {
+            let weight = conv.var("weight", &[convolved, 1, cfg.d_conv], fan_in(cfg.d_conv));
+            (weight, conv.var("bias", &[convolved], fan_in(cfg.d_conv)))
+        };
+        let inside = Inside {
+            reads: vec![Reads::new(false, cfg.shift()), Reads::new(true, cfg.shift())],
+            combine: match cfg.bidirectional {
+                Bidirectional::Quasiseparable | Bidirectional::Add => Combine::Add,
+                Bidirectional::Multiply => Combine::Multiply,
+                Bidirectional::Concat => Combine::Concat,
+            },
+            chunk: cfg.chunk_size,
+            heads,
+            groups: cfg.ngroups,
+            causal: false,
+        };
+        let width = cfg.copies() * d_inner;
+        let diagonal = cfg.diagonal();
         Self {
+            dt_bias: step_bias(vs, heads, cfg.dt_min, cfg.dt_max),
             in_proj: linear(vs / "in_proj", d_model, d_inner + convolved + 2 * heads),
-            conv_weight: conv.var("weight", &[convolved, 1, cfg.d_conv], fan_in(cfg.d_conv)),
-            conv_bias: conv.var("bias", &[convolved], fan_in(cfg.d_conv)),
-            dt_bias,
+            conv: (cfg.d_conv > 0).then(filters),
             a_log: vs.zeros("A_log", &[heads]),
-            d: vs.ones("D", &[heads]),
-            fc_d: (vs / "fc_D").var("weight", &[heads, d_inner], fan_in(d_inner)),
-            norm: (vs / "norm").ones("weight", &[d_inner]),
-            out_proj: linear(vs / "out_proj", d_inner, d_model),
+            d: (diagonal != Diagonal::None).then(|| vs.ones("D", &[heads])),
+            fc_d: (diagonal == Diagonal::Full).then(|| (vs / "fc_D").var("weight", &[heads, d_inner], fan_in(d_inner))),
+            norm: (vs / "norm").ones("weight", &[width]),
+            out_proj: linear(vs / "out_proj", width, d_model),
             init_states: cfg.learnable_init_states.then(|| vs.zeros("init_states", &[heads, cfg.headdim, cfg.d_state])),
+            inside,
             cfg: cfg.clone(),
             d_model,
         }
@@ -196,132 +277,113 @@ impl Hydra {
     }
 
     /// The gate z, `[batch, length, d_inner]`, and everything M is made of.
-    fn inside(&self, u: &Tensor, ctx: &Context) -> (Tensor, Inside) {
+    fn parts(&self, u: &Tensor, ctx: &Context) -> (Tensor, Parts<Tensor>) {
         let (d_inner, heads) = (self.d_inner(), self.heads());
         let bc_width = 4 * self.cfg.ngroups * self.cfg.d_state;
-        // The weights are cut, not the activations: each part then lies packed, and its gradient needs no padding back.
-        let parts = [d_inner, d_inner, bc_width, 2 * heads];
-        let weights = self.in_proj.ws.split_with_sizes(parts, 0);
-        let biases = self.in_proj.bs.as_ref().map(|b| b.split_with_sizes(parts, 0));
-        let project = |i: usize| u.linear(&weights[i], biases.as_ref().map(|b| &b[i]));
-        let conv_weights = self.conv_weight.split_with_sizes([d_inner, bc_width], 0);
-        let conv_biases = self.conv_bias.split_with_sizes([d_inner, bc_width], 0);
-        let convolve =
-            |i: usize| convolve(&ctx.zero_padding(&project(i + 1)), &conv_weights[i], &conv_biases[i]).silu();
-
-        let x = convolve(0);
-        // Zeros at padded positions keep a learned initial state out of the last valid one.
-        let [bf, cf, bb, cb] = four(ctx.zero_padding(&convolve(1)).chunk(4, -1), |t| {
-            t.unflatten(-1, [self.cfg.ngroups, self.cfg.d_state])
-        });
-        let mut dt = (project(3).unflatten(-1, [2, heads]) + &self.dt_bias).softplus();
+        let [z, x, bc, dt] = project(u, &self.in_proj, [d_inner, d_inner, bc_width, 2 * heads]);
+        let mut dt = (dt.unflatten(-1, [2, heads]) + &self.dt_bias).softplus();
         if let Some([low, high]) = self.cfg.dt_limit {
             dt = dt.clamp(low, high);
         }
-        let dt = ctx.zero_padding(&dt).unbind(2);
-        let inside = Inside {
-            diagonal: x.linear(&self.fc_d, Some(&self.d)),
-            x: x.unflatten(-1, [heads, self.cfg.headdim]),
-            forward: Stream { dt: dt[0].shallow_clone(), b: bf, c: cf },
-            backward: Stream { dt: dt[1].shallow_clone(), b: bb, c: cb },
+        let parts = Parts {
+            x: ctx.zero_padding(&x),
+            bc: ctx.zero_padding(&bc),
+            dt: ctx.zero_padding(&dt).unbind(2),
+            a: self.a(),
+            conv: self.conv.as_ref().map(|(weight, bias)| cut_filters(weight, bias, [d_inner, bc_width])),
+            fc_d: self.fc_d.as_ref().map(Tensor::shallow_clone),
+            d: self.d.as_ref().map(Tensor::shallow_clone),
+            initial: self.init_states.as_ref().map(Tensor::shallow_clone),
+            valid: valid(u, ctx),
         };
-        (project(0), inside)
+        (z, parts)
     }
 
-    /// M x, `[batch, length, heads, headdim]`.
-    fn mix(&self, inside: &Inside) -> Tensor {
-        let Inside { x, forward, backward, diagonal } = inside;
-        let chunk = self.cfg.chunk_size;
-        ssd::quasiseparable(x, &self.a(), [forward, backward], chunk, self.init_states.as_ref())
-            + x * diagonal.unsqueeze(-1)
-    }
-
-    /// With an initial state `Y = M V + offset`.
     fn linear(&self) -> Result<(), NotLinear> {
-        match self.init_states {
-            None => Ok(()),
-            Some(_) => Err(NotLinear("learned initial states add an offset that no matrix applied to V gives")),
+        match (self.inside.combine, &self.init_states) {
+            (Combine::Multiply, _) => Err(NotLinear("the two directions are multiplied with each other")),
+            (_, None) => Ok(()),
+            // Y = M V + offset
+            (_, Some(_)) => Err(NotLinear("learned initial states add an offset that no matrix applied to V gives")),
         }
     }
 }
 
 impl Mixer for Hydra {
     fn forward(&self, x: &Tensor, ctx: &Context) -> Tensor {
-        let (z, inside) = self.inside(x, ctx);
-        let y = self.mix(&inside).flatten(2, 3);
-        (y.rms_norm([self.d_inner()], Some(&self.norm), EPS) * z.silu()).apply(&self.out_proj)
+        let (z, parts) = self.parts(x, ctx);
+        let z = if self.cfg.copies() == 2 { Tensor::cat(&[&z, &z], -1) } else { z };
+        let y = self.inside.apply(&parts);
+        norm_gate_project(&y, &z, &self.norm, &self.out_proj, Order::NormThenGate)
     }
 
+    /// Of `concat`, the matrices of the forward heads, then those of the backward ones.
     fn materialize(&self, x: &Tensor, ctx: &Context) -> Result<Tensor, NotLinear> {
         self.linear()?;
-        let (_, inside) = self.inside(x, ctx);
-        let diagonal = inside.diagonal.transpose(1, 2).diag_embed(0, -2, -1);
-        Ok(ssd::quasiseparable_matrix(&self.a(), [&inside.forward, &inside.backward]) + diagonal)
+        let (_, parts) = self.parts(x, ctx);
+        let Opened { streams, diagonal, .. } = self.inside.open(&parts);
+        let a = parts.a.detach();
+        let sides: Vec<Tensor> =
+            streams.iter().zip(&self.inside.reads).map(|(s, reads)| ssd::matrix(&a, s, *reads)).collect();
+        let with_diagonal = |m: Tensor| match &diagonal {
+            Some(diagonal) => m + diagonal.transpose(1, 2).diag_embed(0, -2, -1),
+            None => m,
+        };
+        Ok(match self.inside.combine {
+            Combine::Concat => Tensor::cat(&sides.into_iter().map(with_diagonal).collect::<Vec<_>>(), 1),
+            Combine::Add | Combine::Multiply => with_diagonal(sides.iter().sum()),
+        })
     }
 
     fn values(&self, x: &Tensor, ctx: &Context) -> Result<(Tensor, Tensor), NotLinear> {
         self.linear()?;
-        let (_, inside) = self.inside(x, ctx);
-        Ok((inside.x.transpose(1, 2), self.mix(&inside).transpose(1, 2)))
+        let (_, parts) = self.parts(x, ctx);
+        let v = self.inside.open(&parts).x.transpose(1, 2);
+        let v = if self.cfg.copies() == 2 { Tensor::cat(&[&v, &v], 1) } else { v };
+        Ok((v, self.inside.apply(&parts).unflatten(-1, [-1, self.cfg.headdim]).transpose(1, 2)))
     }
 
-    /// The scan is counted as it runs: C·B of both directions, one product with x, and states where there are chunks.
+    fn structure(&self) -> Structure {
+        match self.inside.combine {
+            Combine::Multiply => Structure::Dense,
+            Combine::Add | Combine::Concat => Structure::Quasiseparable(self.cfg.d_state),
+        }
+    }
+
+    /// The scan is counted as it runs: C·B of both directions, one product with x where they are added and two where they
+    /// are not, and states where there are chunks.
     fn cost(&self, length: i64) -> Cost {
         let (d, d_inner, heads) = (self.d_model, self.d_inner(), self.heads());
         let bc = self.cfg.ngroups * self.cfg.d_state;
         let convolved = d_inner + 4 * bc;
         let projected = d_inner + convolved + 2 * heads;
+        let width = self.cfg.copies() * d_inner;
+        let filters = if self.cfg.d_conv > 0 { convolved * (self.cfg.d_conv + 1) } else { 0 };
         let biases = if self.cfg.bias { projected + d } else { 0 };
         let states = if self.cfg.learnable_init_states { d_inner * self.cfg.d_state } else { 0 };
-        let params = d * projected
-            + convolved * (self.cfg.d_conv + 1)
-            + 3 * heads
-            + heads * d_inner
-            + d_inner
-            + d_inner * d
-            + biases
-            + states;
+        let diagonal = [&self.d, &self.fc_d].into_iter().flatten().map(|t| t.numel() as i64).sum::<i64>();
+        let params = d * projected + filters + 2 * heads + diagonal + width + width * d + biases + states;
         let chunk = self.cfg.chunk_size.min(length);
-        let within = 2 * linear_flops(length, bc, chunk) + linear_flops(length, chunk, d_inner);
+        let products = if self.inside.combine == Combine::Add { 1 } else { 2 };
+        let within = 2 * linear_flops(length, bc, chunk) + products * linear_flops(length, chunk, d_inner);
         let between = if chunk < length { 4 * linear_flops(length, self.cfg.d_state, d_inner) } else { 0 };
+        let data_dependent = if self.fc_d.is_some() { linear_flops(length, d_inner, heads) } else { 0 };
         let flops = linear_flops(length, d, projected)
             + linear_flops(length, self.cfg.d_conv, convolved)
             + within
             + between
-            + linear_flops(length, d_inner, heads)
-            + linear_flops(length, d_inner, d);
+            + data_dependent
+            + linear_flops(length, width, d);
         Cost { params, state_bytes: 0, flops }
     }
 
     fn param_rules(&self) -> Vec<ParamRule> {
         let undecayed = |name: &str| ParamRule { name: name.into(), lr: None, weight_decay: Some(0.0) };
-        let mut rules: Vec<ParamRule> = ["dt_bias", "A_log", "D"].map(undecayed).into();
+        let mut rules: Vec<ParamRule> = ["dt_bias", "A_log"].map(undecayed).into();
+        rules.extend(self.d.as_ref().map(|_| undecayed("D")));
         rules.extend(self.init_states.as_ref().map(|_| undecayed("init_states")));
         rules
     }
-}
-
-/// PyTorch's default for a weight or bias that sums `fan_in` terms; tch's own default is wider.
-fn fan_in(fan_in: i64) -> Init {
-    let bound = 1.0 / (fan_in as f64).sqrt();
-    Init::Uniform { lo: -bound, up: bound }
-}
-
-/// Depthwise convolution centred on each position: `x` `[batch, length, channels]`, `weight` `[channels, 1, width]`.
-///
-/// Channels lie last in memory, which is how libtorch's two-dimensional kernel likes them best: on a CPU it takes a quarter of
-/// the time of `conv1d`, which transposes, and of a sum of shifted products. The bias is added outside, since the kernel's
-/// own gradient of it costs as much as all its other gradients.
-fn convolve(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
-    let (channels, width) = (weight.size()[0], weight.size()[2]);
-    let image = x.transpose(1, 2).unsqueeze(2); // [batch, channels, 1, length], channels last in memory
-    let y = image.conv2d(&weight.unsqueeze(2), None::<Tensor>, [1, 1], [0, width / 2], [1, 1], channels);
-    y.squeeze_dim(2).transpose(1, 2) + bias
-}
-
-fn four(parts: Vec<Tensor>, f: impl Fn(Tensor) -> Tensor) -> [Tensor; 4] {
-    let mut parts = parts.into_iter().map(f);
-    std::array::from_fn(|_| parts.next().expect("chunk(4) yields four tensors"))
 }
 
 /// A whole module: `hydra__*`.
@@ -366,36 +428,6 @@ pub fn replay_quasiseparable(golden: &Golden) -> Result<Replay, GoldenError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tch::Kind;
-
-    /// The convolution as it is defined: `y_t = bias + Σ_k weight_k x_{t + k - width/2}`, zeros outside.
-    fn shifted_products(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
-        let (length, width) = (x.size()[1], weight.size()[2]);
-        let padded = x.constant_pad_nd([0, 0, width / 2, width / 2]);
-        (0..width)
-            .fold(bias + x.zeros_like(), |y, k| y + padded.narrow(1, k, length) * weight.select(2, k).squeeze_dim(1))
-    }
-
-    #[test]
-    fn the_convolution_is_a_sum_of_shifted_products_in_values_and_gradients() {
-        for (kind, tolerance) in [(Kind::Double, 1e-11), (Kind::Float, 1e-4)] {
-            for (length, width) in [(1, 7), (5, 7), (20, 7), (20, 3), (9, 1)] {
-                let random = |shape: &[i64]| Tensor::randn(shape, (kind, Device::Cpu)).set_requires_grad(true);
-                let leaves = [random(&[2, length, 10]), random(&[10, 1, width]), random(&[10])];
-                let [x, weight, bias] = &leaves;
-                let (fast, slow) = (convolve(x, weight, bias), shifted_products(x, weight, bias));
-                assert!(fast.allclose(&slow, tolerance, tolerance, false), "values, {length} by {width}, {kind:?}");
-                let cotangent = fast.randn_like();
-                let gradient = |y: &Tensor| Tensor::run_backward(&[(y * &cotangent).sum(kind)], &leaves, false, false);
-                for (fast, slow) in gradient(&fast).iter().zip(gradient(&slow)) {
-                    assert!(
-                        fast.allclose(&slow, tolerance, tolerance, false),
-                        "gradient, {length} by {width}, {kind:?}"
-                    );
-                }
-            }
-        }
-    }
 
     fn check(cfg: &Config, causal: bool) -> Vec<&'static str> {
         cfg.check(&Dims { d_model: 64, seq_len: 64, causal }).into_iter().map(|e| e.key).collect()
@@ -423,5 +455,131 @@ mod tests {
         let (least, most) = (dt.min().double_value(&[]), dt.max().double_value(&[]));
         assert!((0.0099..0.05).contains(&least) && (0.05..0.2001).contains(&most), "{least} .. {most}");
         assert_eq!(hydra.a().max().double_value(&[]), -1.0);
+    }
+
+    /// The layer written with two whole scans on plain tensors.
+    fn plain(layer: &Hydra, u: &Tensor) -> Tensor {
+        let (z, p) = layer.parts(u, &Context::eval());
+        let (d_inner, n, groups) = (layer.d_inner(), layer.cfg.d_state, layer.cfg.ngroups);
+        let xbc = Tensor::cat(&[&p.x, &p.bc], -1);
+        let xbc = match &layer.conv {
+            Some((weight, bias)) => {
+                let image = xbc.transpose(1, 2);
+                image.conv1d(weight, Some(bias), 1, weight.size()[2] / 2, 1, weight.size()[0]).transpose(1, 2)
+            }
+            None => xbc,
+        }
+        .silu();
+        let x = xbc.narrow(-1, 0, d_inner);
+        let map = |i: i64| xbc.narrow(-1, d_inner + i * groups * n, groups * n).unflatten(-1, [groups, n]);
+        let diagonal = match (&layer.fc_d, &layer.d) {
+            (Some(fc_d), Some(d)) => x.linear(fc_d, Some(d)),
+            (None, Some(d)) => d + p.dt[0].zeros_like(),
+            _ => p.dt[0].zeros_like(),
+        };
+        let x = x.unflatten(-1, [layer.heads(), layer.cfg.headdim]);
+        let skip = &x * diagonal.unsqueeze(-1);
+        let one_way = |x: &Tensor, stream: &Stream| {
+            let y = ssd::scan(x, &p.a, stream, 3, p.initial.as_ref());
+            let n = y.size()[1];
+            if layer.cfg.shift() { y.narrow(1, 0, n - 1).constant_pad_nd([0, 0, 0, 0, 1, 0]) } else { y }
+        };
+        let [dtf, dtb] = [0, 1].map(|i: usize| p.dt[i].shallow_clone());
+        let forward = one_way(&x, &Stream { dt: dtf, b: map(0), c: map(1) });
+        let backward = one_way(&x.flip([1]), &Stream { dt: dtb, b: map(2), c: map(3) }.flip()).flip([1]);
+        let (y, z) = match layer.cfg.bidirectional {
+            Bidirectional::Quasiseparable | Bidirectional::Add => (forward + backward + skip, z),
+            Bidirectional::Multiply => ((forward + &skip) * (backward + &skip), z),
+            Bidirectional::Concat => (Tensor::cat(&[forward + &skip, backward + &skip], 2), Tensor::cat(&[&z, &z], -1)),
+        };
+        let y = y.flatten(2, 3);
+        (y.rms_norm([y.size()[2]], Some(&layer.norm), 1e-5) * z.silu()).apply(&layer.out_proj)
+    }
+
+    #[test]
+    fn every_way_to_join_the_directions_is_its_plain_twin_in_values_and_gradients() {
+        use Bidirectional::{Add, Concat, Multiply, Quasiseparable};
+        for bidirectional in [Quasiseparable, Add, Multiply, Concat] {
+            for (shift, diagonal, d_conv) in [
+                (None, None, 3),
+                (Some(true), Some(Diagonal::D), 3),
+                (Some(false), Some(Diagonal::Full), 0),
+                (None, Some(Diagonal::None), 5),
+            ] {
+                let sizes = Config { d_state: 3, headdim: 4, ngroups: 2, chunk_size: 5, ..Config::default() };
+                let cfg = Config { bidirectional, shift, diagonal, d_conv, learnable_init_states: true, ..sizes };
+                let mut vs = VarStore::new(Device::Cpu);
+                let layer = Hydra::new(&vs.root(), &Dims { d_model: 8, seq_len: 13, causal: false }, &cfg);
+                vs.double();
+                let noise = crate::conformance::noise;
+                tch::no_grad(|| {
+                    for (salt, mut p) in (0..).zip(vs.trainable_variables()) {
+                        let _ = p.g_add_(&(noise(&p.size(), salt) * 0.2));
+                    }
+                });
+                let u = noise(&[2, 13, 8], 50).set_requires_grad(true);
+                let mut leaves = vs.trainable_variables();
+                leaves.push(u.shallow_clone());
+                let (fast, slow) = (layer.forward(&u, &Context::eval()), plain(&layer, &u));
+                assert!(crate::goldens::relative_error(&fast, &slow) < 1e-10, "values, {cfg:?}");
+                let cotangent = noise(&[2, 13, 8], 51);
+                let gradients =
+                    |y: Tensor| Tensor::run_backward(&[(y * &cotangent).sum(tch::Kind::Double)], &leaves, false, false);
+                for (i, (fast, slow)) in gradients(fast).iter().zip(gradients(slow)).enumerate() {
+                    let error = crate::goldens::relative_error(fast, &slow);
+                    assert!(error < 1e-9, "gradient {i} is {error:.1e} off, {cfg:?}");
+                }
+            }
+        }
+    }
+
+    /// Singular values of a block past the first `d_state` vanish.
+    #[test]
+    fn off_diagonal_blocks_have_rank_d_state() {
+        for bidirectional in [Bidirectional::Quasiseparable, Bidirectional::Add, Bidirectional::Concat] {
+            let cfg = Config { d_state: 2, headdim: 4, chunk_size: 5, bidirectional, ..Config::default() };
+            let mut vs = VarStore::new(Device::Cpu);
+            let layer = Hydra::new(&vs.root(), &Dims { d_model: 8, seq_len: 12, causal: false }, &cfg);
+            vs.double();
+            assert_eq!(layer.structure(), Structure::Quasiseparable(2));
+            let u = crate::conformance::noise(&[1, 12, 8], 3) * 3.0;
+            let m = layer.materialize(&u, &Context::eval()).expect("linear");
+            for cut in 1..12 {
+                let below = m.narrow(2, cut, 12 - cut).narrow(3, 0, cut);
+                let above = m.narrow(2, 0, cut).narrow(3, cut, 12 - cut);
+                for block in [below, above] {
+                    let (_, values, _) = block.svd(true, true);
+                    let past = (values.size()[2] - 2).max(0);
+                    let left = values.narrow(2, values.size()[2] - past, past).abs().sum(tch::Kind::Double);
+                    assert!(left.double_value(&[]) < 1e-12, "{bidirectional:?}, cut at {cut}: {left}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn quasiseparable_is_add_with_the_shift_and_the_full_diagonal() {
+        let cfg = |bidirectional| Config {
+            headdim: 8,
+            d_state: 4,
+            bidirectional,
+            shift: Some(true),
+            diagonal: Some(Diagonal::Full),
+            ..Config::default()
+        };
+        let run = |cfg: &Config| {
+            let mut vs = VarStore::new(Device::Cpu);
+            let layer = Hydra::new(&vs.root(), &Dims { d_model: 8, seq_len: 9, causal: false }, cfg);
+            vs.double();
+            tch::no_grad(|| {
+                for (salt, mut p) in (0..).zip(vs.trainable_variables()) {
+                    p.copy_(&crate::conformance::noise(&p.size(), salt));
+                }
+            });
+            layer.forward(&crate::conformance::noise(&[1, 9, 8], 70), &Context::eval())
+        };
+        let default = Config { headdim: 8, d_state: 4, ..Config::default() };
+        assert!(run(&cfg(Bidirectional::Add)).equal(&run(&default)));
+        assert!(run(&cfg(Bidirectional::Quasiseparable)).equal(&run(&default)));
     }
 }

@@ -15,6 +15,7 @@ pub mod attention;
 pub mod bigs;
 pub mod combiner;
 pub mod hydra;
+pub mod mamba2;
 pub mod matrix_mixer;
 pub mod s4;
 

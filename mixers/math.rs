@@ -2,6 +2,7 @@
 
 pub mod conv;
 pub mod depthwise;
+pub(crate) mod gated;
 pub mod hippo;
 pub mod real;
 pub mod ssd;

@@ -171,7 +171,7 @@ impl Family for Config {
     }
 
     fn extremes() -> Vec<(&'static str, f64)> {
-        vec![("q_matrix", 100.0), ("k_matrix", 100.0), ("dt_bias", 20.0), ("A_log", 5.0)]
+        vec![("q_matrix", 100.0), ("k_matrix", 100.0), ("bias", 100.0), ("dt_bias", 20.0), ("A_log", 5.0)]
     }
 
     fn check(&self, dims: &Dims) -> Vec<ConfigError> {

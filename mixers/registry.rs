@@ -113,5 +113,6 @@ pub fn registry() -> Vec<Entry> {
         Entry::of::<crate::bigs::Config>(),
         Entry::of::<crate::hydra::Config>(),
         Entry::of::<crate::matrix_mixer::Config>(),
+        Entry::of::<crate::mamba2::Config>(),
     ]
 }

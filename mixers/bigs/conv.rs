@@ -6,7 +6,7 @@
 //! Padding  positions past `lengths` are read as zeros; what is written there is the tail of the convolution, as it is without
 //!          the fast path.
 
-use super::fft::{CHANNELS, LANES, Plan, Real, Row, correlate, multiply};
+use super::fft::{CHANNELS, Plan, Real, Row, correlate, multiply};
 use crate::math::conv::{fft_conv, fft_conv_anticausal};
 use crate::native::{Backward, Shared, attach, elements, elements_mut, parallel_for};
 use crate::{Context, native};
@@ -20,6 +20,9 @@ pub(super) enum Side {
     /// `s ≥ t`.
     Future,
 }
+
+/// Sums of the kernel's gradient that are kept apart: a limit on the threads that work on it, and on memory.
+const GROUPS: usize = 16;
 
 /// `σ` before the convolution: GELU by its `approximate` argument, or nothing.
 pub(super) type Activation = Option<&'static str>;
@@ -95,14 +98,14 @@ impl Convolution {
     fn values<T: Real>(&self, u: &Tensor, k: &Tensor) -> Tensor {
         let (u, shape) = (u.contiguous(), self.shape(u));
         let mut y = u.empty_like();
-        let kernel = Spectrum::<T>::of(k, shape.length);
+        let kernel = Spectrum::<T>::of(k, shape.length, self.side == Side::Future);
         let (from, to) = (elements::<T>(&u), Shared::new(elements_mut::<T>(&mut y)));
         parallel_for(shape.pieces, 1, |pieces| {
             let mut rows = vec![Row::<T>::default(); kernel.n];
             for piece in pieces {
                 shape.gather(piece, shape.valid(piece), from, &mut rows);
                 kernel.plan.forward(&mut rows);
-                multiply(&mut rows, &kernel.values, self.side == Side::Future);
+                multiply(&mut rows, &kernel.values);
                 kernel.plan.inverse(&mut rows);
                 // SAFETY: pieces write different positions or channels, and nothing reads `y` meanwhile.
                 unsafe { shape.scatter(piece, shape.length, &rows, &to) };
@@ -115,28 +118,31 @@ impl Convolution {
     fn gradients<T: Real>(&self, u: &Tensor, k: &Tensor, grad: &Tensor) -> (Tensor, Tensor) {
         let (u, grad, shape) = (u.contiguous(), grad.contiguous(), self.shape(u));
         let mut gu = if self.lengths.is_some() { u.zeros_like() } else { u.empty_like() };
-        let kernel = Spectrum::<T>::of(k, shape.length);
-        // Each piece has its own sum over its lanes: added up in a fixed order, whatever the threads do.
-        let mut sums = vec![[T::default(); 2]; shape.pieces * kernel.n];
+        let kernel = Spectrum::<T>::of(k, shape.length, self.side == Side::Past);
+        // Each group of pieces has its own sum: added up in a fixed order, whatever the threads do.
+        let groups = shape.pieces.min(GROUPS);
+        let mut sums = vec![Row::<T>::default(); groups * kernel.n];
         let (u, grad) = (elements::<T>(&u), elements::<T>(&grad));
         let (to, shared_sums) = (Shared::new(elements_mut::<T>(&mut gu)), Shared::new(&mut sums));
-        parallel_for(shape.pieces, 1, |pieces| {
+        parallel_for(groups, 1, |range| {
             let (mut x, mut g) = (vec![Row::<T>::default(); kernel.n], vec![Row::<T>::default(); kernel.n]);
-            for piece in pieces {
-                shape.gather(piece, shape.valid(piece), u, &mut x);
-                shape.gather(piece, shape.length, grad, &mut g);
-                kernel.plan.forward(&mut x);
-                kernel.plan.forward(&mut g);
-                // SAFETY: each piece has a part of its own.
-                let sum = unsafe { shared_sums.part(piece * kernel.n, kernel.n) };
-                match self.side {
-                    Side::Past => correlate(&x, &g, sum),
-                    Side::Future => correlate(&g, &x, sum),
+            for group in range {
+                // SAFETY: each group has a part of its own.
+                let sum = unsafe { shared_sums.part(group * kernel.n, kernel.n) };
+                for piece in (group..shape.pieces).step_by(groups) {
+                    shape.gather(piece, shape.valid(piece), u, &mut x);
+                    shape.gather(piece, shape.length, grad, &mut g);
+                    kernel.plan.forward(&mut x);
+                    kernel.plan.forward(&mut g);
+                    match self.side {
+                        Side::Past => correlate(&x, &g, sum),
+                        Side::Future => correlate(&g, &x, sum),
+                    }
+                    multiply(&mut g, &kernel.values);
+                    kernel.plan.inverse(&mut g);
+                    // SAFETY: as in `values`.
+                    unsafe { shape.scatter(piece, shape.valid(piece), &g, &to) };
                 }
-                multiply(&mut g, &kernel.values, self.side == Side::Past);
-                kernel.plan.inverse(&mut g);
-                // SAFETY: as in `values`.
-                unsafe { shape.scatter(piece, shape.valid(piece), &g, &to) };
             }
         });
         (gu, kernel.gradient(&sums).to_kind(k.kind()).view_as(k))
@@ -204,8 +210,8 @@ struct Spectrum<T> {
 }
 
 impl<T: Real> Spectrum<T> {
-    /// Of `k` `[length]`; nothing of a convolution over `length` positions wraps around.
-    fn of(k: &Tensor, length: usize) -> Self {
+    /// Of `k` `[length]`, or its conjugate; nothing of a convolution over `length` positions wraps around.
+    fn of(k: &Tensor, length: usize, conjugate: bool) -> Self {
         let n = Plan::<T>::size(2 * length - 1);
         let plan = Plan::new(n);
         let k = k.to_kind(T::KIND).contiguous();
@@ -215,16 +221,18 @@ impl<T: Real> Spectrum<T> {
             row[0][0] = *k * scale;
         }
         plan.forward(&mut rows);
-        Self { n, length, plan, values: rows.iter().map(|r| [r[0][0], r[1][0]]).collect() }
+        let side = |im: T| if conjugate { T::default() - im } else { im };
+        Self { n, length, plan, values: rows.iter().map(|[re, im]| [re[0], side(im[0])]).collect() }
     }
 
-    /// The kernel's gradient from the correlations of all pieces.
-    fn gradient(&self, sums: &[[T; 2]]) -> Tensor {
+    /// The kernel's gradient from the correlations of all groups.
+    fn gradient(&self, sums: &[Row<T>]) -> Tensor {
         let mut rows = vec![Row::<T>::default(); self.n];
-        for piece in sums.chunks_exact(self.n) {
-            for (row, [re, im]) in rows.iter_mut().zip(piece) {
-                row[0][0] += *re;
-                row[1][0] += *im;
+        for group in sums.chunks_exact(self.n) {
+            for (row, sum) in rows.iter_mut().zip(group) {
+                for (total, part) in row.iter_mut().zip(sum) {
+                    total[0] = part.iter().fold(total[0], |a, b| a + *b);
+                }
             }
         }
         self.plan.inverse(&mut rows);
@@ -236,8 +244,6 @@ impl<T: Real> Spectrum<T> {
         gradient
     }
 }
-
-const _: () = assert!(LANES * 2 == CHANNELS);
 
 #[cfg(test)]
 mod tests {

@@ -10,7 +10,7 @@
 use crate::native::Scalar;
 use multiversion::multiversion;
 use std::f64::consts::TAU;
-use std::ops::{Add, AddAssign, Mul, Sub};
+use std::ops::{Add, Mul, Sub};
 
 /// Complex numbers side by side.
 pub(super) const LANES: usize = 8;
@@ -23,9 +23,7 @@ const BLOCK: usize = 512;
 pub(super) type Row<T> = [[T; LANES]; 2];
 
 /// A number the transforms compute with.
-pub(super) trait Real:
-    Scalar + Default + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + AddAssign
-{
+pub(super) trait Real: Scalar + Default + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> {
     /// The nearest number of this type.
     fn of(x: f64) -> Self;
 }
@@ -127,22 +125,33 @@ fn inverse<T: Real>(passes: &[Pass<T>], rows: &mut [Row<T>]) {
 
 #[inline(always)]
 fn sweep<T: Real, const FORWARD: bool>(pass: &Pass<T>, rows: &mut [Row<T>]) {
-    for block in rows.chunks_exact_mut(pass.size) {
-        match pass.radix {
-            2 => radix_2(block),
-            3 => radix_3::<T, FORWARD>(&pass.turns, block),
-            _ => radix_4::<T, FORWARD>(&pass.turns, block),
-        }
+    match pass.radix {
+        2 => radix_2(rows),
+        3 => rows.chunks_exact_mut(pass.size).for_each(|block| radix_3::<T, FORWARD>(&pass.turns, block)),
+        _ => rows.chunks_exact_mut(pass.size).for_each(|block| radix_4::<T, FORWARD>(&pass.turns, block)),
     }
 }
 
+// The loops over lanes below are written for the compiler's vectorizer, and their machine code was looked at: the rows are
+// separate references, nothing is copied out of them first, and a body is large enough (several rows where it must be)
+// that the loop is not unrolled into scalars before it is vectorized.
+
+/// Neighbouring rows: the last pass there, the first one back.
 #[inline(always)]
 fn radix_2<T: Real>(rows: &mut [Row<T>]) {
-    let [a, b] = [rows[0], rows[1]];
-    for part in 0..2 {
-        for l in 0..LANES {
-            rows[0][part][l] = a[part][l] + b[part][l];
-            rows[1][part][l] = a[part][l] - b[part][l];
+    let (eights, rest) = rows.as_chunks_mut::<8>();
+    eights.iter_mut().for_each(pairs);
+    rest.as_chunks_mut::<2>().0.iter_mut().for_each(pairs);
+}
+
+#[inline(always)]
+fn pairs<T: Real, const N: usize>(rows: &mut [Row<T>; N]) {
+    for l in 0..LANES {
+        for k in (0..N).step_by(2) {
+            for part in 0..2 {
+                let (a, b) = (rows[k][part][l], rows[k + 1][part][l]);
+                (rows[k][part][l], rows[k + 1][part][l]) = (a + b, a - b);
+            }
         }
     }
 }
@@ -155,30 +164,34 @@ fn turn<T: Real, const CONJ: bool>([re, im]: [T; 2], [c, s]: [T; 2]) -> [T; 2] {
 
 #[inline(always)]
 fn radix_3<T: Real, const FORWARD: bool>(turns: &[[[T; 2]; 3]], rows: &mut [Row<T>]) {
-    let q = turns.len();
-    let (first, rest) = rows.split_at_mut(q);
-    let (second, third) = rest.split_at_mut(q);
-    let (half, root) = (T::of(-0.5), T::of(if FORWARD { -1.0 } else { 1.0 } * 0.75f64.sqrt()));
+    let (first, rest) = rows.split_at_mut(turns.len());
+    let (second, third) = rest.split_at_mut(turns.len());
     for (((w, x0), x1), x2) in turns.iter().zip(first).zip(second).zip(third) {
-        let (a, b, c) = (*x0, *x1, *x2);
-        for l in 0..LANES {
-            let a = [a[0][l], a[1][l]];
-            let (mut b, mut c) = ([b[0][l], b[1][l]], [c[0][l], c[1][l]]);
-            if !FORWARD {
-                (b, c) = (turn::<T, true>(b, w[0]), turn::<T, true>(c, w[1]));
-            }
-            // b ω + c ω² and b ω² + c ω share the half sum; ω = e^{∓2πi/3}.
-            let sum = [b[0] + c[0], b[1] + c[1]];
-            let near = [a[0] + half * sum[0], a[1] + half * sum[1]];
-            let far = [root * (c[1] - b[1]), root * (b[0] - c[0])];
-            let (mut y1, mut y2) = ([near[0] + far[0], near[1] + far[1]], [near[0] - far[0], near[1] - far[1]]);
-            if FORWARD {
-                (y1, y2) = (turn::<T, false>(y1, w[0]), turn::<T, false>(y2, w[1]));
-            }
-            [x0[0][l], x0[1][l]] = [a[0] + sum[0], a[1] + sum[1]];
-            [x1[0][l], x1[1][l]] = y1;
-            [x2[0][l], x2[1][l]] = y2;
+        butterfly_3::<T, FORWARD>(w, x0, x1, x2);
+    }
+}
+
+#[inline(always)]
+fn butterfly_3<T: Real, const FORWARD: bool>(w: &[[T; 2]; 3], x0: &mut Row<T>, x1: &mut Row<T>, x2: &mut Row<T>) {
+    let [w1, w2, _] = *w;
+    let (half, root) = (T::of(-0.5), T::of(if FORWARD { -1.0 } else { 1.0 } * 0.75f64.sqrt()));
+    for l in 0..LANES {
+        let a = [x0[0][l], x0[1][l]];
+        let (mut b, mut c) = ([x1[0][l], x1[1][l]], [x2[0][l], x2[1][l]]);
+        if !FORWARD {
+            (b, c) = (turn::<T, true>(b, w1), turn::<T, true>(c, w2));
         }
+        // b ω + c ω² and b ω² + c ω share the half sum; ω = e^{∓2πi/3}.
+        let sum = [b[0] + c[0], b[1] + c[1]];
+        let near = [a[0] + half * sum[0], a[1] + half * sum[1]];
+        let far = [root * (c[1] - b[1]), root * (b[0] - c[0])];
+        let (mut y1, mut y2) = ([near[0] + far[0], near[1] + far[1]], [near[0] - far[0], near[1] - far[1]]);
+        if FORWARD {
+            (y1, y2) = (turn::<T, false>(y1, w1), turn::<T, false>(y2, w2));
+        }
+        [x0[0][l], x0[1][l]] = [a[0] + sum[0], a[1] + sum[1]];
+        [x1[0][l], x1[1][l]] = y1;
+        [x2[0][l], x2[1][l]] = y2;
     }
 }
 
@@ -189,56 +202,84 @@ fn radix_4<T: Real, const FORWARD: bool>(turns: &[[[T; 2]; 3]], rows: &mut [Row<
     let (second, rest) = rest.split_at_mut(q);
     let (third, fourth) = rest.split_at_mut(q);
     for ((((w, x0), x1), x2), x3) in turns.iter().zip(first).zip(second).zip(third).zip(fourth) {
-        let (a, b, c, d) = (*x0, *x1, *x2, *x3);
-        for l in 0..LANES {
-            let a = [a[0][l], a[1][l]];
-            let (mut b, mut c, mut d) = ([b[0][l], b[1][l]], [c[0][l], c[1][l]], [d[0][l], d[1][l]]);
-            if !FORWARD {
-                b = turn::<T, true>(b, w[0]);
-                c = turn::<T, true>(c, w[1]);
-                d = turn::<T, true>(d, w[2]);
-            }
-            let (even, odd) = ([a[0] + c[0], a[1] + c[1]], [a[0] - c[0], a[1] - c[1]]);
-            let sum = [b[0] + d[0], b[1] + d[1]];
-            // -i (b - d) on the way there, i (b - d) on the way back.
-            let quarter = if FORWARD { [b[1] - d[1], d[0] - b[0]] } else { [d[1] - b[1], b[0] - d[0]] };
-            let mut y1 = [odd[0] + quarter[0], odd[1] + quarter[1]];
-            let mut y2 = [even[0] - sum[0], even[1] - sum[1]];
-            let mut y3 = [odd[0] - quarter[0], odd[1] - quarter[1]];
-            if FORWARD {
-                y1 = turn::<T, false>(y1, w[0]);
-                y2 = turn::<T, false>(y2, w[1]);
-                y3 = turn::<T, false>(y3, w[2]);
-            }
-            [x0[0][l], x0[1][l]] = [even[0] + sum[0], even[1] + sum[1]];
-            [x1[0][l], x1[1][l]] = y1;
-            [x2[0][l], x2[1][l]] = y2;
-            [x3[0][l], x3[1][l]] = y3;
+        butterfly_4::<T, FORWARD>(w, x0, x1, x2, x3);
+    }
+}
+
+#[inline(always)]
+fn butterfly_4<T: Real, const FORWARD: bool>(
+    w: &[[T; 2]; 3],
+    x0: &mut Row<T>,
+    x1: &mut Row<T>,
+    x2: &mut Row<T>,
+    x3: &mut Row<T>,
+) {
+    let [w1, w2, w3] = *w;
+    for l in 0..LANES {
+        let (a, mut b) = ([x0[0][l], x0[1][l]], [x1[0][l], x1[1][l]]);
+        let (mut c, mut d) = ([x2[0][l], x2[1][l]], [x3[0][l], x3[1][l]]);
+        if !FORWARD {
+            b = turn::<T, true>(b, w1);
+            c = turn::<T, true>(c, w2);
+            d = turn::<T, true>(d, w3);
+        }
+        let (even, odd) = ([a[0] + c[0], a[1] + c[1]], [a[0] - c[0], a[1] - c[1]]);
+        let sum = [b[0] + d[0], b[1] + d[1]];
+        // -i (b - d) on the way there, i (b - d) on the way back.
+        let quarter = if FORWARD { [b[1] - d[1], d[0] - b[0]] } else { [d[1] - b[1], b[0] - d[0]] };
+        let mut y1 = [odd[0] + quarter[0], odd[1] + quarter[1]];
+        let mut y2 = [even[0] - sum[0], even[1] - sum[1]];
+        let mut y3 = [odd[0] - quarter[0], odd[1] - quarter[1]];
+        if FORWARD {
+            y1 = turn::<T, false>(y1, w1);
+            y2 = turn::<T, false>(y2, w2);
+            y3 = turn::<T, false>(y3, w3);
+        }
+        [x0[0][l], x0[1][l]] = [even[0] + sum[0], even[1] + sum[1]];
+        [x1[0][l], x1[1][l]] = y1;
+        [x2[0][l], x2[1][l]] = y2;
+        [x3[0][l], x3[1][l]] = y3;
+    }
+}
+
+/// Every row times its frequency of `spectrum`.
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx512bw+avx2+fma", "x86_64+avx2+fma"))]
+pub(super) fn multiply<T: Real>(rows: &mut [Row<T>], spectrum: &[[T; 2]]) {
+    let ((rows, rows_rest), (factors, factors_rest)) = (rows.as_chunks_mut::<4>(), spectrum.as_chunks::<4>());
+    rows.iter_mut().zip(factors).for_each(|(rows, w)| scale(rows, w));
+    rows_rest.as_chunks_mut::<1>().0.iter_mut().zip(factors_rest.as_chunks().0).for_each(|(rows, w)| scale(rows, w));
+}
+
+#[inline(always)]
+fn scale<T: Real, const N: usize>(rows: &mut [Row<T>; N], w: &[[T; 2]; N]) {
+    let w = *w;
+    for l in 0..LANES {
+        for (row, w) in rows.iter_mut().zip(w) {
+            [row[0][l], row[1][l]] = turn::<T, false>([row[0][l], row[1][l]], w);
         }
     }
 }
 
-/// Every row times its frequency of `spectrum`, or times the conjugate.
+/// Adds `conj(x) y` to `sums`, row by row and lane by lane.
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx512bw+avx2+fma", "x86_64+avx2+fma"))]
-pub(super) fn multiply<T: Real>(rows: &mut [Row<T>], spectrum: &[[T; 2]], conjugate: bool) {
-    for (row, &[re, im]) in rows.iter_mut().zip(spectrum) {
-        let im = if conjugate { T::default() - im } else { im };
-        let x = *row;
-        for l in 0..LANES {
-            [row[0][l], row[1][l]] = turn::<T, false>([x[0][l], x[1][l]], [re, im]);
-        }
+pub(super) fn correlate<T: Real>(x: &[Row<T>], y: &[Row<T>], sums: &mut [Row<T>]) {
+    let ((x, x_rest), (y, y_rest)) = (x.as_chunks::<4>(), y.as_chunks::<4>());
+    let (sums, sums_rest) = sums.as_chunks_mut::<4>();
+    for ((x, y), sums) in x.iter().zip(y).zip(sums) {
+        accumulate(x, y, sums);
+    }
+    for ((x, y), sum) in x_rest.as_chunks::<1>().0.iter().zip(y_rest.as_chunks().0).zip(sums_rest.as_chunks_mut().0) {
+        accumulate(x, y, sum);
     }
 }
 
-/// `Σ conj(x) y` over the lanes, one frequency a row.
-#[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx512bw+avx2+fma", "x86_64+avx2+fma"))]
-pub(super) fn correlate<T: Real>(x: &[Row<T>], y: &[Row<T>], out: &mut [[T; 2]]) {
-    for ((x, y), out) in x.iter().zip(y).zip(out) {
-        let mut sum: Row<T> = Default::default();
-        for l in 0..LANES {
-            [sum[0][l], sum[1][l]] = turn::<T, true>([y[0][l], y[1][l]], [x[0][l], x[1][l]]);
+#[inline(always)]
+fn accumulate<T: Real, const N: usize>(x: &[Row<T>; N], y: &[Row<T>; N], sums: &mut [Row<T>; N]) {
+    for l in 0..LANES {
+        for k in 0..N {
+            let [re, im] = turn::<T, true>([y[k][0][l], y[k][1][l]], [x[k][0][l], x[k][1][l]]);
+            [sums[k][0][l], sums[k][1][l]] = [sums[k][0][l] + re, sums[k][1][l] + im];
         }
-        *out = sum.map(|part| part.into_iter().fold(T::default(), |a, b| a + b));
     }
 }
 

@@ -11,7 +11,6 @@ use tch::{Tensor, nn};
 /// Parameters are named as the reference's.
 #[derive(Debug)]
 pub(super) struct Gated {
-    pub dv: nn::Linear,
     /// What each end reads, and the map behind its routing; `attention` has one end and no map, its own serves.
     pub ends: Vec<End>,
     pub gate: Gate,
@@ -43,11 +42,11 @@ impl Gated {
         let attends = cfg.routing == Routing::Attention;
         let sides = if attends { &[Side::Past] } else { cfg.sides() };
         // In the order the reference's layer has them, so that a seed keeps its meaning.
-        let dv = dense(&(vs / "dv"), d, f);
+        let value = dense(&(vs / "dv"), d, f);
         let map = |prefix: &str, side: &Side| dense(&(vs / format!("{prefix}_{}", side.word())), d, d);
         let before: Vec<nn::Linear> = sides.iter().map(|side| map("du", side)).collect();
         let after: Vec<nn::Linear> = sides.iter().filter(|_| !attends).map(|side| map("duc", side)).collect();
-        let gate = Gate { open: dense(&(vs / "dol"), d, f), out: dense(&(vs / "do"), f, d), gelu: cfg.gelu() };
+        let gate = Gate { value, open: dense(&(vs / "dol"), d, f), out: dense(&(vs / "do"), f, d), gelu: cfg.gelu() };
         let routes: Vec<Route> = match cfg.routing {
             Routing::Ssm => (sides.iter().zip(after))
                 .map(|(side, after)| Route::Ssm(*side, Ssm::new(&(vs / side.name()), cfg), after))
@@ -56,7 +55,7 @@ impl Gated {
             Routing::None => after.into_iter().map(Route::None).collect(),
         };
         let ends = before.into_iter().zip(routes).map(|(before, route)| End { before, route }).collect();
-        Self { dv, ends, gate, cfg: cfg.clone(), dims: *dims }
+        Self { ends, gate, cfg: cfg.clone(), dims: *dims }
     }
 }
 
@@ -76,7 +75,7 @@ impl Mixer for Gated {
     fn forward(&self, x: &Tensor, ctx: &Context) -> Tensor {
         let ctx = self.cfg.seen(ctx);
         let read: Vec<Tensor> = self.ends.iter().map(|end| end.read(x, self.gate.gelu, &ctx)).collect();
-        self.gate.forward(&read[0], read.get(1), &x.apply(&self.dv))
+        self.gate.forward(&read[0], read.get(1), x)
     }
 
     fn materialize(&self, _x: &Tensor, _ctx: &Context) -> Result<Tensor, NotLinear> {
@@ -164,14 +163,14 @@ impl Recurrent for Stepper<'_> {
 
     fn step(&mut self, x: &Tensor) -> Tensor {
         tch::no_grad(|| {
-            let Gated { dv, ends, gate, .. } = self.layer;
+            let Gated { ends, gate, .. } = self.layer;
             let u = x.apply(&ends[0].before).gelu(gate.gelu);
             let read = match &mut self.step {
                 Step::Ssm(recurrence, after) => recurrence.step(&u).apply(*after),
                 Step::Attention(cache) => cache.step(&u),
                 Step::None(after) => u.apply(*after),
             };
-            gate.plain(&read, None, &x.apply(dv))
+            gate.plain(&read, None, x)
         })
     }
 

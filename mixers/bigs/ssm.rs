@@ -16,9 +16,9 @@ use tch::{Device, Kind, Tensor, no_grad};
 /// One scalar state space with a skip connection, the same for every channel.
 #[derive(Debug)]
 pub(super) struct Ssm {
-    kernel: Kernel,
+    pub kernel: Kernel,
     /// `[1]`.
-    d: Tensor,
+    pub d: Tensor,
 }
 
 impl Ssm {

@@ -75,7 +75,7 @@ fn plain(layer: &Gated, x: &Tensor) -> Tensor {
     let a = read(&layer.ends[0], x);
     let b = layer.ends.get(1).map(|end| flip(&read(end, &flip(x))));
     let opened = b.map_or_else(|| a.shallow_clone(), |b| &a * b).apply(&layer.gate.open).gelu(gelu);
-    (opened * x.apply(&layer.dv).gelu(gelu)).apply(&layer.gate.out)
+    (opened * x.apply(&layer.gate.value).gelu(gelu)).apply(&layer.gate.out)
 }
 
 #[test]

@@ -25,6 +25,12 @@ pub trait Real:
     /// The exponential to 2 units in the last place, without a branch or a call; 0 below the smallest normal number.
     fn exp(self) -> Self;
 
+    /// `1 / √x`.
+    #[inline(always)]
+    fn inverse_sqrt(self) -> Self {
+        Self::of(1.0 / self.wide().sqrt())
+    }
+
     /// `1 / (1 + exp(-x))`.
     #[inline(always)]
     fn sigmoid(self) -> Self {

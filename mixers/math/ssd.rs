@@ -128,17 +128,11 @@ pub fn sum(x: &Tensor, a: &Tensor, sides: &[(&Stream, Reads)], chunk: i64, initi
             let (x, a) = (&saved[0], &saved[1]);
             let streams: Vec<Stream> = saved[2..].chunks_exact(3).map(stream).collect();
             let initial = saved.get(2 + 3 * streams.len());
-            let mut all: Option<Gradients> = None;
-            for (from, n) in pieces(x) {
+            let by_piece = pieces(x).map(|(from, n)| {
                 let rows: Vec<Stream> = streams.iter().map(|s| s.rows(from, n)).collect();
-                let (x, grad) = (x.narrow(0, from, n), grad.narrow(0, from, n));
-                let piece = self.0.backward(&x, a, &rows, initial, &grad);
-                all = Some(match all {
-                    None => piece,
-                    Some(all) => all.and(piece),
-                });
-            }
-            let Gradients { x, a, streams, initial } = all.expect("a batch has rows");
+                self.0.backward(&x.narrow(0, from, n), a, &rows, initial, &grad.narrow(0, from, n))
+            });
+            let Gradients { x, a, streams, initial } = Gradients::of_all(by_piece.collect());
             let streams = streams.into_iter().flat_map(|s| [s.dt, s.b, s.c]);
             [x, a].into_iter().chain(streams).chain(initial).map(Some).collect()
         }
@@ -217,16 +211,22 @@ pub(crate) struct Gradients {
 }
 
 impl Gradients {
-    /// Those of other rows behind these.
-    fn and(self, other: Self) -> Self {
-        let behind = |a: Tensor, b: Tensor| Tensor::cat(&[a, b], 0);
-        let stream =
-            |(a, b): (Stream, Stream)| Stream { dt: behind(a.dt, b.dt), b: behind(a.b, b.b), c: behind(a.c, b.c) };
+    /// Of rows that follow each other.
+    fn of_all(pieces: Vec<Self>) -> Self {
+        let rows = |part: &dyn Fn(&Self) -> &Tensor| {
+            let parts: Vec<&Tensor> = pieces.iter().map(part).collect();
+            Tensor::cat(&parts, 0)
+        };
+        let stream = |i: usize| Stream {
+            dt: rows(&|p| &p.streams[i].dt),
+            b: rows(&|p| &p.streams[i].b),
+            c: rows(&|p| &p.streams[i].c),
+        };
         Self {
-            x: behind(self.x, other.x),
-            a: self.a + other.a,
-            streams: self.streams.into_iter().zip(other.streams).map(stream).collect(),
-            initial: self.initial.zip(other.initial).map(|(a, b)| a + b),
+            x: rows(&|p| &p.x),
+            streams: (0..pieces[0].streams.len()).map(stream).collect(),
+            a: pieces.iter().map(|p| &p.a).sum(),
+            initial: pieces[0].initial.as_ref().map(|_| pieces.iter().flat_map(|p| &p.initial).sum()),
         }
     }
 }
@@ -384,7 +384,8 @@ impl Chunks {
         let missing = self.count * self.size - self.length;
         let mut pad = vec![0; 2 * (t.dim() - 1)];
         *pad.last_mut().expect("t has a length axis") = missing;
-        if missing > 0 { t.constant_pad_nd(pad) } else { t.contiguous() }
+        let padded = if missing > 0 { t.constant_pad_nd(pad) } else { t.shallow_clone() };
+        padded.contiguous()
     }
 
     /// The reverse of [`Chunks::split`], from any shape with the same elements to `[rows, length, last …]`.

@@ -74,9 +74,13 @@ fn what_cannot_be_built_is_named() {
 
 /// A float64 layer of width 8 for sequences of 6, its parameters moved off their initial values.
 fn layer(settings: Value) -> (VarStore, MatrixMixer) {
+    layer_for(6, settings)
+}
+
+fn layer_for(seq_len: i64, settings: Value) -> (VarStore, MatrixMixer) {
     let cfg: Config = serde_json::from_value(settings).expect("settings");
     let mut vs = VarStore::new(Device::Cpu);
-    let mixer = MatrixMixer::new(&vs.root(), &dims(6, false), &cfg);
+    let mixer = MatrixMixer::new(&vs.root(), &dims(seq_len, false), &cfg);
     vs.double();
     tch::no_grad(|| {
         for (salt, mut parameter) in vs.trainable_variables().into_iter().enumerate() {
@@ -152,4 +156,68 @@ fn sizes_left_out_are_the_ablations() {
     assert_eq!(sizes(Matrix::Dense, false).0, 128);
     assert_eq!(sizes(Matrix::Toeplitz, true).0, 64);
     assert_eq!(Config::default().headdim(32), 32);
+}
+
+/// The settings of the laws, in heads of 8.
+fn variants() -> impl Iterator<Item = Value> {
+    Config::variants().into_iter().map(|mut settings| {
+        settings["headdim"] = json!(8);
+        settings
+    })
+}
+
+/// The largest rank of the matrices.
+fn rank(m: &Tensor) -> i64 {
+    let (_, values, _) = m.svd(true, false); // largest first
+    let counting = values.ge_tensor(&(values.narrow(-1, 0, 1) * 1e-10)).to_kind(Kind::Int64);
+    counting.sum_dim_intlist(-1, false, None::<Kind>).max().int64_value(&[])
+}
+
+#[test]
+fn every_class_keeps_the_promise_of_its_structure() {
+    const LENGTH: i64 = 15;
+    let mut promises = 0;
+    for settings in variants() {
+        let (_vs, mixer) = layer_for(17, settings.clone());
+        let m = mixer.materialize(&noise(&[2, LENGTH, 8], 1), &Context::eval()).expect("a matrix");
+        let from = |row: i64, column: i64| m.narrow(2, row, LENGTH - row).narrow(3, column, LENGTH - column);
+        match mixer.structure() {
+            Structure::Dense => continue,
+            Structure::Toeplitz => assert!(from(1, 1).equal(&m.narrow(2, 0, LENGTH - 1).narrow(3, 0, LENGTH - 1))),
+            Structure::LowRank(most) => assert_eq!(rank(&m), most, "{settings}"),
+            Structure::Quasiseparable(most) => {
+                let blocks = (1..LENGTH).flat_map(|k| [from(k, 0).narrow(3, 0, k), from(0, k).narrow(2, 0, k)]);
+                assert_eq!(blocks.map(|block| rank(&block)).max(), Some(most), "{settings}");
+            }
+            Structure::Stochastic { full } => {
+                let sums = m.sum_dim_intlist(-1, false, None::<Kind>);
+                assert!((sums - 1.0).abs().max().double_value(&[]) < 1e-12, "{settings}");
+                assert!(full && m.min().double_value(&[]) > 0.0, "{settings}");
+            }
+        }
+        promises += 1;
+    }
+    assert!(promises >= 10, "{promises} settings promise something");
+}
+
+#[test]
+fn parameters_at_their_extremes_leave_float32_gradients_finite() {
+    for settings in variants() {
+        let cfg: Config = serde_json::from_value(settings.clone()).expect("settings");
+        for (name, value) in Config::extremes() {
+            let vs = VarStore::new(Device::Cpu);
+            let mixer = MatrixMixer::new(&vs.root(), &dims(17, false), &cfg);
+            for (path, mut parameter) in vs.variables() {
+                if path.ends_with(name) {
+                    let _ = tch::no_grad(|| parameter.fill_(value));
+                }
+            }
+            let x = noise(&[2, 17, 8], 1).to_kind(Kind::Float).set_requires_grad(true);
+            mixer.forward(&x, &Context::eval()).square().sum(Kind::Float).backward();
+            for (path, leaf) in vs.variables().into_iter().chain([("x".to_string(), x)]) {
+                let largest = leaf.grad().abs().max().double_value(&[]);
+                assert!(largest.is_finite(), "`{path}` where {name} is {value}: {settings}");
+            }
+        }
+    }
 }

@@ -1,0 +1,526 @@
+//! Mamba-2: a causal state-space mixer with one scalar decay a head and step.
+//!
+//! ```text
+//! z | xBC | dt = in_proj u,   xBC = SiLU(causal conv1d(xBC)),   dt = softplus(dt + dt_bias),   A = -exp(A_log)
+//! S_t = exp(dt_t A) S_{t-1} + dt_t x_t B_tᵀ                 one state [headdim, d_state] per head
+//! y_t = S_t C_t + D x_t,   that is  M[t,s] = C_t·B_s exp(A Σ_{s<r≤t} dt_r) dt_s + D [s = t]   for s ≤ t
+//! out_proj( RMSNorm(y · SiLU(z)) · weight )                          gate before norm
+//! ```
+//! Paper    Dao & Gu 2024, arXiv:2405.21060
+//! Time     O(length · d_model² + length · (chunk + d_state) · d_inner)
+//! Memory   O(length · d_inner) to train, a few rows' chunks and states besides; state O(d_inner · d_state) to decode
+//! Matches  state-spaces/mamba at e9594ce, `Mamba2Simple`, unfused path: outputs and gradients
+//!          (`fixtures/goldens/mamba2__*`, the scan alone in `ssd__*`)
+//! Departs  any length and any decay: the reference wants a multiple of the chunk, and its float32 gradients are NaN once
+//!          the decay in a chunk passes e⁸⁸
+//!
+//! Causal by construction. In a bidirectional task it is what it is anywhere: a mixer that reads one direction, as the
+//! unidirectional baseline of Hydra's paper; for both directions there is `hydra`. Padding to the right lies in the future
+//! of every valid position, so lengths change nothing.
+
+use crate::goldens::{Golden, GoldenError, Replay};
+use crate::math::gated::{
+    Combine, Inside, Opened, Order, Parts, cut_filters, fan_in, norm_gate_project, project, step_bias,
+};
+use crate::math::ssd::{self, Reads, Stream};
+use crate::{
+    ConfigError, Context, Cost, Dims, Family, Mixer, NotLinear, ParamRule, Recurrent, Structure, at_least, between,
+    divides, linear_flops, tensor_bytes,
+};
+use serde_json::{Value, json};
+use tch::nn::{self, Init, VarStore};
+use tch::{Device, Tensor};
+
+/// `mixer: { mamba2: { d_state: 64 } }`
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// State size N of each head. Reference: 64 in the simple module, 128 in the main one.
+    pub d_state: i64,
+    /// `d_inner / d_model`. Reference: 2.
+    pub expand: i64,
+    /// Channels of a head; must divide `d_inner`. Reference: 128 in the simple module, 64 in the main one.
+    pub headdim: i64,
+    /// Groups of heads that share B and C; must divide the number of heads. Reference: 1.
+    pub ngroups: i64,
+    /// Width of the causal depthwise convolution. Reference: 4.
+    pub d_conv: i64,
+    /// Positions in a chunk of the scan. Changes speed and memory, not the result. Reference: 256, for a GPU.
+    pub chunk_size: i64,
+    /// -A at initialisation is drawn uniformly from this range. Reference: [1, 16].
+    pub a_init_range: [f64; 2],
+    /// Smallest step drawn at initialisation. Reference: 0.001.
+    pub dt_min: f64,
+    /// Largest step drawn at initialisation. Reference: 0.1.
+    pub dt_max: f64,
+    /// Steps are clamped to this range after the softplus.
+    pub dt_limit: Option<[f64; 2]>,
+    /// Bias of `in_proj` and `out_proj`. Reference: false.
+    pub bias: bool,
+    /// Bias of the convolution. Reference: true.
+    pub conv_bias: bool,
+    /// The skip `D x`, one number a head. Reference: true.
+    pub d_skip: bool,
+    /// Norm before the gate, as in Hydra. Reference: false.
+    pub norm_before_gate: bool,
+    /// Learn the state that every sequence starts from.
+    pub learnable_init_states: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            d_state: 64,
+            expand: 2,
+            headdim: 64,
+            ngroups: 1,
+            d_conv: 4,
+            chunk_size: 64,
+            a_init_range: [1.0, 16.0],
+            dt_min: 1e-3,
+            dt_max: 0.1,
+            dt_limit: None,
+            bias: false,
+            conv_bias: true,
+            d_skip: true,
+            norm_before_gate: false,
+            learnable_init_states: false,
+        }
+    }
+}
+
+impl Family for Config {
+    const NAME: &'static str = "mamba2";
+    const ABOUT: &'static str = "causal state-space mixer with scalar decay, SSD (Dao & Gu 2024)";
+    const PAPER: &'static str = "Dao & Gu 2024, arXiv:2405.21060, §7";
+    const COMPLEXITY: &'static str =
+        "time O(length · d_model · (d_model + d_state + chunk_size)), memory O(length · d_model)";
+    const VERSION: u32 = 1;
+
+    fn variants() -> Vec<Value> {
+        vec![
+            json!({ "ngroups": 2, "bias": true, "d_conv": 2, "chunk_size": 5, "conv_bias": false }),
+            json!({ "learnable_init_states": true, "chunk_size": 64, "dt_limit": [0.001, 0.05], "d_conv": 1 }),
+            json!({ "d_skip": false, "norm_before_gate": true }),
+        ]
+    }
+
+    /// Decay of some 160 a step.
+    fn extremes() -> Vec<(&'static str, f64)> {
+        vec![("A_log", 4.0), ("dt_bias", 3.0)]
+    }
+
+    fn check(&self, dims: &Dims) -> Vec<ConfigError> {
+        let mut wrong = Vec::new();
+        if let Some([low, high]) = self.dt_limit.filter(|[low, high]| !(0.0 <= *low && low <= high)) {
+            let problem = format!("`dt_limit` is [{low}, {high}], which is no range of positive steps");
+            wrong.push(ConfigError { key: "dt_limit", problem, help: "use [low, high] with 0 <= low <= high".into() });
+        }
+        let [low, high] = self.a_init_range;
+        if !(0.0 < low && low <= high && high.is_finite()) {
+            let problem = format!("`a_init_range` is [{low}, {high}], which is no range of positive decays");
+            let help = "use [low, high] with 0 < low <= high, such as [1, 16]".into();
+            wrong.push(ConfigError { key: "a_init_range", problem, help });
+        }
+        let d_inner = self.expand * dims.d_model;
+        let heads = if self.headdim > 0 { (d_inner / self.headdim).max(1) } else { 1 };
+        let checks = [
+            at_least("d_state", self.d_state, 1),
+            at_least("expand", self.expand, 1),
+            at_least("d_conv", self.d_conv, 1),
+            at_least("chunk_size", self.chunk_size, 1),
+            divides("headdim", self.headdim, "expand · d_model", d_inner),
+            divides("ngroups", self.ngroups, "expand · d_model / headdim", heads),
+            between("dt_max", self.dt_max, 1e-9, 1e3),
+            between("dt_min", self.dt_min, 1e-9, self.dt_max),
+        ];
+        wrong.extend(checks.into_iter().filter_map(Result::err));
+        wrong
+    }
+
+    fn build(&self, vs: &nn::Path, dims: &Dims) -> Box<dyn Mixer> {
+        Box::new(Mamba2::new(vs, dims, self))
+    }
+}
+
+/// The layer; see the head of this file.
+#[derive(Debug)]
+pub struct Mamba2 {
+    in_proj: nn::Linear,
+    conv_weight: Tensor,
+    conv_bias: Option<Tensor>,
+    dt_bias: Tensor,
+    a_log: Tensor,
+    d: Option<Tensor>,
+    norm: Tensor,
+    out_proj: nn::Linear,
+    init_states: Option<Tensor>,
+    inside: Inside,
+    cfg: Config,
+    d_model: i64,
+}
+
+impl Mamba2 {
+    fn new(vs: &nn::Path, dims: &Dims, cfg: &Config) -> Self {
+        let (d_model, d_inner) = (dims.d_model, cfg.expand * dims.d_model);
+        let heads = d_inner / cfg.headdim;
+        let convolved = d_inner + 2 * cfg.ngroups * cfg.d_state;
+        let linear = |vs: nn::Path, from: i64, to: i64| {
+            nn::linear(vs, from, to, nn::LinearConfig { ws_init: fan_in(from), bias: cfg.bias, ..Default::default() })
+        };
+        let conv = vs / "conv1d";
+        let [low, up] = cfg.a_init_range;
+        let mut a_log = vs.var("A_log", &[heads], Init::Uniform { lo: low, up });
+        tch::no_grad(|| a_log.copy_(&a_log.log()));
+        let inside = Inside {
+            reads: vec![Reads::PastAndSelf],
+            combine: Combine::Add,
+            chunk: cfg.chunk_size,
+            heads,
+            groups: cfg.ngroups,
+            causal: true,
+        };
+        Self {
+            in_proj: linear(vs / "in_proj", d_model, d_inner + convolved + heads),
+            conv_weight: conv.var("weight", &[convolved, 1, cfg.d_conv], fan_in(cfg.d_conv)),
+            conv_bias: cfg.conv_bias.then(|| conv.var("bias", &[convolved], fan_in(cfg.d_conv))),
+            dt_bias: step_bias(vs, heads, cfg.dt_min, cfg.dt_max),
+            a_log,
+            d: cfg.d_skip.then(|| vs.ones("D", &[heads])),
+            norm: (vs / "norm").ones("weight", &[d_inner]),
+            out_proj: linear(vs / "out_proj", d_inner, d_model),
+            init_states: cfg.learnable_init_states.then(|| vs.zeros("init_states", &[heads, cfg.headdim, cfg.d_state])),
+            inside,
+            cfg: cfg.clone(),
+            d_model,
+        }
+    }
+
+    fn d_inner(&self) -> i64 {
+        self.cfg.expand * self.d_model
+    }
+
+    fn heads(&self) -> i64 {
+        self.d_inner() / self.cfg.headdim
+    }
+
+    /// Width of B and C together.
+    fn bc_width(&self) -> i64 {
+        2 * self.cfg.ngroups * self.cfg.d_state
+    }
+
+    fn order(&self) -> Order {
+        if self.cfg.norm_before_gate { Order::NormThenGate } else { Order::GateThenNorm }
+    }
+
+    /// z, x, B and C, dt, each `[…, its width]`; the steps are ready for use.
+    fn project(&self, u: &Tensor) -> [Tensor; 4] {
+        let d_inner = self.d_inner();
+        let [z, x, bc, dt] = project(u, &self.in_proj, [d_inner, d_inner, self.bc_width(), self.heads()]);
+        let dt = (dt + &self.dt_bias).softplus();
+        match self.cfg.dt_limit {
+            Some([low, high]) => [z, x, bc, dt.clamp(low, high)],
+            None => [z, x, bc, dt],
+        }
+    }
+
+    fn filter_bias(&self) -> Tensor {
+        match &self.conv_bias {
+            Some(bias) => bias.shallow_clone(),
+            None => Tensor::zeros([self.d_inner() + self.bc_width()], (self.a_log.kind(), self.a_log.device())),
+        }
+    }
+
+    /// The gate z, `[batch, length, d_inner]`, and everything M is made of.
+    fn parts(&self, u: &Tensor) -> (Tensor, Parts<Tensor>) {
+        let [z, x, bc, dt] = self.project(u);
+        let parts = Parts {
+            x,
+            bc,
+            dt: vec![dt],
+            a: -self.a_log.exp(),
+            conv: Some(cut_filters(&self.conv_weight, &self.filter_bias(), [self.d_inner(), self.bc_width()])),
+            fc_d: None,
+            d: self.d.as_ref().map(Tensor::shallow_clone),
+            initial: self.init_states.as_ref().map(Tensor::shallow_clone),
+            valid: None,
+        };
+        (z, parts)
+    }
+
+    /// With an initial state `Y = M V + offset`.
+    fn linear(&self) -> Result<(), NotLinear> {
+        match self.init_states {
+            None => Ok(()),
+            Some(_) => Err(NotLinear("learned initial states add an offset that no matrix applied to V gives")),
+        }
+    }
+}
+
+impl Mixer for Mamba2 {
+    fn forward(&self, x: &Tensor, _ctx: &Context) -> Tensor {
+        let (z, parts) = self.parts(x);
+        norm_gate_project(&self.inside.apply(&parts), &z, &self.norm, &self.out_proj, self.order())
+    }
+
+    fn materialize(&self, x: &Tensor, _ctx: &Context) -> Result<Tensor, NotLinear> {
+        self.linear()?;
+        let (_, parts) = self.parts(x);
+        let Opened { streams, diagonal, .. } = self.inside.open(&parts);
+        let m = ssd::matrix(&parts.a.detach(), &streams[0], Reads::PastAndSelf);
+        Ok(match diagonal {
+            Some(diagonal) => m + diagonal.transpose(1, 2).diag_embed(0, -2, -1),
+            None => m,
+        })
+    }
+
+    fn values(&self, x: &Tensor, _ctx: &Context) -> Result<(Tensor, Tensor), NotLinear> {
+        self.linear()?;
+        let (_, parts) = self.parts(x);
+        let v = self.inside.open(&parts).x.transpose(1, 2);
+        Ok((v, self.inside.apply(&parts).unflatten(-1, [self.heads(), -1]).transpose(1, 2)))
+    }
+
+    fn structure(&self) -> Structure {
+        Structure::Quasiseparable(self.cfg.d_state)
+    }
+
+    fn recurrent(&self) -> Option<Box<dyn Recurrent + '_>> {
+        let mut state = State { layer: self, window: Tensor::new(), states: Tensor::new() };
+        state.reset(1);
+        Some(Box::new(state))
+    }
+
+    /// The scan is counted as it runs: C·B, the product with x, and states where there are chunks.
+    fn cost(&self, length: i64) -> Cost {
+        let (d, d_inner, heads) = (self.d_model, self.d_inner(), self.heads());
+        let bc = self.cfg.ngroups * self.cfg.d_state;
+        let convolved = d_inner + 2 * bc;
+        let projected = d_inner + convolved + heads;
+        let biases = if self.cfg.bias { projected + d } else { 0 };
+        let filters = convolved * (self.cfg.d_conv + i64::from(self.cfg.conv_bias));
+        let states = if self.cfg.learnable_init_states { d_inner * self.cfg.d_state } else { 0 };
+        let skip = if self.cfg.d_skip { heads } else { 0 };
+        let params = d * projected + filters + 2 * heads + skip + d_inner + d_inner * d + biases + states;
+        let chunk = self.cfg.chunk_size.min(length);
+        let within = linear_flops(length, bc, chunk) + linear_flops(length, chunk, d_inner);
+        let between = if chunk < length { 2 * linear_flops(length, self.cfg.d_state, d_inner) } else { 0 };
+        let flops = linear_flops(length, d, projected)
+            + linear_flops(length, self.cfg.d_conv, convolved)
+            + within
+            + between
+            + linear_flops(length, d_inner, d);
+        let state_bytes = 4 * ((self.cfg.d_conv - 1) * convolved + d_inner * self.cfg.d_state);
+        Cost { params, state_bytes, flops }
+    }
+
+    fn param_rules(&self) -> Vec<ParamRule> {
+        let undecayed = |name: &str| ParamRule { name: name.into(), lr: None, weight_decay: Some(0.0) };
+        let mut rules: Vec<ParamRule> = ["dt_bias", "A_log"].map(undecayed).into();
+        rules.extend(self.d.as_ref().map(|_| undecayed("D")));
+        rules.extend(self.init_states.as_ref().map(|_| undecayed("init_states")));
+        rules
+    }
+}
+
+/// The last inputs of the convolution, and S.
+struct State<'a> {
+    layer: &'a Mamba2,
+    /// `[batch, d_conv - 1, channels convolved]`.
+    window: Tensor,
+    /// `[batch, heads, headdim, d_state]`.
+    states: Tensor,
+}
+
+impl Recurrent for State<'_> {
+    fn reset(&mut self, batch: i64) {
+        let (layer, cfg) = (self.layer, &self.layer.cfg);
+        let like = (layer.a_log.kind(), layer.a_log.device());
+        self.window = Tensor::zeros([batch, cfg.d_conv - 1, layer.d_inner() + layer.bc_width()], like);
+        self.states = Tensor::zeros([batch, layer.heads(), cfg.headdim, cfg.d_state], like);
+        if let Some(initial) = &layer.init_states {
+            self.states = &self.states + initial;
+        }
+    }
+
+    fn step(&mut self, u: &Tensor) -> Tensor {
+        let (layer, cfg) = (self.layer, &self.layer.cfg);
+        let heads = layer.heads();
+        let [z, x, bc, dt] = layer.project(u);
+        let seen = Tensor::cat(&[&self.window, &Tensor::cat(&[x, bc], -1).unsqueeze(1)], 1);
+        self.window = seen.narrow(1, 1, cfg.d_conv - 1).contiguous();
+        let taps = layer.conv_weight.squeeze_dim(1).transpose(0, 1);
+        let xbc = ((seen * taps).sum_dim_intlist([1].as_slice(), false, u.kind()) + layer.filter_bias()).silu();
+        let x = xbc.narrow(-1, 0, layer.d_inner()).unflatten(-1, [heads, cfg.headdim]);
+        let map = |from: i64| {
+            let one = xbc.narrow(-1, from, layer.bc_width() / 2).unflatten(-1, [cfg.ngroups, cfg.d_state]);
+            one.repeat_interleave_self_int(heads / cfg.ngroups, 1, None::<i64>) // [batch, heads, d_state]
+        };
+        let (b, c) = (map(layer.d_inner()), map(layer.d_inner() + layer.bc_width() / 2));
+        let decay = (&dt * -layer.a_log.exp()).exp();
+        let fed = (&x * dt.unsqueeze(-1)).unsqueeze(-1) * b.unsqueeze(-2);
+        self.states = &self.states * decay.unsqueeze(-1).unsqueeze(-1) + fed;
+        let mut y = self.states.matmul(&c.unsqueeze(-1)).squeeze_dim(-1); // [batch, heads, headdim]
+        if let Some(d) = &layer.d {
+            y += x * d.unsqueeze(-1);
+        }
+        norm_gate_project(&y.flatten(1, 2), &z, &layer.norm, &layer.out_proj, layer.order())
+    }
+
+    fn state_bytes(&self) -> i64 {
+        tensor_bytes(&self.window) + tensor_bytes(&self.states)
+    }
+}
+
+/// A whole module: `mamba2__*`.
+pub fn replay(golden: &Golden) -> Result<Replay, GoldenError> {
+    let defaults = Config::default();
+    let cfg = Config {
+        d_state: golden.int_or("d_state", defaults.d_state),
+        expand: golden.int_or("expand", defaults.expand),
+        headdim: golden.int_or("headdim", defaults.headdim),
+        ngroups: golden.int_or("ngroups", defaults.ngroups),
+        d_conv: golden.int_or("d_conv", defaults.d_conv),
+        chunk_size: golden.int_or("chunk_size", defaults.chunk_size),
+        bias: golden.flag("bias"),
+        learnable_init_states: golden.flag("learnable_init_states"),
+        ..defaults
+    };
+    let u = golden.input("u")?;
+    let dims = Dims { d_model: golden.int("d_model")?, seq_len: u.size()[1], causal: true };
+    let mut vs = VarStore::new(Device::Cpu);
+    let mamba2 = Mamba2::new(&vs.root(), &dims, &cfg);
+    golden.fill(&mut vs)?;
+    let y = mamba2.forward(&u, &Context::eval());
+    golden.replay(&[("y", &y)], &[("u", &u)], Some(&vs))
+}
+
+/// The scan alone, everything it reads given: `ssd__*`.
+pub fn replay_ssd(golden: &Golden) -> Result<Replay, GoldenError> {
+    let names = golden.names("input");
+    let leaves = names.iter().map(|name| golden.input(name)).collect::<Result<Vec<_>, _>>()?;
+    let inputs: Vec<(&str, &Tensor)> = names.iter().copied().zip(&leaves).collect();
+    let find = |name: &str| inputs.iter().find(|(n, _)| *n == name).map(|(_, t)| *t);
+    let get =
+        |name: &str| find(name).ok_or_else(|| GoldenError::Lacks { path: golden.path.clone(), what: name.into() });
+    let mut dt = get("dt")?.shallow_clone();
+    if let Some(bias) = find("dt_bias") {
+        dt = dt + bias;
+    }
+    if golden.flag("dt_softplus") {
+        dt = dt.softplus();
+    }
+    let x = get("x")?;
+    let stream = Stream { dt, b: get("B")?.shallow_clone(), c: get("C")?.shallow_clone() };
+    let mut y = ssd::scan(x, get("A")?, &stream, golden.int("chunk_size")?, find("initial_states"));
+    if let Some(d) = find("D") {
+        y = y + x * d.unsqueeze(-1);
+    }
+    if let Some(z) = find("z") {
+        y = y * z.silu();
+    }
+    golden.replay(&[("y", &y)], &inputs, None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conformance::noise;
+    use crate::math::gated::EPS;
+    use tch::Kind;
+
+    /// The layer from libtorch's operations and the step-by-step recurrence.
+    fn plain(layer: &Mamba2, u: &Tensor) -> Tensor {
+        let [z, x, bc, dt] = layer.project(u);
+        let (weight, length) = (&layer.conv_weight, u.size()[1]);
+        let width = weight.size()[2];
+        let image = Tensor::cat(&[x, bc], -1).transpose(1, 2).constant_pad_nd([width - 1, 0]);
+        let xbc = image.conv1d(weight, layer.conv_bias.as_ref(), 1, 0, 1, weight.size()[0]).transpose(1, 2).silu();
+        let (heads, groups, n) = (layer.heads(), layer.cfg.ngroups, layer.cfg.d_state);
+        let x = xbc.narrow(-1, 0, layer.d_inner()).unflatten(-1, [heads, -1]);
+        let map = |i: i64| {
+            let one = xbc.narrow(-1, layer.d_inner() + i * groups * n, groups * n).unflatten(-1, [groups, n]);
+            one.repeat_interleave_self_int(heads / groups, 2, None::<i64>)
+        };
+        let (b, c) = (map(0), map(1));
+        let zero = Tensor::zeros([u.size()[0], heads, layer.cfg.headdim, n], (u.kind(), u.device()));
+        let mut state = layer.init_states.as_ref().map_or(zero.shallow_clone(), |i| i + &zero);
+        let mut y = Vec::new();
+        for t in 0..length {
+            let [x, b, c, dt] = [&x, &b, &c, &dt].map(|v| v.select(1, t));
+            let decay = (&dt * -layer.a_log.exp()).exp().unsqueeze(-1).unsqueeze(-1);
+            state = state * decay + (&x * dt.unsqueeze(-1)).unsqueeze(-1) * b.unsqueeze(-2);
+            let mut read = state.matmul(&c.unsqueeze(-1)).squeeze_dim(-1);
+            if let Some(d) = &layer.d {
+                read = read + x * d.unsqueeze(-1);
+            }
+            y.push(read);
+        }
+        let y = Tensor::stack(&y, 1).flatten(2, 3);
+        let norm = |t: &Tensor| t.rms_norm([layer.d_inner()], Some(&layer.norm), EPS);
+        let gated = if layer.cfg.norm_before_gate { norm(&y) * z.silu() } else { norm(&(y * z.silu())) };
+        gated.apply(&layer.out_proj)
+    }
+
+    #[test]
+    fn the_layer_is_its_plain_twin_in_values_and_gradients() {
+        let sizes = Config { d_state: 3, headdim: 4, chunk_size: 5, ..Config::default() };
+        let other = Config { conv_bias: false, d_skip: false, norm_before_gate: true, ..sizes.clone() };
+        for cfg in [
+            Config { ngroups: 2, bias: true, ..sizes.clone() },
+            Config { learnable_init_states: true, d_conv: 1, ..sizes },
+            other,
+        ] {
+            let mut vs = VarStore::new(Device::Cpu);
+            let layer = Mamba2::new(&vs.root(), &Dims { d_model: 8, seq_len: 13, causal: true }, &cfg);
+            vs.double();
+            tch::no_grad(|| {
+                for (salt, mut p) in (0..).zip(vs.trainable_variables()) {
+                    let _ = p.g_add_(&(noise(&p.size(), salt) * 0.2));
+                }
+            });
+            let u = noise(&[2, 13, 8], 50).set_requires_grad(true);
+            let mut leaves = vs.trainable_variables();
+            leaves.push(u.shallow_clone());
+            let (fast, slow) = (layer.forward(&u, &Context::eval()), plain(&layer, &u));
+            assert!(crate::goldens::relative_error(&fast, &slow) < 1e-10, "values, {cfg:?}");
+            let cotangent = noise(&[2, 13, 8], 51);
+            let gradients =
+                |y: Tensor| Tensor::run_backward(&[(y * &cotangent).sum(Kind::Double)], &leaves, false, false);
+            for (i, (fast, slow)) in gradients(fast).iter().zip(gradients(slow)).enumerate() {
+                let error = crate::goldens::relative_error(fast, &slow);
+                assert!(error < 1e-9, "gradient {i} is {error:.1e} off, {cfg:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_built_is_named() {
+        let check = |cfg: Config| -> Vec<&'static str> {
+            let dims = Dims { d_model: 64, seq_len: 64, causal: true };
+            cfg.check(&dims).into_iter().map(|e| e.key).collect()
+        };
+        let default = Config::default;
+        assert!(check(default()).is_empty());
+        assert_eq!(check(Config { headdim: 48, ..default() }), ["headdim"]);
+        assert_eq!(check(Config { ngroups: 3, ..default() }), ["ngroups"]);
+        assert_eq!(check(Config { d_conv: 0, ..default() }), ["d_conv"]);
+        assert_eq!(check(Config { dt_limit: Some([0.2, 0.1]), ..default() }), ["dt_limit"]);
+        assert_eq!(check(Config { a_init_range: [0.0, 1.0], ..default() }), ["a_init_range"]);
+        assert_eq!(check(Config { dt_min: 0.2, ..default() }), ["dt_min"]);
+    }
+
+    #[test]
+    fn decays_and_steps_start_in_their_ranges() {
+        let vs = VarStore::new(Device::Cpu);
+        let cfg = Config { headdim: 1, dt_min: 0.01, dt_max: 0.2, a_init_range: [2.0, 5.0], ..Config::default() };
+        let layer = Mamba2::new(&vs.root(), &Dims { d_model: 64, seq_len: 8, causal: true }, &cfg);
+        let within = |t: Tensor, low: f64, high: f64| {
+            let (least, most) = (t.min().double_value(&[]), t.max().double_value(&[]));
+            assert!(low * 0.999 <= least && least < (low + high) / 2.0, "{least}");
+            assert!(most <= high * 1.001 && (low + high) / 2.0 < most, "{most}");
+        };
+        within(layer.a_log.exp(), 2.0, 5.0);
+        within(layer.dt_bias.softplus(), 0.01, 0.2);
+    }
+}
