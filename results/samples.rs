@@ -137,7 +137,7 @@ pub(crate) fn bench() -> Bench {
 
 /// Fixed comparisons: one target met, one missed, one of a mixer that is not there.
 pub(crate) fn bench_targets() -> Bench {
-    let one = |label: &str, time, seconds| {
+    let one = |label: &str, time: Option<f64>, seconds| {
         let target = time.map(|time| Target { time: Some(time), memory: None, reference: Some(10.0 * time) });
         Case { target, ..case(label, 1024, seconds, 4e6) }
     };

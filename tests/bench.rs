@@ -46,9 +46,10 @@ fn every_mixer_is_measured_at_every_length_in_the_block_of_its_paper() {
 fn the_table_says_what_was_measured_and_what_stopped() {
     let folder = Folder::new();
     let ended = folder.run(&PAIR.replace(" -q", "")).expect(0);
-    for word in ["attention", "transformer", "s4", "libtorch", "x attention", "added MiB", "batch norm, mixer"] {
+    for word in ["attention", "transformer", "s4", "libtorch", "x attention", "added MiB", "GLU,"] {
         assert!(ended.out.contains(word), "{word}:\n{}", ended.out);
     }
+    assert!(ended.out.contains("No efficiency lengths: attention at 1 of the 4 lengths"), "{}", ended.out);
     assert!(ended.err.contains("length 8: memory of s4, forward+backward"), "{}", ended.err);
     assert!(ended.err.contains("length 8: 1 + 2 rounds of attention, s4"), "{}", ended.err);
     // No pass is this quick: both stop, and nothing measured is a failure.

@@ -5,9 +5,14 @@ use crate::render::{Column, Grid, left, right, significant, wrap};
 
 const MIB: f64 = (1 << 20) as f64;
 
-const BLOCKS: &str = "Blocks: transformer is norm, mixer, residual, norm, feed-forward (4 d_model, GELU), residual; s4 is \
-                      batch norm, mixer with its own GLU, residual; bigs is norm, gated layer, residual; hydra is mixer, \
-                      residual, norm; `no ffn` is norm, mixer, residual.";
+/// What the names of blocks mean.
+const BLOCKS: [(&str, &str); 5] = [
+    ("transformer", "norm, mixer, residual, norm, feed-forward (4 d_model, GELU), residual"),
+    ("s4", "batch norm, mixer with its own GLU, residual"),
+    ("bigs", "norm, gated layer, residual"),
+    ("hydra", "mixer, residual, norm"),
+    ("no ffn", "norm, mixer, residual"),
+];
 
 /// A case with everything it is held against, as printed.
 struct Row {
@@ -52,12 +57,12 @@ const TARGETS: [Column<Row>; 14] = [
     left("block", 2, |r| r.block.clone()),
     left("sizes", 1, |r| r.sizes.clone()),
     left("forward+backward, ms", 3, |r| r.training.clone()),
-    left("x attention", 0, |r| r.ratio.clone()),
-    right("target", 0, |r| r.target.clone()),
+    left("time / attention's", 0, |r| r.ratio.clone()),
+    right("at most", 0, |r| r.target.clone()),
     right("paper's code", 4, |r| r.reference.clone()),
     right("added MiB", 5, |r| r.added.clone()),
-    right("x attention's", 0, |r| r.memory_ratio.clone()),
-    right("target", 0, |r| r.memory_target.clone()),
+    right("memory / attention's", 0, |r| r.memory_ratio.clone()),
+    right("at most", 0, |r| r.memory_target.clone()),
     left("", 0, |r| r.verdict.clone()),
     left("path", 6, |r| r.path.clone()),
     left("remarks", 0, |r| r.remarks.clone()),
@@ -173,7 +178,10 @@ impl Bench {
             parts.push(grid.terminal(width, None) + "\n" + &wrap(caption, width));
         }
         let efficiency = self.efficiency();
-        if !efficiency.is_empty() {
+        let same = |one: &&Efficiency| efficiency.iter().all(|e| e.length.is_none() && e.remark == one.remark);
+        if let Some(one) = efficiency.first().filter(same) {
+            parts.push(format!("No efficiency lengths: {}.", one.remark));
+        } else if !efficiency.is_empty() {
             let grid = Grid::new(&EFFICIENCY, &efficiency, u8::MAX);
             let caption = "The length from which a mixer costs less than attention (CAB, arXiv:2210.07661, which measures \
                            forward): the larger root of a n² + b n + c = d n + e, the parabola fitted to attention, the \
@@ -215,12 +223,15 @@ impl Bench {
         };
         let threads = self.device.threads;
         let cap = p.memory_cap.map_or(String::new(), |b| format!(" or its process {} MiB", (b as f64 / MIB).round()));
+        let used = BLOCKS.iter().filter(|(name, _)| self.cases.iter().any(|case| case.block == *name));
+        let blocks: Vec<String> = used.map(|(name, meaning)| format!("{name} is {meaning}")).collect();
+        let blocks = if blocks.is_empty() { String::new() } else { format!(" Blocks: {}.", blocks.join("; ")) };
         format!(
             "{sizes}, float32, {threads} thread{} of {}. Median [quartiles] of {} round{} after {} for warming up, all \
              mixers of a length in turns. Forward runs without gradients; with backward, gradients of the input and of \
              every parameter. Tokens/s, ratio and memory are those of forward+backward unless said. Memory is resident \
              memory of a fresh process: its peak, and what the pass added to block and input. A mixer stops at the \
-             length where forward+backward passes {} s{cap}. {BLOCKS}",
+             length where forward+backward passes {} s{cap}.{blocks}",
             plural(threads as usize),
             self.device.name,
             p.repeats,
