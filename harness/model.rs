@@ -534,11 +534,16 @@ mod tests {
 
     /// A model around every mixer of the registry, with small settings.
     fn models(config: &ModelConfig, output: Output) -> Vec<(&'static str, nn::VarStore, Model)> {
-        let small = serde_json::json!({"attention": {"n_heads": 2}, "combiner": {"n_heads": 2}, "s4": {"d_state": 4}, "bigs": {"d_state": 4}, "hydra": {"d_state": 4, "headdim": 8}});
+        // Widths that fit d_model 16; every other mixer has its defaults.
+        let small = serde_json::json!({
+            "attention": {"n_heads": 2}, "combiner": {"n_heads": 2}, "s4": {"d_state": 4}, "bigs": {"d_state": 4},
+            "hydra": {"d_state": 4, "headdim": 8}, "mamba2": {"d_state": 4, "headdim": 8},
+            "matrix_mixer": {"headdim": 8, "qk_dim": 4}, "linear_attention": {"n_heads": 2}, "s4d_minimal": {"d_state": 4}
+        });
         mixers::registry()
             .iter()
             .map(|entry| {
-                let settings = (entry.resolve)(&small[entry.name]).unwrap();
+                let settings = (entry.resolve)(small.get(entry.name).unwrap_or(&serde_json::json!({}))).unwrap();
                 let vs = nn::VarStore::new(Device::Cpu);
                 let model = Model::new(&vs.root(), config, &task(output), entry, &settings);
                 (entry.name, vs, model)

@@ -17,6 +17,7 @@ pub mod combiner;
 pub mod hydra;
 pub mod mamba2;
 pub mod matrix_mixer;
+pub mod linear_attention;
 pub mod s4;
 
 #[cfg(test)]

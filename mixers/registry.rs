@@ -114,5 +114,6 @@ pub fn registry() -> Vec<Entry> {
         Entry::of::<crate::hydra::Config>(),
         Entry::of::<crate::matrix_mixer::Config>(),
         Entry::of::<crate::mamba2::Config>(),
+        Entry::of::<crate::linear_attention::Config>(),
     ]
 }
