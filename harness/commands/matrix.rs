@@ -123,10 +123,11 @@ fn of_config(path: &Path, args: &MatrixArgs, registry: &Registry) -> Result<Foun
         let inputs = example(task.as_ref(), args)?;
         let length = inputs.tokens.size()[1];
         let caption = format!(
-            "{}, example {} of {}, {length} positions.",
+            "{}, example {} of {}, {}.",
             drafts[0].task_label,
             args.example,
-            Split::Validation.name()
+            Split::Validation.name(),
+            count(length as usize, "position")
         );
         if !captions.contains(&caption) {
             captions.push(caption);
@@ -224,7 +225,7 @@ fn bare(args: &MatrixArgs, registry: &Registry) -> Result<Found, Exit> {
         }));
     }
     let causal = if dims.causal { ", causal" } else { "" };
-    let caption = format!("Standard normal input, {length} positions of width {}{causal}.", dims.d_model);
+    let caption = format!("Standard normal input, {} of width {}{causal}.", count(length, "position"), dims.d_model);
     Ok(Found { drawn, caption })
 }
 

@@ -227,7 +227,7 @@ fn caption(figure: &Figure, factor: usize) -> String {
     }
     text += ".";
     if factor > 1 {
-        text += &format!(" A cell shows the largest of {factor} × {factor} entries.");
+        text += &format!(" A cell shows the entry of largest magnitude among {factor} × {factor}.");
     }
     text.trim().into()
 }
