@@ -17,6 +17,8 @@ use serde::Serialize;
 const FOR_PARABOLA: usize = 4;
 /// Points a line needs here.
 const FOR_LINE: usize = 3;
+/// A root so many times the longest length is told as such: the n² term decides it, and could hardly be seen.
+const FAR: f64 = 10.0;
 
 /// `y = scale · nᵖ`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -166,6 +168,10 @@ pub(super) fn efficiency(label: &str, quantity: Quantity, attention: &[(f64, f64
             (None, format!("attention at {} of the {FOR_PARABOLA} lengths its fit needs", attention.len()))
         }
         None => (None, format!("measured at {} of the {FOR_LINE} lengths its fit needs", own.len())),
+        Some(Crossing::At(n)) if n >= FAR * longest => {
+            let remark = format!("{:.0} times the longest measured: attention's fit hardly bends", n / longest);
+            (Some(n), remark)
+        }
         Some(Crossing::At(n)) if n > longest => (Some(n), "beyond the lengths measured".into()),
         Some(Crossing::At(n)) if n < shortest => (Some(n), "below the lengths measured".into()),
         Some(Crossing::At(n)) => (Some(n), String::new()),

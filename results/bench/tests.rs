@@ -97,8 +97,9 @@ fn efficiency_lengths_come_from_the_measurements_and_say_what_spoils_them() {
     // 8 n² + 4e3 n = 4e4 n + 1e6; bytes are whole, which shifts it a little
     let memory = of("s4", Quantity::TrainingMemory).length.expect("a root");
     near(memory, (36e3 + f64::sqrt(36e3 * 36e3 + 32e6)) / 16.0, 1e-4);
-    assert!(of("hydra", Quantity::TrainingTime).length.is_some_and(|n| n > 4096.0));
-    assert_eq!(of("hydra", Quantity::TrainingTime).remark, "beyond the lengths measured");
+    assert_eq!(of("s4", Quantity::TrainingMemory).remark, "beyond the lengths measured");
+    let far = of("hydra", Quantity::TrainingTime);
+    assert!(far.length.is_some_and(|n| n > 40960.0) && far.remark.starts_with("15 times the longest"), "{far:?}");
     let few = Bench { cases: bench.cases.iter().filter(|c| c.length < 2048).cloned().collect(), ..bench.clone() };
     let found = few.efficiency();
     assert!(found.iter().all(|e| e.length.is_none() && e.remark == "attention at 3 of the 4 lengths its fit needs"));
@@ -140,7 +141,7 @@ fn tables_hold_every_case_with_its_reasons() {
     assert_snapshot!("targets_csv", samples::bench_targets().csv().expect("writes"));
     let narrow = samples::bench().terminal(90);
     assert!(narrow.lines().all(|line| line.chars().count() <= 90), "{narrow}");
-    assert!(narrow.contains("more columns in --json and --export"), "{narrow}");
+    assert!(narrow.replace('\n', " ").contains("more columns in --json and --export"), "{narrow}");
 }
 
 #[test]
