@@ -345,6 +345,7 @@ impl Mixer for Hydra {
 
     fn structure(&self) -> Structure {
         match self.inside.combine {
+            _ if self.linear().is_err() => Structure::Dense,
             Combine::Multiply => Structure::Dense,
             Combine::Add | Combine::Concat => Structure::Quasiseparable(self.cfg.d_state),
         }

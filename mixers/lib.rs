@@ -86,7 +86,7 @@ pub trait Mixer: Debug + Send {
     fn materialize(&self, x: &Tensor, ctx: &Context) -> Result<Tensor, NotLinear>;
 
     /// `V` and `Y` of `Y = M V`, each `[batch, heads, length, d_head]`, so that a law can hold [`Mixer::materialize`]
-    /// against the fast path. `Y` comes from the fast path, never from `M`.
+    /// against the fast path, before any norm or gate on Y. `Y` comes from the fast path, never from `M`.
     fn values(&self, x: &Tensor, ctx: &Context) -> Result<(Tensor, Tensor), NotLinear>;
 
     /// What the class of M promises beyond being causal; the laws hold [`Mixer::materialize`] to it.

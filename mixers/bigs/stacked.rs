@@ -8,7 +8,7 @@
 
 use super::conv::Side;
 use super::ssm::{Recurrence, Ssm};
-use super::{Config, Routing, dense};
+use super::{Config, Directions, Routing, dense};
 use crate::math::conv::{fft_conv_flops, rfft_flops};
 use crate::{Context, Cost, Dims, Mixer, NotLinear, ParamRule, Recurrent, Structure, linear_flops};
 use tch::{Kind, Tensor, nn};
@@ -154,8 +154,9 @@ impl Mixer for Attending {
         self.attention.values(x, &self.cfg.seen(ctx))
     }
 
+    /// One direction leaves the future out, even where a task would let it be read.
     fn structure(&self) -> Structure {
-        Structure::Stochastic { full: true }
+        Structure::Stochastic { full: self.cfg.directions == Directions::Two }
     }
 
     fn reads_padding(&self) -> Option<&'static str> {
