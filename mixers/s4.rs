@@ -11,7 +11,8 @@
 //! Memory   O(length · d_model) a row of the batch, plus O(d_model · length) for the S4 kernel and
 //!          O(d_model · d_state · √length) for S4D's; state O(d_model · d_state) to decode
 //! Matches  state-spaces/s4 `e757cef` `S4Block`, values and gradients (dumps `s4_block`, `s4_fftconv`, `s4_kernel_*`,
-//!          `s4_step`, `s4_state_forward`), parameter names included; `s4d_minimal` is upstream's minimal S4D
+//!          `s4_step`, `s4_state_forward`), parameter names included; `s4d_minimal` is upstream's minimal S4D;
+//!          float32 at length 4096 and d_state 64 stays within 1e-5 of float64 in values, 1e-3 in gradients (a test)
 //! Departs  - C̃ = C (I - Ā^l), l = `l_max` or the positions of `seq_len` at rate 1, is made when the layer is built, in
 //!            float64; upstream overwrites C at the first forward. A length past it extends C̃ inside the forward, leaving
 //!            the parameter as it is.

