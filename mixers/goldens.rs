@@ -231,7 +231,8 @@ impl Golden {
     pub fn fill(&self, vs: &mut VarStore) -> Result<(), GoldenError> {
         vs.set_kind(self.kind);
         let mut left: Vec<&str> = self.names("param");
-        for (name, mut variable) in vs.variables() {
+        // In order of name, so that the same file always fails for the same reason.
+        for (name, mut variable) in vs.variables().into_iter().collect::<BTreeMap<_, _>>() {
             let value = self.tensor(&format!("param.{name}"))?;
             if value.size() != variable.size() {
                 return Err(self.lacks(format!("`param.{name}` of shape {:?}", variable.size())));

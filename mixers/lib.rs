@@ -15,9 +15,9 @@ pub mod attention;
 pub mod bigs;
 pub mod combiner;
 pub mod hydra;
+pub mod linear_attention;
 pub mod mamba2;
 pub mod matrix_mixer;
-pub mod linear_attention;
 pub mod s4;
 
 #[cfg(test)]

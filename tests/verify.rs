@@ -224,7 +224,7 @@ fn spoilt() -> Vec<(&'static str, Parts, &'static str)> {
         ("NaN in an output", after(&|p| p.poison("output.y", f64::NAN)), "`output.y` holds"),
         ("NaN in a gradient", after(&|p| p.poison("grad_param.dt_bias", f64::NAN)), "`grad_param.dt_bias` holds"),
         ("no heads", with_config("headdim", 0.into()), "cannot be replayed"),
-        ("a negative state", with_config("d_state", (-4).into()), "`param.in_proj.weight` of shape"),
+        ("a negative state", with_config("d_state", (-4).into()), "` of shape ["),
         ("groups that do not divide", with_config("ngroups", 3.into()), ""),
         ("no chunk", with_config("chunk_size", 0.into()), "cannot be replayed"),
         ("a type no mixer reads", after(&|p| p.tensor("input.u").0 = Dtype::U64), "`input.u` has unsupported type U64"),
