@@ -1,7 +1,7 @@
 //! `mixarena bench` at sizes of a few tokens: what it prints, writes, compares and refuses. Nothing here holds a time.
 
 use serde_json::Value;
-use tests::{Folder, MIXERS};
+use tests::{Folder, MIXERS, children, signal, wait_until};
 
 /// Every mixer at two lengths.
 const TINY: &str = "bench --d-model 16 --batch 2 --lengths 8,16 --repeats 2 --set hydra.headdim=8";
@@ -57,6 +57,20 @@ fn the_table_says_what_was_measured_and_what_stopped() {
     assert_eq!(stopped.out.matches("over the cap of 0.000000001 s").count(), 2, "{}", stopped.out);
     let stopped = folder.run(&format!("{} --memory-cap 1MiB", PAIR.replace("--lengths 8", "--lengths 8,16"))).expect(1);
     assert_eq!(stopped.out.matches("left out: stopped at length 8").count(), 2, "{}", stopped.out);
+}
+
+#[test]
+fn a_measurement_that_is_interrupted_says_how_far_it_got() {
+    let folder = Folder::new();
+    let running =
+        folder.start("bench --d-model 16 --lengths 8,16 --repeats 100000 --mixers attention -q --baseline cut");
+    wait_until("a measuring process", || !children(running.id()).is_empty());
+    signal("INT", running.id());
+    let ended = running.wait().expect(130);
+    assert!(ended.out.contains("left out: interrupted"), "{}", ended.out);
+    assert!(ended.out.contains("warning: stopped by the user before its end"), "{}", ended.out);
+    let cases = json(&folder.text("runs/bench/cut.json"))["cases"].clone();
+    assert!(cases.as_array().expect("a list").iter().all(|case| case["state"]["kind"] == "stopped"), "{cases}");
 }
 
 #[test]

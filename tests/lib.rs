@@ -237,7 +237,7 @@ fn command_line(pid: u32) -> String {
 }
 
 /// Processes whose parent is `pid`: field 4 of `/proc/<pid>/stat`, counted behind the name, which may hold anything.
-fn children(pid: u32) -> Vec<u32> {
+pub fn children(pid: u32) -> Vec<u32> {
     let parent = |path: &Path| -> Option<u32> {
         let stat = fs::read_to_string(path.join("stat")).ok()?;
         stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()

@@ -49,6 +49,16 @@ pub type Planned = (Case, Option<Subject>);
 impl Conductor {
     /// Measures one group; `true` when the user stopped it.
     pub fn measure(&self, group: &mut [Planned]) -> Result<bool, StartError> {
+        let interrupted = self.all(group)?;
+        let unfinished = |case: &Case| case.forward.seconds.len() < self.protocol.repeats;
+        for (case, _) in group.iter_mut().filter(|(case, _)| case.state == State::Measured && unfinished(case)) {
+            case.state = State::Stopped { reason: "interrupted".into() };
+        }
+        Ok(interrupted)
+    }
+
+    /// Memory first, one process each; then the times of what is left.
+    fn all(&self, group: &mut [Planned]) -> Result<bool, StartError> {
         let name = group.first().map(|(case, _)| case.group.clone()).unwrap_or_default();
         for (case, subject) in group.iter_mut() {
             for pass in Pass::ALL {
@@ -83,13 +93,17 @@ impl Conductor {
             _ => {}
         })?;
         let reason = match end {
-            End::Interrupted => {
-                case.state = State::Stopped { reason: "interrupted".into() };
-                return Ok(true);
-            }
+            End::Interrupted => return Ok(true),
             End::Died(_, reason) => Some(reason),
             End::Done => dropped,
         };
+        let within = |reason: String| match self.protocol.memory_cap {
+            Some(cap) if reason.starts_with("out of memory") => {
+                format!("{}: out of memory within the cap of {} MiB", pass.word(), cap >> 20)
+            }
+            _ => reason,
+        };
+        let reason = reason.map(within);
         let over = |cap: &u64| case.pass(pass).memory.is_some_and(|m| m.peak_bytes > *cap);
         let reason = reason.or_else(|| {
             let cap = self.protocol.memory_cap.filter(over)?;
@@ -143,13 +157,7 @@ impl Conductor {
             match end {
                 End::Done => return Ok(false),
                 End::Died(at, reason) => group[places[at]].0.state = State::Stopped { reason },
-                End::Interrupted => {
-                    let unfinished = |case: &Case| case.forward.seconds.len() < repeats;
-                    for (case, _) in group.iter_mut().filter(|(c, _)| c.state == State::Measured && unfinished(c)) {
-                        case.state = State::Stopped { reason: "interrupted".into() };
-                    }
-                    return Ok(true);
-                }
+                End::Interrupted => return Ok(true),
             }
         }
     }

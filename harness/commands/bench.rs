@@ -238,10 +238,10 @@ fn measure(groups: Vec<Vec<Planned>>, conductor: &Conductor) -> Result<Bench, cr
     let (mut cases, mut interrupted) = (Vec::new(), false);
     for mut group in groups {
         for (case, _) in &mut group {
-            if let Some((_, length)) = stopped.iter().find(|(label, _)| by_length && *label == case.label) {
-                case.state = State::Stopped { reason: format!("left out: stopped at length {length}") };
-            } else if interrupted {
+            if interrupted {
                 case.state = State::Stopped { reason: "left out: interrupted".into() };
+            } else if let Some((_, length)) = stopped.iter().find(|(label, _)| by_length && *label == case.label) {
+                case.state = State::Stopped { reason: format!("left out: stopped at length {length}") };
             }
         }
         interrupted = interrupted || conductor.measure(&mut group)?;
