@@ -87,7 +87,7 @@ pub struct Scale {
 impl Matrix {
     /// `values` row by row, `columns` to a row; `None` where that is no matrix of finite numbers.
     pub fn new(columns: usize, values: Vec<f32>) -> Option<Self> {
-        let whole = columns > 0 && !values.is_empty() && values.len() % columns == 0;
+        let whole = columns > 0 && !values.is_empty() && values.len().is_multiple_of(columns);
         (whole && values.iter().all(|v| v.is_finite())).then_some(Self { columns, values })
     }
 
