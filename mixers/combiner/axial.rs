@@ -2,9 +2,7 @@
 //! summarised.
 
 use super::inner::{Core, Operands, hide, pairs, rows, unrows, veil};
-use super::lists::{self, Lists};
 use super::{Pattern, Pool};
-use std::sync::Arc;
 use tch::{Device, Kind, Tensor};
 
 /// Which tokens of a line (a row or a column) a reader's region holds, seen from the reader's place on it.
@@ -17,16 +15,7 @@ enum Part {
 }
 
 impl Part {
-    /// Whether the region of a reader at place `at` of a line holds its place `i`.
-    fn holds(self, at: i64, i: i64) -> bool {
-        match self {
-            Self::Before => i < at,
-            Self::After => i > at,
-            Self::Others => i != at,
-        }
-    }
-
-    /// The same for all places of a line of `n`, boolean `[n, n]`.
+    /// Whether the region of the reader at a place of a line of `n` holds each of its places, boolean `[n, n]`.
     fn pairs(self, n: i64, device: Device) -> Tensor {
         pairs(n, device, |at, i| match self {
             Self::Before => i.lt_tensor(at),
@@ -47,8 +36,11 @@ fn regions(core: &Core, pattern: Pattern) -> (&'static [Part], &'static [Part]) 
     }
 }
 
-pub fn attend(core: &Core, o: &Operands, train: bool) -> Tensor {
-    let grid = Grid::new(core, o);
+/// A running maximum: [`super::lists::running_max`], or its twin.
+pub type Scan = fn(&Tensor, bool, f64) -> Tensor;
+
+pub fn attend(core: &Core, o: &Operands, train: bool, scan: Scan) -> Tensor {
+    let grid = Grid::new(core, o, scan);
     match core.pattern {
         Pattern::MixtureAveraged => {
             let [a, b] = [Pattern::Vertical, Pattern::Horizontal].map(|p| grid.attend(core, p, train));
@@ -58,68 +50,6 @@ pub fn attend(core: &Core, o: &Operands, train: bool) -> Tensor {
     }
 }
 
-/// The same by lists: no masked logits; causal, no dropout.
-pub fn by_lists(core: &Core, o: &Operands) -> Tensor {
-    let (length, w) = (o.length(), core.segment);
-    let n = (length + w - 1) / w;
-    let [q, k, _, v] = o.heads().map(|t| rows(&t, w)); // [batch, heads, rows, w, d]
-    let mapped = [(&q, 0), (&k, 1)].map(|(t, which)| core.mapped(t, which, &o.learned));
-    let flat = |t: &Tensor| t.flatten(2, 3);
-    let place = |r: i64, c: i64| r * w + c;
-    // A table of keys and values: the tokens, then a region for every place of the grid and kind of region in turn.
-    let (mut keys, mut values) = (vec![flat(&k)], vec![flat(&v)]);
-    let mut add = |axis: i64, part: Part| {
-        let [region_q, key] = mapped.each_ref().map(|t| {
-            let lines = if axis == 2 { t.flatten(0, 1).flatten(2, 3) } else { t.flatten(0, 2) };
-            partial(core.pool, &lines, part, lists::running_max).view_as(t)
-        });
-        let mut tokens = Lists::default();
-        for (r, c) in (0..n).flat_map(|r| (0..w).map(move |c| (r, c))) {
-            let (at, end) = if axis == 2 { (r, n) } else { (c, w) };
-            let on_line = (0..end).filter(|&i| part.holds(at, i));
-            tokens.push(on_line.map(|i| if axis == 2 { place(i, c) } else { place(r, i) }));
-        }
-        values.push(lists::attend(&flat(&region_q), &flat(&k), &flat(&v), &Arc::new(tokens)));
-        keys.push(flat(&key));
-    };
-    let patterns = match core.pattern {
-        Pattern::MixtureAveraged => vec![Pattern::Vertical, Pattern::Horizontal],
-        pattern => vec![pattern],
-    };
-    let mut starts = vec![n * w]; // of each pattern's regions in the table
-    for &pattern in &patterns {
-        let (columns, parts) = regions(core, pattern);
-        columns.iter().for_each(|part| add(2, *part));
-        parts.iter().for_each(|part| add(3, *part));
-        starts.push(starts[starts.len() - 1] + (columns.len() + parts.len()) as i64 * n * w);
-    }
-    let (keys, values) = (Tensor::cat(&keys, 2), Tensor::cat(&values, 2));
-    let readers = flat(&q).narrow(2, 0, length);
-    let mut y: Option<Tensor> = None;
-    for (&pattern, from) in patterns.iter().zip(starts) {
-        let (columns, parts) = regions(core, pattern);
-        let mut all = Lists::default();
-        for i in 0..length {
-            let (r, c) = (i / w, i % w);
-            let mut list: Vec<i64> = (place(r, 0)..=i).chain((0..r).map(|t| place(t, c))).collect();
-            let mut start = from;
-            for _ in columns {
-                list.extend((0..w).filter(|&t| r > 0 && t != c).map(|t| start + place(r, t)));
-                start += n * w;
-            }
-            for part in parts {
-                let some = (0..w).any(|j| part.holds(c, j));
-                list.extend((0..r).filter(|_| some).map(|t| start + place(t, c)));
-                start += n * w;
-            }
-            all.push(list);
-        }
-        let read = lists::attend(&readers, &keys, &values, &Arc::new(all));
-        y = Some(y.map_or_else(|| read.shallow_clone(), |y| (y + &read) / 2.0));
-    }
-    y.expect("one pattern or two").transpose(1, 2)
-}
-
 /// Everything on the grid of rows and columns.
 struct Grid {
     /// q, k, v: `[batch, heads, rows, w, d]`, and by column `[batch, heads, w, rows, d]`.
@@ -127,6 +57,7 @@ struct Grid {
     by_column: Lines,
     /// Positions that hold data, `[batch or 1, 1, rows, w]`; `None` when all do, or when nobody looks.
     valid: Option<Tensor>,
+    scan: Scan,
 }
 
 /// Lines of tokens, `[batch, heads, lines, tokens, d]`.
@@ -139,7 +70,7 @@ struct Lines {
 }
 
 impl Grid {
-    fn new(core: &Core, o: &Operands) -> Self {
+    fn new(core: &Core, o: &Operands, scan: Scan) -> Self {
         let [q, k, _, v] = o.heads().map(|t| rows(&t, core.segment));
         // Causal readers look only at whole earlier rows and at their own past: padding on the right is never read.
         let valid = if core.causal { None } else { o.valid(core.segment) };
@@ -151,7 +82,7 @@ impl Grid {
         };
         let across = |t: &Tensor| t.transpose(2, 3).contiguous();
         let by_column = Lines { q: across(&q), k: across(&k), v: across(&v), mapped: mapped.each_ref().map(across) };
-        Self { by_row: Lines { q, k, v, mapped }, by_column, valid }
+        Self { by_row: Lines { q, k, v, mapped }, by_column, valid, scan }
     }
 
     /// M V on the grid.
@@ -171,7 +102,7 @@ impl Grid {
         let mut keys = vec![by_row.k.shallow_clone()];
         let mut values = vec![by_row.v.shallow_clone()];
         for part in columns {
-            let [key, value] = by_column.summaries(core, *part, valid_across.as_ref(), train);
+            let [key, value] = by_column.summaries(core, *part, valid_across.as_ref(), train, self.scan);
             keys.push(across(&key));
             values.push(across(&value));
         }
@@ -193,7 +124,7 @@ impl Grid {
         let mut keys = vec![by_column.k.shallow_clone()];
         let mut values = vec![by_column.v.shallow_clone()];
         for part in parts {
-            let [key, value] = by_row.summaries(core, *part, self.valid.as_ref(), train);
+            let [key, value] = by_row.summaries(core, *part, self.valid.as_ref(), train, self.scan);
             keys.push(across(&key));
             values.push(across(&value));
         }
@@ -229,10 +160,9 @@ impl Grid {
 impl Lines {
     /// k_Ω and u_Ω of the region that `part` cuts from each line at each of its places, `[batch, heads, lines, tokens, d]`.
     /// A region without tokens has the key 0 and reads its line evenly.
-    fn summaries(&self, core: &Core, part: Part, valid: Option<&Tensor>, train: bool) -> [Tensor; 2] {
+    fn summaries(&self, core: &Core, part: Part, valid: Option<&Tensor>, train: bool, scan: Scan) -> [Tensor; 2] {
         let (tokens, kind) = (self.k.size()[3], self.k.kind());
-        let [q, key] =
-            self.mapped.each_ref().map(|t| partial(core.pool, &t.flatten(0, 2), part, running_max).view_as(t));
+        let [q, key] = self.mapped.each_ref().map(|t| partial(core.pool, &t.flatten(0, 2), part, scan).view_as(t));
         let logits = q.matmul(&self.k.transpose(-2, -1));
         let inside = part.pairs(tokens, self.k.device());
         hide(&logits, &veil(&inside, kind));
@@ -245,8 +175,8 @@ impl Lines {
 }
 
 /// Pools of what lies before (after, around) each place along the second of three axes; zero where that is nothing. `scan` is
-/// [`lists::running_max`] or its twin.
-fn partial(pool: Pool, t: &Tensor, part: Part, scan: fn(&Tensor, bool, f64) -> Tensor) -> Tensor {
+/// for maxima.
+fn partial(pool: Pool, t: &Tensor, part: Part, scan: Scan) -> Tensor {
     let n = t.size()[1];
     if pool == Pool::Max {
         return match part {
@@ -262,8 +192,8 @@ fn partial(pool: Pool, t: &Tensor, part: Part, scan: fn(&Tensor, bool, f64) -> T
     if pool == Pool::Mean { sum / count } else { sum }
 }
 
-/// The twin of [`lists::running_max`], of libtorch operations.
-fn running_max(t: &Tensor, reverse: bool, nothing: f64) -> Tensor {
+/// The twin of [`super::lists::running_max`], of libtorch operations.
+pub fn running_max(t: &Tensor, reverse: bool, nothing: f64) -> Tensor {
     let turned = |t: Tensor| if reverse { t.flip([1]) } else { t };
     let there = turned(t.shallow_clone());
     let earlier = there.narrow(1, 0, t.size()[1] - 1);

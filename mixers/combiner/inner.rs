@@ -1,6 +1,6 @@
 //! The attention without projections: what every pattern shares.
 
-use super::{Map, Pattern, Pool, RowSummary, axial, fixed, logsparse, rowmajor};
+use super::{Map, Pattern, Pool, RowSummary, axial, fixed, lists, logsparse, rowmajor};
 use tch::{Device, Kind, Tensor};
 
 /// Which attention: plain data, so that a backward may own a copy.
@@ -43,12 +43,12 @@ impl Core {
             Pattern::Logsparse => logsparse::attend(self, o, train),
             Pattern::Rowmajor => rowmajor::attend(self, o, train),
             Pattern::Vertical | Pattern::Horizontal | Pattern::MixtureJoint | Pattern::MixtureAveraged => {
-                axial::attend(self, o, train)
+                axial::attend(self, o, train, axial::running_max)
             }
         }
     }
 
-    /// As [`Core::attend`], by the kernel of `lists.rs` where that is made for it.
+    /// As [`Core::attend`], with the kernels of `lists.rs` where they are made for it.
     pub fn fast(&self, o: &Operands, train: bool) -> Tensor {
         let q = &o.qkv[0];
         let native = q.device() == Device::Cpu && matches!(q.kind(), Kind::Float | Kind::Double);
@@ -57,10 +57,8 @@ impl Core {
         }
         match self.pattern {
             Pattern::Logsparse if self.causal || o.lengths.is_none() => logsparse::by_lists(self, o),
-            Pattern::Vertical | Pattern::Horizontal | Pattern::MixtureJoint | Pattern::MixtureAveraged
-                if self.causal =>
-            {
-                axial::by_lists(self, o)
+            Pattern::Vertical | Pattern::Horizontal | Pattern::MixtureJoint | Pattern::MixtureAveraged => {
+                axial::attend(self, o, train, lists::running_max)
             }
             _ => self.attend(o, train),
         }
@@ -68,8 +66,7 @@ impl Core {
 
     /// Whether [`Core::fast`] keeps no logits, only tables of keys and values.
     pub fn lists(&self) -> bool {
-        !matches!(self.pattern, Pattern::Fixed | Pattern::Rowmajor)
-            && (self.causal || self.pattern == Pattern::Logsparse)
+        self.pattern == Pattern::Logsparse
     }
 
     /// Whether keys are made from the layer's input, by all heads together.

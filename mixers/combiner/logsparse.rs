@@ -39,7 +39,7 @@ pub fn attend(core: &Core, o: &Operands, train: bool) -> Tensor {
     let mut y = weights.narrow(-1, 0, 1) * &v + past.read(&weights.narrow(-1, 1, n), missing).narrow(2, 0, length);
     if let Some((mirror, side)) = &future {
         let weights = mirror.apply(&weights.narrow(-1, 1 + n, n));
-        y = y + mirror.apply(&side.read(&weights, missing).narrow(2, 0, length));
+        y += mirror.apply(&side.read(&weights, missing).narrow(2, 0, length));
     }
     y.transpose(1, 2)
 }

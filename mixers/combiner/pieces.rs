@@ -11,14 +11,15 @@ const SCALARS: i64 = 1 << 20;
 
 /// M V, as [`Core::attend`] gives it.
 pub fn attend(core: &Core, o: &Operands, train: bool) -> Tensor {
-    let [b, length, heads, d] = <[i64; 4]>::try_from(o.qkv[2].size()).expect("four axes");
-    let pieces = cut(core, [b, length, heads, d]);
+    let pieces = cut(core, <[i64; 4]>::try_from(o.qkv[2].size()).expect("four axes"));
     // Dropout would be drawn anew in the backward.
-    if pieces.len() <= 1 || (train && core.dropout > 0.0) {
-        return core.fast(o, train);
-    }
+    if pieces.len() <= 1 || (train && core.dropout > 0.0) { core.fast(o, train) } else { in_pieces(core, o, pieces) }
+}
+
+/// The same in these pieces, which together are the whole.
+pub fn in_pieces(core: &Core, o: &Operands, pieces: Vec<Piece>) -> Tensor {
     let y = tch::no_grad(|| {
-        let y = Tensor::empty([b, length, heads, d], (o.qkv[2].kind(), o.qkv[2].device()));
+        let y = o.qkv[2].empty_like();
         for piece in &pieces {
             piece.of(&y).copy_(&core.fast(&piece.operands(o), false));
         }
@@ -31,19 +32,25 @@ pub fn attend(core: &Core, o: &Operands, train: bool) -> Tensor {
     y
 }
 
+/// The smallest pieces there are.
+#[cfg(test)]
+pub fn smallest(batch: i64, heads: i64, core: &Core) -> Vec<Piece> {
+    cut(core, [batch, SCALARS, heads, 1])
+}
+
 /// Rows of the batch and heads.
 #[derive(Debug)]
-struct Piece {
+pub struct Piece {
     batch: Range<i64>,
     heads: Range<i64>,
 }
 
 fn cut(core: &Core, [batch, length, heads, d]: [i64; 4]) -> Vec<Piece> {
     // Lists keep no logits, and share their work out by heads.
-    let whole_rows = core.reads_input() || core.lists();
     let width = if core.lists() { d } else { core.columns(length) };
-    let affordable = (SCALARS / (length * width).max(1)).max(1); // rows times heads
-    let heads_at_once = if whole_rows { heads } else { affordable.min(heads) };
+    let least = if core.lists() { i64::from(tch::get_num_threads()) } else { 1 };
+    let affordable = (SCALARS / (length * width).max(1)).max(least); // rows times heads
+    let heads_at_once = if core.reads_input() { heads } else { affordable.min(heads) };
     let rows_at_once = (affordable / heads_at_once).clamp(1, batch.max(1));
     let ranges = |n: i64, step: i64| (0..n).step_by(step as usize).map(move |from| from..(from + step).min(n));
     let pieces = ranges(batch, rows_at_once)
@@ -108,7 +115,7 @@ impl Backward for Again {
                 Tensor::run_backward(&[(y * piece.of(grad)).sum(grad.kind())], &asked, false, false)
             });
             let places = gradients.iter().enumerate().zip(&wanted).filter(|(_, wanted)| **wanted);
-            for (((i, gradient), _), found) in places.zip(&found) {
+            for (((i, gradient), _), found) in places.zip(&found).filter(|(_, found)| found.defined()) {
                 if i < split {
                     piece.of(gradient).copy_(found);
                 } else {
