@@ -403,22 +403,22 @@ pub fn replay_ssd(golden: &Golden) -> Result<Replay, GoldenError> {
     let find = |name: &str| inputs.iter().find(|(n, _)| *n == name).map(|(_, t)| *t);
     let get =
         |name: &str| find(name).ok_or_else(|| GoldenError::Lacks { path: golden.path.clone(), what: name.into() });
-    let mut dt = get("dt")?.shallow_clone();
-    if let Some(bias) = find("dt_bias") {
-        dt = dt + bias;
-    }
-    if golden.flag("dt_softplus") {
-        dt = dt.softplus();
-    }
+    let dt = match find("dt_bias") {
+        Some(bias) => get("dt")? + bias,
+        None => get("dt")?.shallow_clone(),
+    };
+    let dt = if golden.flag("dt_softplus") { dt.softplus() } else { dt };
     let x = get("x")?;
     let stream = Stream { dt, b: get("B")?.shallow_clone(), c: get("C")?.shallow_clone() };
-    let mut y = ssd::scan(x, get("A")?, &stream, golden.int("chunk_size")?, find("initial_states"));
-    if let Some(d) = find("D") {
-        y = y + x * d.unsqueeze(-1);
-    }
-    if let Some(z) = find("z") {
-        y = y * z.silu();
-    }
+    let y = ssd::scan(x, get("A")?, &stream, golden.int("chunk_size")?, find("initial_states"));
+    let y = match find("D") {
+        Some(d) => y + x * d.unsqueeze(-1),
+        None => y,
+    };
+    let y = match find("z") {
+        Some(z) => y * z.silu(),
+        None => y,
+    };
     golden.replay(&[("y", &y)], &inputs, None)
 }
 
@@ -450,11 +450,11 @@ mod tests {
             let [x, b, c, dt] = [&x, &b, &c, &dt].map(|v| v.select(1, t));
             let decay = (&dt * -layer.a_log.exp()).exp().unsqueeze(-1).unsqueeze(-1);
             state = state * decay + (&x * dt.unsqueeze(-1)).unsqueeze(-1) * b.unsqueeze(-2);
-            let mut read = state.matmul(&c.unsqueeze(-1)).squeeze_dim(-1);
-            if let Some(d) = &layer.d {
-                read = read + x * d.unsqueeze(-1);
-            }
-            y.push(read);
+            let read = state.matmul(&c.unsqueeze(-1)).squeeze_dim(-1);
+            y.push(match &layer.d {
+                Some(d) => read + x * d.unsqueeze(-1),
+                None => read,
+            });
         }
         let y = Tensor::stack(&y, 1).flatten(2, 3);
         let norm = |t: &Tensor| t.rms_norm([layer.d_inner()], Some(&layer.norm), EPS);

@@ -176,7 +176,7 @@ fn add_product<T: Real>(y: &mut [T], a: &[T], x: &[T]) {
 
 /// The sum over the taps at position `t`, for the channels `at ..` that fit in `y`.
 #[inline(always)]
-fn taps_at<T: Real>(y: &mut [T], x: &[T], taps: &[T], bias: &[T], t: usize, at: usize, sizes: &Sizes, left: usize) {
+fn taps_at<T: Real>(y: &mut [T], x: &[T], taps: &[T], bias: &[T], (t, at): (usize, usize), sizes: &Sizes, left: usize) {
     y.copy_from_slice(&bias[at..at + y.len()]);
     for k in 0..sizes.width {
         if let Some(s) = (t + k).checked_sub(left).filter(|s| *s < sizes.length) {
@@ -196,7 +196,7 @@ fn forward_piece<T: Real>(
     op: Depthwise,
 ) {
     for (t, y) in (range.0..range.1).zip(y.chunks_exact_mut(sizes.channels)) {
-        taps_at(y, x, taps, bias, t, 0, sizes, op.left);
+        taps_at(y, x, taps, bias, (t, 0), sizes, op.left);
         if op.silu {
             for y in y.iter_mut() {
                 *y = *y * y.sigmoid();
@@ -229,7 +229,7 @@ fn backward_piece<T: Real>(
             g.copy_from_slice(&grad[t * channels + at..][..block]);
             if op.silu {
                 let before = &mut before[..block];
-                taps_at(before, x, taps, bias, t, at, sizes, op.left);
+                taps_at(before, x, taps, bias, (t, at), sizes, op.left);
                 for i in 0..block {
                     let open = before[i].sigmoid();
                     g[i] = g[i] * open * (T::ONE + before[i] * (T::ONE - open));

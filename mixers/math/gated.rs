@@ -591,10 +591,11 @@ mod tests {
             }
         };
         let x = conv(&p.x, 0);
-        let mut bc = conv(&p.bc, 2);
-        if let Some(valid) = &p.valid {
-            bc = bc * valid;
-        }
+        let bc = conv(&p.bc, 2);
+        let bc = match &p.valid {
+            Some(valid) => bc * valid,
+            None => bc,
+        };
         let maps = bc.chunk(2 * p.dt.len() as i64, -1);
         let map = |i: usize| maps[i].unflatten(-1, [inside.groups, -1]);
         let mut diagonal = None;
