@@ -242,9 +242,7 @@ impl Scans {
         let mut m = plan.empty(&x, &[plan.all(), plan.heads, plan.size, plan.size]);
         by_kind!(x.kind(), fill(&mut m, &products, &sides, &plan));
         let mut y = x.empty_like();
-        for h in 0..plan.heads {
-            let _ = m.select(1, h).bmm_out(&plan.head(&y, h), &plan.head(&x, h));
-        }
+        multiply((0..plan.heads).map(|h| [plan.head(&y, h), m.select(1, h), plan.head(&x, h)]));
         drop((m, products));
         let mut room = None;
         for side in &sides {
@@ -278,13 +276,9 @@ impl Scans {
         let mut dx = x.empty_like();
         {
             let mut m = plan.empty(&x, &[plan.all(), plan.heads, plan.size, plan.size]);
-            for h in 0..plan.heads {
-                let _ = plan.head(&grad, h).bmm_out(&m.select(1, h), &plan.head(&x, h).transpose(1, 2));
-            }
+            multiply((0..plan.heads).map(|h| [m.select(1, h), plan.head(&grad, h), plan.head(&x, h).transpose(1, 2)]));
             by_kind!(kind, within_back(&mut m, &products, &sides, &mut slopes, &plan));
-            for h in 0..plan.heads {
-                let _ = m.select(1, h).transpose(1, 2).bmm_out(&plan.head(&dx, h), &plan.head(&grad, h));
-            }
+            multiply((0..plan.heads).map(|h| [plan.head(&dx, h), m.select(1, h).transpose(1, 2), plan.head(&grad, h)]));
         }
         drop(products);
 
@@ -294,11 +288,11 @@ impl Scans {
             let Slopes { products, mut exponents } = slopes;
             let db = plan.empty(&x, &[plan.all(), plan.size, plan.groups, plan.n_state]);
             let dc = db.empty_like();
-            for g in 0..plan.groups {
-                let dp = products.select(1, g);
-                let _ = dp.bmm_out(&dc.select(2, g), &plan.group(&side.b, g));
-                let _ = dp.transpose(1, 2).bmm_out(&db.select(2, g), &plan.group(&side.c, g));
-            }
+            let groups = 0..plan.groups;
+            multiply(groups.clone().flat_map(|g| {
+                let (dp, b, c) = (products.select(1, g), plan.group(&side.b, g), plan.group(&side.c, g));
+                [[dc.select(2, g), dp.shallow_clone(), b], [db.select(2, g), dp.transpose(1, 2), c]]
+            }));
             drop(products);
             // Between chunks.
             if let Some(entering) = side.entering(&plan, &x, initial, &mut room) {
@@ -306,11 +300,16 @@ impl Scans {
                 side.read_states(&plan, &entering, room);
                 by_kind!(kind, scaled_back(room, &grad, &side.enter, &mut exponents.enter)); // room: grad · enter
                 let mut d_states = entering.empty_like();
-                for g in 0..plan.groups {
-                    let (grad, entering) = (plan.group(room, g), entering.select(1, g));
-                    let _ = plan.group(&side.c, g).transpose(1, 2).bmm_out(&d_states.select(1, g), &grad);
-                    let _ = dc.select(2, g).baddbmm_(&grad, &entering.transpose(1, 2));
-                }
+                multiply(
+                    groups
+                        .clone()
+                        .map(|g| [d_states.select(1, g), plan.group(&side.c, g).transpose(1, 2), plan.group(room, g)]),
+                );
+                add_product(
+                    groups
+                        .clone()
+                        .map(|g| [dc.select(2, g), plan.group(room, g), entering.select(1, g).transpose(1, 2)]),
+                );
                 let start = by_kind!(kind, pass_back(&mut d_states, &entering, side, &mut exponents.total, &plan));
                 drop(entering);
                 if initial.is_some() {
@@ -321,13 +320,14 @@ impl Scans {
                 }
                 if plan.count > 1 {
                     by_kind!(kind, scale(room, &x, &side.leave));
-                    for g in 0..plan.groups {
-                        let left = d_states.select(1, g);
-                        let _ = db.select(2, g).baddbmm_(&plan.group(room, g), &left.transpose(1, 2));
-                    }
-                    for g in 0..plan.groups {
-                        let _ = plan.group(&side.b, g).bmm_out(&plan.group(room, g), &d_states.select(1, g));
-                    }
+                    add_product(
+                        groups
+                            .clone()
+                            .map(|g| [db.select(2, g), plan.group(room, g), d_states.select(1, g).transpose(1, 2)]),
+                    );
+                    multiply(
+                        groups.clone().map(|g| [plan.group(room, g), plan.group(&side.b, g), d_states.select(1, g)]),
+                    );
                     by_kind!(kind, add_scaled_back(&mut dx, room, &x, &side.leave, &mut exponents.leave));
                 }
             }
@@ -447,9 +447,9 @@ impl Side {
     /// C_t·B_s of every chunk and group, `[rows · chunks, groups, size, size]`.
     fn products(&self, plan: &Chunks) -> Tensor {
         let p = plan.empty(&self.b, &[plan.all(), plan.groups, plan.size, plan.size]);
-        for g in 0..plan.groups {
-            let _ = plan.group(&self.c, g).bmm_out(&p.select(1, g), &plan.group(&self.b, g).transpose(1, 2));
-        }
+        multiply(
+            (0..plan.groups).map(|g| [p.select(1, g), plan.group(&self.c, g), plan.group(&self.b, g).transpose(1, 2)]),
+        );
         p
     }
 
@@ -470,10 +470,10 @@ impl Side {
         if plan.count > 1 {
             let fed = room.get_or_insert_with(|| x.empty_like());
             by_kind!(x.kind(), scale(fed, x, &self.leave));
-            for g in 0..plan.groups {
-                let b = plan.group(&self.b, g).transpose(1, 2);
-                let _ = b.bmm_out(&states.select(1, g), &plan.group(fed, g));
-            }
+            multiply(
+                (0..plan.groups)
+                    .map(|g| [states.select(1, g), plan.group(&self.b, g).transpose(1, 2), plan.group(fed, g)]),
+            );
         } else {
             let _ = states.zero_(); // what the only chunk leaves goes nowhere
         }
@@ -485,10 +485,47 @@ impl Side {
 
     /// C_t times the state that enters its chunk, into `y` shaped as `x`.
     fn read_states(&self, plan: &Chunks, entering: &Tensor, y: &Tensor) {
-        for g in 0..plan.groups {
-            let _ = plan.group(&self.c, g).bmm_out(&plan.group(y, g), &entering.select(1, g));
+        multiply((0..plan.groups).map(|g| [plan.group(y, g), plan.group(&self.c, g), entering.select(1, g)]));
+    }
+}
+
+/// `out = left · right` for each `[out, left, right]`, all `[rows · chunks, …, …]`.
+///
+/// Each thread takes some chunks and multiplies alone: MKL's own threads would meet at a barrier for every small matrix,
+/// which costs more than the products.
+fn multiply(products: impl IntoIterator<Item = [Tensor; 3]>) {
+    in_parts(products, |[out, left, right]| {
+        let _ = left.bmm_out(&out, &right);
+    });
+}
+
+/// `out += left · right`, as [`multiply`].
+fn add_product(products: impl IntoIterator<Item = [Tensor; 3]>) {
+    in_parts(products, |[mut out, left, right]| {
+        let _ = out.baddbmm_(&left, &right);
+    });
+}
+
+fn in_parts(products: impl IntoIterator<Item = [Tensor; 3]>, body: impl Fn([Tensor; 3]) + Sync) {
+    struct Lent(Vec<[Tensor; 3]>);
+    // SAFETY: threads take views of these tensors and nothing else; a tensor's reference count is atomic, and the parts
+    // that are written do not overlap.
+    unsafe impl Sync for Lent {}
+    impl Lent {
+        fn part(&self, i: usize, from: i64, n: i64) -> [Tensor; 3] {
+            self.0[i].each_ref().map(|t| t.narrow(0, from, n))
         }
     }
+
+    let lent = Lent(products.into_iter().collect());
+    let (count, all) = (lent.0.len(), lent.0.first().map_or(0, |p| p[0].size()[0]));
+    parallel_for(all as usize, 1, |range| {
+        tch::no_grad(|| {
+            for i in 0..count {
+                body(lent.part(i, range.start as i64, range.len() as i64));
+            }
+        });
+    });
 }
 
 /// Gradients of one side within chunks.
