@@ -429,9 +429,9 @@ fn flops_grow_with_the_length() {
     }
 }
 
-/// How far the FLOPs counted in matrix products, convolutions and transforms may lie from the formula, which also counts the
-/// larger part of the elementwise work.
-const COUNTED: std::ops::RangeInclusive<f64> = 0.8..=3.0;
+/// How far the FLOPs counted in matrix products, convolutions and transforms may lie from the formula. Below 1: formulas count
+/// some elementwise work. Above: q, k, v padded to one width, or prefixes made again, for speed.
+const COUNTED: std::ops::RangeInclusive<f64> = 0.7..=1.6;
 
 #[test]
 fn the_flops_of_the_formula_are_those_counted() {
@@ -448,7 +448,7 @@ fn the_flops_of_the_formula_are_those_counted() {
         let mixer = entry.build(&settings, &vs.root(), &dims);
         let counted = crate::cost::counted_flops(|| tch::no_grad(|| mixer.forward(&x, &Context::eval())));
         let share = counted / mixer.cost(LENGTH).flops as f64;
-        println!("RATIO {share:.2} {} {settings}", small.label);
+        assert!(COUNTED.contains(&share), "{share:.2} of the formula: {} {settings}", small.label);
     }
 }
 

@@ -282,7 +282,10 @@ impl Mixer for Mamba2 {
     }
 
     fn structure(&self) -> Structure {
-        Structure::Quasiseparable(self.cfg.d_state)
+        match self.init_states {
+            None => Structure::Quasiseparable(self.cfg.d_state),
+            Some(_) => Structure::Dense,
+        }
     }
 
     fn recurrent(&self) -> Option<Box<dyn Recurrent + '_>> {

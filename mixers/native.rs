@@ -201,6 +201,21 @@ pub fn watch<T>(mut seen: impl FnMut(&str, &[&[i64]]), f: impl FnOnce() -> T) ->
     f()
 }
 
+thread_local! {
+    static WORKED: std::cell::Cell<f64> = const { std::cell::Cell::new(0.0) };
+}
+
+/// Adds to the floating-point operations that native kernels did for this thread: libtorch cannot see them.
+pub fn worked(flops: f64) {
+    WORKED.set(WORKED.get() + flops);
+}
+
+/// What [`worked`] added since the last call on this thread.
+#[cfg(test)]
+pub(crate) fn take_worked() -> f64 {
+    WORKED.replace(0.0)
+}
+
 /// A number a kernel computes with.
 pub trait Scalar: Copy + Send + Sync + 'static {
     /// The kind of a tensor of these.

@@ -532,8 +532,9 @@ impl Mixer for Block {
     fn cost(&self, length: i64) -> Cost {
         let (h, channels) = (self.dims.d_model, self.cfg.channels);
         let d_out = self.output_linear.ws.size()[0];
+        let kernel = self.cfg.l_max.unwrap_or(length).min(length);
         let convolution =
-            channels * h * (fft_conv_flops(length, length) + 2 * length) + self.layer.kernel.flops(length);
+            channels * h * (fft_conv_flops(length, kernel) + 2 * length) + self.layer.kernel.flops(kernel);
         let state = match self.cfg.step_mode {
             _ if !self.keeps_state() => 0,
             Some(StepMode::Diagonal) => 8 * h * self.cfg.d_state, // complex, no longer in pairs

@@ -8,7 +8,7 @@
 
 use super::fft::{CHANNELS, Plan, Real, Row, correlate, multiply};
 use crate::math::conv::{fft_conv, fft_conv_anticausal};
-use crate::native::{Backward, Shared, attach, elements, elements_mut, parallel_for};
+use crate::native::{Backward, Shared, attach, elements, elements_mut, parallel_for, worked};
 use crate::{Context, native};
 use tch::{Device, Kind, Tensor};
 
@@ -100,6 +100,9 @@ impl Convolution {
         let mut y = u.empty_like();
         let kernel = Spectrum::<T>::of(k, shape.length, self.side == Side::Future);
         let (from, to) = (elements::<T>(&u), Shared::new(elements_mut::<T>(&mut y)));
+        // Two complex transforms of a pair of channels, and the kernel's.
+        let transform = 5.0 * kernel.n as f64 * (kernel.n as f64).log2();
+        worked((shape.pieces * CHANNELS) as f64 * (transform + 3.0 * kernel.n as f64) + transform / 2.0);
         parallel_for(shape.pieces, 1, |pieces| {
             let mut rows = vec![Row::<T>::default(); kernel.n];
             for piece in pieces {

@@ -8,7 +8,7 @@
 //! matrices, which other devices use.
 
 use crate::math::conv::real_kind;
-use crate::native::{Backward, Scalar, Shared, attach, elements, elements_mut, parallel_for};
+use crate::native::{Backward, Scalar, Shared, attach, elements, elements_mut, parallel_for, worked};
 use std::f64::consts::PI;
 use std::ops::{Add, AddAssign, Div, Mul, Sub};
 use tch::{Device, Kind, Tensor, no_grad};
@@ -72,6 +72,7 @@ impl Nodes {
             let mut rho = Tensor::empty([size[0], size[1], nodes as i64, 2], (T::KIND, Device::Cpu));
             let out = Shared::new(elements_mut::<T>(&mut rho));
             let channels = Channels::<T>::new([s, r, re, im, &self.sin, &self.cos]);
+            worked((size[0] as usize * nodes * modes * (10 + 8 * sums)) as f64); // a reciprocal, then four products a sum
             parallel_for(size[0] as usize, 1, |range| {
                 for h in range {
                     // SAFETY: each channel writes its own part.

@@ -316,18 +316,19 @@ impl Kernel {
         spectrum.fft_irfft(points, -1, "backward").narrow(-1, 0, length).flatten(1, 2)
     }
 
-    /// Floating-point operations of the kernel for `length` positions: for S4 the four Cauchy sums at L/2 + 1 nodes and an
+    /// Floating-point operations of the kernel for `length` positions: for S4 the Cauchy sums at L/2 + 1 nodes and an
     /// inverse transform, for S4D the sum of exponentials.
     pub fn flops(&self, length: i64) -> i64 {
         let size = self.c.size();
         let (outputs, h, modes) = (size[0], size[1], size[2]);
         let kernel = match self.p {
             None => 4 * outputs * modes * length,
-            Some(_) => {
-                let points = self.reach(length).0;
+            Some(p) => {
+                let rank = p.size()[0];
+                let points = (self.reach(length).0 as f64 / self.rate).round() as i64;
                 let nodes = points / 2 + 1;
-                // Denominators (10), then real products with U and V for R and S of each of (1 + 1)(outputs + 1) sums.
-                nodes * modes * (10 + 8 * 2 * (outputs + 1)) + outputs * rfft_flops(points)
+                // Denominators (10), then real products with U and V for R and S of each of (1 + rank)(outputs + rank) sums.
+                nodes * modes * (10 + 8 * (1 + rank) * (outputs + rank)) + outputs * rfft_flops(points)
             }
         };
         h * (kernel + rfft_flops(2 * length))
