@@ -372,6 +372,13 @@ impl Combiner {
 
 impl Mixer for Combiner {
     fn forward(&self, x: &Tensor, ctx: &Context) -> Tensor {
+        let [heads, d_head, _] = self.out.shape();
+        // Dropout would be drawn anew in the backward.
+        if (!ctx.train || self.core.dropout == 0.0) && pieces::many(&self.core, x, heads, d_head) {
+            let lengths = ctx.lengths.as_ref().map(|l| l.to_device(x.device()));
+            let y = pieces::from_input(&self.core, x, &self.qkv, &self.learned, lengths);
+            return self.out.join(&y.flatten(2, 3));
+        }
         self.out.join(&pieces::attend(&self.core, &self.operands(x, ctx), ctx.train).flatten(2, 3))
     }
 

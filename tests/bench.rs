@@ -4,7 +4,8 @@ use serde_json::Value;
 use tests::{Folder, MIXERS, children, signal, wait_until};
 
 /// Every mixer at two lengths.
-const TINY: &str = "bench --d-model 16 --batch 2 --lengths 8,16 --repeats 2 --set hydra.headdim=8";
+const TINY: &str = "bench --d-model 16 --batch 2 --lengths 8,16 --repeats 2 --set hydra.headdim=8 \
+    --mixers attention,combiner,s4,bigs,hydra";
 /// Two mixers at one length.
 const PAIR: &str = "bench --d-model 16 --batch 2 --lengths 8 --repeats 2 --mixers attention,s4 -q";
 

@@ -203,7 +203,7 @@ mixers: []
     );
     insta::assert_snapshot!(said, @r#"
     error: bad.yaml:2:9: `mixers` is an empty list, expected a list of at least one
-      help: write `mixers:` and below it `- attention: {}`; mixers are attention, combiner, s4, bigs, hydra, linear_attention
+      help: write `mixers:` and below it `- attention: {}`; mixers are attention, combiner, s4, s4d_minimal, bigs, hydra, matrix_mixer, mamba2, linear_attention
     1 mistake in bad.yaml; nothing was run
     "#);
 }
@@ -219,7 +219,7 @@ name: nothing
     error: bad.yaml:1:1: `tasks` is missing
       help: write `tasks:` and below it `- mqar: {}`; tasks are mqar, listops, text
     error: bad.yaml:1:1: `mixers` is missing
-      help: write `mixers:` and below it `- attention: {}`; mixers are attention, combiner, s4, bigs, hydra, linear_attention
+      help: write `mixers:` and below it `- attention: {}`; mixers are attention, combiner, s4, s4d_minimal, bigs, hydra, matrix_mixer, mamba2, linear_attention
     2 mistakes in bad.yaml; nothing was run
     "#);
 }
@@ -236,9 +236,9 @@ mixers: [atention, mamba]
     error: bad.yaml:1:9: unknown task `mqa`
       help: did you mean `mqar`? tasks are mqar, listops, text
     error: bad.yaml:2:10: unknown mixer `atention`
-      help: did you mean `attention`? mixers are attention, combiner, s4, bigs, hydra, linear_attention
+      help: did you mean `attention`? mixers are attention, combiner, s4, s4d_minimal, bigs, hydra, matrix_mixer, mamba2, linear_attention
     error: bad.yaml:2:20: unknown mixer `mamba`
-      help: mixers are attention, combiner, s4, bigs, hydra, linear_attention
+      help: did you mean `mamba2`? mixers are attention, combiner, s4, s4d_minimal, bigs, hydra, matrix_mixer, mamba2, linear_attention
     3 mistakes in bad.yaml; nothing was run
     "#);
 }
@@ -436,7 +436,7 @@ mixers: [attentoin]
     error: bad.yaml:2:18: `lr` is `.nan`, expected a number
       help: write a number; the default is `0.001`
     error: bad.yaml:4:10: unknown mixer `attentoin`
-      help: did you mean `attention`? mixers are attention, combiner, s4, bigs, hydra, linear_attention
+      help: did you mean `attention`? mixers are attention, combiner, s4, s4d_minimal, bigs, hydra, matrix_mixer, mamba2, linear_attention
     2 mistakes in bad.yaml; nothing was run
     "#);
 }

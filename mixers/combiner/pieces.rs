@@ -1,6 +1,7 @@
 //! The fast path: a piece of the batch and of the heads at a time. Only the operands are kept; the backward computes each piece
 //! again, so that what one piece needs is all the memory the attention takes.
 
+use super::Projection;
 use super::inner::{Core, Operands};
 use crate::native::{Backward, attach};
 use std::ops::Range;
@@ -8,6 +9,8 @@ use tch::Tensor;
 
 /// Logits and weights of a piece: small enough to stay near the processor, large enough to be worth a call.
 const SCALARS: i64 = 1 << 20;
+/// Scalars of an input from which it pays to make q, k and v again rather than to keep them.
+const LARGE: i64 = 1 << 21;
 
 /// M V, as [`Core::attend`] gives it.
 pub fn attend(core: &Core, o: &Operands, train: bool) -> Tensor {
@@ -18,9 +21,14 @@ pub fn attend(core: &Core, o: &Operands, train: bool) -> Tensor {
 
 /// The same in these pieces, which together are the whole.
 pub fn in_pieces(core: &Core, o: &Operands, pieces: Vec<Piece>) -> Tensor {
+    linked(core, o, pieces, true)
+}
+
+/// A node of the graph; without `filled` its values are left zero, for a caller that wants gradients alone.
+fn linked(core: &Core, o: &Operands, pieces: Vec<Piece>, filled: bool) -> Tensor {
     let y = tch::no_grad(|| {
-        let y = o.qkv[2].empty_like();
-        for piece in &pieces {
+        let y = if filled { o.qkv[2].empty_like() } else { o.qkv[2].zeros_like() };
+        for piece in pieces.iter().filter(|_| filled) {
             piece.of(&y).copy_(&core.fast(&piece.operands(o), false));
         }
         y
@@ -30,6 +38,98 @@ pub fn in_pieces(core: &Core, o: &Operands, pieces: Vec<Piece>) -> Tensor {
     saved.extend(&o.lengths);
     attach(Again { core: *core, pieces, padded: o.lengths.is_some() }, &inputs, &[&y], &saved);
     y
+}
+
+/// Whether a layer with this input is worth [`from_input`].
+pub fn many(core: &Core, x: &Tensor, heads: i64, d_head: i64) -> bool {
+    let size = x.size();
+    x.numel() as i64 >= LARGE && cut(core, [size[0], size[1], heads, d_head]).len() > 1
+}
+
+/// M V from the layer's input: q, k and v are made a row of the batch at a time, and again in the backward, so that none of
+/// them is ever there whole.
+pub fn from_input(
+    core: &Core,
+    x: &Tensor,
+    qkv: &[Projection; 3],
+    learned: &[Tensor],
+    lengths: Option<Tensor>,
+) -> Tensor {
+    let op = Anew { core: *core, biased: qkv[0].bias.is_some(), padded: lengths.is_some() };
+    let mut inputs = vec![x];
+    inputs.extend(qkv.iter().map(|p| &p.weight));
+    inputs.extend(qkv.iter().filter_map(|p| p.bias.as_ref()));
+    inputs.extend(learned);
+    let mut saved = inputs.clone();
+    saved.extend(&lengths);
+    let y = tch::no_grad(|| {
+        let detached: Vec<Tensor> = inputs.iter().map(|t| t.detach()).collect();
+        let rows = (0..x.size()[0]).map(|row| op.row(row, &detached, lengths.as_ref(), true));
+        Tensor::cat(&rows.collect::<Vec<_>>(), 0)
+    });
+    attach(op, &inputs, &[&y], &saved);
+    y
+}
+
+/// What [`from_input`] knows besides tensors.
+struct Anew {
+    core: Core,
+    biased: bool,
+    padded: bool,
+}
+
+impl Anew {
+    /// M V of one row of the batch.
+    fn row(&self, row: i64, inputs: &[Tensor], lengths: Option<&Tensor>, filled: bool) -> Tensor {
+        let x = if inputs[0].size()[0] == 1 { inputs[0].shallow_clone() } else { inputs[0].narrow(0, row, 1) };
+        let maps = [0, 1, 2].map(|i| Projection {
+            weight: inputs[1 + i].shallow_clone(),
+            bias: self.biased.then(|| inputs[4 + i].shallow_clone()),
+        });
+        let learned = &inputs[if self.biased { 7 } else { 4 }..];
+        let operands = Operands {
+            qkv: maps.each_ref().map(|p| p.split(&x)),
+            x: self.core.reads_input().then_some(x),
+            read: None,
+            learned: learned.iter().map(Tensor::shallow_clone).collect(),
+            lengths: lengths.map(|l| l.narrow(0, row, 1)),
+        };
+        let shape = <[i64; 4]>::try_from(operands.qkv[2].size()).expect("four axes");
+        linked(&self.core, &operands, cut(&self.core, shape), filled)
+    }
+}
+
+impl Backward for Anew {
+    fn backward(&self, saved: &[Tensor], grads: &[Option<Tensor>]) -> Vec<Option<Tensor>> {
+        let (inputs, lengths) = saved.split_at(saved.len() - usize::from(self.padded));
+        let Some(grad) = &grads[0] else { return inputs.iter().map(|_| None).collect() };
+        let wanted: Vec<bool> = inputs.iter().map(Tensor::requires_grad).collect();
+        let mut rows_of_x = Vec::new();
+        let mut shared: Vec<Option<Tensor>> = inputs.iter().map(|_| None).collect();
+        for row in 0..inputs[0].size()[0] {
+            let leaves: Vec<Tensor> = (inputs.iter().enumerate())
+                .map(|(i, t)| if i == 0 { t.narrow(0, row, 1) } else { t.shallow_clone() })
+                .zip(&wanted)
+                .map(|(t, wanted)| t.detach().set_requires_grad(*wanted))
+                .collect();
+            let lengths = lengths.first().map(|l| l.narrow(0, row, 1));
+            let asked: Vec<&Tensor> = leaves.iter().zip(&wanted).filter(|(_, w)| **w).map(|(l, _)| l).collect();
+            let found = tch::with_grad(|| {
+                let y = self.row(0, &leaves, lengths.as_ref(), false);
+                Tensor::run_backward(&[(y * grad.narrow(0, row, 1)).sum(grad.kind())], &asked, false, false)
+            });
+            let places = wanted.iter().enumerate().filter(|(_, wanted)| **wanted).map(|(i, _)| i);
+            for (i, gradient) in places.zip(found).filter(|(_, found)| found.defined()) {
+                match shared[i].take() {
+                    _ if i == 0 => rows_of_x.push(gradient),
+                    None => shared[i] = Some(gradient),
+                    Some(sum) => shared[i] = Some(sum + gradient),
+                }
+            }
+        }
+        shared[0] = wanted[0].then(|| Tensor::cat(&rows_of_x, 0));
+        shared
+    }
 }
 
 /// The smallest pieces there are.

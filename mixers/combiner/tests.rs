@@ -302,6 +302,37 @@ fn pieces_of_a_padded_batch_are_the_whole() {
 }
 
 #[test]
+fn a_layer_from_its_input_row_by_row_is_the_layer_in_values_and_gradients() {
+    for settings in [vec![json!({})], Config::variants()].concat() {
+        for causal in [true, false] {
+            let cfg: Config = serde_json::from_value(settings.clone()).expect("variants are settings");
+            let dims = Dims { d_model: 8, seq_len: 11, causal };
+            if !cfg.check(&dims).is_empty() {
+                continue;
+            }
+            let mut vs = VarStore::new(Device::Cpu);
+            let layer = Combiner::new(&vs.root(), &dims, &cfg);
+            vs.double();
+            let x = noise(&[2, 11, 8], 3).set_requires_grad(true);
+            for lengths in [None, Some(Tensor::from_slice(&[11i64, 4]))] {
+                let ctx = Context { train: true, lengths: lengths.as_ref().map(Tensor::shallow_clone) };
+                let plain = layer.core.attend(&layer.operands(&x, &ctx), false);
+                let again = pieces::from_input(&layer.core, &x, &layer.qkv, &layer.learned, lengths);
+                assert!(again.allclose(&plain, 1e-11, 1e-12, false), "values: {settings}, causal {causal}");
+                let of_maps = layer.qkv.iter().flat_map(|p| [Some(&p.weight), p.bias.as_ref()]).flatten();
+                let leaves: Vec<&Tensor> = of_maps.chain(&layer.learned).chain([&x]).collect();
+                let weight = noise(&plain.size(), 5);
+                let gradients =
+                    |y: &Tensor| Tensor::run_backward(&[(y * &weight).sum(Kind::Double)], &leaves, false, false);
+                for (again, plain) in gradients(&again).iter().zip(gradients(&plain)) {
+                    assert!(again.allclose(&plain, 1e-9, 1e-11, false), "gradients: {settings}, causal {causal}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn every_token_in_reach_has_weight_and_rows_sum_to_one() {
     for case in cases() {
         let (m, length) = (case.matrix(), case.operands.length());

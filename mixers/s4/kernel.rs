@@ -321,7 +321,7 @@ impl Kernel {
     pub fn flops(&self, length: i64) -> i64 {
         let size = self.c.size();
         let (outputs, h, modes) = (size[0], size[1], size[2]);
-        let kernel = match self.p {
+        let kernel = match &self.p {
             None => 4 * outputs * modes * length,
             Some(p) => {
                 let rank = p.size()[0];
