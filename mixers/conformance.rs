@@ -39,7 +39,7 @@ struct Case {
     causal: bool,
 }
 
-/// The cases a law speaks of. `cargo test laws -- --nocapture` lists the laws with the number of their cases.
+/// The cases a law speaks of. `cargo test --workspace conformance -- --nocapture` lists the laws with the number of their cases.
 fn under(law: &'static str, speaks_of: impl Fn(&Case) -> bool) -> Vec<Case> {
     static SAID: Mutex<BTreeSet<&str>> = Mutex::new(BTreeSet::new());
     let all = cases();

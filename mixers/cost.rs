@@ -42,7 +42,11 @@ pub(crate) fn counted_flops<T>(f: impl FnOnce() -> T) -> f64 {
             _ => 0.0,
         };
     };
+    // Only this thread is watched: work handed to others would be missed.
+    let threads = tch::get_num_threads();
+    tch::set_num_threads(1);
     crate::native::take_worked();
     crate::native::watch(seen, f);
+    tch::set_num_threads(threads);
     total + crate::native::take_worked()
 }

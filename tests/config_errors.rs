@@ -37,7 +37,7 @@ mixers:
     error: bad.yaml:3:23: unknown field `n_layer` of `model`
       help: did you mean `n_layers`? fields are block, d_model, n_layers, norm, norm_place, norm_eps, ffn, d_ff, positions, embedding_norm, dropout, embedding_dropout, pooling, init_std
     error: bad.yaml:5:11: unknown field `d_sate` of `s4`
-      help: did you mean `d_state`? fields are mode, init, disc, d_state, n_ssm, dt_min, dt_max, dt_transform, real_transform, bandlimit, lr, lr_dt, dropout, tie_dropout, bidirectional, final_act
+      help: did you mean `d_state`? fields are mode, init, rank, disc, d_state, n_ssm, channels, dt_min, dt_max, dt_tie, dt_transform, real_transform, bandlimit, l_max, rate, step_mode, lr, dropout, tie_dropout, bidirectional, final_act
     error: bad.yaml:7:5: unknown key `optimiser` of this mixer's entry
       help: did you mean `optimizer`? keys are mixer, name, model, optimizer, schedule, budget, tasks
     4 mistakes in bad.yaml; nothing was run
@@ -278,7 +278,7 @@ mixers:
     error: bad.yaml:4:5: `hydra` reads both directions and cannot be causal
       help: set `causal: false` on the task or leave this mixer out
     error: bad.yaml:5:5: `bigs` reads the sequence from both ends, but the task is causal
-      help: set `causal: false` on the task or leave this mixer out
+      help: set `directions: one`, or `causal: false` on the task, or leave this mixer out
     2 mistakes in bad.yaml; nothing was run
     "#);
 }
@@ -417,7 +417,7 @@ mixers:
     error: bad.yaml:8:18: `steps` is `many`, expected a whole number, 0 or more
       help: write a whole number, 0 or more; the default is `1000`
     error: bad.yaml:10:27: unknown field `d_stat` of `hydra`
-      help: did you mean `d_state`? fields are d_state, expand, headdim, ngroups, d_conv, chunk_size, bias, dt_min, dt_max, dt_limit, learnable_init_states
+      help: did you mean `d_state`? fields are d_state, expand, headdim, ngroups, d_conv, chunk_size, bias, dt_min, dt_max, dt_limit, learnable_init_states, bidirectional, shift, diagonal
     9 mistakes in bad.yaml; nothing was run
     "#);
 }
