@@ -261,6 +261,14 @@ impl Mixer for Attention {
         Ok((v, y))
     }
 
+    fn path(&self) -> &'static str {
+        match (self.cfg.dropout > 0.0, self.cfg.window) {
+            (true, _) => "libtorch",
+            (false, None) => "fused",
+            (false, Some(_)) => "fused, in blocks",
+        }
+    }
+
     fn structure(&self) -> Structure {
         Structure::Stochastic { full: self.cfg.window.is_none() }
     }

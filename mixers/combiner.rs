@@ -399,6 +399,10 @@ impl Mixer for Combiner {
         Ok((v.transpose(1, 2), y))
     }
 
+    fn path(&self) -> &'static str {
+        if self.core.lists() { "native lists" } else { "in pieces" }
+    }
+
     fn structure(&self) -> Structure {
         Structure::Stochastic { full: true }
     }

@@ -343,6 +343,10 @@ impl Mixer for Hydra {
         Ok((v, self.inside.apply(&parts).unflatten(-1, [-1, self.cfg.headdim]).transpose(1, 2)))
     }
 
+    fn path(&self) -> &'static str {
+        "native scan"
+    }
+
     fn structure(&self) -> Structure {
         match self.inside.combine {
             _ if self.linear().is_err() => Structure::Dense,

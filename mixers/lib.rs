@@ -99,7 +99,7 @@ pub trait Mixer: Debug + Send {
         None
     }
 
-    /// Which code computes `forward`: `libtorch` where it is made of libtorch's own operations.
+    /// Which code computes `forward` on a CPU: `libtorch` where it is made of libtorch's own operations.
     fn path(&self) -> &'static str {
         "libtorch"
     }

@@ -276,6 +276,10 @@ impl Mixer for LinearAttention {
         Ok((v, y))
     }
 
+    fn path(&self) -> &'static str {
+        if self.dims.causal { "in chunks" } else { "libtorch" }
+    }
+
     fn structure(&self) -> Structure {
         match (self.cfg.normalise, self.dims.causal) {
             (true, _) => Structure::Stochastic { full: true },

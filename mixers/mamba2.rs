@@ -281,6 +281,10 @@ impl Mixer for Mamba2 {
         Ok((v, self.inside.apply(&parts).unflatten(-1, [self.heads(), -1]).transpose(1, 2)))
     }
 
+    fn path(&self) -> &'static str {
+        "native scan"
+    }
+
     fn structure(&self) -> Structure {
         match self.init_states {
             None => Structure::Quasiseparable(self.cfg.d_state),

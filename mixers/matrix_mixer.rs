@@ -301,6 +301,11 @@ trait MatrixClass: std::fmt::Debug + Send {
     /// M as the formula stands, `[batch, heads, length, length]`, `[1, …]` where it does not depend on the input.
     fn matrix(&self, inside: &Inside, ctx: &Context) -> Tensor;
 
+    /// Which code applies M on a CPU.
+    fn path(&self) -> &'static str {
+        "libtorch"
+    }
+
     /// What the class promises.
     fn structure(&self) -> Structure {
         Structure::Dense
@@ -417,6 +422,10 @@ impl Mixer for MatrixMixer {
         let (_, inside) = self.inside(x, ctx);
         let y = self.class.apply(&inside, ctx);
         Ok((inside.v.transpose(1, 2), y.transpose(1, 2)))
+    }
+
+    fn path(&self) -> &'static str {
+        self.class.path()
     }
 
     fn structure(&self) -> Structure {

@@ -520,6 +520,10 @@ impl Mixer for Block {
         Ok((heads(&v), heads(&self.linear_part(x, ctx))))
     }
 
+    fn path(&self) -> &'static str {
+        if self.cfg.mode == Mode::Dplr { "native sums, FFT" } else { "FFT" }
+    }
+
     fn structure(&self) -> Structure {
         Structure::Toeplitz
     }

@@ -78,6 +78,10 @@ impl Mixer for Gated {
         self.gate.forward(&read[0], read.get(1), x)
     }
 
+    fn path(&self) -> &'static str {
+        if self.cfg.routing == Routing::Ssm { "native FFT" } else { "libtorch" }
+    }
+
     fn materialize(&self, _x: &Tensor, _ctx: &Context) -> Result<Tensor, NotLinear> {
         Err(NotLinear(match self.ends.len() {
             1 => "what is read from the sequence opens a gate, so the layer is not linear in anything it reads",

@@ -73,6 +73,10 @@ impl Mixer for Stacked {
         Ok((read.unsqueeze(1).expand([-1, y.len() as i64, -1, -1], false), Tensor::stack(&y, 1)))
     }
 
+    fn path(&self) -> &'static str {
+        if self.cfg.routing == Routing::Ssm { "native FFT" } else { "libtorch" }
+    }
+
     fn structure(&self) -> Structure {
         Structure::Toeplitz
     }
@@ -152,6 +156,10 @@ impl Mixer for Attending {
 
     fn values(&self, x: &Tensor, ctx: &Context) -> Result<(Tensor, Tensor), NotLinear> {
         self.attention.values(x, &self.cfg.seen(ctx))
+    }
+
+    fn path(&self) -> &'static str {
+        self.attention.path()
     }
 
     /// One direction leaves the future out, even where a task would let it be read.

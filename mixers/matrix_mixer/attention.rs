@@ -44,6 +44,10 @@ impl MatrixClass for Attention {
         self.qk.reads()
     }
 
+    fn path(&self) -> &'static str {
+        "fused"
+    }
+
     fn apply(&self, inside: &Inside, ctx: &Context) -> Tensor {
         let v = inside.v.transpose(1, 2);
         let &[batch, heads, length, headdim] = v.size().as_slice() else { unreachable!("v has four axes") };

@@ -77,6 +77,10 @@ impl MatrixClass for Cauchy {
         self.qk.reads()
     }
 
+    fn path(&self) -> &'static str {
+        "native rows"
+    }
+
     fn apply(&self, inside: &Inside, _: &Context) -> Tensor {
         let (v, [a, b]) = (&inside.v, self.terms(inside));
         if v.device() != Device::Cpu {

@@ -30,6 +30,10 @@ impl Dft {
 }
 
 impl MatrixClass for Dft {
+    fn path(&self) -> &'static str {
+        "FFT"
+    }
+
     fn apply(&self, inside: &Inside, _: &Context) -> Tensor {
         let (n, length) = (self.seq_len, inside.v.size()[1]);
         assert!(length <= n, "dft: a sequence of length {length}, but a transform of seq_len = {n}");

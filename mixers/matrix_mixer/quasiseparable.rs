@@ -89,6 +89,10 @@ impl MatrixClass for Quasiseparable {
         }
     }
 
+    fn path(&self) -> &'static str {
+        "native scan"
+    }
+
     fn apply(&self, inside: &Inside, ctx: &Context) -> Tensor {
         let [forward, backward] = self.streams(inside, ctx);
         ssd::quasiseparable(&inside.v, &self.a(), [&forward, &backward], self.chunk_size, None)

@@ -63,6 +63,10 @@ impl MatrixClass for Toeplitz {
         Reads { convolved, straight: 0 }
     }
 
+    fn path(&self) -> &'static str {
+        "FFT"
+    }
+
     fn apply(&self, inside: &Inside, _: &Context) -> Tensor {
         let length = inside.v.size()[1];
         let c = self.lags(inside).unsqueeze(2) * self.scale; // one kernel for all channels of a head

@@ -79,6 +79,10 @@ impl MatrixClass for Vandermonde {
         }
     }
 
+    fn path(&self) -> &'static str {
+        "native rows"
+    }
+
     fn apply(&self, inside: &Inside, _: &Context) -> Tensor {
         let ([q, k], scale) = (self.angles(inside), self.scale);
         let one_head = move |t: &[Tensor]| {

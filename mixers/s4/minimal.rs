@@ -162,6 +162,10 @@ impl Mixer for Minimal {
         Ok((heads(&ctx.zero_padding(x)), heads(&self.linear_part(x, ctx))))
     }
 
+    fn path(&self) -> &'static str {
+        "FFT"
+    }
+
     fn structure(&self) -> Structure {
         Structure::Toeplitz
     }
