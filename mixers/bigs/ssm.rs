@@ -91,10 +91,11 @@ impl Kernel {
         (self.c.to_kind(kind).view_as_complex() * complex_expm1(&lambda) / a, lambda)
     }
 
-    /// `[1, length]`.
+    /// `[1, length]`, summed in float64: there is one kernel for all channels, and the gradient of its one step size is a
+    /// small difference of large numbers.
     pub fn kernel(&self, length: i64) -> Tensor {
-        let (weights, lambda) = self.modes(self.c.kind());
-        exponential_kernel(&weights.unsqueeze(0), &lambda, length)
+        let (weights, lambda) = self.modes(Kind::Double);
+        exponential_kernel(&weights.unsqueeze(0), &lambda, length).to_kind(self.c.kind())
     }
 }
 
