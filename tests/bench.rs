@@ -47,7 +47,7 @@ fn every_mixer_is_measured_at_every_length_in_the_block_of_its_paper() {
 fn the_table_says_what_was_measured_and_what_stopped() {
     let folder = Folder::new();
     let ended = folder.run(&PAIR.replace(" -q", "")).expect(0);
-    for word in ["attention", "transformer", "s4", "libtorch", "x attention", "added MiB", "GLU,"] {
+    for word in ["attention", "transformer", "s4", "fused", "native sums", "x attention", "added MiB", "GLU,"] {
         assert!(ended.out.contains(word), "{word}:\n{}", ended.out);
     }
     assert!(ended.out.contains("No efficiency lengths: attention at 1 of the 4 lengths"), "{}", ended.out);

@@ -39,7 +39,9 @@ pub fn surroundings(mixer: &str, d_model: i64) -> (ModelConfig, &'static str) {
         "s4" => (shaped(BlockShape::S4), "s4"),
         "bigs" => (shaped(BlockShape::Bigs), "bigs"),
         "hydra" => (shaped(BlockShape::Hydra), "hydra"),
-        "mamba2" => (ModelConfig { ffn: Some(Ffn::None), ..shaped(BlockShape::Transformer) }, "no ffn"),
+        "mamba2" | "matrix_mixer" | "s4d_minimal" => {
+            (ModelConfig { ffn: Some(Ffn::None), ..shaped(BlockShape::Transformer) }, "no ffn")
+        }
         _ => (shaped(BlockShape::Transformer), "transformer"),
     };
     (config.resolved(), name)
