@@ -31,7 +31,7 @@
 //!          has bits; the reference is one short where length - 1 is a power of two. Bidirectional rowmajor: where the last row
 //!          has no column c, its last token stands in. Bidirectional mixture_joint follows the TF code: i is read directly
 //!          twice (row and column), own row and column are regions too, and an empty region has the key 0 and reads its whole
-//!          line evenly, so M[i,j] sums several terms; the rows still sum to 1. Dropout falls on the softmax inside a region,
+//!          line evenly, so `M[i,j]` sums several terms; the rows still sum to 1. Dropout falls on the softmax inside a region,
 //!          and for fixed and rowmajor on the direct weights (TF code; the JAX code and the mixtures differ).
 
 use crate::goldens::{Golden, GoldenError, Replay};

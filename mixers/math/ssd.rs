@@ -7,7 +7,7 @@
 //! Paper    Dao & Gu 2024, arXiv:2405.21060 (Mamba-2); both ways: Hwang et al. 2024, arXiv:2407.09941 (Hydra)
 //! Time     O(length · (chunk + n_state) · d_inner), all of it in batched matrix products
 //! Memory   nothing but the inputs is kept for the backward; while it runs, O(chunk · n_heads + n_state / chunk · d_inner) a
-//!          position, for as many positions as [`POSITIONS`] at a time
+//!          position, for as many positions as `POSITIONS` at a time
 //! Departs  the two directions of a quasiseparable matrix share one within-chunk matrix: the lower triangle reads the
 //!          forward stream, the upper one the backward stream, so there is one product with X and nothing is flipped
 //!
