@@ -14,7 +14,7 @@
 
 use crate::goldens::{Golden, GoldenError, Replay};
 use crate::{
-    ConfigError, Context, Cost, Dims, Family, Mixer, NotLinear, Recurrent, Structure, at_least, between, divides,
+    ConfigError, Context, Cost, Dims, Family, Mixer, NotLinear, Recurrent, Structure, at_least, between, heads,
     linear_flops, tensor_bytes,
 };
 use serde_json::{Value, json};
@@ -73,10 +73,7 @@ impl Family for Config {
         let mut checks = vec![
             at_least("window", self.window.unwrap_or(1), 1),
             between("dropout", self.dropout, 0.0, 1.0),
-            match self.d_head {
-                None => divides("n_heads", self.n_heads, "d_model", dims.d_model),
-                Some(d_head) => at_least("n_heads", self.n_heads, 1).and(at_least("d_head", d_head, 1)),
-            },
+            heads(self.n_heads, self.d_head, dims.d_model),
         ];
         if let Some(base) = self.rotary_base {
             checks.push(between("rotary_base", base, 1.0, 1e9));

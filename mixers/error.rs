@@ -26,6 +26,14 @@ pub fn divides(key: &'static str, n: i64, of: &'static str, d: i64) -> Result<()
     Err(ConfigError { key, problem, help: format!("use {}, or change `{of}`", divisors_around(n, d)) })
 }
 
+/// `n_heads` must divide `d_model`, or each head has a width of its own.
+pub fn heads(n_heads: i64, d_head: Option<i64>, d_model: i64) -> Result<(), ConfigError> {
+    match d_head {
+        None => divides("n_heads", n_heads, "d_model", d_model),
+        Some(d_head) => at_least("n_heads", n_heads, 1).and(at_least("d_head", d_head, 1)),
+    }
+}
+
 /// `value` must be `least` or more.
 pub fn at_least(key: &'static str, value: i64, least: i64) -> Result<(), ConfigError> {
     if value >= least {

@@ -24,7 +24,7 @@ pub mod s4;
 mod conformance;
 
 pub use cost::{Cost, linear_flops};
-pub use error::{ConfigError, NotLinear, at_least, between, divides};
+pub use error::{ConfigError, NotLinear, at_least, between, divides, heads};
 pub use registry::{Entry, Family, registry};
 
 use std::fmt::Debug;

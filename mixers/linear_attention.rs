@@ -18,7 +18,7 @@
 
 use crate::native::{Backward, attach, recompute};
 use crate::{
-    ConfigError, Context, Cost, Dims, Family, Mixer, NotLinear, Recurrent, Structure, at_least, divides, linear,
+    ConfigError, Context, Cost, Dims, Family, Mixer, NotLinear, Recurrent, Structure, at_least, heads, linear,
     linear_flops, tensor_bytes,
 };
 use serde_json::{Value, json};
@@ -94,11 +94,10 @@ impl Family for Config {
     }
 
     fn check(&self, dims: &Dims) -> Vec<ConfigError> {
-        let heads = match self.d_head {
-            None => divides("n_heads", self.n_heads, "d_model", dims.d_model),
-            Some(d_head) => at_least("n_heads", self.n_heads, 1).and(at_least("d_head", d_head, 1)),
-        };
-        [heads, at_least("chunk_size", self.chunk_size, 1)].into_iter().filter_map(Result::err).collect()
+        [heads(self.n_heads, self.d_head, dims.d_model), at_least("chunk_size", self.chunk_size, 1)]
+            .into_iter()
+            .filter_map(Result::err)
+            .collect()
     }
 
     fn build(&self, vs: &nn::Path, dims: &Dims) -> Box<dyn Mixer> {
