@@ -574,7 +574,8 @@ impl Reader<'_> {
             well
         });
         if let (Some(model), Some(task_value), Some(mixer_value)) = (&model, &task_value, &mixer_value) {
-            let dims = model.resolved().dims(task_entry.outline(task_value));
+            let outline = task_entry.outline(task_value);
+            let dims = model.resolved().dims(outline.max_length, outline.causal);
             for e in mixer_entry.check(mixer_value, &dims) {
                 let place = place_of(&e.problem, e.key, &[&mixer_keys, &model_keys]);
                 let help = if e.key != "d_model" && e.problem.contains("`d_model`") {

@@ -42,7 +42,9 @@ pub fn to_tensors(batch: &Batch, device: Device) -> (Inputs, Tensor) {
         Targets::PerPosition { positions, .. } => Some(move_to(Tensor::from_slice(positions))),
     };
     let inputs = Inputs {
-        tokens: move_to(Tensor::from_slice(&batch.tokens).view([batch.size as i64, batch.length as i64])),
+        tokens: move_to(
+            Tensor::from_slice(&batch.tokens).view([(batch.documents * batch.size) as i64, batch.length as i64]),
+        ),
         lengths: padded.then(|| move_to(Tensor::from_slice(&batch.lengths))),
         positions,
     };

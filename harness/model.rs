@@ -11,7 +11,7 @@
 use crate::config::Mistake;
 use mixers::{Context, Cost, Dims, Mixer, NotLinear, ParamRule, linear, linear_flops};
 use serde::{Deserialize, Serialize};
-use tasks::{Output, TaskSpec};
+use tasks::{Input, Output, TaskSpec};
 use tch::nn::{self, Module, ModuleT};
 use tch::{Kind, Tensor};
 
@@ -87,6 +87,17 @@ pub enum Pooling {
     Cls,
 }
 
+/// The head over the pooled vectors u and v of two documents; both read `[u, v, u·v, u − v]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PairHead {
+    /// `W₂ gelu(W₁ ·)` of width d_model, as S4 and Nyströmformer.
+    #[default]
+    S4,
+    /// `W₃ relu(W₂ relu(W₁ ·))` of widths d_ff and d_ff / 2, as the Long Range Arena; without a feed-forward 4 d_model.
+    Lra,
+}
+
 /// `model: { block: transformer, d_model: 128, n_layers: 2 }`. `null` means: what the block's paper uses.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -117,6 +128,8 @@ pub struct ModelConfig {
     pub embedding_dropout: f64,
     /// How a sequence becomes one vector, for tasks of one class a sequence.
     pub pooling: Pooling,
+    /// Head of tasks about two documents.
+    pub pair_head: PairHead,
     /// Standard deviation of the initial embedding and learned positions (BERT: 0.02).
     pub init_std: f64,
 }
@@ -137,6 +150,7 @@ impl Default for ModelConfig {
             dropout: 0.0,
             embedding_dropout: 0.0,
             pooling: Pooling::Mean,
+            pair_head: PairHead::S4,
             init_std: 0.02,
         }
     }
@@ -201,21 +215,34 @@ impl ModelConfig {
         }
     }
 
-    /// What the mixers are built for.
-    pub fn dims(&self, outline: tasks::Outline) -> Dims {
-        let seq_len = outline.max_length + i64::from(self.pooling == Pooling::Cls);
-        Dims { d_model: self.d_model, seq_len, causal: outline.causal }
+    /// What the mixers are built for, on sequences of at most `max_length`.
+    pub fn dims(&self, max_length: i64, causal: bool) -> Dims {
+        let seq_len = max_length + i64::from(self.pooling == Pooling::Cls);
+        Dims { d_model: self.d_model, seq_len, causal }
     }
 
-    /// FLOPs of one forward pass on one sequence of `length`, mixers excluded; the head on `scored` positions.
-    pub fn flops(&self, length: i64, scored: i64, classes: i64) -> i64 {
-        let d = self.d_model;
+    /// FLOPs of one forward pass on one example whose sequences have `length`, mixers excluded; the head on `scored`
+    /// positions.
+    pub fn flops(&self, length: i64, scored: i64, outline: &tasks::Outline) -> i64 {
+        let (d, classes) = (self.d_model, outline.classes);
+        let encoder = match outline.input {
+            Input::Tokens => 0,
+            Input::Reals { .. } => linear_flops(length, 1, d),
+        };
+        let head = match (outline.documents, self.pair_head) {
+            (2, PairHead::S4) => linear_flops(1, 4 * d, d) + linear_flops(1, d, classes),
+            (2, PairHead::Lra) => {
+                let wide = self.d_ff.unwrap_or(4 * d);
+                linear_flops(1, 4 * d, wide) + linear_flops(1, wide, wide / 2) + linear_flops(1, wide / 2, classes)
+            }
+            _ => linear_flops(scored, d, classes),
+        };
         let ffn = match (self.ffn, self.d_ff) {
             (Some(Ffn::Mlp), Some(d_ff)) => 2 * linear_flops(length, d, d_ff),
             (Some(Ffn::Glu), Some(d_ff)) => 3 * linear_flops(length, d, d_ff),
             _ => 0,
         };
-        self.n_layers * ffn + linear_flops(scored, d, classes)
+        outline.documents * (encoder + self.n_layers * ffn) + head
     }
 }
 
@@ -345,16 +372,77 @@ impl Block {
     }
 }
 
+/// What makes a position's number a vector.
+#[derive(Debug)]
+enum Encoder {
+    /// A row of `[vocab_size, d_model]`.
+    Table(Tensor),
+    /// A linear map of one real feature, `scale · token + shift`.
+    Line { map: nn::Linear, scale: f64, shift: f64 },
+}
+
+impl Encoder {
+    /// int64 `[rows, length]` → `[rows, length, d_model]`.
+    fn forward(&self, tokens: &Tensor) -> Tensor {
+        match self {
+            Self::Table(table) => Tensor::embedding(table, tokens, -1, false, false),
+            Self::Line { map, scale, shift } => {
+                let kind = map.ws.kind();
+                (tokens.to_kind(kind).unsqueeze(-1) * *scale + *shift).apply(map)
+            }
+        }
+    }
+}
+
+/// What reads the answer off pooled vectors or scored positions.
+#[derive(Debug)]
+enum Head {
+    /// `[…, d_model]` → `[…, classes]`.
+    Plain(nn::Linear),
+    /// Two documents: layers with their activation between, on `[u, v, u·v, u − v]`.
+    Pair(Vec<nn::Linear>, PairHead),
+}
+
+impl Head {
+    fn new(vs: &nn::Path, config: &ModelConfig, task: &TaskSpec) -> Self {
+        let (d, classes) = (config.d_model, task.classes);
+        if task.documents == 1 {
+            return Self::Plain(linear(vs, d, classes, true));
+        }
+        let wide = config.d_ff.unwrap_or(4 * d);
+        let widths = match config.pair_head {
+            PairHead::S4 => vec![4 * d, d, classes],
+            PairHead::Lra => vec![4 * d, wide, (wide / 2).max(1), classes],
+        };
+        let layers = widths.windows(2).enumerate().map(|(i, w)| linear(&(vs / i), w[0], w[1], true)).collect();
+        Self::Pair(layers, config.pair_head)
+    }
+
+    /// One row an example; of two documents `x` holds every first one's vector, then every second one's.
+    fn forward(&self, x: &Tensor) -> Tensor {
+        let (layers, shape) = match self {
+            Self::Plain(map) => return x.apply(map),
+            Self::Pair(layers, shape) => (layers, shape),
+        };
+        let examples = x.size()[0] / 2;
+        let (u, v) = (x.narrow(0, 0, examples), x.narrow(0, examples, examples));
+        let joined = Tensor::cat(&[&u, &v, &(&u * &v), &(&u - &v)], -1);
+        let (last, inner) = layers.split_last().expect("a head has layers");
+        let activation = |x: Tensor| if *shape == PairHead::S4 { x.gelu("none") } else { x.relu() };
+        inner.iter().fold(joined, |x, layer| activation(x.apply(layer))).apply(last)
+    }
+}
+
 /// A whole model: tokens in, class logits out.
 #[derive(Debug)]
 pub struct Model {
-    embedding: Tensor,
+    encoder: Encoder,
     positions: Option<Tensor>,
     cls: Option<Tensor>,
     embedding_norm: Option<Norm>,
     blocks: Vec<Block>,
     final_norm: Option<Norm>,
-    head: nn::Linear,
+    head: Head,
     config: ModelConfig,
     output: Output,
 }
@@ -362,7 +450,7 @@ pub struct Model {
 /// A batch on the device.
 #[derive(Debug)]
 pub struct Inputs {
-    /// Token ids, int64 `[batch, length]`.
+    /// Token ids, int64 `[batch, length]`; of two documents every example's first, then every example's second.
     pub tokens: Tensor,
     /// Valid length of each row, int64 `[batch]`; `None` when every position is valid.
     pub lengths: Option<Tensor>,
@@ -383,8 +471,7 @@ impl Model {
         let (d, eps) = (config.d_model, config.norm_eps.unwrap_or(1e-5));
         let normal = nn::Init::Randn { mean: 0.0, stdev: config.init_std };
         let use_cls = config.pooling == Pooling::Cls && task.output == Output::PerSequence;
-        let outline = tasks::Outline { causal: task.causal, max_length: task.max_length, needs_files: false };
-        let dims = config.dims(outline);
+        let dims = config.dims(task.max_length, task.causal);
         let positions = match config.positions.unwrap_or(Positions::None) {
             Positions::None => None,
             Positions::Learned => Some((vs / "embedding_positions").var("weight", &[dims.seq_len, d], normal)),
@@ -396,7 +483,12 @@ impl Model {
             (0..config.n_layers).map(|i| Block::new(&(vs / "blocks" / i), &config, &dims, mixer, settings)).collect();
         let final_norm = place == NormPlace::Pre && config.block != BlockShape::Bigs;
         Self {
-            embedding: (vs / "embedding").var("weight", &[task.vocab_size, d], normal),
+            encoder: match task.input {
+                Input::Tokens => Encoder::Table((vs / "embedding").var("weight", &[task.vocab_size, d], normal)),
+                Input::Reals { scale, shift } => {
+                    Encoder::Line { map: linear(&(vs / "embedding"), 1, d, true), scale, shift }
+                }
+            },
             positions,
             cls: use_cls.then(|| (vs / "embedding_cls").var("weight", &[1, 1, d], normal)),
             embedding_norm: config
@@ -405,7 +497,7 @@ impl Model {
                 .then(|| Norm::new(&(vs / "embedding_norm"), NormKind::Layer, d, eps)),
             blocks,
             final_norm: final_norm.then(|| Norm::new(&(vs / "final_norm"), kind, d, eps)),
-            head: linear(&(vs / "head"), d, task.classes, true),
+            head: Head::new(&(vs / "head"), &config, task),
             config,
             output: task.output,
         }
@@ -413,7 +505,7 @@ impl Model {
 
     /// What the first block reads, `[batch, length, d_model]`.
     fn embed(&self, inputs: &Inputs, train: bool) -> (Tensor, Context) {
-        let mut x = Tensor::embedding(&self.embedding, &inputs.tokens, -1, false, false);
+        let mut x = self.encoder.forward(&inputs.tokens);
         let mut ctx = Context { train, lengths: inputs.lengths.as_ref().map(Tensor::shallow_clone) };
         if let Some(cls) = &self.cls {
             x = Tensor::cat(&[cls.expand([x.size()[0], 1, -1], false), x], 1);
@@ -456,8 +548,8 @@ impl Model {
         let normed =
             |x: &Tensor| self.final_norm.as_ref().map_or_else(|| x.shallow_clone(), |norm| norm.forward(x, &ctx));
         match (self.output, &self.final_norm) {
-            (Output::PerPosition, Some(Norm::Layer(norm))) => norm.forward(&scored(x)).apply(&self.head),
-            _ => scored(normed(&x)).apply(&self.head),
+            (Output::PerPosition, Some(Norm::Layer(norm))) => self.head.forward(&norm.forward(&scored(x))),
+            _ => self.head.forward(&scored(normed(&x))),
         }
     }
 
@@ -518,6 +610,8 @@ mod tests {
     fn task(output: Output) -> TaskSpec {
         TaskSpec {
             vocab_size: 11,
+            input: Input::Tokens,
+            documents: 1,
             classes: 5,
             max_length: 12,
             pad_token: 0,
@@ -525,6 +619,7 @@ mod tests {
             output,
             metric: "accuracy".into(),
             version: 1,
+            marks: Vec::new(),
         }
     }
 

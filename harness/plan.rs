@@ -7,7 +7,7 @@ use crate::spec::{ENGINE, LIBTORCH, RunSpec};
 use results::{Manifest, PlannedRun, Record};
 use serde::Serialize;
 use std::sync::Arc;
-use tasks::{DataDir, DataError, Output, Task, TaskSpec};
+use tasks::{DataDir, DataError, Output, Task};
 use tch::{Device, nn::VarStore};
 
 /// A planned run: its labels and its spec.
@@ -117,7 +117,7 @@ pub struct Estimate {
     pub settings: Vec<(String, String)>,
     /// Runs of this kind.
     pub seeds: usize,
-    /// Trainable scalars; without embedding and head where the task's data are missing.
+    /// Trainable scalars; where the task's data are missing, with the vocabulary of the official data.
     pub parameters: Option<u64>,
     /// Those inside the mixers.
     pub mixer_parameters: Option<u64>,
@@ -170,18 +170,8 @@ fn estimate(
 ) -> Estimate {
     let entry = registry.task(&draft.task.name).expect("the config was checked");
     let outline = entry.outline(&draft.task.settings);
-    // Without the data the vocabulary is unknown: one token stands for it, and the caption says so.
-    let unknown = TaskSpec {
-        vocab_size: 1,
-        classes: 1,
-        max_length: outline.max_length,
-        pad_token: 0,
-        causal: outline.causal,
-        output: Output::PerSequence,
-        metric: String::new(),
-        version: 0,
-    };
-    let spec = task.map_or(unknown, |t| t.spec());
+    // Without the data, the sizes of the official ones stand for them, and the caption says so.
+    let spec = task.map_or_else(|| outline.spec(), |t| t.spec());
     let scored = match (task, spec.output) {
         (Some(task), Output::PerPosition) => {
             task.example(tasks::Split::Train, 0).map_or(1, |e| e.targets.classes().len() as i64)
@@ -213,7 +203,8 @@ fn estimate(
         wanted.map(|(_, v)| v.numel() as u64).sum()
     };
     let cost = model.mixer_cost(spec.max_length);
-    let forward = draft.model.n_layers * cost.flops + draft.model.flops(spec.max_length, scored, spec.classes);
+    let mixers = outline.documents * draft.model.n_layers * cost.flops;
+    let forward = mixers + draft.model.flops(spec.max_length, scored, &outline);
     estimate.parameters = Some(count(false));
     estimate.mixer_parameters = Some(count(true));
     estimate.optimizer_bytes = estimate.parameters.map(|n| 16 * n);

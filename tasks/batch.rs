@@ -8,6 +8,8 @@ use crate::{DataError, Split, Task};
 pub struct Example {
     /// Token ids, unpadded; at least one.
     pub tokens: Vec<i64>,
+    /// The second document of a task about pairs; at least one token.
+    pub second: Option<Vec<i64>>,
     /// What is asked.
     pub targets: Targets,
 }
@@ -36,14 +38,28 @@ impl Targets {
     }
 }
 
-/// A padded batch, row-major `[size, length]`.
+impl Example {
+    /// An example of one document.
+    pub fn new(tokens: Vec<i64>, targets: Targets) -> Self {
+        Self { tokens, second: None, targets }
+    }
+
+    /// Its documents: one or two.
+    pub fn documents(&self) -> impl Iterator<Item = &[i64]> {
+        std::iter::once(self.tokens.as_slice()).chain(self.second.as_deref())
+    }
+}
+
+/// A padded batch, row-major `[documents · size, length]`: every example's first document, then every example's second.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
-    /// Rows.
+    /// Examples.
     pub size: usize,
+    /// Documents an example has.
+    pub documents: usize,
     /// Longest row.
     pub length: usize,
-    /// `size * length` token ids.
+    /// `documents · size · length` token ids.
     pub tokens: Vec<i64>,
     /// Valid length of each row.
     pub lengths: Vec<i64>,
@@ -79,12 +95,16 @@ pub(crate) fn collate<T: Task + ?Sized>(task: &T, split: Split, index: u64, orde
 
 /// Fills every row to the longest with `pad_token`.
 fn pad(examples: &[Example], pad_token: i64) -> Batch {
-    let length = examples.iter().map(|e| e.tokens.len()).max().unwrap_or(0);
-    let mut tokens = Vec::with_capacity(examples.len() * length);
+    let seconds = examples.iter().filter_map(|e| e.second.as_deref());
+    let rows: Vec<&[i64]> = examples.iter().map(|e| e.tokens.as_slice()).chain(seconds).collect();
+    let length = rows.iter().map(|row| row.len()).max().unwrap_or(0);
+    let mut tokens = Vec::with_capacity(rows.len() * length);
+    for (i, row) in rows.iter().enumerate() {
+        tokens.extend_from_slice(row);
+        tokens.resize((i + 1) * length, pad_token);
+    }
     let (mut sequence, mut positions, mut classes) = (Vec::new(), Vec::new(), Vec::new());
     for (row, example) in examples.iter().enumerate() {
-        tokens.extend_from_slice(&example.tokens);
-        tokens.resize((row + 1) * length, pad_token);
         match &example.targets {
             Targets::PerSequence(class) => sequence.extend_from_slice(class),
             Targets::PerPosition { positions: at, classes: want } => {
@@ -93,8 +113,8 @@ fn pad(examples: &[Example], pad_token: i64) -> Batch {
             }
         }
     }
-    let lengths = examples.iter().map(|e| e.tokens.len() as i64).collect();
+    let lengths = rows.iter().map(|row| row.len() as i64).collect();
     let targets =
         if classes.is_empty() { Targets::PerSequence(sequence) } else { Targets::PerPosition { positions, classes } };
-    Batch { size: examples.len(), length, tokens, lengths, targets }
+    Batch { size: examples.len(), documents: rows.len() / examples.len().max(1), length, tokens, lengths, targets }
 }

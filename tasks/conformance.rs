@@ -3,7 +3,7 @@
 //! A new task gets one line in [`settings`]; the laws then hold it to account.
 
 use crate::formats::tests::put;
-use crate::{Batch, DataDir, Entry, Order, Output, Split, Targets, Task, registry};
+use crate::{Batch, DataDir, Entry, Order, Output, Split, Targets, Task, TaskSpec, registry};
 use serde_json::{Value, json};
 use std::collections::HashSet;
 
@@ -113,7 +113,12 @@ fn the_outline_agrees_with_the_opened_task() {
     for (name, changes) in settings() {
         let (entry, task) = (entry(name), open(name, &changes, &data));
         let (outline, spec) = (entry.outline(&(entry.resolve)(&changes).unwrap()), task.spec());
-        assert_eq!((outline.causal, outline.max_length), (spec.causal, spec.max_length), "{name} {changes}");
+        // A vocabulary may depend on the data: then the outline has that of the official ones.
+        let vocab_size = if outline.needs_files { spec.vocab_size } else { outline.vocab_size };
+        let (metric, version, marks, pad_token) =
+            (spec.metric.clone(), spec.version, spec.marks.clone(), spec.pad_token);
+        let promised = TaskSpec { metric, version, marks, pad_token, vocab_size, ..outline.spec() };
+        assert_eq!(promised, spec, "{name} {changes}");
         assert_eq!(outline.needs_files, task.fingerprint().is_some(), "{name} {changes}");
     }
 }

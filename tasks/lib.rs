@@ -7,6 +7,7 @@ mod batch;
 mod bounds;
 mod error;
 pub mod formats;
+pub mod prepared;
 mod registry;
 pub mod rng;
 
@@ -20,7 +21,8 @@ mod conformance;
 pub use batch::{Batch, Example, Order, Targets};
 pub use error::{ConfigError, DataError};
 pub use formats::DataDir;
-pub use registry::{Entry, Family, Outline, registry};
+pub use prepared::Prepared;
+pub use registry::{Entry, Family, Generated, Outline, registry};
 
 use std::fmt::Debug;
 
@@ -60,11 +62,51 @@ pub enum Output {
     PerPosition,
 }
 
+/// What the numbers of a sequence are to a model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Input {
+    /// Names without order: each has an embedding.
+    #[default]
+    Tokens,
+    /// Quantities, such as grey values: a model reads `scale · token + shift` as one real feature.
+    Reals {
+        /// Factor.
+        scale: f64,
+        /// Added after it.
+        shift: f64,
+    },
+}
+
+/// What a reader of a score must know of its data; every table says it beside the score.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mark {
+    /// Made up by us in the form of a data set that it is not.
+    Synthetic,
+    /// Models are chosen on the test split, as the task's first users did.
+    ValidationIsTest,
+}
+
+impl Mark {
+    /// As it is written in a record.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Synthetic => "synthetic",
+            Self::ValidationIsTest => "validation_is_test",
+        }
+    }
+}
+
 /// What a model must know of a task.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct TaskSpec {
     /// Tokens are `0 .. vocab_size`.
     pub vocab_size: i64,
+    /// What the tokens are to a model.
+    pub input: Input,
+    /// Sequences an example consists of: 1, or 2 for tasks about a pair. They never see each other.
+    pub documents: i64,
     /// Classes are `0 .. classes`.
     pub classes: i64,
     /// No example is longer.
@@ -79,6 +121,8 @@ pub struct TaskSpec {
     pub metric: String,
     /// Raised whenever the task's distribution changes; part of a run's identity.
     pub version: u32,
+    /// What a reader of a score must know.
+    pub marks: Vec<Mark>,
 }
 
 /// A benchmark task.

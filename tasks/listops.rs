@@ -18,7 +18,7 @@ mod tree;
 
 use crate::registry::{Family, Outline};
 use crate::rng::{Purpose, Stream};
-use crate::{Bound, ConfigError, DataDir, DataError, Example, Output, Split, Targets, Task, TaskSpec, bounds};
+use crate::{Bound, ConfigError, DataDir, DataError, Example, Input, Output, Split, Targets, Task, TaskSpec, bounds};
 use rows::Rows;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -271,7 +271,16 @@ impl Family for Config {
 
     fn outline(&self) -> Outline {
         let needs_files = self.source == Source::Files;
-        Outline { causal: false, max_length: i64::from(self.longest_input()), needs_files }
+        Outline {
+            causal: false,
+            max_length: i64::from(self.longest_input()),
+            needs_files,
+            vocab_size: self.tokens.vocab_size(),
+            classes: 10,
+            documents: 1,
+            input: Input::Tokens,
+            output: Output::PerSequence,
+        }
     }
 
     fn open(&self, data: &DataDir) -> Result<Box<dyn Task>, DataError> {
@@ -342,6 +351,8 @@ impl Task for ListOps {
     fn spec(&self) -> TaskSpec {
         TaskSpec {
             vocab_size: self.cfg.tokens.vocab_size(),
+            input: Input::Tokens,
+            documents: 1,
             classes: 10,
             max_length: i64::from(self.cfg.longest_input()),
             pad_token: 0,
@@ -349,6 +360,7 @@ impl Task for ListOps {
             output: Output::PerSequence,
             metric: "accuracy".into(),
             version: 1,
+            marks: Vec::new(),
         }
     }
 
@@ -363,7 +375,7 @@ impl Task for ListOps {
         let room = self.cfg.longest_input() as usize - usize::from(end.is_some());
         let symbols = rows.symbols(index).iter().take(room);
         let tokens = symbols.map(|&symbol| convention.first_symbol() + i64::from(symbol)).chain(end).collect();
-        Ok(Example { tokens, targets: Targets::PerSequence(vec![i64::from(rows.labels()[index])]) })
+        Ok(Example::new(tokens, Targets::PerSequence(vec![i64::from(rows.labels()[index])])))
     }
 
     fn floor(&self) -> Result<Bound, DataError> {

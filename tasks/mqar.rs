@@ -17,7 +17,7 @@
 use crate::bounds;
 use crate::registry::{Family, Outline};
 use crate::rng::{Purpose, Stream};
-use crate::{Bound, ConfigError, DataDir, DataError, Example, Output, Split, Targets, Task, TaskSpec};
+use crate::{Bound, ConfigError, DataDir, DataError, Example, Input, Output, Split, Targets, Task, TaskSpec};
 use serde::{Deserialize, Serialize};
 
 /// `task: { mqar: { seq_len: 64, kv_pairs: 4 } }`
@@ -136,7 +136,16 @@ impl Family for Config {
     }
 
     fn outline(&self) -> Outline {
-        Outline { causal: self.causal, max_length: i64::from(self.seq_len), needs_files: false }
+        Outline {
+            causal: self.causal,
+            max_length: i64::from(self.seq_len),
+            needs_files: false,
+            vocab_size: i64::from(self.vocab_size),
+            classes: i64::from(self.vocab_size),
+            documents: 1,
+            input: Input::Tokens,
+            output: Output::PerPosition,
+        }
     }
 
     fn open(&self, _: &DataDir) -> Result<Box<dyn Task>, DataError> {
@@ -190,6 +199,8 @@ impl Task for Mqar {
     fn spec(&self) -> TaskSpec {
         TaskSpec {
             vocab_size: i64::from(self.cfg.vocab_size),
+            input: Input::Tokens,
+            documents: 1,
             classes: i64::from(self.cfg.vocab_size),
             max_length: i64::from(self.cfg.seq_len),
             pad_token: 0,
@@ -197,6 +208,7 @@ impl Task for Mqar {
             output: Output::PerPosition,
             metric: "accuracy".into(),
             version: 1,
+            marks: Vec::new(),
         }
     }
 
@@ -234,7 +246,7 @@ impl Task for Mqar {
             }
         }
         let (positions, classes) = queries.into_iter().unzip();
-        Ok(Example { tokens, targets: Targets::PerPosition { positions, classes } })
+        Ok(Example::new(tokens, Targets::PerPosition { positions, classes }))
     }
 
     fn floor(&self) -> Result<Bound, DataError> {

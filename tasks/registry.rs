@@ -1,8 +1,9 @@
 //! The list of tasks. A new one is a file and a line here.
 
-use crate::{ConfigError, DataDir, DataError, Task};
+use crate::{ConfigError, DataDir, DataError, Input, Output, Task, TaskSpec};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
+use std::path::{Path, PathBuf};
 
 /// A task's settings and how to open it: implemented by the `Config` of each task file.
 ///
@@ -18,10 +19,26 @@ pub trait Family: Default + Serialize + DeserializeOwned + 'static {
     fn outline(&self) -> Outline;
     /// Reads or prepares the data. Called only after `check` found nothing.
     fn open(&self, data: &DataDir) -> Result<Box<dyn Task>, DataError>;
+    /// Writes the examples that these settings draw into `folder`, in the layout of the official files; `None` when the
+    /// task, or its settings, draw nothing. `step` hears of examples done and examples wanted.
+    fn generate(&self, _folder: &Path, _step: &(dyn Fn(u64, u64) + Sync)) -> Option<Result<Generated, DataError>> {
+        None
+    }
+}
+
+/// What [`Family::generate`] wrote.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Generated {
+    /// Files, or folders full of them, as a user would name them.
+    pub paths: Vec<PathBuf>,
+    /// Examples in all.
+    pub examples: u64,
+    /// What was measured on the way: share of draws kept, ink, lengths.
+    pub facts: Vec<(String, String)>,
 }
 
 /// What is known of a task before its data are read; its [`crate::TaskSpec`] must agree.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Outline {
     /// Whether position `t` may only read positions up to `t`.
     pub causal: bool,
@@ -29,8 +46,40 @@ pub struct Outline {
     pub max_length: i64,
     /// Whether data files are needed.
     pub needs_files: bool,
+    /// Tokens are `0 .. vocab_size`; where the data decide, what the official data give.
+    pub vocab_size: i64,
+    /// Classes are `0 .. classes`.
+    pub classes: i64,
+    /// Sequences an example consists of.
+    pub documents: i64,
+    /// What the tokens are to a model.
+    pub input: Input,
+    /// Where a prediction is asked for.
+    pub output: Output,
 }
 
+impl Outline {
+    /// A spec for a task whose data are not here, good for building a model and counting it.
+    pub fn spec(&self) -> TaskSpec {
+        let Self { causal, max_length, vocab_size, classes, documents, input, output, needs_files: _ } = *self;
+        TaskSpec {
+            vocab_size,
+            input,
+            documents,
+            classes,
+            max_length,
+            pad_token: 0,
+            causal,
+            output,
+            metric: String::new(),
+            version: 0,
+            marks: Vec::new(),
+        }
+    }
+}
+
+/// How examples are written once their settings' type is erased.
+type Generate = fn(&Value, &Path, &(dyn Fn(u64, u64) + Sync)) -> Option<Result<Generated, DataError>>;
 /// How a task is opened once its settings' type is erased.
 type Open = fn(&Value, &DataDir) -> Result<Box<dyn Task>, DataError>;
 
@@ -50,6 +99,7 @@ pub struct Entry {
     check: fn(&Value) -> Vec<ConfigError>,
     outline: fn(&Value) -> Outline,
     open: Open,
+    generate: Generate,
 }
 
 impl Entry {
@@ -67,6 +117,7 @@ impl Entry {
             check: |settings| typed::<F>(settings).check(),
             outline: |settings| typed::<F>(settings).outline(),
             open: |settings, data| typed::<F>(settings).open(data),
+            generate: |settings, folder, step| typed::<F>(settings).generate(folder, step),
         }
     }
 
@@ -78,6 +129,16 @@ impl Entry {
     /// What the settings alone say; `settings` must have been accepted.
     pub fn outline(&self, settings: &Value) -> Outline {
         (self.outline)(settings)
+    }
+
+    /// [`Family::generate`]; `settings` must have passed [`Entry::check`].
+    pub fn generate(
+        &self,
+        settings: &Value,
+        folder: &Path,
+        step: &(dyn Fn(u64, u64) + Sync),
+    ) -> Option<Result<Generated, DataError>> {
+        (self.generate)(settings, folder, step)
     }
 
     /// Opens the task; `settings` must have passed [`Entry::check`].

@@ -14,7 +14,7 @@ mod reviews;
 
 use crate::registry::{Family, Outline};
 use crate::rng::{Permutation, Purpose};
-use crate::{Bound, ConfigError, DataDir, DataError, Example, Output, Split, Targets, Task, TaskSpec, bounds};
+use crate::{Bound, ConfigError, DataDir, DataError, Example, Input, Output, Split, Targets, Task, TaskSpec, bounds};
 use reviews::Review;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -99,7 +99,17 @@ impl Family for Config {
     }
 
     fn outline(&self) -> Outline {
-        Outline { causal: false, max_length: i64::from(self.max_length), needs_files: true }
+        Outline {
+            causal: false,
+            max_length: i64::from(self.max_length),
+            needs_files: true,
+            // S4 counts 135 characters, specials included, in the official training reviews.
+            vocab_size: if self.tokens == Tokens::Bytes { 257 } else { 135 },
+            classes: 2,
+            documents: 1,
+            input: Input::Tokens,
+            output: Output::PerSequence,
+        }
     }
 
     fn open(&self, data: &DataDir) -> Result<Box<dyn Task>, DataError> {
@@ -222,6 +232,8 @@ impl Task for Text {
     fn spec(&self) -> TaskSpec {
         TaskSpec {
             vocab_size: self.vocabulary.as_ref().map_or(257, Vocabulary::size),
+            input: Input::Tokens,
+            documents: 1,
             classes: 2,
             max_length: i64::from(self.cfg.max_length),
             pad_token: 0,
@@ -229,6 +241,7 @@ impl Task for Text {
             output: Output::PerSequence,
             metric: "accuracy".into(),
             version: 1,
+            marks: Vec::new(),
         }
     }
 
@@ -248,7 +261,7 @@ impl Task for Text {
                 .chain([Vocabulary::END])
                 .collect(),
         };
-        Ok(Example { tokens, targets: Targets::PerSequence(vec![i64::from(review.class)]) })
+        Ok(Example::new(tokens, Targets::PerSequence(vec![i64::from(review.class)])))
     }
 
     fn floor(&self) -> Result<Bound, DataError> {

@@ -165,7 +165,8 @@ fn a_plan_counts_what_it_can_without_the_data() {
     let folder = Folder::with("text.yaml", TEXT);
     let plan = folder.run("plan text.yaml").expect(0);
     assert!(
-        plan.out.contains("data missing, counted without embedding and head: text: IMDB reviews not found"),
+        plan.out
+            .contains("data missing, counted with the vocabulary of the official data: text: IMDB reviews not found"),
         "{}",
         plan.out
     );

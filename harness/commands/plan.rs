@@ -96,7 +96,7 @@ fn print_table(name: &str, runs: usize, all: &[Estimate], absent: &[String]) {
         optimizer as f64 / f64::from(1 << 20)
     );
     for line in absent {
-        println!("data missing, counted without embedding and head: {line}");
+        println!("data missing, counted with the vocabulary of the official data: {line}");
     }
 }
 
