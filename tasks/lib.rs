@@ -5,11 +5,13 @@
 
 mod batch;
 mod bounds;
+mod characters;
 mod error;
 pub mod formats;
 pub mod prepared;
 mod registry;
 pub mod rng;
+mod subset;
 
 pub mod listops;
 pub mod mqar;
