@@ -8,6 +8,7 @@ mod bounds;
 mod characters;
 mod error;
 pub mod formats;
+mod newfile;
 pub mod prepared;
 mod registry;
 pub mod rng;
