@@ -14,8 +14,10 @@ mod registry;
 pub mod rng;
 mod subset;
 
+pub mod image;
 pub mod listops;
 pub mod mqar;
+pub mod retrieval;
 pub mod text;
 
 #[cfg(test)]
