@@ -321,11 +321,15 @@ fn help(data: &DataDir) -> String {
 /// The examples of all splits.
 #[derive(Debug)]
 enum Examples {
-    /// Drawn when the task was opened.
+    /// Drawn when the task was opened: few.
     Drawn([Rows; 3]),
-    /// Read once, by this run or an earlier one, and the first rows of each split that are used.
-    Read(Prepared, [usize; 3]),
+    /// Drawn or read once, by this run or an earlier one, and the first rows of each split that are used.
+    Prepared(Prepared, [usize; 3]),
 }
+
+/// More drawn examples than this are prepared, so that the runs of a sweep draw them once. The official 100,000 take
+/// seconds to draw.
+const MANY: u64 = 10_000;
 
 /// The opened task.
 #[derive(Debug)]
@@ -338,7 +342,12 @@ pub struct ListOps {
 impl ListOps {
     fn open(cfg: Config, data: &DataDir) -> Result<Self, DataError> {
         if cfg.source == Source::Generate {
-            let examples = Examples::Drawn(rows::generate(&cfg.shape(), cfg.counts(), cfg.data_seed));
+            let (shape, counts, seed) = (cfg.shape(), cfg.counts(), cfg.data_seed);
+            let few = counts.iter().fold(0, |sum: u64, &count| sum.saturating_add(count)) <= MANY;
+            let examples = match few {
+                true => Examples::Drawn(rows::generate(&shape, counts, seed)),
+                false => Examples::Prepared(rows::prepare(&shape, counts, seed, data)?, counts.map(|n| n as usize)),
+            };
             return Ok(Self { cfg, examples, notes: Vec::new() });
         }
         let root = data.locate("ListOps files", cfg.path.as_deref(), &CANDIDATES, &help(data))?;
@@ -353,7 +362,7 @@ impl ListOps {
             }
             used[split as usize] = limit.min(rows);
         }
-        let task = Self { cfg, examples: Examples::Read(set, used), notes };
+        let task = Self { cfg, examples: Examples::Prepared(set, used), notes };
         Ok(task.with_note_of_absent_classes())
     }
 
@@ -370,14 +379,14 @@ impl ListOps {
     fn labels(&self, split: Split) -> &[u8] {
         match &self.examples {
             Examples::Drawn(splits) => splits[split as usize].labels(),
-            Examples::Read(set, used) => &set.parts[split as usize].labels()[..used[split as usize]],
+            Examples::Prepared(set, used) => &set.parts[split as usize].labels()[..used[split as usize]],
         }
     }
 
     fn symbols(&self, split: Split, index: usize) -> &[Symbol] {
         match &self.examples {
             Examples::Drawn(splits) => splits[split as usize].symbols(index),
-            Examples::Read(set, _) => set.parts[split as usize].document(index, 0),
+            Examples::Prepared(set, _) => set.parts[split as usize].document(index, 0),
         }
     }
 }
@@ -438,9 +447,9 @@ impl Task for ListOps {
     }
 
     fn fingerprint(&self) -> Option<String> {
-        match &self.examples {
-            Examples::Drawn(_) => None,
-            Examples::Read(set, _) => Some(set.meta.fingerprint.clone()),
+        match (&self.examples, self.cfg.source) {
+            (Examples::Prepared(set, _), Source::Files) => Some(set.meta.fingerprint.clone()),
+            _ => None,
         }
     }
 

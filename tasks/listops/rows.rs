@@ -1,8 +1,9 @@
 //! Many expressions in one piece of memory, drawn here.
 
 use super::tree::{self, Shape, Symbol};
-use crate::Split;
+use crate::prepared::{self, Prepared, Request};
 use crate::rng::{Purpose, Stream};
+use crate::{DataDir, DataError, Split};
 use std::collections::HashSet;
 use std::convert::Infallible;
 
@@ -78,6 +79,22 @@ pub(super) fn generate(shape: &Shape, counts: [u64; 3], data_seed: u64) -> [Rows
         Ok::<(), Infallible>(())
     });
     splits
+}
+
+/// Draws the examples of every split into a prepared set, the first time.
+pub(super) fn prepare(shape: &Shape, counts: [u64; 3], data_seed: u64, data: &DataDir) -> Result<Prepared, DataError> {
+    let Shape { longer_than, shorter_than, max_depth, max_args } = *shape;
+    let stamp = prepared::stamp_of_settings(&(longer_than, shorter_than, max_depth, max_args, counts, data_seed));
+    let parts = Split::ALL.map(Split::name);
+    let request = Request { family: "listops-drawn", version: 1, stamp, parts: &parts, documents: 1 };
+    data.prepared(&request, |writer| {
+        let mut key = 0;
+        draw(shape, counts, data_seed, |split, tree, label| {
+            key += 1;
+            writer.row(split as usize, key, label, &[tree])
+        })?;
+        Ok(())
+    })
 }
 
 /// Draws the examples of every split and hands each to `take`; gives how many trees were drawn.

@@ -110,6 +110,22 @@ fn the_test_set_stays_when_the_training_set_grows() {
 }
 
 #[test]
+fn many_drawn_examples_are_prepared_once_and_are_the_same_as_few() {
+    let folder = tempfile::tempdir().unwrap();
+    let many = || {
+        let cfg = Config { train_examples: Some(MANY), ..small() };
+        ListOps::open(cfg, &DataDir(folder.path().into())).unwrap()
+    };
+    let (first, again) = (many(), many());
+    assert_eq!(std::fs::read_dir(folder.path().join(".prepared")).unwrap().count(), 1);
+    assert_eq!(Split::ALL.map(|split| first.len(split)), [MANY, 50, 50]);
+    let few = generated(small());
+    assert_eq!(all(&first, Split::Test), all(&few, Split::Test));
+    assert_eq!(all(&again, Split::Train)[..300], all(&few, Split::Train));
+    assert_eq!((first.fingerprint(), first.notes()), (None, Vec::new()));
+}
+
+#[test]
 fn conventions_number_the_same_expression_differently() {
     let task = |tokens| generated(Config { tokens, ..small() });
     let (s4, lra) = (task(Tokens::S4), task(Tokens::Lra));

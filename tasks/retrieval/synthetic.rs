@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! first topic   uniform          second topic   the same when the label is 1, else uniform among the others
-//! document      words of 2 to 8 small letters, uniform, between half the length and the length;
-//!               the topic's name, one or two capital letters, at random places among them
+//! document      words of 2 to 8 small letters, uniform, for a length drawn from half of the longest
+//!               to the longest, which the last word may fall short of; the topic's name, one or
+//!               two capital letters, at random places among them
 //! ```
 
 use crate::Split;
