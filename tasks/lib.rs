@@ -5,14 +5,19 @@
 
 mod batch;
 mod bounds;
+mod characters;
 mod error;
 pub mod formats;
+mod newfile;
 pub mod prepared;
 mod registry;
 pub mod rng;
+mod subset;
 
+pub mod image;
 pub mod listops;
 pub mod mqar;
+pub mod retrieval;
 pub mod text;
 
 #[cfg(test)]

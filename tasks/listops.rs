@@ -13,15 +13,19 @@
 //! Labels are not uniform: 0 comes in 17 % and 9 in 16 % of examples, so a constant answer scores 17 %, which is where
 //! several entries of the first leaderboard stand.
 
+mod files;
 mod rows;
 mod tree;
 
-use crate::registry::{Family, Outline};
+pub use files::{Checked, check_labels};
+
+use crate::prepared::Prepared;
+use crate::registry::{Family, Generated, Outline};
 use crate::rng::{Purpose, Stream};
 use crate::{Bound, ConfigError, DataDir, DataError, Example, Input, Output, Split, Targets, Task, TaskSpec, bounds};
 use rows::Rows;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tree::{SYMBOLS, Shape, Symbol};
 
 /// Where the expressions come from.
@@ -286,6 +290,11 @@ impl Family for Config {
     fn open(&self, data: &DataDir) -> Result<Box<dyn Task>, DataError> {
         Ok(Box::new(ListOps::open(self.clone(), data)?))
     }
+
+    fn generate(&self, folder: &Path, step: &(dyn Fn(u64, u64) + Sync)) -> Option<Result<Generated, DataError>> {
+        let draws = self.source == Source::Generate;
+        draws.then(|| files::write(&self.shape(), self.counts(), self.data_seed, folder, step))
+    }
 }
 
 /// Places where the files are looked for, below the data folder.
@@ -309,41 +318,76 @@ fn help(data: &DataDir) -> String {
     )
 }
 
+/// The examples of all splits.
+#[derive(Debug)]
+enum Examples {
+    /// Drawn when the task was opened: few.
+    Drawn([Rows; 3]),
+    /// Drawn or read once, by this run or an earlier one, and the first rows of each split that are used.
+    Prepared(Prepared, [usize; 3]),
+}
+
+/// More drawn examples than this are prepared, so that the runs of a sweep draw them once. The official 100,000 take
+/// seconds to draw.
+const MANY: u64 = 10_000;
+
 /// The opened task.
 #[derive(Debug)]
 pub struct ListOps {
     cfg: Config,
-    splits: [Rows; 3],
-    fingerprint: Option<String>,
+    examples: Examples,
     notes: Vec<String>,
 }
 
 impl ListOps {
     fn open(cfg: Config, data: &DataDir) -> Result<Self, DataError> {
         if cfg.source == Source::Generate {
-            let splits = rows::generate(&cfg.shape(), cfg.counts(), cfg.data_seed);
-            return Ok(Self { cfg, splits, fingerprint: None, notes: Vec::new() });
+            let (shape, counts, seed) = (cfg.shape(), cfg.counts(), cfg.data_seed);
+            let few = counts.iter().fold(0, |sum: u64, &count| sum.saturating_add(count)) <= MANY;
+            let examples = match few {
+                true => Examples::Drawn(rows::generate(&shape, counts, seed)),
+                false => Examples::Prepared(rows::prepare(&shape, counts, seed, data)?, counts.map(|n| n as usize)),
+            };
+            return Ok(Self { cfg, examples, notes: Vec::new() });
         }
         let root = data.locate("ListOps files", cfg.path.as_deref(), &CANDIDATES, &help(data))?;
-        let (splits, fingerprint) = rows::read(&root, cfg.limits(), cfg.verify_labels)?;
+        let set = files::prepare(&root, cfg.verify_labels, data)?;
         let mut notes = vec![format!("ListOps is read from {}", root.display())];
+        let mut used = [0; 3];
         for (split, limit) in Split::ALL.into_iter().zip(cfg.limits()) {
-            let rows = splits[split as usize].len() as u64;
-            if limit.is_some_and(|limit| limit > rows) {
+            let rows = set.parts[split as usize].len();
+            let limit = limit.map_or(rows, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+            if limit > rows {
                 notes.push(format!("{0} holds {rows} rows, fewer than `{0}_examples`", split.name()));
             }
+            used[split as usize] = limit.min(rows);
         }
-        let train = splits[Split::Train as usize].labels();
+        let task = Self { cfg, examples: Examples::Prepared(set, used), notes };
+        Ok(task.with_note_of_absent_classes())
+    }
+
+    fn with_note_of_absent_classes(mut self) -> Self {
+        let train = self.labels(Split::Train);
         let absent: Vec<String> =
             (0..10).filter(|class| !train.contains(class)).map(|class| class.to_string()).collect();
         if !absent.is_empty() {
-            notes.push(format!("no training example has the label {}", absent.join(", ")));
+            self.notes.push(format!("no training example has the label {}", absent.join(", ")));
         }
-        Ok(Self { cfg, splits, fingerprint: Some(fingerprint), notes })
+        self
     }
 
-    fn rows(&self, split: Split) -> &Rows {
-        &self.splits[split as usize]
+    fn labels(&self, split: Split) -> &[u8] {
+        match &self.examples {
+            Examples::Drawn(splits) => splits[split as usize].labels(),
+            Examples::Prepared(set, used) => &set.parts[split as usize].labels()[..used[split as usize]],
+        }
+    }
+
+    fn symbols(&self, split: Split, index: usize) -> &[Symbol] {
+        match &self.examples {
+            Examples::Drawn(splits) => splits[split as usize].symbols(index),
+            Examples::Prepared(set, _) => set.parts[split as usize].document(index, 0),
+        }
     }
 }
 
@@ -365,21 +409,21 @@ impl Task for ListOps {
     }
 
     fn len(&self, split: Split) -> u64 {
-        self.rows(split).len() as u64
+        self.labels(split).len() as u64
     }
 
     fn example(&self, split: Split, index: u64) -> Result<Example, DataError> {
-        let (rows, index) = (self.rows(split), index as usize);
+        let index = index as usize;
         let convention = self.cfg.tokens;
         let end = convention.end();
         let room = self.cfg.longest_input() as usize - usize::from(end.is_some());
-        let symbols = rows.symbols(index).iter().take(room);
+        let symbols = self.symbols(split, index).iter().take(room);
         let tokens = symbols.map(|&symbol| convention.first_symbol() + i64::from(symbol)).chain(end).collect();
-        Ok(Example::new(tokens, Targets::PerSequence(vec![i64::from(rows.labels()[index])])))
+        Ok(Example::new(tokens, Targets::PerSequence(vec![i64::from(self.labels(split)[index])])))
     }
 
     fn floor(&self) -> Result<Bound, DataError> {
-        let labels = |split| self.rows(split).labels().iter().copied();
+        let labels = |split| self.labels(split).iter().copied();
         Ok(bounds::majority(labels(Split::Train), labels(Split::Test)))
     }
 
@@ -403,7 +447,10 @@ impl Task for ListOps {
     }
 
     fn fingerprint(&self) -> Option<String> {
-        self.fingerprint.clone()
+        match (&self.examples, self.cfg.source) {
+            (Examples::Prepared(set, _), Source::Files) => Some(set.meta.fingerprint.clone()),
+            _ => None,
+        }
     }
 
     fn notes(&self) -> Vec<String> {

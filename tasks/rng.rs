@@ -20,6 +20,10 @@ pub enum Purpose {
     Mqar(Split),
     /// A ListOps example; the index is the example's.
     ListOps(Split),
+    /// A synthetic pair of documents; the index is the pair's.
+    Retrieval(Split),
+    /// Which of two neighbouring synthetic pairs is the one of equal topics; the index is theirs, halved.
+    RetrievalLabel(Split),
     /// Which examples of a class are used, and which of them validate; the index is the class.
     Subset,
     /// The guesses behind a task's floor; the index is the example's.
@@ -37,6 +41,12 @@ impl Purpose {
             Self::ListOps(Split::Train) => "listops/train",
             Self::ListOps(Split::Validation) => "listops/validation",
             Self::ListOps(Split::Test) => "listops/test",
+            Self::Retrieval(Split::Train) => "retrieval/train",
+            Self::Retrieval(Split::Validation) => "retrieval/validation",
+            Self::Retrieval(Split::Test) => "retrieval/test",
+            Self::RetrievalLabel(Split::Train) => "retrieval label/train",
+            Self::RetrievalLabel(Split::Validation) => "retrieval label/validation",
+            Self::RetrievalLabel(Split::Test) => "retrieval label/test",
             Self::Subset => "subset",
             Self::Guess => "guess",
         }
@@ -221,10 +231,13 @@ mod tests {
         let splits = [Split::Train, Split::Validation, Split::Test];
         let words: std::collections::HashSet<u64> = splits
             .iter()
-            .flat_map(|&split| [Purpose::Mqar(split), Purpose::ListOps(split)])
+            .flat_map(|&split| {
+                let pair = [Purpose::Retrieval(split), Purpose::RetrievalLabel(split)];
+                [Purpose::Mqar(split), Purpose::ListOps(split)].into_iter().chain(pair)
+            })
             .map(|purpose| first(0, purpose, 0))
             .collect();
-        assert_eq!(words.len(), 6);
+        assert_eq!(words.len(), 12);
     }
 
     #[test]

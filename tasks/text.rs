@@ -6,18 +6,21 @@
 //! ```
 //! Paper    Maas et al. 2011 (IMDB); as a long-range task: Tay et al. 2020 (Long Range Arena), arXiv:2011.04006
 //! Matches  official files `aclImdb/{train,test}/{pos,neg}/ID_RATING.txt`; label 1 is positive; the head is kept
-//! Departs  validation is a part of train; both references validate on test, and so choose their models on it
+//! Departs  validation is a part of train; both references validate on test, and so choose their models on it: that is
+//!          `validation: test`, and every table then says so
 //!
 //! Raw reviews hold `<br />` tags; they are left in.
 
 mod reviews;
 
+use crate::characters::{self, Vocabulary};
+use crate::prepared::{Part, Prepared};
 use crate::registry::{Family, Outline};
-use crate::rng::{Permutation, Purpose};
-use crate::{Bound, ConfigError, DataDir, DataError, Example, Input, Output, Split, Targets, Task, TaskSpec, bounds};
-use reviews::Review;
+use crate::subset::{self, Rows};
+use crate::{
+    Bound, ConfigError, DataDir, DataError, Example, Input, Mark, Output, Split, Targets, Task, TaskSpec, bounds,
+};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
 use std::path::PathBuf;
 
 /// What one token is.
@@ -30,6 +33,16 @@ pub enum Tokens {
     Chars,
 }
 
+/// Which reviews validate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Validation {
+    /// A part of train that is not learned from.
+    Split,
+    /// The test reviews, as in both references: train keeps all of its own, and the test score is no longer blind.
+    Test,
+}
+
 /// `task: { text: { tokens: bytes, max_length: 4096 } }`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -40,7 +53,9 @@ pub struct Config {
     pub max_length: u32,
     /// `chars`: a character is known when the official train folder holds it this often.
     pub min_freq: u64,
-    /// Share of the used training reviews that validate instead, the same in each class.
+    /// Which reviews validate: a `split` of train, or `test`, which marks every score.
+    pub validation: Validation,
+    /// `validation: split`: share of the used training reviews that validate instead, the same in each class.
     pub val_fraction: f64,
     /// Seed of the choice of validation and limited reviews; not the run's seed.
     pub split_seed: u64,
@@ -59,6 +74,7 @@ impl Default for Config {
             tokens: Tokens::Bytes,
             max_length: 4096,
             min_freq: 15,
+            validation: Validation::Split,
             val_fraction: 0.1,
             split_seed: 0,
             train_limit: None,
@@ -94,6 +110,10 @@ impl Family for Config {
         if self.tokens == Tokens::Bytes && self.min_freq != Self::default().min_freq {
             let help = "remove it, or use `tokens: chars`";
             wrong("min_freq", "`min_freq` does nothing when `tokens` is `bytes`".into(), help);
+        }
+        if self.validation == Validation::Test && self.val_fraction != Self::default().val_fraction {
+            let help = "remove it, or use `validation: split`";
+            wrong("val_fraction", "`val_fraction` does nothing when `validation` is `test`".into(), help);
         }
         errors
     }
@@ -131,101 +151,58 @@ fn help(data: &DataDir) -> String {
     )
 }
 
-/// The characters that have a number of their own, from 3 on; 0 pads, 1 is any other, 2 ends.
-#[derive(Debug)]
-struct Vocabulary(HashMap<char, i64>);
-
-impl Vocabulary {
-    const UNKNOWN: i64 = 1;
-    const END: i64 = 2;
-
-    /// Characters that come `min_freq` times, the most frequent first, then by code point.
-    fn of<'a>(texts: impl Iterator<Item = &'a [u8]>, min_freq: u64) -> Self {
-        let mut counts: HashMap<char, u64> = HashMap::new();
-        for text in texts {
-            String::from_utf8_lossy(text).chars().for_each(|c| *counts.entry(c).or_default() += 1);
-        }
-        let mut known: Vec<(char, u64)> = counts.into_iter().filter(|&(_, count)| count >= min_freq).collect();
-        known.sort_unstable_by_key(|&(c, count)| (std::cmp::Reverse(count), c));
-        Self(known.into_iter().zip(3..).map(|((c, _), id)| (c, id)).collect())
-    }
-
-    fn size(&self) -> i64 {
-        3 + self.0.len() as i64
-    }
-
-    fn id(&self, c: char) -> i64 {
-        self.0.get(&c).copied().unwrap_or(Self::UNKNOWN)
-    }
-}
-
 /// The opened task.
 #[derive(Debug)]
 pub struct Text {
     cfg: Config,
-    splits: [Vec<Review>; 3],
+    set: Prepared,
+    splits: [(usize, Rows); 3],     // part of the set, rows of it
     vocabulary: Option<Vocabulary>, // of `chars`
-    fingerprint: String,
     notes: Vec<String>,
 }
 
 impl Text {
     fn open(cfg: Config, data: &DataDir) -> Result<Self, DataError> {
         let root = data.locate("IMDB reviews", cfg.path.as_deref(), &CANDIDATES, &help(data))?;
-        let reviews::Reviews { train, test, fingerprint } = reviews::read(&root)?;
+        let set = reviews::prepare(&root, data)?;
         let mut notes = vec![format!("IMDB reviews are read from {}", root.display())];
-        for (name, limit, reviews) in [("train", cfg.train_limit, &train), ("test", cfg.test_limit, &test)] {
-            let (limit, there) = (limit.unwrap_or(0), reviews.len());
+        notes.extend(set.meta.notes.iter().cloned());
+        for (name, limit, part) in [("train", cfg.train_limit, reviews::TRAIN), ("test", cfg.test_limit, reviews::TEST)]
+        {
+            let (limit, there) = (limit.unwrap_or(0), set.parts[part].len());
             if limit > there as u64 {
                 notes.push(format!("{name} holds {there} reviews, fewer than `{name}_limit` = {limit}"));
             }
         }
-        let vocabulary = (cfg.tokens == Tokens::Chars).then(|| {
-            let broken = train.iter().chain(&test).filter(|review| str::from_utf8(&review.text).is_err()).count();
-            if broken > 0 {
-                notes.push(format!("{broken} reviews are not UTF-8; their broken bytes are read as U+FFFD"));
-            }
-            Vocabulary::of(train.iter().map(|review| review.text.as_slice()), cfg.min_freq)
-        });
-        let (validation, train) = choose(train, cfg.train_limit, cfg.val_fraction, cfg.split_seed);
-        let (_, test) = choose(test, cfg.test_limit, 0.0, cfg.split_seed);
-        if train.is_empty() || validation.is_empty() {
+        let vocabulary =
+            (cfg.tokens == Tokens::Chars).then(|| Vocabulary::of_part(&set.parts[reviews::CHARACTERS], cfg.min_freq));
+        let fraction = if cfg.validation == Validation::Test { 0.0 } else { cfg.val_fraction };
+        let choose =
+            |part: usize, limit, fraction| subset::choose(set.parts[part].labels(), 2, limit, fraction, cfg.split_seed);
+        let (apart, train) = choose(reviews::TRAIN, cfg.train_limit, fraction);
+        let (_, test) = choose(reviews::TEST, cfg.test_limit, 0.0);
+        let validation = match cfg.validation {
+            Validation::Split => (reviews::TRAIN, apart),
+            Validation::Test => (reviews::TEST, test.clone()),
+        };
+        if train.is_empty() || validation.1.is_empty() {
             let problem = "holds too few reviews in train/ to learn from some and validate on others".into();
             return Err(DataError::Malformed { path: root, row: 0, problem });
         }
-        Ok(Self { cfg, splits: [train, validation, test], vocabulary, fingerprint, notes })
+        let splits = [(reviews::TRAIN, train), validation, (reviews::TEST, test)];
+        Ok(Self { cfg, set, splits, vocabulary, notes })
     }
-}
 
-/// Takes `limit` reviews, as many of each class as can be, and sets `fraction` of each class apart (at least one, unless
-/// it is 0). Gives (set apart, rest), each in the order of `reviews`.
-fn choose(reviews: Vec<Review>, limit: Option<u64>, fraction: f64, seed: u64) -> (Vec<Review>, Vec<Review>) {
-    let counts = [0, 1].map(|class| reviews.iter().filter(|review| review.class == class).count() as u64);
-    let quotas = quotas(counts, limit);
-    let apart = quotas.map(|quota| {
-        let share = (quota as f64 * fraction).round() as u64;
-        if fraction > 0.0 { share.clamp(1, quota.max(2) - 1) } else { 0 }
-    });
-    let ranks = [0, 1].map(|class| Permutation::new(counts[class], seed, Purpose::Subset, class as u64));
-    let (mut set_apart, mut rest, mut seen) = (Vec::new(), Vec::new(), [0_u64; 2]);
-    for review in reviews {
-        let class = usize::from(review.class);
-        let rank = ranks[class].at(seen[class]);
-        seen[class] += 1;
-        if rank < apart[class] {
-            set_apart.push(review);
-        } else if rank < quotas[class] {
-            rest.push(review);
-        }
+    /// The part of the prepared set that holds a split, and the split's rows in it.
+    fn rows(&self, split: Split) -> (&Part, &[u32]) {
+        let (part, rows) = &self.splits[split as usize];
+        (&self.set.parts[*part], rows)
     }
-    (set_apart, rest)
-}
 
-/// How many of each class make up `limit`: halves, the odd one negative; what one class lacks the other gives.
-fn quotas([negative, positive]: [u64; 2], limit: Option<u64>) -> [u64; 2] {
-    let limit = limit.unwrap_or(u64::MAX).min(negative + positive);
-    let positives = (limit / 2).min(positive).max(limit.saturating_sub(negative));
-    [limit - positives, positives]
+    fn classes(&self, split: Split) -> impl Iterator<Item = u8> {
+        let (part, rows) = self.rows(split);
+        rows.iter().map(|&row| part.labels()[row as usize])
+    }
 }
 
 impl Task for Text {
@@ -241,32 +218,27 @@ impl Task for Text {
             output: Output::PerSequence,
             metric: "accuracy".into(),
             version: 1,
-            marks: Vec::new(),
+            marks: if self.cfg.validation == Validation::Test { vec![Mark::ValidationIsTest] } else { Vec::new() },
         }
     }
 
     fn len(&self, split: Split) -> u64 {
-        self.splits[split as usize].len() as u64
+        self.splits[split as usize].1.len() as u64
     }
 
     fn example(&self, split: Split, index: u64) -> Result<Example, DataError> {
-        let review = &self.splits[split as usize][index as usize];
-        let max_length = self.cfg.max_length as usize;
+        let (part, rows) = self.rows(split);
+        let row = rows[index as usize] as usize;
+        let (review, max_length) = (part.document(row, 0), self.cfg.max_length as usize);
         let tokens = match &self.vocabulary {
-            None => review.text.iter().take(max_length).map(|&byte| i64::from(byte) + 1).collect(),
-            Some(vocabulary) => String::from_utf8_lossy(&review.text)
-                .chars()
-                .take(max_length - 1)
-                .map(|c| vocabulary.id(c))
-                .chain([Vocabulary::END])
-                .collect(),
+            None => characters::bytes(review, max_length),
+            Some(vocabulary) => vocabulary.encode(review, max_length),
         };
-        Ok(Example::new(tokens, Targets::PerSequence(vec![i64::from(review.class)])))
+        Ok(Example::new(tokens, Targets::PerSequence(vec![i64::from(part.labels()[row])])))
     }
 
     fn floor(&self) -> Result<Bound, DataError> {
-        let classes = |split: Split| self.splits[split as usize].iter().map(|review| review.class);
-        Ok(bounds::majority(classes(Split::Train), classes(Split::Test)))
+        Ok(bounds::majority(self.classes(Split::Train), self.classes(Split::Test)))
     }
 
     fn ceiling(&self) -> Result<Bound, DataError> {
@@ -278,7 +250,7 @@ impl Task for Text {
     }
 
     fn fingerprint(&self) -> Option<String> {
-        Some(self.fingerprint.clone())
+        Some(self.set.meta.fingerprint.clone())
     }
 
     fn notes(&self) -> Vec<String> {

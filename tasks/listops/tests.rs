@@ -3,6 +3,7 @@
 use super::*;
 use crate::formats::tests::{archive, put};
 use std::collections::HashSet;
+use std::io::Read;
 use std::path::Path;
 
 /// Short expressions, for speed.
@@ -16,6 +17,11 @@ fn small() -> Config {
         test_examples: Some(50),
         ..Config::default()
     }
+}
+
+/// Every example of a split.
+fn all(task: &ListOps, split: Split) -> Vec<Example> {
+    (0..task.len(split)).map(|index| task.example(split, index).unwrap()).collect()
 }
 
 fn nowhere() -> DataDir {
@@ -49,14 +55,13 @@ fn lengths_and_labels_are_those_measured_on_the_reference_generator() {
     // 4,000 drawn here, 2,000 there: four deviations are 45 tokens of the mean and 0.04 of a label's share.
     let few = Config { validation_examples: Some(1), test_examples: Some(1), ..Config::default() };
     let task = generated(Config { train_examples: Some(4_000), ..few });
-    let rows = task.rows(Split::Train);
-    let mut lengths: Vec<usize> = (0..rows.len()).map(|i| rows.symbols(i).len()).collect();
+    let mut lengths: Vec<usize> = (0..4_000).map(|i| task.symbols(Split::Train, i).len()).collect();
     lengths.sort_unstable();
     let mean = lengths.iter().sum::<usize>() as f64 / 4_000.0;
     assert!(lengths[0] > 500 && lengths[3_999] < 2000);
     assert!((mean - 1038.0).abs() < 45.0, "mean length is {mean}");
     assert!(lengths[2_000].abs_diff(968) < 65, "median length is {}", lengths[2_000]);
-    let share = |class: u8| rows.labels().iter().filter(|&&label| label == class).count() as f64 / 4_000.0;
+    let share = |class: u8| task.labels(Split::Train).iter().filter(|&&label| label == class).count() as f64 / 4_000.0;
     for (class, expected) in [(0, 0.17), (9, 0.16), (1, 0.11)] {
         assert!((share(class) - expected).abs() < 0.03, "share of label {class} is {}", share(class));
     }
@@ -73,7 +78,7 @@ fn the_deepest_nesting_is_nine_in_long_expressions() {
     });
     for i in 0..50 {
         let (mut depth, mut deepest) = (0, 0);
-        for &symbol in task.rows(Split::Train).symbols(i) {
+        for &symbol in task.symbols(Split::Train, i) {
             depth += i32::from((tree::MIN..=tree::SM).contains(&symbol)) - i32::from(symbol == tree::CLOSE);
             deepest = deepest.max(depth);
         }
@@ -93,15 +98,31 @@ fn no_expression_comes_twice_even_when_few_are_possible() {
         ..Config::default()
     };
     let task = generated(cfg);
-    let all: HashSet<&[Symbol]> =
-        task.splits.iter().flat_map(|rows| (0..rows.len()).map(move |i| rows.symbols(i))).collect();
-    assert_eq!(all.len(), 200);
+    let distinct: HashSet<Vec<i64>> =
+        Split::ALL.into_iter().flat_map(|split| all(&task, split)).map(|example| example.tokens).collect();
+    assert_eq!(distinct.len(), 200);
 }
 
 #[test]
 fn the_test_set_stays_when_the_training_set_grows() {
-    let test = |train_examples| generated(Config { train_examples, ..small() }).splits[2].clone();
+    let test = |train_examples| all(&generated(Config { train_examples, ..small() }), Split::Test);
     assert_eq!(test(Some(10)), test(Some(1_000)));
+}
+
+#[test]
+fn many_drawn_examples_are_prepared_once_and_are_the_same_as_few() {
+    let folder = tempfile::tempdir().unwrap();
+    let many = || {
+        let cfg = Config { train_examples: Some(MANY), ..small() };
+        ListOps::open(cfg, &DataDir(folder.path().into())).unwrap()
+    };
+    let (first, again) = (many(), many());
+    assert_eq!(std::fs::read_dir(folder.path().join(".prepared")).unwrap().count(), 1);
+    assert_eq!(Split::ALL.map(|split| first.len(split)), [MANY, 50, 50]);
+    let few = generated(small());
+    assert_eq!(all(&first, Split::Test), all(&few, Split::Test));
+    assert_eq!(all(&again, Split::Train)[..300], all(&few, Split::Train));
+    assert_eq!((first.fingerprint(), first.notes()), (None, Vec::new()));
 }
 
 #[test]
@@ -120,7 +141,7 @@ fn conventions_number_the_same_expression_differently() {
 #[test]
 fn an_expression_that_is_cut_short_is_not_solved_and_the_ceiling_says_so() {
     let task = generated(Config { l_max: Some(12), ..small() });
-    let long = (0..50).find(|&i| task.rows(Split::Test).symbols(i).len() > 11).unwrap();
+    let long = (0..50).find(|&i| task.symbols(Split::Test, i).len() > 11).unwrap();
     let example = task.example(Split::Test, long as u64).unwrap();
     assert_eq!((example.tokens.len(), example.tokens[11]), (12, 2), "the head is kept and <eos> stands at the end");
     assert_eq!(task.solve(&example), None);
@@ -145,7 +166,7 @@ fn files_are_read_with_either_line_end_from_a_folder_and_from_an_archive() {
     put(folder.path(), "listops/any.tar.gz", &archive(&files));
     let packed = ListOps::open(Config { source: Source::Files, ..Config::default() }, &DataDir(folder.path().into()));
     let packed = packed.unwrap();
-    assert_eq!(packed.splits, loose.splits);
+    Split::ALL.iter().for_each(|&split| assert_eq!(all(&packed, split), all(&loose, split)));
     assert_eq!(packed.fingerprint(), loose.fingerprint());
     assert!(packed.fingerprint().is_some());
 }
@@ -195,6 +216,86 @@ fn a_wrong_label_is_let_through_when_verification_is_off_and_lowers_the_ceiling(
     let cfg = Config { source: Source::Files, verify_labels: false, ..Config::default() };
     let task = ListOps::open(cfg, &DataDir(folder.path().into())).unwrap();
     assert_eq!(task.ceiling().unwrap().score, 0.5);
+}
+
+#[test]
+fn a_second_start_reads_no_file_and_says_the_same_unless_it_verifies_what_was_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = with_train(folder.path(), GOOD).unwrap();
+    let prepared = || std::fs::read_dir(folder.path().join(".prepared")).unwrap().count();
+    let open = |verify_labels| {
+        let cfg = Config { source: Source::Files, verify_labels, ..Config::default() };
+        ListOps::open(cfg, &DataDir(folder.path().into())).unwrap()
+    };
+    assert_eq!(prepared(), 1);
+    let again = open(true);
+    assert_eq!((prepared(), again.notes()), (1, first.notes()));
+    assert_eq!(all(&again, Split::Test), all(&first, Split::Test));
+    let unverified = open(false);
+    assert_eq!((prepared(), unverified.fingerprint()), (2, first.fingerprint()));
+}
+
+#[test]
+fn what_is_drawn_and_what_is_written_and_read_again_are_the_same_examples() {
+    let folder = tempfile::tempdir().unwrap();
+    let steps = std::sync::Mutex::new(Vec::new());
+    let step = |done, wanted| steps.lock().unwrap().push((done, wanted));
+    let written = small().generate(folder.path(), &step).expect("it draws").unwrap();
+    assert_eq!(steps.into_inner().unwrap().last(), Some(&(400, 400)));
+    assert_eq!(written.examples, 400);
+    let names: Vec<String> =
+        written.paths.iter().map(|path| path.strip_prefix(folder.path()).unwrap().display().to_string()).collect();
+    assert_eq!(names, ["train", "val", "test"].map(|part| format!("listops-1000/basic_{part}.tsv")));
+    let text = std::fs::read_to_string(&written.paths[2]).unwrap();
+    assert!(text.starts_with("Source\tTarget\r\n( ( ( ") && text.ends_with("\r\n"), "{text}");
+    let cfg = Config { source: Source::Files, l_max: Some(50), ..Config::default() };
+    let read = ListOps::open(cfg, &DataDir(folder.path().into())).unwrap();
+    let drawn = generated(small());
+    Split::ALL.iter().for_each(|&split| assert_eq!(all(&read, split), all(&drawn, split)));
+
+    let again = small().generate(folder.path(), &|_, _| ()).expect("it draws").unwrap_err().to_string();
+    assert!(again.contains("basic_train.tsv: is there already"), "{again}");
+    assert!(Config { source: Source::Files, ..Config::default() }.generate(folder.path(), &|_, _| ()).is_none());
+}
+
+#[test]
+fn the_facts_of_a_generated_set_are_those_of_its_examples() {
+    let folder = tempfile::tempdir().unwrap();
+    let cfg = Config { min_length: 0, max_length: 5, max_depth: 2, max_args: 2, ..small() };
+    let cfg = Config { train_examples: Some(8), validation_examples: Some(1), test_examples: Some(1), ..cfg };
+    let facts = cfg.generate(folder.path(), &|_, _| ()).expect("it draws").unwrap().facts;
+    let fact = |name: &str| facts.iter().find(|(known, _)| known == name).expect("it is told").1.clone();
+    assert!(fact("trees kept").contains(" % of ") && fact("trees kept").ends_with(" drawn"));
+    assert!(fact("tokens without parentheses").starts_with("1 to 4, mean "), "{}", fact("tokens without parentheses"));
+    assert!(fact("deepest nesting").starts_with("0: "), "{}", fact("deepest nesting"));
+    assert_eq!(fact("operands of an operator"), "2.00 on average");
+}
+
+#[test]
+fn labels_are_checked_in_both_forms_gzipped_or_not_and_in_archives() {
+    let folder = tempfile::tempdir().unwrap();
+    let short = "7\t( ( ( [MAX 2 ) 7 ) ] )\n4\t3\n4\t( ( ( [SM 8 ) 7 ) ] )\n";
+    let mut packed = Vec::new();
+    flate2::read::GzEncoder::new(short.as_bytes(), flate2::Compression::fast()).read_to_end(&mut packed).unwrap();
+    let found = |file: &str, rows, disagreements, first| Checked { file: file.into(), rows, disagreements, first };
+    let check = |name: &str, content: &[u8]| check_labels(&put(folder.path(), name, content));
+    assert_eq!(check("d.tsv", short.as_bytes()).unwrap(), [found("d.tsv", 3, 2, Some((2, 4, 3)))]);
+    assert_eq!(check("d.tsv.gz", &packed).unwrap(), [found("d.tsv.gz", 3, 2, Some((2, 4, 3)))]);
+    assert_eq!(check("basic_val.tsv", GOOD.as_bytes()).unwrap(), [found("basic_val.tsv", 2, 0, None)]);
+    let inside = archive(&[("a/basic_test.tsv", GOOD.as_bytes()), ("a/readme", b"x")]);
+    assert_eq!(check("set.tar.gz", &inside).unwrap(), [found("a/basic_test.tsv", 2, 0, None)]);
+
+    let problem = |name: &str, content: &[u8]| {
+        let message = check(name, content).unwrap_err().to_string();
+        message[message.find(name).unwrap()..].to_owned()
+    };
+    assert_eq!(problem("e.tsv", b""), "e.tsv: holds no rows; is it a complete download?");
+    assert_eq!(problem("e.tsv", b"7\t7\nx\t7\n"), "e.tsv:2: the label is `x`, expected a digit from 0 to 9");
+    assert_eq!(problem("e.tsv", b"7\t[MAX 7\n"), "e.tsv:1: the expression ends with 1 brackets open");
+    assert!(problem("e.tsv", b"7 7\n").starts_with("e.tsv:1: no tab between expression and label"));
+    let none = "none.tar.gz: holds none of basic_train.tsv, basic_val.tsv, basic_test.tsv";
+    assert_eq!(problem("none.tar.gz", &archive(&[("readme", b"x")])), none);
+    assert!(check_labels(&folder.path().join("absent.tsv")).unwrap_err().to_string().contains("absent.tsv: "));
 }
 
 #[test]

@@ -18,7 +18,7 @@ pub(super) const CLOSE: Symbol = 14;
 /// How many symbols there are.
 pub(super) const SYMBOLS: i64 = 15;
 
-/// How a symbol is written in the official files.
+/// The symbol of a word of the official files.
 pub(super) fn parse(word: &[u8]) -> Option<Symbol> {
     match word {
         [digit @ b'0'..=b'9'] => Some(digit - b'0'),
@@ -28,6 +28,50 @@ pub(super) fn parse(word: &[u8]) -> Option<Symbol> {
         b"[SM" => Some(SM),
         b"]" => Some(CLOSE),
         _ => None,
+    }
+}
+
+/// How a symbol is written in the official files.
+const fn word(symbol: Symbol) -> &'static str {
+    const WORDS: [&str; SYMBOLS as usize] =
+        ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "[MIN", "[MAX", "[MED", "[SM", "]"];
+    WORDS[symbol as usize]
+}
+
+/// Appends an expression as the official files have it: every node is a chain of pairs that nests to the left, so `[OP a b ]`
+/// is `( ( ( [OP a ) b ) ] )`.
+///
+/// # Panics
+/// When the symbols are not an expression.
+pub(super) fn write(symbols: &[Symbol], text: &mut Vec<u8>) {
+    let mut operands = vec![0_usize; symbols.len()]; // of the operator at each place
+    let mut open = Vec::new();
+    for (at, &symbol) in symbols.iter().enumerate() {
+        if matches!(symbol, MIN..=SM) {
+            open.push(at);
+            continue;
+        }
+        if symbol == CLOSE {
+            open.pop().expect("a bracket closes an operator");
+        }
+        if let Some(&parent) = open.last() {
+            operands[parent] += 1;
+        }
+    }
+    for (at, &symbol) in symbols.iter().enumerate() {
+        if matches!(symbol, MIN..=SM) {
+            text.extend(std::iter::repeat_n(b"( ", operands[at] + 1).flatten());
+            text.extend_from_slice(word(symbol).as_bytes());
+            text.push(b' ');
+            open.push(at);
+            continue;
+        }
+        text.extend_from_slice(word(symbol).as_bytes());
+        if symbol == CLOSE {
+            text.extend_from_slice(b" )");
+            open.pop().expect("a bracket closes an operator");
+        }
+        text.extend_from_slice(if open.is_empty() { b"" } else { b" ) " });
     }
 }
 
@@ -86,12 +130,12 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    /// Draws trees until one has a length that is kept; leaves it in `tree`. `None` after `tries` trees.
-    pub fn draw(&self, stream: &mut Stream, tree: &mut Vec<Symbol>, tries: u32) -> Option<()> {
-        (0..tries).find_map(|_| {
+    /// Draws trees until one has a length that is kept; leaves it in `tree` and gives how many were drawn. `None` after
+    /// `tries` trees.
+    pub fn draw(&self, stream: &mut Stream, tree: &mut Vec<Symbol>, tries: u32) -> Option<u32> {
+        (1..=tries).find(|_| {
             tree.clear();
-            self.grow(stream, tree, 1, 0)?;
-            (tree.len() > self.longer_than).then_some(())
+            self.grow(stream, tree, 1, 0).is_some() && tree.len() > self.longer_than
         })
     }
 
@@ -170,6 +214,20 @@ mod tests {
             ("[MAX 2 [MIN 8 4 ] [SM 1 [MED 0 9 3 ] ] ]", 4),
         ] {
             assert_eq!(evaluate(&symbols(text)), Ok(value), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_expression_is_written_as_pairs_that_nest_to_the_left() {
+        for (plain, paired) in [
+            ("7", "7"),
+            ("[MAX 2 7 ]", "( ( ( [MAX 2 ) 7 ) ] )"),
+            ("[SM 1 2 3 ]", "( ( ( ( [SM 1 ) 2 ) 3 ) ] )"),
+            ("[MIN 2 [MED 3 4 ] ]", "( ( ( [MIN 2 ) ( ( ( [MED 3 ) 4 ) ] ) ) ] )"),
+        ] {
+            let mut text = Vec::new();
+            write(&symbols(plain), &mut text);
+            assert_eq!(String::from_utf8(text).unwrap(), paired);
         }
     }
 

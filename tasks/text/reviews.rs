@@ -1,32 +1,27 @@
-//! The official folder of reviews: `aclImdb/{train,test}/{pos,neg}/ID_RATING.txt`.
+//! The official folder of reviews, `aclImdb/{train,test}/{pos,neg}/ID_RATING.txt`, as a prepared set.
 
-use crate::DataError;
+use crate::characters::Census;
 use crate::formats::{self, Found};
-use std::collections::{BTreeMap, HashSet};
+use crate::prepared::{self, Prepared, Request, Writer};
+use crate::{DataDir, DataError};
+use std::collections::HashSet;
 use std::path::Path;
 
-/// One review.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Review {
-    /// The number in its file name; runs from 0 in each class.
-    pub id: u64,
-    /// 1 is positive.
-    pub class: u8,
-    /// The stars in its file name: 1–4 in `neg`, 7–10 in `pos`.
-    rating: u8,
-    /// The file as it is.
-    pub text: Vec<u8>,
-}
+/// Part of the set: `train/`.
+pub(super) const TRAIN: usize = 0;
+/// Part of the set: `test/`.
+pub(super) const TEST: usize = 1;
+/// Part of the set: the characters of `train/`, counted.
+pub(super) const CHARACTERS: usize = 2;
 
-/// The two folders of reviews, each in the order of ids, negative before positive at the same id: any stretch of them is
-/// about balanced, whatever order an archive has.
-pub(super) struct Reviews {
-    /// `train/`.
-    pub train: Vec<Review>,
-    /// `test/`.
-    pub test: Vec<Review>,
-    /// Hash of names and contents.
-    pub fingerprint: String,
+/// Opens the reviews in `root`, read and checked the first time.
+///
+/// Reviews come in the order of ids, negative before positive at the same id: any stretch of them is about balanced,
+/// whatever order an archive has.
+pub(super) fn prepare(root: &Path, data: &DataDir) -> Result<Prepared, DataError> {
+    let stamp = prepared::stamp_of_source(root, |name| address(name).is_some())?;
+    let request = Request { family: "text", version: 1, stamp, parts: &["train", "test", Census::PART], documents: 1 };
+    data.prepared(&request, |writer| read(root, writer))
 }
 
 /// The last three parts of a path, when they are those of a review.
@@ -38,10 +33,8 @@ fn address(name: &str) -> Option<(&str, &str, &str)> {
 }
 
 /// Reads a folder or archive.
-pub(super) fn read(root: &Path) -> Result<Reviews, DataError> {
-    let (mut train, mut test) = (Vec::new(), Vec::new());
-    let mut hashes = BTreeMap::new();
-    let mut seen = HashSet::new();
+fn read(root: &Path, writer: &mut Writer) -> Result<(), DataError> {
+    let (mut seen, mut census, mut broken) = (HashSet::new(), Census::new(), Vec::new());
     formats::visit(
         root,
         |name| address(name).is_some(),
@@ -49,52 +42,68 @@ pub(super) fn read(root: &Path) -> Result<Reviews, DataError> {
             let path = found.path.clone();
             let malformed = |problem| DataError::Malformed { path: path.clone(), row: 0, problem };
             let (split, class, file) = address(found.name).expect("only wanted files are visited");
-            let (name, reviews) =
-                (format!("{split}/{class}/{file}"), if split == "train" { &mut train } else { &mut test });
-            let review = read_review(class, file, found).map_err(|problem| match problem {
-                Problem::Content(problem) => malformed(problem),
-                Problem::Reading(error) => error,
-            })?;
-            if !seen.insert((split == "train", class == "pos", review.id)) {
-                return Err(malformed(format!("a second review {} in {split}/{class}", review.id)));
+            let (name, part) = (format!("{split}/{class}/{file}"), if split == "train" { TRAIN } else { TEST });
+            let label = u8::from(class == "pos");
+            let id = id(label, file).map_err(malformed)?;
+            if !seen.insert((part, label, id)) {
+                return Err(malformed(format!("a second review {id} in {split}/{class}")));
             }
-            hashes.insert(name, blake3::hash(&review.text));
-            reviews.push(review);
-            Ok(())
+            let text = text(found)?;
+            if part == TRAIN {
+                census.count(&text);
+            }
+            if str::from_utf8(&text).is_err() {
+                broken.push(name.clone());
+            }
+            writer.source(name, blake3::hash(&text));
+            writer.row(part, 2 * u64::from(id) + u64::from(label), label, &[&text])
         },
     )?;
-    for (split, reviews) in [("train", &mut train), ("test", &mut test)] {
-        for (class, folder) in ["neg", "pos"].into_iter().enumerate() {
-            if !reviews.iter().any(|review| usize::from(review.class) == class) {
-                let problem = format!("holds no reviews in {split}/{folder}; expected {split}/{folder}/ID_RATING.txt");
+    for (part, split) in [(TRAIN, "train"), (TEST, "test")] {
+        for (label, class) in [(0, "neg"), (1, "pos")] {
+            if !seen.iter().any(|&(p, l, _)| (p, l) == (part, label)) {
+                let problem = format!("holds no reviews in {split}/{class}; expected {split}/{class}/ID_RATING.txt");
                 return Err(DataError::Malformed { path: root.into(), row: 0, problem });
             }
         }
-        reviews.sort_unstable();
     }
-    Ok(Reviews { train, test, fingerprint: formats::fingerprint(&hashes) })
+    if !broken.is_empty() {
+        writer.note(not_utf8(broken));
+    }
+    census.write(writer, CHARACTERS, 1)
 }
 
-enum Problem {
-    Content(String),
-    Reading(DataError),
+/// What is said of reviews that are not UTF-8, whatever order they came in.
+fn not_utf8(mut names: Vec<String>) -> String {
+    let count = names.len();
+    names.sort_unstable();
+    names.truncate(3);
+    let more = if count > 3 { ", …" } else { "" };
+    format!(
+        "reviews that are not UTF-8: {count} ({}{more}); as characters their broken bytes are U+FFFD, as bytes they are \
+         what they are",
+        names.join(", ")
+    )
 }
 
-fn read_review(class: &str, file: &str, found: Found) -> Result<Review, Problem> {
+/// The number in a review's name, which runs from 0 in each class, when name and rating are what the class has.
+fn id(label: u8, file: &str) -> Result<u32, String> {
     let name = file.strip_suffix(".txt").and_then(|stem| stem.split_once('_'));
-    let numbers = name.and_then(|(id, rating)| Some((id.parse().ok()?, rating.parse().ok()?)));
-    let Some((id, rating)) = numbers else {
-        return Err(Problem::Content("not a name of the form ID_RATING.txt, like 127_8.txt".into()));
-    };
-    let (class, ratings) = if class == "pos" { (1, 7..=10) } else { (0, 1..=4) };
-    if !ratings.contains(&rating) {
-        let folder = ["neg", "pos"][usize::from(class)];
-        let (low, high) = (ratings.start(), ratings.end());
-        return Err(Problem::Content(format!("a rating of {rating} in `{folder}`, which holds {low} to {high}")));
+    let numbers = name.and_then(|(id, rating)| Some((id.parse().ok()?, rating.parse::<u8>().ok()?)));
+    let (id, rating) = numbers.ok_or("not a name of the form ID_RATING.txt, like 127_8.txt")?;
+    let (folder, low, high) = if label == 1 { ("pos", 7, 10) } else { ("neg", 1, 4) };
+    if !(low..=high).contains(&rating) {
+        return Err(format!("a rating of {rating} in `{folder}`, which holds {low} to {high}"));
     }
-    let text = found.bytes().map_err(Problem::Reading)?;
+    Ok(id)
+}
+
+/// The file as it is, line ends and all.
+fn text(found: Found) -> Result<Vec<u8>, DataError> {
+    let path = found.path.clone();
+    let text = found.bytes()?;
     if text.iter().all(u8::is_ascii_whitespace) {
-        return Err(Problem::Content("the review is empty".into()));
+        return Err(DataError::Malformed { path, row: 0, problem: "the review is empty".into() });
     }
-    Ok(Review { id, class, rating, text })
+    Ok(text)
 }

@@ -29,8 +29,18 @@ fn complaint(name: &str, content: &[u8]) -> String {
     message[message.find("aclImdb").expect("the file is named")..].to_owned()
 }
 
-fn texts(task: &Text, split: Split) -> HashSet<&[u8]> {
-    task.splits[split as usize].iter().map(|review| review.text.as_slice()).collect()
+/// The reviews of a split, in order.
+fn texts(task: &Text, split: Split) -> Vec<&[u8]> {
+    let (part, rows) = task.rows(split);
+    rows.iter().map(|&row| part.document(row as usize, 0)).collect()
+}
+
+fn positive(task: &Text, split: Split) -> usize {
+    task.classes(split).filter(|&class| class == 1).count()
+}
+
+fn text_set(task: &Text, split: Split) -> HashSet<&[u8]> {
+    texts(task, split).into_iter().collect()
 }
 
 #[test]
@@ -77,8 +87,7 @@ fn reviews_come_by_number_with_both_classes_mixed_whatever_the_archive_order() {
     let folder = tempfile::tempdir().unwrap();
     put(folder.path(), "imdb/aclImdb_any.tar.gz", &archive(&borrowed));
     let task = open(&folder, Config::default()).unwrap();
-    let order: Vec<&[u8]> = task.splits[2].iter().map(|review| review.text.as_slice()).collect();
-    assert_eq!(order, [b"neg9", b"pos9".as_slice(), b"neg10", b"pos10"]);
+    assert_eq!(texts(&task, Split::Test), [b"neg9", b"pos9".as_slice(), b"neg10", b"pos10"]);
 
     let loose = tempfile::tempdir().unwrap();
     for (name, text) in &files {
@@ -92,10 +101,10 @@ fn validation_is_a_balanced_part_of_train_that_train_does_not_hold() {
     let folder = folder(40);
     let task = open(&folder, Config::default()).unwrap();
     assert_eq!(Split::ALL.map(|split| task.len(split)), [72, 8, 80]);
-    assert_eq!(task.splits[1].iter().filter(|review| review.class == 1).count(), 4);
-    assert!(texts(&task, Split::Train).is_disjoint(&texts(&task, Split::Validation)));
+    assert_eq!(positive(&task, Split::Validation), 4);
+    assert!(text_set(&task, Split::Train).is_disjoint(&text_set(&task, Split::Validation)));
     let other = open(&folder, Config { split_seed: 1, ..Config::default() }).unwrap();
-    assert_ne!(texts(&task, Split::Validation), texts(&other, Split::Validation));
+    assert_ne!(text_set(&task, Split::Validation), text_set(&other, Split::Validation));
 }
 
 #[test]
@@ -107,9 +116,9 @@ fn a_limit_keeps_the_classes_balanced_and_a_larger_one_holds_a_smaller() {
     };
     let (few, more) = (limited(9), limited(20));
     assert_eq!(Split::ALL.map(|split| few.len(split)), [7, 2, 9]);
-    assert_eq!(few.splits[2].iter().filter(|review| review.class == 1).count(), 4);
-    assert!(texts(&few, Split::Test).is_subset(&texts(&more, Split::Test)));
-    let used = |task| &texts(task, Split::Train) | &texts(task, Split::Validation);
+    assert_eq!(positive(&few, Split::Test), 4);
+    assert!(text_set(&few, Split::Test).is_subset(&text_set(&more, Split::Test)));
+    let used = |task| &text_set(task, Split::Train) | &text_set(task, Split::Validation);
     assert!(used(&few).is_subset(&used(&more)));
 }
 
@@ -122,23 +131,52 @@ fn a_limit_above_what_is_there_is_remarked_upon() {
 }
 
 #[test]
-fn one_class_fills_in_for_the_other() {
-    assert_eq!(quotas([10, 10], Some(7)), [4, 3]);
-    assert_eq!(quotas([10, 2], Some(8)), [6, 2]);
-    assert_eq!(quotas([1, 10], Some(8)), [1, 7]);
-    assert_eq!(quotas([3, 5], None), [3, 5]);
+fn validation_is_test_only_when_asked_for_and_is_marked() {
+    let folder = folder(10);
+    let task = open(&folder, Config { validation: Validation::Test, ..Config::default() }).unwrap();
+    assert_eq!(Split::ALL.map(|split| task.len(split)), [20, 20, 20]);
+    assert_eq!(texts(&task, Split::Validation), texts(&task, Split::Test));
+    assert_eq!(task.spec().marks, [Mark::ValidationIsTest]);
+    assert_eq!(open(&folder, Config::default()).unwrap().spec().marks, []);
+}
+
+#[test]
+fn a_second_start_reads_no_review_and_says_the_same() {
+    let folder = folder(5);
+    put(folder.path(), "aclImdb/test/neg/9_1.txt", b"a\xff");
+    let chars = || open(&folder, Config { tokens: Tokens::Chars, min_freq: 2, ..Config::default() }).unwrap();
+    let first = chars();
+    let meta = std::fs::read(first.set.folder.join("meta.json")).unwrap();
+    let again = chars();
+    assert_eq!(std::fs::read(again.set.folder.join("meta.json")).unwrap(), meta);
+    assert_eq!((first.notes(), first.fingerprint()), (again.notes(), again.fingerprint()));
+    assert_eq!(first.example(Split::Train, 3).unwrap(), again.example(Split::Train, 3).unwrap());
+    put(folder.path(), "aclImdb/test/neg/8_1.txt", b"one more");
+    assert_eq!(chars().len(Split::Test), 12, "a set that has changed is read again");
+}
+
+#[test]
+fn line_ends_inside_a_review_are_kept() {
+    let folder = folder(3);
+    put(folder.path(), "aclImdb/test/pos/9_9.txt", b"one\r\ntwo\n");
+    let task = open(&folder, Config::default()).unwrap();
+    assert_eq!(*texts(&task, Split::Test).last().unwrap(), b"one\r\ntwo\n");
 }
 
 #[test]
 fn bytes_that_are_not_utf8_are_counted_and_read_as_replacements() {
     let folder = folder(3);
     put(folder.path(), "aclImdb/test/neg/9_1.txt", b"a\xff\xfeb");
+    put(folder.path(), "aclImdb/test/neg/0_1.txt", b"\xc3(");
     let task = open(&folder, Config { tokens: Tokens::Chars, ..Config::default() }).unwrap();
-    assert_eq!(task.notes()[1], "1 reviews are not UTF-8; their broken bytes are read as U+FFFD");
+    assert_eq!(
+        task.notes()[1],
+        "reviews that are not UTF-8: 2 (test/neg/0_1.txt, test/neg/9_1.txt); as characters their broken bytes are \
+         U+FFFD, as bytes they are what they are"
+    );
     let last = task.example(Split::Test, task.len(Split::Test) - 1).unwrap();
     assert_eq!(last.tokens.len(), 5, "a, two replacements, b, <eos>");
     let bytes = open(&folder, Config::default()).unwrap();
-    assert_eq!(bytes.notes().len(), 1, "bytes need no remark");
     assert_eq!(bytes.example(Split::Test, 6).unwrap().tokens, [98, 256, 255, 99]);
 }
 
@@ -147,7 +185,7 @@ fn every_broken_review_is_named_with_its_problem() {
     assert_eq!(complaint("aclImdb/train/pos/5_8.txt", b""), "aclImdb/train/pos/5_8.txt: the review is empty");
     assert_eq!(complaint("aclImdb/train/pos/5_8.txt", b" \n"), "aclImdb/train/pos/5_8.txt: the review is empty");
     let form = "not a name of the form ID_RATING.txt, like 127_8.txt";
-    for name in ["notes.txt", "5.txt", "5_8.html", "x_8.txt", "5_300.txt"] {
+    for name in ["notes.txt", "5.txt", "5_8.html", "x_8.txt", "5_300.txt", "99999999999_8.txt"] {
         assert_eq!(complaint(&format!("aclImdb/test/neg/{name}"), b"x"), format!("aclImdb/test/neg/{name}: {form}"));
     }
     assert_eq!(
@@ -210,4 +248,5 @@ fn every_impossible_setting_is_named() {
     assert_eq!(bad(|c| c.train_limit = Some(3)), ["train_limit"]);
     assert_eq!(bad(|c| c.test_limit = Some(1)), ["test_limit"]);
     assert_eq!(bad(|c| c.min_freq = 2), ["min_freq"]);
+    assert_eq!(bad(|c| (c.validation, c.val_fraction) = (Validation::Test, 0.2)), ["val_fraction"]);
 }

@@ -1,0 +1,100 @@
+//! The binary version of CIFAR-10, `data_batch_{1..5}.bin` and `test_batch.bin`, as a prepared set.
+//!
+//! ```text
+//! record = label (1 byte), red plane, green plane, blue plane (1,024 bytes each, row by row)
+//! ```
+
+use crate::formats::{self, Found};
+use crate::prepared::{self, Prepared, Request, Writer};
+use crate::{DataDir, DataError};
+use std::path::Path;
+
+/// Pixels of a side.
+pub(super) const SIDE: usize = 32;
+/// Pixels of an image.
+pub(super) const PIXELS: usize = SIDE * SIDE;
+/// Classes: labels are 0 to 9.
+pub(super) const CLASSES: usize = 10;
+/// Training files of the whole set.
+pub(super) const BATCHES: u32 = 5;
+/// Bytes of a record.
+pub(super) const RECORD: usize = 1 + 3 * PIXELS;
+
+/// Part of the set: the training files.
+pub(super) const TRAIN: usize = 0;
+/// Part of the set: the test file.
+pub(super) const TEST: usize = 1;
+
+/// Opens the images in `root`, read and checked the first time, colours and all. They come in the order of the files.
+pub(super) fn prepare(root: &Path, batch_files: u32, data: &DataDir) -> Result<Prepared, DataError> {
+    let stamp = prepared::stamp_of_source(root, |name| which(name, batch_files).is_some())?;
+    let stamp = format!("{stamp}-{batch_files}");
+    let request = Request { family: "image", version: 1, stamp, parts: &["train", "test"], documents: 1 };
+    data.prepared(&request, |writer| read(root, batch_files, writer))
+}
+
+/// The files there must be: those of training, then that of testing.
+fn names(batch_files: u32) -> Vec<String> {
+    let training = (1..=batch_files).map(|batch| format!("data_batch_{batch}.bin"));
+    training.chain(["test_batch.bin".to_owned()]).collect()
+}
+
+/// Which of them a path names.
+fn which(path: &str, batch_files: u32) -> Option<usize> {
+    names(batch_files).iter().position(|name| path.rsplit('/').next() == Some(name.as_str()))
+}
+
+fn read(root: &Path, batch_files: u32, writer: &mut Writer) -> Result<(), DataError> {
+    let names = names(batch_files);
+    let malformed = |problem| DataError::Malformed { path: root.into(), row: 0, problem };
+    let mut there = vec![false; names.len()];
+    formats::visit(
+        root,
+        |name| which(name, batch_files).is_some(),
+        |found| {
+            let file = which(found.name, batch_files).expect("only wanted files are visited");
+            let name = &names[file];
+            if std::mem::replace(&mut there[file], true) {
+                return Err(malformed(format!("holds more than one {name}; name the folder to use in `path`")));
+            }
+            let part = if file + 1 == names.len() { TEST } else { TRAIN };
+            let hash = read_file(found, (file as u64) << 32, part, writer)?;
+            writer.source(name.clone(), hash);
+            Ok(())
+        },
+    )?;
+    match there.iter().position(|there| !there) {
+        None => Ok(()),
+        Some(file) if file > 0 && file + 1 < names.len() => Err(malformed(format!(
+            "holds no {}; is it a complete download? `batch_files: {file}` uses only the training files before it",
+            names[file]
+        ))),
+        Some(file) => {
+            Err(malformed(format!("holds no {}; expected the files of the binary version of CIFAR-10", names[file])))
+        }
+    }
+}
+
+fn read_file(found: Found, first_key: u64, part: usize, writer: &mut Writer) -> Result<blake3::Hash, DataError> {
+    let path = found.path.clone();
+    let malformed = |row, problem| DataError::Malformed { path: path.clone(), row, problem };
+    let bytes = found.bytes()?;
+    let records = bytes.chunks_exact(RECORD);
+    if bytes.is_empty() {
+        return Err(malformed(0, "holds no images; download it again".into()));
+    }
+    if !records.remainder().is_empty() {
+        let (whole, left) = (records.len() as u64, records.remainder().len());
+        let problem = format!("the record has {left} of its {RECORD} bytes: the file is cut short; download it again");
+        return Err(malformed(whole + 1, problem));
+    }
+    for (number, record) in (1..).zip(records) {
+        let (label, planes) = (record[0], &record[1..]);
+        if usize::from(label) >= CLASSES {
+            let problem = format!("the record's label is {label}, expected 0 to 9");
+            return Err(malformed(number, problem));
+        }
+        writer.row(part, first_key + number, label, &[planes])?;
+    }
+    Ok(blake3::hash(&bytes))
+}
