@@ -24,6 +24,8 @@ pub enum Purpose {
     Subset,
     /// The guesses behind a task's floor; the index is the example's.
     Guess,
+    /// The positions that self-pretraining hides; the index is the step.
+    Mask,
 }
 
 impl Purpose {
@@ -39,6 +41,7 @@ impl Purpose {
             Self::ListOps(Split::Test) => "listops/test",
             Self::Subset => "subset",
             Self::Guess => "guess",
+            Self::Mask => "mask",
         }
     }
 }
