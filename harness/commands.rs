@@ -13,7 +13,7 @@ mod verify;
 use crate::Exit;
 use crate::cli::{Changes, Cli, Command};
 use crate::config::{Config, Draft};
-use crate::diagnostics::suggest;
+use crate::diagnostics::{Diagnostics, suggest};
 use crate::registry::Registry;
 use std::path::Path;
 use std::sync::Arc;
@@ -45,12 +45,7 @@ fn fail(problem: impl std::fmt::Display, help: &str) {
 
 /// A config with `--set` and `--filter` applied; mistakes are printed.
 fn load(path: &Path, changes: &Changes, registry: &Registry) -> Result<Config, Exit> {
-    let mut config = Config::load(path, &changes.sets, registry).map_err(|found| {
-        eprint!("{}", found.render());
-        let plural = if found.len() == 1 { "mistake" } else { "mistakes" };
-        eprintln!("{} {plural} in {}; nothing was run", found.len(), path.display());
-        Exit::Usage
-    })?;
+    let mut config = Config::load(path, &changes.sets, registry).map_err(|found| mistakes(path, &found))?;
     if let Some(filter) = &changes.filter {
         let terms = terms(filter).map_err(|problem| {
             fail(format!("--filter '{filter}': {problem}"), "write --filter 'mixer=s4 & task=mqar & seed=0'");
@@ -66,6 +61,14 @@ fn load(path: &Path, changes: &Changes, registry: &Registry) -> Result<Config, E
         }
     }
     Ok(config)
+}
+
+/// Everything wrong with the config at `path`.
+fn mistakes(path: &Path, found: &Diagnostics) -> Exit {
+    eprint!("{}", found.render());
+    let plural = if found.len() == 1 { "mistake" } else { "mistakes" };
+    eprintln!("{} {plural} in {}; nothing was run", found.len(), path.display());
+    Exit::Usage
 }
 
 /// `a=b & c=d` as pairs.

@@ -1,11 +1,13 @@
 //! A sweep's YAML, read into runs. Whatever the config decides is checked here, every mistake shown that can be seen.
 //!
-//! Sections (`model`, `optimizer`, `schedule`, `budget`) are laid over each other: defaults, then the top of the file, then
+//! Sections (`model`, `optimizer`, `schedule`, `budget`, `pretrain`) are laid over each other: defaults, then the top of the file, then
 //! the task's entry, then the mixer's entry, then the grid point, then `--set`. Each key keeps the place it came from.
 
 use crate::diagnostics::{Diagnostics, Place, suggest};
-use crate::model::ModelConfig;
+use crate::matching::Matched;
+use crate::model::{ModelConfig, Pooling};
 use crate::optimizer::OptimizerConfig;
+use crate::pretrain::{Objective, PretrainConfig};
 use crate::registry::Registry;
 use crate::schedule::ScheduleConfig;
 use crate::spec::Choice;
@@ -42,6 +44,8 @@ pub struct Config {
     pub question: String,
     /// Every run, in the order of the file: tasks, then mixers, then grid points, then seeds.
     pub runs: Vec<Draft>,
+    /// How alike its models must be in size.
+    pub matched: Option<Matched>,
 }
 
 /// A run before its data are opened.
@@ -65,14 +69,32 @@ pub struct Draft {
     pub schedule: ScheduleConfig,
     /// How long, how often.
     pub budget: BudgetConfig,
+    /// What comes before the task.
+    pub pretrain: Option<PretrainConfig>,
+    /// Trainable scalars of the published model that this one follows; only `plan` reads it.
+    pub reference_parameters: Option<u64>,
     /// The run's seed.
     pub seed: u64,
 }
 
 /// Sections that entries may override.
-const SECTIONS: [&str; 4] = ["model", "optimizer", "schedule", "budget"];
-const TOP_KEYS: [&str; 10] =
-    ["name", "question", "tasks", "mixers", "model", "optimizer", "schedule", "budget", "seeds", "grid"];
+const SECTIONS: [&str; 5] = ["model", "optimizer", "schedule", "budget", "pretrain"];
+const TOP_KEYS: [&str; 12] = [
+    "name",
+    "question",
+    "tasks",
+    "mixers",
+    "model",
+    "optimizer",
+    "schedule",
+    "budget",
+    "pretrain",
+    "seeds",
+    "grid",
+    "match",
+];
+/// One layer a section.
+type Layers = [Layer; SECTIONS.len()];
 
 /// Keys laid over each other, later ones winning.
 #[derive(Clone, Debug, Default)]
@@ -101,7 +123,9 @@ struct Entry {
     family: String,
     family_place: Place,
     settings: Layer,
-    sections: [Layer; 4],
+    sections: Layers,
+    /// A mixer's entry may say how large the model is that it follows.
+    reference_parameters: Option<u64>,
     /// A mixer's entry may be limited to some tasks, by label.
     only_tasks: Option<Vec<Node>>,
 }
@@ -193,6 +217,7 @@ impl Reader<'_> {
         let _: Option<OptimizerConfig> = self.section("optimizer", &base[1]);
         let _: Option<ScheduleConfig> = self.section("schedule", &base[2]);
         let _: Option<BudgetConfig> = self.section("budget", &base[3]);
+        let _: Option<PretrainConfig> = self.section("pretrain", &base[4]);
         let task_names: Vec<&str> = self.registry.tasks.iter().map(|t| t.name).collect();
         let mixer_names: Vec<&str> = self.registry.mixers.iter().map(|m| m.name).collect();
         let tasks = self.entries(get("tasks"), "tasks", "task", &task_names);
@@ -220,6 +245,7 @@ impl Reader<'_> {
                 }
             }
         }
+        let matched = get("match").and_then(|(key, node)| self.matched(key, node, &runs));
         let text = |key: &str| get(key).and_then(|(_, n)| n.as_str()).map(str::to_owned);
         let name = text("name").unwrap_or_else(|| stem.into());
         if !name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
@@ -233,7 +259,29 @@ impl Reader<'_> {
                 "use letters, digits, - and _",
             );
         }
-        Some(Config { name, question: text("question").unwrap_or_default(), runs })
+        Some(Config { name, question: text("question").unwrap_or_default(), runs, matched })
+    }
+
+    /// `match: { parameters: 0.02 }`.
+    fn matched(&mut self, key: &Key, node: &Node, runs: &[Draft]) -> Option<Matched> {
+        let help = "write `match: { parameters: 0.02 }`: within 2 % of the first mixer's";
+        let Some(entries) = node.as_map() else {
+            let problem = format!("`match` is {}, expected a mapping", node.describe());
+            self.found.error(node.place.clone(), problem, help);
+            return None;
+        };
+        self.known_keys(entries, &["parameters"], "`match`", "keys");
+        let Some((_, share)) = entries.iter().find(|(k, _)| k.name == "parameters") else {
+            self.found.error(key.place.clone(), "`match` has no `parameters`", help);
+            return None;
+        };
+        let within = share.to_json().as_f64().filter(|share| *share > 0.0 && *share < 1.0);
+        if within.is_none() {
+            let problem = format!("`parameters` is {}, expected a share between 0 and 1", share.describe());
+            self.found.error(share.place.clone(), problem, help);
+        }
+        let source = self.found.source().to_owned();
+        within.map(|within| Matched::new(within, key.place.clone(), source, runs))
     }
 
     /// Reports keys outside `known`.
@@ -251,6 +299,7 @@ impl Reader<'_> {
     fn layer(&mut self, name: &str, node: &Node) -> Layer {
         match node.as_map() {
             Some(entries) => Layer(entries.to_vec()),
+            None if name == "pretrain" && node.as_str().is_some() => Layer(vec![objective_alone(node)]),
             None => {
                 self.found.error(
                     node.place.clone(),
@@ -327,7 +376,7 @@ impl Reader<'_> {
         let mut allowed = vec![kind, "name"];
         allowed.extend(SECTIONS);
         if kind == "mixer" {
-            allowed.push("tasks");
+            allowed.extend(["tasks", "reference_parameters"]);
         }
         self.known_keys(map, &allowed, &format!("this {kind}'s entry"), "keys");
         let mut entry = match (choice.as_str(), choice.as_map()) {
@@ -357,6 +406,13 @@ impl Reader<'_> {
                 },
                 "tasks" if kind == "mixer" => {
                     entry.only_tasks = Some(node.as_list().map_or_else(|| vec![node.clone()], <[Node]>::to_vec))
+                }
+                "reference_parameters" if kind == "mixer" => {
+                    entry.reference_parameters = node.to_json().as_u64().filter(|n| *n > 0);
+                    if entry.reference_parameters.is_none() {
+                        let problem = format!("`reference_parameters` is {}, expected a count", node.describe());
+                        self.found.error(node.place.clone(), problem, "write a whole number, such as 1043000");
+                    }
                 }
                 name => {
                     if let Some(at) = SECTIONS.iter().position(|s| *s == name) {
@@ -479,7 +535,7 @@ impl Reader<'_> {
                 );
                 continue;
             }
-            let path: Vec<String> = key.name.split('.').map(str::to_owned).collect();
+            let path = path(&key.name);
             let setting =
                 |value: &Node| Setting { path: path.clone(), key_place: key.place.clone(), value: value.clone() };
             grid.push(list.iter().map(setting).collect());
@@ -495,8 +551,7 @@ impl Reader<'_> {
             return None;
         };
         let value = yaml::parse(value, |_, _| place.clone(), self.found)?;
-        let path = path.split('.').map(str::to_owned).collect();
-        Some(Setting { path, key_place: place, value })
+        Some(Setting { path: self::path(path), key_place: place, value })
     }
 
     /// A path must lead to a section's key, or to a key of a family that the sweep has.
@@ -517,18 +572,19 @@ impl Reader<'_> {
             self.found.error(
                 setting.key_place.clone(),
                 format!("`{}` leads nowhere", path.join(".")),
-                near + "paths are model.KEY, optimizer.KEY, schedule.KEY, budget.KEY, task.NAME.KEY and mixer.NAME.KEY (NAME as used in this config), and seeds for --set",
+                near + "paths are model.KEY, optimizer.KEY, schedule.KEY, budget.KEY, pretrain.KEY, task.NAME.KEY and mixer.NAME.KEY (NAME as used in this config), and seeds for --set",
             );
         }
     }
 
     /// One combination, checked; its seed is filled in by the caller.
-    fn draft(&mut self, task: &Entry, mixer: &Entry, base: &[Layer; 4], over: &[&Setting]) -> Option<Draft> {
+    fn draft(&mut self, task: &Entry, mixer: &Entry, base: &Layers, over: &[&Setting]) -> Option<Draft> {
         let before = self.found.len();
-        let [model_keys, optimizer_keys, schedule_keys, budget_keys]: [Layer; 4] = std::array::from_fn(|i| {
-            let own = over.iter().filter(|s| s.path.len() == 2 && s.path[0] == SECTIONS[i]);
-            base[i].over(&task.sections[i].0).over(&mixer.sections[i].0).over(&as_entries(own))
-        });
+        let [model_keys, optimizer_keys, schedule_keys, budget_keys, pretrain_keys]: Layers =
+            std::array::from_fn(|i| {
+                let own = over.iter().filter(|s| s.path.len() == 2 && s.path[0] == SECTIONS[i]);
+                base[i].over(&task.sections[i].0).over(&mixer.sections[i].0).over(&as_entries(own))
+            });
         let family_keys = |kind: &str, entry: &Entry| {
             let own = over.iter().filter(|s| s.path.len() == 3 && s.path[0] == kind && s.path[1] == entry.family);
             entry.settings.over(&as_entries(own))
@@ -538,6 +594,7 @@ impl Reader<'_> {
         let optimizer: Option<OptimizerConfig> = self.section("optimizer", &optimizer_keys);
         let schedule: Option<ScheduleConfig> = self.section("schedule", &schedule_keys);
         let budget: Option<BudgetConfig> = self.section("budget", &budget_keys);
+        let pretrain: Option<PretrainConfig> = self.section("pretrain", &pretrain_keys);
 
         let task_entry = *self.registry.task(&task.family).expect("the entry's family was looked up");
         let task_value =
@@ -567,16 +624,27 @@ impl Reader<'_> {
         if let (Some(schedule), Some(budget)) = (&schedule, &budget) {
             self.mistakes(&schedule_keys, schedule.check(budget.steps));
         }
+        if let Some(pretrain) = &pretrain {
+            self.mistakes(&pretrain_keys, pretrain.check());
+        }
         let model = model.filter(|model| {
             let found = model.check();
             let well = found.is_empty();
             self.mistakes(&model_keys, found);
             well
         });
-        if let (Some(model), Some(task_value), Some(mixer_value)) = (&model, &task_value, &mixer_value) {
-            let outline = task_entry.outline(task_value);
-            let dims = model.resolved().dims(outline.max_length, outline.causal);
+        let outline = task_value.as_ref().map(|value| task_entry.outline(value));
+        if let (Some(model), Some(outline), Some(mixer_value)) = (&model, &outline, &mixer_value) {
+            let clm = pretrain.as_ref().is_some_and(|p| p.objective == Objective::Clm);
+            let dims = model.resolved().dims(outline.max_length, outline.causal || clm);
+            let as_the_task = mixer_entry.check(mixer_value, &mixers::Dims { causal: outline.causal, ..dims });
             for e in mixer_entry.check(mixer_value, &dims) {
+                // The task alone would be fine with it: then the objective is to blame.
+                if !as_the_task.contains(&e) {
+                    let place = pretrain_keys.place_of("objective").unwrap_or(Place::Whole);
+                    self.found.error(place, needs_causal(&e, mixer, task), without_clm(&e, mixer, over));
+                    continue;
+                }
                 let place = place_of(&e.problem, e.key, &[&mixer_keys, &model_keys]);
                 let help = if e.key != "d_model" && e.problem.contains("`d_model`") {
                     self.with_line(e.help, "d_model", &model_keys)
@@ -585,8 +653,15 @@ impl Reader<'_> {
                 };
                 self.found.error(place.unwrap_or_else(|| mixer.family_place.clone()), e.problem, help);
             }
+            let per_sequence = outline.output == tasks::Output::PerSequence;
+            if dims.causal && per_sequence && model.pooling == Pooling::Cls {
+                let why = if outline.causal { "the task is causal" } else { "`objective: clm` makes the model causal" };
+                let problem = format!("`pooling` is cls, but {why}: the vector in front reads nothing of the sequence");
+                self.mistakes(&model_keys, vec![Mistake::new("pooling", problem, "use `pooling: mean` or `last`")]);
+            }
         }
         let (model, optimizer, schedule, budget) = (model?.resolved(), optimizer?, schedule?, budget?);
+        let pretrain = pretrain?.resolved(outline?.input, &optimizer, &schedule, budget.steps);
         let (task_value, mixer_value) = (task_value?, mixer_value?);
         (self.found.len() == before).then(|| Draft {
             mixer_label: mixer.label.clone(),
@@ -598,6 +673,8 @@ impl Reader<'_> {
             optimizer,
             schedule,
             budget,
+            pretrain,
+            reference_parameters: mixer.reference_parameters,
             seed: 0,
         })
     }
@@ -680,6 +757,7 @@ impl Entry {
             family_place: place,
             settings: Layer::default(),
             sections: Default::default(),
+            reference_parameters: None,
             only_tasks: None,
         }
     }
@@ -693,6 +771,30 @@ impl Entry {
 fn place_of(problem: &str, key: &str, layers: &[&Layer]) -> Option<Place> {
     let named = std::iter::once(key).chain(problem.split('`').skip(1).step_by(2));
     named.flat_map(|key| layers.iter().map(move |layer| layer.place_of(key))).flatten().next()
+}
+
+/// `pretrain: mlm` as the section with that objective.
+fn objective_alone(node: &Node) -> (Key, Node) {
+    (Key { name: "objective".into(), place: node.place.clone() }, node.clone())
+}
+
+/// A dotted path; `pretrain` alone means its objective.
+fn path(text: &str) -> Vec<String> {
+    let text = if text == "pretrain" { "pretrain.objective" } else { text };
+    text.split('.').map(str::to_owned).collect()
+}
+
+fn needs_causal(e: &mixers::ConfigError, mixer: &Entry, task: &Entry) -> String {
+    let why = e.problem.replace(", but the task is causal", "");
+    format!("`objective` is clm, which wants causal mixers, but in `{}` on `{}` {why}", mixer.label, task.label)
+}
+
+fn without_clm(e: &mixers::ConfigError, mixer: &Entry, over: &[&Setting]) -> String {
+    let other = if e.key == mixer.family { String::new() } else { format!(", or change its `{}`", e.key) };
+    match over.iter().any(|s| s.path == ["pretrain", "objective"]) {
+        true => format!("take clm out of the values here, or `{}` out of the config{other}", mixer.label),
+        false => format!("put `pretrain: mlm` or `pretrain: none` into the entry of `{}`{other}", mixer.label),
+    }
 }
 
 /// Whether two entries limited to tasks share one.
@@ -815,6 +917,60 @@ mixers:
         ] {
             assert_ne!(id(&[]), id(&[change]), "{change}");
         }
+    }
+
+    #[test]
+    fn learning_from_scratch_is_one_spec_however_it_is_written() {
+        let id =
+            |text: &str| parse(&format!("{BASE}{text}"), &[]).unwrap().runs[0].spec(&Registry::default(), 1, None).id();
+        let none = id("");
+        for same in ["pretrain: none\n", "pretrain: { objective: none, steps: 7 }\n", "pretrain: { mask_rate: 0.3 }\n"]
+        {
+            assert_eq!(id(same), none, "{same}");
+        }
+        let mlm = id("pretrain: mlm\n");
+        assert_eq!(id("pretrain: { objective: mlm, steps: 500, mask_rate: 0.15, lr: 1e-3 }\n"), mlm);
+        assert_eq!(id("optimizer: { lr: 0.001 }\npretrain: { objective: mlm, lr: 0.001, warmup_steps: 0 }\n"), mlm);
+        let clm = id("pretrain: clm\n");
+        assert_eq!(id("pretrain: { objective: clm, mask_rate: 0.3 }\n"), clm, "clm hides nothing");
+        let others = [
+            none,
+            mlm,
+            clm,
+            id("pretrain: { objective: mlm, steps: 7 }\n"),
+            id("pretrain: { objective: mlm, lr: 1 }\n"),
+        ];
+        assert!(others.iter().enumerate().all(|(i, a)| others[..i].iter().all(|b| a != b)), "{others:?}");
+    }
+
+    #[test]
+    fn pretraining_is_overridden_by_entries_swept_by_a_grid_and_set_on_the_command_line() {
+        let text = "\
+pretrain: { steps: 9 }
+tasks: [{ task: { mqar: { causal: false } }, pretrain: mlm }]
+mixers: [attention, { mixer: s4, pretrain: { steps: 5 } }]
+";
+        let found = |text: &str, sets: &[&str]| -> Vec<Option<(Objective, u64)>> {
+            let config = parse(text, sets).unwrap();
+            config.runs.iter().map(|r| r.pretrain.as_ref().map(|p| (p.objective, p.steps))).collect()
+        };
+        let mlm = |steps| Some((Objective::Mlm, steps));
+        assert_eq!(found(text, &[]), [mlm(9), mlm(5)]);
+        assert_eq!(found(text, &["pretrain=none"]), [None, None]);
+        for path in ["pretrain", "pretrain.objective"] {
+            let grid = format!("{text}grid: {{ {path}: [none, mlm, clm] }}\n");
+            let clm = |steps| Some((Objective::Clm, steps));
+            assert_eq!(found(&grid, &[]), [None, mlm(9), clm(9), None, mlm(5), clm(5)]);
+            assert_eq!(parse(&grid, &[]).unwrap().runs[1].settings, [("pretrain.objective".into(), "mlm".to_string())]);
+        }
+    }
+
+    #[test]
+    fn a_cls_vector_that_can_read_nothing_is_refused() {
+        let text = "tasks: [{ listops: {} }]\nmodel: { pooling: cls }\nmixers: [attention]\n";
+        assert!(parse(text, &["pretrain=mlm"]).is_ok());
+        let found = parse(text, &["pretrain=clm"]).unwrap_err().lines();
+        assert!(found[0].starts_with("x.yaml:2:19: `pooling` is cls, but `objective: clm`"), "{found:#?}");
     }
 
     #[test]

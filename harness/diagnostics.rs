@@ -42,6 +42,11 @@ impl Diagnostics {
         Self { source: source.into(), found: Vec::new() }
     }
 
+    /// What the mistakes are in.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
     /// Adds a mistake; the same one twice is kept once.
     pub fn error(&mut self, place: Place, problem: impl Into<String>, help: impl Into<String>) {
         let new = Diagnostic { place, problem: problem.into(), help: help.into() };
@@ -64,6 +69,12 @@ impl Diagnostics {
     #[cfg(test)]
     pub fn lines(&self) -> Vec<String> {
         self.sorted().iter().map(|d| format!("{}: {}", self.place(&d.place), d.problem)).collect()
+    }
+
+    /// What to do about each, in the same order.
+    #[cfg(test)]
+    pub fn helps(&self) -> Vec<String> {
+        self.sorted().iter().map(|d| d.help.clone()).collect()
     }
 
     /// Everything, as printed to stderr.

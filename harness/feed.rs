@@ -1,6 +1,7 @@
 //! Batches, made ahead of the trainer by a thread of their own.
 
 use crate::model::Inputs;
+use crate::trainer::TrainError;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use tasks::{Batch, DataError, Order, Split, Targets, Task};
@@ -27,9 +28,12 @@ impl Feed {
         Self(receiver)
     }
 
-    /// The next batch; `None` after the last.
-    pub fn next(&self) -> Option<Result<Batch, DataError>> {
-        self.0.recv().ok()
+    /// The next batch. Asking for more of them than were to be made is an error, as is a thread that died.
+    pub fn take(&self) -> Result<Batch, TrainError> {
+        match self.0.recv() {
+            Ok(batch) => Ok(batch?),
+            Err(_) => Err(TrainError::Spec("making batches stopped early; the log says why".into())),
+        }
     }
 }
 

@@ -124,6 +124,8 @@ pub struct ModelConfig {
     pub embedding_norm: Option<bool>,
     /// Dropout on each branch.
     pub dropout: f64,
+    /// Whether a branch's dropout drops a channel at every position of a sequence or at none, as S4 does.
+    pub tied_dropout: bool,
     /// Dropout on the embedding.
     pub embedding_dropout: f64,
     /// How a sequence becomes one vector, for tasks of one class a sequence.
@@ -148,6 +150,7 @@ impl Default for ModelConfig {
             positions: None,
             embedding_norm: None,
             dropout: 0.0,
+            tied_dropout: false,
             embedding_dropout: 0.0,
             pooling: Pooling::Mean,
             pair_head: PairHead::S4,
@@ -221,28 +224,32 @@ impl ModelConfig {
         Dims { d_model: self.d_model, seq_len, causal }
     }
 
-    /// FLOPs of one forward pass on one example whose sequences have `length`, mixers excluded; the head on `scored`
-    /// positions.
-    pub fn flops(&self, length: i64, scored: i64, outline: &tasks::Outline) -> i64 {
+    /// FLOPs of a task's head on one example: on `scored` positions of one document, once on two.
+    pub fn head_flops(&self, scored: i64, outline: &tasks::Outline) -> i64 {
         let (d, classes) = (self.d_model, outline.classes);
-        let encoder = match outline.input {
-            Input::Tokens => 0,
-            Input::Reals { .. } => linear_flops(length, 1, d),
-        };
-        let head = match (outline.documents, self.pair_head) {
+        match (outline.documents, self.pair_head) {
             (2, PairHead::S4) => linear_flops(1, 4 * d, d) + linear_flops(1, d, classes),
             (2, PairHead::Lra) => {
                 let wide = self.d_ff.unwrap_or(4 * d);
                 linear_flops(1, 4 * d, wide) + linear_flops(1, wide, wide / 2) + linear_flops(1, wide / 2, classes)
             }
             _ => linear_flops(scored, d, classes),
+        }
+    }
+
+    /// FLOPs of one forward pass on one example whose sequences have `length`, mixers and head excluded.
+    pub fn trunk_flops(&self, length: i64, outline: &tasks::Outline) -> i64 {
+        let d = self.d_model;
+        let encoder = match outline.input {
+            Input::Tokens => 0,
+            Input::Reals { .. } => linear_flops(length, 1, d),
         };
         let ffn = match (self.ffn, self.d_ff) {
             (Some(Ffn::Mlp), Some(d_ff)) => 2 * linear_flops(length, d, d_ff),
             (Some(Ffn::Glu), Some(d_ff)) => 3 * linear_flops(length, d, d_ff),
             _ => 0,
         };
-        outline.documents * (encoder + self.n_layers * ffn) + head
+        outline.documents * (encoder + self.n_layers * ffn)
     }
 }
 
@@ -325,6 +332,7 @@ pub struct Block {
     ffn_norm: Option<Norm>,
     place: NormPlace,
     dropout: f64,
+    tied: bool,
 }
 
 impl Block {
@@ -346,6 +354,7 @@ impl Block {
             ffn_norm: has_ffn.then(|| Norm::new(&(vs / "ffn_norm"), kind, d, eps)),
             place: config.norm_place.unwrap_or(NormPlace::Pre),
             dropout: config.dropout,
+            tied: config.tied_dropout,
         }
     }
 
@@ -364,10 +373,18 @@ impl Block {
     }
 
     fn branch(&self, x: &Tensor, norm: &Norm, ctx: &Context, f: impl Fn(&Tensor) -> Option<Tensor>) -> Tensor {
-        let drop = |y: Tensor| if self.dropout > 0.0 { y.dropout(self.dropout, ctx.train) } else { y };
+        let drop = |y: Tensor| self.drop(y, ctx.train);
         match self.place {
             NormPlace::Pre => f(&norm.forward(x, ctx)).map_or_else(|| x.shallow_clone(), |y| x + drop(y)),
             NormPlace::Post => f(x).map_or_else(|| x.shallow_clone(), |y| norm.forward(&(x + drop(y)), ctx)),
+        }
+    }
+
+    fn drop(&self, y: Tensor, train: bool) -> Tensor {
+        match (train && self.dropout > 0.0, self.tied) {
+            (false, _) => y,
+            (true, false) => y.dropout(self.dropout, true),
+            (true, true) => &y * y.narrow(1, 0, 1).detach().ones_like().dropout(self.dropout, true),
         }
     }
 }
@@ -458,6 +475,15 @@ pub struct Inputs {
     pub positions: Option<Tensor>,
 }
 
+/// Positions whose number a model must not see.
+#[derive(Debug)]
+pub struct Hidden<'a> {
+    /// Indices into `batch · length`, int64.
+    pub at: &'a Tensor,
+    /// What the encoder gives there instead, `[d_model]`.
+    pub vector: &'a Tensor,
+}
+
 impl Model {
     /// Builds under `vs`; `config` must be resolved, and the mixer's settings checked.
     pub fn new(
@@ -503,9 +529,13 @@ impl Model {
         }
     }
 
-    /// What the first block reads, `[batch, length, d_model]`.
-    fn embed(&self, inputs: &Inputs, train: bool) -> (Tensor, Context) {
+    /// What the first block reads, `[batch, length, d_model]`; one position more where there is a cls vector.
+    fn embed(&self, inputs: &Inputs, hidden: Option<Hidden>, train: bool) -> (Tensor, Context) {
         let mut x = self.encoder.forward(&inputs.tokens);
+        if let Some(Hidden { at, vector }) = hidden {
+            let vectors = vector.expand([at.size()[0], -1], false);
+            x = x.flatten(0, 1).index_copy(0, at, &vectors).view_as(&x);
+        }
         let mut ctx = Context { train, lengths: inputs.lengths.as_ref().map(Tensor::shallow_clone) };
         if let Some(cls) = &self.cls {
             x = Tensor::cat(&[cls.expand([x.size()[0], 1, -1], false), x], 1);
@@ -525,7 +555,7 @@ impl Model {
 
     /// The mixing matrix of block `layer` on what its mixer reads of `inputs`: `[batch, heads, length, length]`.
     pub fn matrix(&self, inputs: &Inputs, layer: usize) -> Result<Tensor, NotLinear> {
-        let (x, ctx) = self.embed(inputs, false);
+        let (x, ctx) = self.embed(inputs, None, false);
         let x = self.blocks[..layer].iter().fold(x, |x, block| block.forward(&x, &ctx));
         let block = &self.blocks[layer];
         match block.place {
@@ -536,21 +566,35 @@ impl Model {
 
     /// Logits `[scored, classes]`: one row a sequence, or one row a scored position.
     pub fn forward(&self, inputs: &Inputs, train: bool) -> Tensor {
-        let (mut x, ctx) = self.embed(inputs, train);
-        for block in &self.blocks {
-            x = block.forward(&x, &ctx);
-        }
+        let (x, ctx) = self.embed(inputs, None, train);
+        let x = self.blocks.iter().fold(x, |x, block| block.forward(&x, &ctx));
         // The head, and a per-position final norm, are worth computing only where an answer is asked for.
         let scored = |x: Tensor| match (&self.output, &inputs.positions) {
             (Output::PerPosition, Some(at)) => x.flatten(0, 1).index_select(0, at),
             _ => self.pool(&x, &ctx),
         };
-        let normed =
-            |x: &Tensor| self.final_norm.as_ref().map_or_else(|| x.shallow_clone(), |norm| norm.forward(x, &ctx));
         match (self.output, &self.final_norm) {
             (Output::PerPosition, Some(Norm::Layer(norm))) => self.head.forward(&norm.forward(&scored(x))),
-            _ => self.head.forward(&scored(normed(&x))),
+            _ => self.head.forward(&scored(self.normed(&x, &ctx))),
         }
+    }
+
+    /// What the last block and the final norm give at positions `at` (indices into `batch · length`, int64), before any
+    /// head: `[positions, d_model]`.
+    pub fn features(&self, inputs: &Inputs, hidden: Option<Hidden>, at: &Tensor, train: bool) -> Tensor {
+        let length = inputs.tokens.size()[1];
+        let (x, ctx) = self.embed(inputs, hidden, train);
+        let x = self.blocks.iter().fold(x, |x, block| block.forward(&x, &ctx));
+        // Positions count without the cls vector in front, which a batch norm counts like any other.
+        let taken = |x: Tensor| x.narrow(1, x.size()[1] - length, length).flatten(0, 1).index_select(0, at);
+        match &self.final_norm {
+            Some(Norm::Layer(norm)) => norm.forward(&taken(x)),
+            _ => taken(self.normed(&x, &ctx)),
+        }
+    }
+
+    fn normed(&self, x: &Tensor, ctx: &Context) -> Tensor {
+        self.final_norm.as_ref().map_or_else(|| x.shallow_clone(), |norm| norm.forward(x, ctx))
     }
 
     /// `[batch, length, d_model]` → `[batch, d_model]`.
@@ -592,36 +636,21 @@ impl Model {
 
 /// `[length, d]`: sines in the even columns, cosines in the odd ones.
 fn sinusoids(length: i64, d: i64) -> Tensor {
-    let table: Vec<f32> = (0..length)
-        .flat_map(|t| (0..d).map(move |c| (t, c)))
-        .map(|(t, c)| {
-            let angle = t as f64 / 10_000f64.powf((c / 2 * 2) as f64 / d as f64);
-            (if c % 2 == 0 { angle.sin() } else { angle.cos() }) as f32
-        })
-        .collect();
+    let periods: Vec<f64> = (0..d).map(|c| 10_000f64.powf((c / 2 * 2) as f64 / d as f64)).collect();
+    let entry = |t: i64, c: usize| {
+        let angle = t as f64 / periods[c];
+        (if c % 2 == 0 { angle.sin() } else { angle.cos() }) as f32
+    };
+    let table: Vec<f32> =
+        (0..length).flat_map(|t| (0..d as usize).map(move |c| (t, c))).map(|(t, c)| entry(t, c)).collect();
     Tensor::from_slice(&table).view([length, d])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::samples::{small_mixers, task_spec};
     use tch::{Device, no_grad};
-
-    fn task(output: Output) -> TaskSpec {
-        TaskSpec {
-            vocab_size: 11,
-            input: Input::Tokens,
-            documents: 1,
-            classes: 5,
-            max_length: 12,
-            pad_token: 0,
-            causal: false,
-            output,
-            metric: "accuracy".into(),
-            version: 1,
-            marks: Vec::new(),
-        }
-    }
 
     fn config(text: &str) -> ModelConfig {
         serde_json::from_str(text).unwrap()
@@ -629,21 +658,12 @@ mod tests {
 
     /// A model around every mixer of the registry, with small settings.
     fn models(config: &ModelConfig, output: Output) -> Vec<(&'static str, nn::VarStore, Model)> {
-        // Widths that fit d_model 16; every other mixer has its defaults.
-        let small = serde_json::json!({
-            "attention": {"n_heads": 2}, "combiner": {"n_heads": 2}, "s4": {"d_state": 4}, "bigs": {"d_state": 4},
-            "hydra": {"d_state": 4, "headdim": 8}, "mamba2": {"d_state": 4, "headdim": 8},
-            "matrix_mixer": {"headdim": 8, "qk_dim": 4}, "linear_attention": {"n_heads": 2}, "s4d_minimal": {"d_state": 4}
-        });
-        mixers::registry()
-            .iter()
-            .map(|entry| {
-                let settings = (entry.resolve)(small.get(entry.name).unwrap_or(&serde_json::json!({}))).unwrap();
-                let vs = nn::VarStore::new(Device::Cpu);
-                let model = Model::new(&vs.root(), config, &task(output), entry, &settings);
-                (entry.name, vs, model)
-            })
-            .collect()
+        let around = |(entry, settings): (mixers::Entry, serde_json::Value)| {
+            let vs = nn::VarStore::new(Device::Cpu);
+            let model = Model::new(&vs.root(), config, &task_spec(output), &entry, &settings);
+            (entry.name, vs, model)
+        };
+        small_mixers().into_iter().map(around).collect()
     }
 
     fn tokens(batch: i64, length: i64) -> Tensor {
@@ -719,5 +739,18 @@ mod tests {
         assert_eq!((s4.norm, s4.norm_place), (Some(NormKind::Batch), Some(NormPlace::Pre)));
         let transformer = config(r#"{"d_model":48,"ffn":"glu"}"#).resolved();
         assert_eq!((transformer.d_ff, transformer.positions), (Some(128), Some(Positions::Learned)));
+    }
+    #[test]
+    fn tied_dropout_drops_whole_channels_and_only_in_training() {
+        let config = config(r#"{"d_model":16,"n_layers":1,"dropout":0.5,"tied_dropout":true}"#);
+        for (name, _vs, model) in models(&config, Output::PerSequence) {
+            let y = Tensor::rand([3, 7, 16], (Kind::Float, Device::Cpu)) + 1.0;
+            assert!(model.blocks[0].drop(y.shallow_clone(), false).equal(&y), "{name}");
+            let dropped = model.blocks[0].drop(y.shallow_clone(), true) / &y;
+            assert!(dropped.allclose(&dropped.narrow(1, 0, 1).expand_as(&dropped), 1e-6, 1e-6, false), "{name}");
+            let kept: f64 = dropped.select(1, 0).gt(0.0).to_kind(Kind::Float).mean(None::<Kind>).double_value(&[]);
+            assert!(kept > 0.0 && kept < 1.0, "{name}: of 48 masks some drop and some do not, {kept}");
+            assert!((dropped.max().double_value(&[]) - 2.0).abs() < 1e-5, "{name}: what is kept makes up for the rest");
+        }
     }
 }

@@ -96,9 +96,18 @@ impl AdamW {
     /// Takes over the parameters of `vs`: afterwards they are views into flat tensors, gradients included. `rules` are by
     /// full name; what no rule names follows the config.
     pub fn new(vs: &VarStore, config: &OptimizerConfig, rules: &[ParamRule]) -> Self {
+        Self::over(vs.variables(), config, rules)
+    }
+
+    /// The same for named variables of any stores.
+    pub fn over(
+        variables: impl IntoIterator<Item = (String, Tensor)>,
+        config: &OptimizerConfig,
+        rules: &[ParamRule],
+    ) -> Self {
         // By the bits of (learning rate, weight decay): a fixed order, and exact equality.
         let mut sorted: BTreeMap<[u64; 2], Vec<(String, Tensor)>> = BTreeMap::new();
-        let variables: BTreeMap<String, Tensor> = vs.variables().into_iter().collect();
+        let variables: BTreeMap<String, Tensor> = variables.into_iter().collect();
         for (name, variable) in variables.into_iter().filter(|(_, v)| v.requires_grad()) {
             let rule = rules.iter().find(|r| r.name == name);
             let decayed = variable.dim() > 1 && !name.starts_with("embedding");

@@ -1,14 +1,16 @@
 //! From a config to runs with identities, and what they would cost.
 
 use crate::config::{Config, Draft};
-use crate::model::Model;
+use crate::matching::Matched;
+use crate::pretrain;
 use crate::registry::Registry;
+use crate::sizes::Counter;
 use crate::spec::{ENGINE, LIBTORCH, RunSpec};
 use results::{Manifest, PlannedRun, Record};
 use serde::Serialize;
 use std::sync::Arc;
-use tasks::{DataDir, DataError, Output, Task};
-use tch::{Device, nn::VarStore};
+use tasks::{DataDir, DataError, Output, Task, TaskSpec};
+use tch::Device;
 
 /// A planned run: its labels and its spec.
 #[derive(Clone, Debug)]
@@ -26,7 +28,7 @@ pub struct Planned {
 pub struct Plan {
     /// The sweep's name.
     pub name: String,
-    /// What it asks.
+    /// What it asks, and by what its models are matched.
     pub question: String,
     /// Seed by seed, so that the first results cover every mixer.
     pub runs: Vec<Planned>,
@@ -50,8 +52,7 @@ pub fn open_tasks(config: &Config, registry: &Registry, data: &DataDir) -> Vec<O
 
 impl Plan {
     /// Resolves every run; the errors are of all tasks whose data cannot be opened.
-    pub fn expand(config: &Config, registry: &Registry, data: &DataDir) -> Result<Self, Vec<Arc<DataError>>> {
-        let opened = open_tasks(config, registry, data);
+    pub fn expand(config: &Config, registry: &Registry, opened: &[OpenedTask]) -> Result<Self, Vec<Arc<DataError>>> {
         let errors: Vec<_> = opened.iter().filter_map(|(_, task)| task.as_ref().err().map(Arc::clone)).collect();
         if !errors.is_empty() {
             return Err(errors);
@@ -64,7 +65,9 @@ impl Plan {
             runs.push(Planned { id: spec.id(), spec, draft: draft.clone() });
         }
         runs.sort_by_key(|r| r.spec.seed);
-        Ok(Self { name: config.name.clone(), question: config.question.clone(), runs })
+        let sentence = config.matched.as_ref().map(Matched::sentence);
+        let question = [Some(config.question.clone()), sentence].into_iter().flatten().collect::<Vec<_>>().join(" ");
+        Ok(Self { name: config.name.clone(), question: question.trim().into(), runs })
     }
 
     /// The plan as it is kept beside the records; `command` made it.
@@ -101,8 +104,14 @@ impl Draft {
             optimizer: self.optimizer.clone(),
             schedule: self.schedule.clone(),
             budget: self.budget.clone(),
+            pretrain: self.pretrain.clone(),
             seed: self.seed,
         }
+    }
+
+    /// The task as this run's model sees it.
+    pub fn seen(&self, task: TaskSpec) -> TaskSpec {
+        pretrain::seen(task, self.pretrain.as_ref())
     }
 }
 
@@ -121,29 +130,40 @@ pub struct Estimate {
     pub parameters: Option<u64>,
     /// Those inside the mixers.
     pub mixer_parameters: Option<u64>,
+    /// Trainable scalars of the model that this one is held against, from the config.
+    pub reference_parameters: Option<u64>,
     /// Bytes of decoding state of one mixer at the task's longest sequence; 0 without a recurrent form.
     pub state_bytes: i64,
-    /// Floating-point operations of one run: three forward passes a step, at the longest sequence.
+    /// Floating-point operations of one run, pretraining included: three forward passes a step, at the longest sequence.
     pub flops: f64,
+    /// Those of pretraining.
+    pub pretraining_flops: f64,
     /// Seconds of one run on this machine, and where the figure comes from.
     pub seconds: Option<f64>,
     /// `measured` (records of this spec in the store) or `at matrix-product speed` (a lower bound).
     pub seconds_from: &'static str,
+    /// Seconds of one run on a GPU of the speed assumed.
+    pub gpu_seconds: Option<f64>,
     /// Bytes of parameters, gradients and optimizer state.
     pub optimizer_bytes: Option<u64>,
 }
 
-/// Widths beyond which a model is not built just to be counted.
-const WIDEST_COUNTED: i64 = 8192;
+/// Operations a second, to make times of FLOPs.
+#[derive(Clone, Copy, Debug)]
+pub struct Speeds {
+    /// This machine's, at matrix products.
+    pub here: f64,
+    /// A GPU's, as assumed.
+    pub gpu: f64,
+}
 
-/// Costs of a sweep's runs. `flops_per_second` is this machine's matrix-product speed; records of equal specs give better
-/// times.
+/// Costs of a sweep's runs; records of equal specs give better times than speeds do.
 pub fn estimates(
     config: &Config,
     registry: &Registry,
-    opened: &[OpenedTask],
+    counter: &mut Counter,
     records: &[Record],
-    flops_per_second: f64,
+    speeds: Speeds,
 ) -> Vec<Estimate> {
     let mut estimates: Vec<Estimate> = Vec::new();
     for draft in &config.runs {
@@ -153,26 +173,18 @@ pub fn estimates(
         match known {
             Some(estimate) => estimate.seeds += 1,
             None => {
-                let task = opened.iter().find(|(choice, _)| *choice == draft.task).and_then(|(_, t)| t.as_ref().ok());
-                estimates.push(estimate(draft, registry, task, records, flops_per_second));
+                estimates.push(estimate(draft, registry, counter, records, speeds));
             }
         }
     }
     estimates
 }
 
-fn estimate(
-    draft: &Draft,
-    registry: &Registry,
-    task: Option<&Arc<dyn Task>>,
-    records: &[Record],
-    speed: f64,
-) -> Estimate {
+fn estimate(draft: &Draft, registry: &Registry, counter: &mut Counter, records: &[Record], speeds: Speeds) -> Estimate {
     let entry = registry.task(&draft.task.name).expect("the config was checked");
     let outline = entry.outline(&draft.task.settings);
-    // Without the data, the sizes of the official ones stand for them, and the caption says so.
-    let spec = task.map_or_else(|| outline.spec(), |t| t.spec());
-    let scored = match (task, spec.output) {
+    let spec = counter.spec(draft);
+    let scored = match (counter.task(draft), spec.output) {
         (Some(task), Output::PerPosition) => {
             task.example(tasks::Split::Train, 0).map_or(1, |e| e.targets.classes().len() as i64)
         }
@@ -185,35 +197,34 @@ fn estimate(
         seeds: 1,
         parameters: None,
         mixer_parameters: None,
+        reference_parameters: draft.reference_parameters,
         state_bytes: 0,
         flops: 0.0,
+        pretraining_flops: 0.0,
         seconds: None,
         seconds_from: "unknown",
+        gpu_seconds: None,
         optimizer_bytes: None,
     };
-    if draft.model.d_model > WIDEST_COUNTED || draft.model.n_layers > 512 {
-        return estimate;
+    let Some(sizes) = counter.sizes(draft) else { return estimate };
+    let length = spec.max_length;
+    let mixers = outline.documents * draft.model.n_layers * sizes.mixer.flops;
+    let forward = mixers + draft.model.trunk_flops(length, &outline) + draft.model.head_flops(scored, &outline);
+    let passes = |steps: u64, forward: i64| 3.0 * forward as f64 * (steps * draft.budget.batch_size) as f64;
+    estimate.parameters = Some(sizes.parameters);
+    estimate.mixer_parameters = Some(sizes.mixer_parameters);
+    estimate.optimizer_bytes = Some(16 * sizes.parameters);
+    estimate.state_bytes = sizes.mixer.state_bytes;
+    if let Some(first) = &draft.pretrain {
+        let forward = first.forward_flops(&draft.model, length, sizes.mixer.flops, &outline, spec.vocab_size);
+        estimate.pretraining_flops = passes(first.steps, forward);
     }
-    let vs = VarStore::new(Device::Cpu);
-    let mixer = registry.mixer(&draft.mixer.name).expect("the config was checked");
-    let model = Model::new(&vs.root(), &draft.model, &spec, mixer, &draft.mixer.settings);
-    let count = |inside: bool| -> u64 {
-        let all = vs.variables();
-        let wanted = all.iter().filter(|(n, v)| v.requires_grad() && (!inside || n.contains(".mixer.")));
-        wanted.map(|(_, v)| v.numel() as u64).sum()
-    };
-    let cost = model.mixer_cost(spec.max_length);
-    let mixers = outline.documents * draft.model.n_layers * cost.flops;
-    let forward = mixers + draft.model.flops(spec.max_length, scored, &outline);
-    estimate.parameters = Some(count(false));
-    estimate.mixer_parameters = Some(count(true));
-    estimate.optimizer_bytes = estimate.parameters.map(|n| 16 * n);
-    estimate.state_bytes = cost.state_bytes;
-    estimate.flops = 3.0 * forward as f64 * (draft.budget.steps * draft.budget.batch_size) as f64;
+    estimate.flops = estimate.pretraining_flops + passes(draft.budget.steps, forward);
+    estimate.gpu_seconds = Some(estimate.flops / speeds.gpu);
     let twin = records.iter().find(|r| same_but_seed(r, draft));
     (estimate.seconds, estimate.seconds_from) = match twin {
         Some(record) => (Some(record.wall_seconds), "measured"),
-        None => (Some(estimate.flops / speed), "at matrix-product speed"),
+        None => (Some(estimate.flops / speeds.here), "at matrix-product speed"),
     };
     estimate
 }
@@ -226,6 +237,7 @@ fn same_but_seed(record: &Record, draft: &Draft) -> bool {
         && same("mixer", json(&draft.mixer))
         && same("model", json(&draft.model))
         && same("budget", json(&draft.budget))
+        && same("pretrain", json(&draft.pretrain))
 }
 
 fn json(value: &impl Serialize) -> serde_json::Value {

@@ -124,12 +124,13 @@ fn train(
     (record.parameters, record.mixer_parameters) = trainer.parameters();
     let mut notes = trainer.group_lines();
     notes.extend(record.notes.iter().cloned());
-    tell(Event::Started { parameters: record.parameters, resumed_from: trainer.state.step, notes });
+    tell(Event::Started { parameters: record.parameters, resumed_from: trainer.steps_done(), notes });
     let ended = trainer.train(stop, tell);
     // Facts first: they hold whether training ended well or not.
     record.steps = trainer.state.step;
     record.best_step = trainer.state.best_step;
     record.curve = trainer.state.curve.clone();
+    record.notes.extend(trainer.pretraining_note());
     record.wall_seconds = trainer.clock.wall_seconds;
     record.steps_per_second = median(&trainer.clock.steps_per_second);
     record.tokens_per_second = record.steps_per_second * trainer.clock.tokens_per_step;

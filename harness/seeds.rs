@@ -3,10 +3,12 @@
 /// What randomness is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// Initial parameter values.
+    /// Initial parameter values: 0 for the model, 1 for what pretraining adds.
     Init,
     /// Dropout masks of one training step.
     Dropout,
+    /// The same while pretraining.
+    PretrainDropout,
 }
 
 /// Reseeds libtorch for `purpose` at `step` of the run with `seed`.

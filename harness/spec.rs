@@ -63,6 +63,9 @@ pub struct RunSpec {
     pub schedule: crate::schedule::ScheduleConfig,
     /// How long to train, how often to look.
     pub budget: crate::trainer::BudgetConfig,
+    /// What comes before the task; absent where it is learned from scratch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pretrain: Option<crate::pretrain::PretrainConfig>,
     /// Seed of initial values, data order and dropout.
     pub seed: u64,
 }

@@ -1,4 +1,6 @@
-//! Training one run: steps, validation, checkpoints, one look at test.
+//! Training one run: pretraining where asked for, then steps, validation, checkpoints, one look at test.
+
+mod pretraining;
 
 use crate::checkpoint::{self, CheckpointError};
 use crate::config::Mistake;
@@ -6,6 +8,7 @@ use crate::events::{Event, Progress};
 use crate::feed::{Feed, to_tensors};
 use crate::model::Model;
 use crate::optimizer::AdamW;
+use crate::pretrain::{self, Stage};
 use crate::registry::Registry;
 use crate::seeds::{Purpose, reseed};
 use crate::spec::RunSpec;
@@ -123,6 +126,22 @@ pub struct State {
     pub loss_count: u64,
     /// Whether training is over (budget spent or stopped early) and only test is left.
     pub trained: bool,
+    /// How far the stage before the first step came; absent where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pretraining: Option<Pretraining>,
+}
+
+/// Where pretraining stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Pretraining {
+    /// Optimizer steps done.
+    pub step: u64,
+    /// Loss before the first of them, nats.
+    pub first_loss: f64,
+    /// Sum of the losses over the last tenth of the stage.
+    pub last_sum: f64,
+    /// Steps in that sum.
+    pub last_count: u64,
 }
 
 /// Wall-clock facts, kept beside the checkpoint because they differ from run to run.
@@ -149,6 +168,8 @@ pub struct Trainer {
     vs: VarStore,
     model: Model,
     optimizer: AdamW,
+    /// What the optimizer trains besides the model, while pretraining.
+    stage: Option<Stage>,
     work_dir: PathBuf,
     started: Instant,
     wall_before: f64,
@@ -184,16 +205,24 @@ impl Trainer {
             .ok_or_else(|| TrainError::Spec(format!("this build has no mixer `{}`", spec.mixer.name)))?;
         reseed(spec.seed, Purpose::Init, 0);
         let vs = VarStore::new(device);
-        let model = Model::new(&vs.root(), &spec.model, &task.spec(), mixer, &spec.mixer.settings);
-        let optimizer = AdamW::new(&vs, &spec.optimizer, &model.param_rules());
+        let seen = pretrain::seen(task.spec(), spec.pretrain.as_ref());
+        let model = Model::new(&vs.root(), &spec.model, &seen, mixer, &spec.mixer.settings);
+        let stage = spec.pretrain.as_ref().map(|p| Stage::new(p, &spec.model, &seen, spec.seed, device));
+        let optimizer = match &stage {
+            None => AdamW::new(&vs, &spec.optimizer, &model.param_rules()),
+            Some(stage) => {
+                AdamW::over(stage.trained(&vs), &stage.config.optimizer(&spec.optimizer), &model.param_rules())
+            }
+        };
         let mut trainer = Self {
+            state: State { pretraining: stage.is_some().then(Pretraining::default), ..State::default() },
             spec,
             task,
-            state: State::default(),
             clock: Clock::default(),
             vs,
             model,
             optimizer,
+            stage,
             work_dir,
             started: Instant::now(),
             wall_before: 0.0,
@@ -246,15 +275,16 @@ impl Trainer {
 
     /// Trains to the end of the budget, to an early stop, to a divergence, or until `stop` is set; then scores test.
     pub fn train(&mut self, stop: &AtomicBool, mut tell: impl FnMut(Event)) -> Result<Ended, TrainError> {
+        if let Some(ended) = self.pretrain(stop, &mut tell)? {
+            return Ok(ended);
+        }
         let budget = self.spec.budget.clone();
+        let before = self.spec.pretrain.as_ref().map_or(0, |p| p.steps);
         let feed = Feed::start(self.task.clone(), self.order(), self.state.step, budget.steps);
         let mut since = Instant::now();
         let (mut interval_steps, mut interval_loss) = (0u64, 0.0);
         while !self.state.trained {
-            let batch = match feed.next() {
-                Some(batch) => batch?,
-                None => return Err(TrainError::Spec("making batches stopped early; the log says why".into())),
-            };
+            let batch = feed.take()?;
             let (loss, norm) = self.step(&batch);
             let step = self.state.step;
             if !loss.is_finite() || !norm.is_finite() {
@@ -270,7 +300,7 @@ impl Trainer {
             }
             interval_steps += 1;
             interval_loss += loss;
-            let tokens = (batch.size * batch.length) as f64;
+            let tokens = batch.tokens.len() as f64;
             self.clock.tokens_per_step += (tokens - self.clock.tokens_per_step) / step as f64;
             let looked = step.is_multiple_of(budget.eval_every) || step == budget.steps;
             let seconds = since.elapsed().as_secs_f64();
@@ -280,8 +310,8 @@ impl Trainer {
                 let seconds_left = (budget.steps - step) as f64 / speed.max(1e-9);
                 let loss = interval_loss / interval_steps as f64;
                 tell(Event::Progress(Progress {
-                    step,
-                    steps: budget.steps,
+                    step: before + step,
+                    steps: before + budget.steps,
                     loss,
                     steps_per_second: speed,
                     seconds_left,
@@ -400,6 +430,7 @@ impl Trainer {
 
     fn save(&mut self) -> Result<(), TrainError> {
         let mut tensors = self.model_tensors();
+        tensors.extend(self.stage_tensors());
         tensors.extend(self.optimizer.state());
         let state = serde_json::to_string(&self.state).expect("the state is plain data");
         checkpoint::write(&self.last_path(), &tensors, &state)?;
@@ -419,7 +450,13 @@ impl Trainer {
         let fail = |why: String| CheckpointError::new(&path, format!("{why}; delete the file to start this run again"));
         let (tensors, state) = checkpoint::read(&path).map_err(|e| fail(e.to_string()))?;
         self.state = serde_json::from_str(&state).map_err(|e| fail(e.to_string()))?;
+        if self.pretraining_left() == 0 {
+            self.start_over();
+        }
         checkpoint::fill(&self.vs, &tensors).map_err(fail)?;
+        if let Some(stage) = &self.stage {
+            checkpoint::fill(stage.store(), &tensors).map_err(fail)?;
+        }
         self.optimizer.restore(&tensors).map_err(fail)?;
         if let Ok(text) = std::fs::read(self.clock_path()) {
             self.clock = serde_json::from_slice(&text).unwrap_or_default();

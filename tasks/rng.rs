@@ -28,6 +28,8 @@ pub enum Purpose {
     Subset,
     /// The guesses behind a task's floor; the index is the example's.
     Guess,
+    /// The positions that self-pretraining hides; the index is the step.
+    Mask,
 }
 
 impl Purpose {
@@ -49,6 +51,7 @@ impl Purpose {
             Self::RetrievalLabel(Split::Test) => "retrieval label/test",
             Self::Subset => "subset",
             Self::Guess => "guess",
+            Self::Mask => "mask",
         }
     }
 }

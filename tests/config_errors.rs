@@ -440,3 +440,54 @@ mixers: [attentoin]
     2 mistakes in bad.yaml; nothing was run
     "#);
 }
+
+#[test]
+fn clm_on_mixers_that_cannot_be_causal_names_mixer_and_key() {
+    let text = "\
+tasks: [{ mqar: { vocab_size: 32, seq_len: 16, kv_pairs: 2, causal: false } }]
+model: { d_model: 16 }
+pretrain: clm
+mixers:
+  - attention
+  - hydra: { headdim: 8 }
+  - bigs
+  - { mixer: { s4: { bidirectional: true } }, pretrain: mlm }
+";
+    insta::assert_snapshot!(refused(text), @"");
+    let grid =
+        text.replace("pretrain: clm", "grid: { pretrain.objective: [none, mlm, clm] }").replace("  - bigs\n", "");
+    insta::assert_snapshot!(refused(&grid), @"");
+}
+
+#[test]
+fn a_mistake_in_pretraining_is_told_like_any_other() {
+    let said = refused(
+        "\
+tasks: [{ mqar: { vocab_size: 32, seq_len: 16, kv_pairs: 2, causal: false } }]
+pretrain: { objective: mml, steps: 0, mask_rate: 15, rate: 1 }
+mixers:
+  - { mixer: attention, pretrain: [mlm], reference_parameters: many }
+",
+    );
+    insta::assert_snapshot!(said, @"");
+}
+
+#[test]
+fn models_that_are_not_matched_are_refused_with_the_width_that_would_be() {
+    let text = "\
+tasks: [{ mqar: { vocab_size: 32, seq_len: 16, kv_pairs: 2, causal: false } }]
+match: { parameters: 0.02 }
+model: { d_model: 32 }
+mixers:
+  - attention
+  - { mixer: { combiner: { n_heads: 4 } }, model: { d_ff: 100 } }
+  - { mixer: { s4: { d_state: 8 } }, model: { block: s4 } }
+  - { name: alike, mixer: attention, model: { d_ff: 129 } }
+";
+    insta::assert_snapshot!(refused(text), @"");
+    let folder = Folder::with("bad.yaml", text);
+    let planned = folder.run("plan bad.yaml").expect(2);
+    assert_eq!((planned.out.as_str(), planned.err), ("", refused(text)), "plan and sweep say the same");
+    assert_eq!(refused_with(text, "--filter mixer=s4").lines().count(), 5, "a filter changes nothing");
+    folder.run("plan bad.yaml --set model.d_ff=128 --filter mixer=alike").expect(2);
+}

@@ -1,6 +1,7 @@
 //! A run cut anywhere and continued ends as one that was not cut, to the last bit.
 
 use results::{Outcome, Record};
+use serde_json::Value;
 use std::thread::sleep;
 use std::time::Duration;
 use tests::{Background, FIVE, Folder, RECALL, is_alive, mixer, signal, wait_until};
@@ -98,6 +99,39 @@ fn a_sweep_restarted_while_orphans_of_a_killed_one_still_work_ends_as_the_uncut_
     cut(sweep, false);
     folder.run("sweep long.yaml").expect(0);
     assert_same_ends(&folder, "whole", "runs");
+}
+
+#[test]
+fn a_run_cut_after_every_step_of_pretraining_and_of_the_task_ends_as_the_uncut_one() {
+    let text =
+        FIVE.replace("seeds: 2", "seeds: 1").replace("steps: 10", "steps: 3").replace("eval_every: 5", "eval_every: 2");
+    let text = text.replace("  - hydra:", "  - mamba2:") + "pretrain: { steps: 3 }\n";
+    for objective in ["mlm", "clm"] {
+        let folder = Folder::with("five.yaml", &text);
+        let set = format!("--set pretrain={objective} --set mixer.bigs.directions=one");
+        folder.run(&format!("sweep five.yaml -j 2 --store whole -q {set}")).expect(0);
+        let mut starts = Vec::new();
+        for id in folder.names("whole/work") {
+            // Its standard input is closed: it stops after a step.
+            let part = || folder.run(&format!("run whole/work/{id}/spec.json --store cut --events"));
+            let ended = (0..10).map(|_| part()).find(|ended| {
+                let started: Value = serde_json::from_str(ended.out.lines().next().expect("a line")).expect("JSON");
+                starts.push(started["resumed_from"].as_u64().expect("a count"));
+                ended.code != Some(130)
+            });
+            ended.expect("three steps and three steps").expect(0);
+        }
+        assert!(
+            (0..6).all(|step| starts.contains(&step)),
+            "cut before, at and after the end of {objective}: {starts:?}"
+        );
+        assert_same_ends(&folder, "whole", "cut");
+        for record in folder.records_in("cut") {
+            let note =
+                record.notes.iter().find(|note| note.starts_with(&format!("pretrained by {objective} for 3 of 3")));
+            assert!(note.is_some() && record.steps == 3, "{:?}", record.notes);
+        }
+    }
 }
 
 #[test]

@@ -136,7 +136,7 @@ fn of_config(path: &Path, args: &MatrixArgs, registry: &Registry) -> Result<Foun
         let mixer = registry.mixer(&draft.mixer.name).expect("the config was checked");
         reseed(draft.seed, Purpose::Init, 0);
         let vs = VarStore::new(Device::Cpu);
-        let model = Model::new(&vs.root(), &draft.model, &task.spec(), mixer, &draft.mixer.settings);
+        let model = Model::new(&vs.root(), &draft.model, &draft.seen(task.spec()), mixer, &draft.mixer.settings);
         let filled = match &found {
             Some(found) => found.fill(&vs),
             None => Ok(()),

@@ -1,14 +1,16 @@
 //! `mixarena sweep`: plan, run what is missing, tell what came out.
 
-use super::{data_errors, fail, load, width};
+use super::{data_errors, fail, load, mistakes, width};
 use crate::Exit;
 use crate::cli::{Cli, SweepArgs};
 use crate::launcher::{self, Options, SIGNALS, Tally, launch, wants};
 use crate::limits;
-use crate::plan::{Plan, Planned};
+use crate::matching;
+use crate::plan::{Plan, Planned, open_tasks};
 use crate::progress;
 use crate::registry::Registry;
 use crate::run::{Place, device};
+use crate::sizes::Counter;
 use results::report::Report;
 use results::{Outcome, Record, Store};
 use std::collections::{HashMap, HashSet};
@@ -25,7 +27,11 @@ pub fn sweep(args: &SweepArgs, cli: &Cli, registry: &Registry) -> Exit {
         Err(exit) => return exit,
     };
     let data = DataDir(args.folders.data.clone());
-    let plan = match Plan::expand(&config, registry, &data) {
+    let opened = open_tasks(&config, registry, &data);
+    if let Err(found) = matching::check(&config, &mut Counter::new(registry, &opened)) {
+        return mistakes(&args.config, &found);
+    }
+    let plan = match Plan::expand(&config, registry, &opened) {
         Ok(plan) => plan,
         Err(errors) => return data_errors(&errors),
     };

@@ -1,0 +1,32 @@
+//! Small specs and mixers that tests of several files share.
+
+use serde_json::{Value, json};
+use tasks::{Input, Output, TaskSpec};
+
+/// Eleven tokens, five classes, twelve positions.
+pub(crate) fn task_spec(output: Output) -> TaskSpec {
+    TaskSpec {
+        vocab_size: 11,
+        input: Input::Tokens,
+        documents: 1,
+        classes: 5,
+        max_length: 12,
+        pad_token: 0,
+        causal: false,
+        output,
+        metric: "accuracy".into(),
+        version: 1,
+        marks: Vec::new(),
+    }
+}
+
+/// Every mixer of the registry with settings that fit a width of 16.
+pub(crate) fn small_mixers() -> Vec<(mixers::Entry, Value)> {
+    let small = json!({
+        "attention": {"n_heads": 2}, "combiner": {"n_heads": 2}, "s4": {"d_state": 4}, "bigs": {"d_state": 4},
+        "hydra": {"d_state": 4, "headdim": 8}, "mamba2": {"d_state": 4, "headdim": 8},
+        "matrix_mixer": {"headdim": 8, "qk_dim": 4}, "linear_attention": {"n_heads": 2}, "s4d_minimal": {"d_state": 4}
+    });
+    let resolve = |entry: &mixers::Entry| (entry.resolve)(small.get(entry.name).unwrap_or(&json!({})));
+    mixers::registry().into_iter().map(|entry| (entry, resolve(&entry).expect("settings of the right types"))).collect()
+}

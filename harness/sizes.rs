@@ -1,0 +1,133 @@
+//! How large a model is, without building all of it: blocks are alike, and a table of positions is as long as it is wide.
+
+use crate::config::Draft;
+use crate::model::{Model, ModelConfig, Positions};
+use crate::plan::OpenedTask;
+use crate::registry::Registry;
+use mixers::{Cost, Entry};
+use serde_json::Value;
+use std::collections::HashMap;
+use std::sync::Arc;
+use tasks::{Task, TaskSpec};
+use tch::{Device, nn::VarStore};
+
+/// Widths beyond which a model is not built just to be counted.
+const WIDEST: i64 = 8192;
+
+/// What a model's settings come to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sizes {
+    /// Trainable scalars.
+    pub parameters: u64,
+    /// Those inside the mixers.
+    pub mixer_parameters: u64,
+    /// Cost of one mixer on the longest sequence.
+    pub mixer: Cost,
+}
+
+impl Sizes {
+    /// Of the model that [`Model::new`] builds from the same arguments; `None` for one too wide to be built for this.
+    pub fn of(config: &ModelConfig, task: &TaskSpec, mixer: &Entry, settings: &Value) -> Option<Self> {
+        if config.d_model > WIDEST || config.d_ff.is_some_and(|d_ff| d_ff > 4 * WIDEST) {
+            return None;
+        }
+        let config = config.resolved();
+        let learned = config.positions == Some(Positions::Learned);
+        let one = ModelConfig { n_layers: 1, positions: Some(Positions::None), ..config.clone() };
+        let vs = VarStore::new(Device::Cpu);
+        let model = Model::new(&vs.root(), &one, task, mixer, settings);
+        let all = vs.variables();
+        let count = |part: &str| -> u64 {
+            let wanted = all.iter().filter(|(name, v)| v.requires_grad() && name.contains(part));
+            wanted.map(|(_, v)| v.numel() as u64).sum()
+        };
+        let rows = config.dims(task.max_length, task.causal).seq_len;
+        let positions = if learned { (rows * config.d_model) as u64 } else { 0 };
+        let more = config.n_layers as u64 - 1;
+        Some(Self {
+            parameters: count("") + more * count("blocks.0.") + positions,
+            mixer_parameters: (1 + more) * count(".mixer."),
+            mixer: model.mixer_cost(task.max_length),
+        })
+    }
+}
+
+/// Sizes of a sweep's models, each found once.
+#[derive(Debug)]
+pub struct Counter<'a> {
+    registry: &'a Registry,
+    opened: &'a [OpenedTask],
+    known: HashMap<String, Option<Sizes>>,
+}
+
+impl<'a> Counter<'a> {
+    /// For tasks that were opened as far as their data are here.
+    pub fn new(registry: &'a Registry, opened: &'a [OpenedTask]) -> Self {
+        Self { registry, opened, known: HashMap::new() }
+    }
+
+    /// The task of `draft`, where it could be opened.
+    pub fn task(&self, draft: &Draft) -> Option<&'a Arc<dyn Task>> {
+        self.opened.iter().find(|(choice, _)| *choice == draft.task).and_then(|(_, task)| task.as_ref().ok())
+    }
+
+    /// The task of `draft` as its model sees it; without the data, the sizes of the official ones stand for them.
+    pub fn spec(&self, draft: &Draft) -> TaskSpec {
+        let entry = self.registry.task(&draft.task.name).expect("the config was checked");
+        draft.seen(self.task(draft).map_or_else(|| entry.outline(&draft.task.settings).spec(), |task| task.spec()))
+    }
+
+    /// Sizes of the model of `draft`.
+    pub fn sizes(&mut self, draft: &Draft) -> Option<Sizes> {
+        let spec = self.spec(draft);
+        let key = serde_json::to_string(&(&spec, &draft.mixer, &draft.model)).expect("settings are plain data");
+        let mixer = self.registry.mixer(&draft.mixer.name).expect("the config was checked");
+        let count = || Sizes::of(&draft.model, &spec, mixer, &draft.mixer.settings);
+        *self.known.entry(key).or_insert_with(count)
+    }
+
+    /// Whether the model of `draft` may be `d_model` wide.
+    pub fn allows(&self, draft: &Draft, d_model: i64) -> bool {
+        let model = ModelConfig { d_model, ..draft.model.clone() };
+        let spec = self.spec(draft);
+        let mixer = self.registry.mixer(&draft.mixer.name).expect("the config was checked");
+        let dims = model.dims(spec.max_length, spec.causal);
+        model.check().is_empty() && mixer.check(&draft.mixer.settings, &dims).is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pretrain::seen;
+    use serde_json::json;
+    use tasks::Output;
+
+    #[test]
+    fn the_sizes_of_every_mixer_in_every_block_are_those_of_the_whole_model() {
+        let task = crate::samples::task_spec(Output::PerSequence);
+        for (entry, settings) in crate::samples::small_mixers() {
+            for block in ["transformer", "s4", "bigs", "hydra"] {
+                for extra in [json!({}), json!({"positions": "learned", "pooling": "cls"}), json!({"ffn": "glu"})] {
+                    let mut text = json!({"block": block, "d_model": 16, "n_layers": 3});
+                    text.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+                    let config: ModelConfig = serde_json::from_value(text.clone()).unwrap();
+                    let vs = VarStore::new(Device::Cpu);
+                    let model = Model::new(&vs.root(), &config, &seen(task.clone(), None), &entry, &settings);
+                    let count = |part: &str| -> u64 {
+                        let all = vs.variables();
+                        let wanted = all.iter().filter(|(n, v)| v.requires_grad() && n.contains(part));
+                        wanted.map(|(_, v)| v.numel() as u64).sum()
+                    };
+                    let want = Sizes {
+                        parameters: count(""),
+                        mixer_parameters: count(".mixer."),
+                        mixer: model.mixer_cost(task.max_length),
+                    };
+                    let found = Sizes::of(&config.resolved(), &task, &entry, &settings);
+                    assert_eq!(found, Some(want), "{} in {text}", entry.name);
+                }
+            }
+        }
+    }
+}
