@@ -192,7 +192,7 @@ pub struct ListArgs {
     /// What to list
     #[arg(value_enum)]
     pub what: Listed,
-    /// Only this mixer or task
+    /// Only this mixer, task or published model
     #[arg(value_name = "NAME")]
     pub name: Option<String>,
     /// The store, for runs
@@ -212,6 +212,8 @@ pub enum Listed {
     Tasks,
     /// The runs recorded in a store
     Runs,
+    /// The published scores on Long Range Arena, with their sources
+    Published,
 }
 
 /// Arguments of `matrix`.

@@ -13,6 +13,7 @@ use crate::schedule::ScheduleConfig;
 use crate::spec::Choice;
 use crate::trainer::BudgetConfig;
 use crate::yaml::{self, Data, Key, Node};
+use results::published::{self, Beside};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use std::path::Path;
@@ -75,11 +76,13 @@ pub struct Draft {
     pub reference_parameters: Option<u64>,
     /// The run's seed.
     pub seed: u64,
+    /// The published numbers it stands beside; a label, no part of the spec.
+    pub published: Option<Beside>,
 }
 
 /// Sections that entries may override.
 const SECTIONS: [&str; 5] = ["model", "optimizer", "schedule", "budget", "pretrain"];
-const TOP_KEYS: [&str; 12] = [
+const TOP_KEYS: [&str; 13] = [
     "name",
     "question",
     "tasks",
@@ -92,6 +95,7 @@ const TOP_KEYS: [&str; 12] = [
     "seeds",
     "grid",
     "match",
+    "published",
 ];
 /// One layer a section.
 type Layers = [Layer; SECTIONS.len()];
@@ -128,6 +132,8 @@ struct Entry {
     reference_parameters: Option<u64>,
     /// A mixer's entry may be limited to some tasks, by label.
     only_tasks: Option<Vec<Node>>,
+    /// `published`: the model of a mixer's entry or the task of a task's entry in the published table, or `null` for none.
+    published: Option<Option<String>>,
 }
 
 /// One value for one dotted path, from the grid or from `--set`.
@@ -224,6 +230,7 @@ impl Reader<'_> {
         let mixers = self.entries(get("mixers"), "mixers", "mixer", &mixer_names);
         self.known_tasks(&mixers, &tasks);
         let mut seeds = self.seeds(get("seeds").map(|(_, n)| n));
+        let published = get("published").and_then(|(_, node)| self.published(node, "mixer")).flatten();
         let axes = self.grid(get("grid").map(|(_, n)| n));
         let mut sets: Vec<Setting> = sets.iter().filter_map(|argument| self.argument(argument)).collect();
         if let Some(at) = sets.iter().position(|s| s.path == ["seeds"]) {
@@ -239,7 +246,8 @@ impl Reader<'_> {
                     let over: Vec<&Setting> = point.iter().chain(&sets).collect();
                     if let Some(draft) = self.draft(task, mixer, &base, &over) {
                         let settings = point.iter().map(|s| (s.path.join("."), plain(&s.value.to_json()))).collect();
-                        let draft = Draft { settings, ..draft };
+                        let published = beside(task, mixer, published.as_deref(), &draft.task);
+                        let draft = Draft { settings, published, ..draft };
                         runs.extend(seeds.iter().map(|&seed| Draft { seed, ..draft.clone() }));
                     }
                 }
@@ -373,7 +381,7 @@ impl Reader<'_> {
             };
             return self.chosen(key, settings, kind, known);
         };
-        let mut allowed = vec![kind, "name"];
+        let mut allowed = vec![kind, "name", "published"];
         allowed.extend(SECTIONS);
         if kind == "mixer" {
             allowed.extend(["tasks", "reference_parameters"]);
@@ -404,6 +412,7 @@ impl Reader<'_> {
                         "put the label in quotes",
                     ),
                 },
+                "published" => entry.published = self.published(node, kind),
                 "tasks" if kind == "mixer" => {
                     entry.only_tasks = Some(node.as_list().map_or_else(|| vec![node.clone()], <[Node]>::to_vec))
                 }
@@ -461,6 +470,25 @@ impl Reader<'_> {
             self.found.error(place, format!("unknown {kind} `{name}`"), suggest(name, known, &format!("{kind}s")));
         }
         ok
+    }
+
+    /// A name from the published table: of a model in a mixer's entry, of a task in a task's entry; `null` is none.
+    fn published(&mut self, node: &Node, kind: &str) -> Option<Option<String>> {
+        if node.data == Data::Scalar(Value::Null) {
+            return Some(None);
+        }
+        let name = node.as_str().unwrap_or_default();
+        let (known, help) = match kind {
+            "task" => (published::TASKS.to_vec(), suggest(name, &published::TASKS, "published tasks")),
+            _ => (published::models(), suggest_model(name)),
+        };
+        if known.contains(&name) {
+            return Some(Some(name.into()));
+        }
+        let what = if kind == "task" { "task" } else { "model" };
+        let problem = format!("`published` is {}, which is no {what} with published numbers", node.describe());
+        self.found.error(node.place.clone(), problem, help);
+        None
     }
 
     fn known_tasks(&mut self, mixers: &[Entry], tasks: &[Entry]) {
@@ -676,6 +704,7 @@ impl Reader<'_> {
             pretrain,
             reference_parameters: mixer.reference_parameters,
             seed: 0,
+            published: None,
         })
     }
 
@@ -759,6 +788,7 @@ impl Entry {
             sections: Default::default(),
             reference_parameters: None,
             only_tasks: None,
+            published: None,
         }
     }
 
@@ -819,6 +849,36 @@ fn points(axes: &[Vec<Setting>]) -> Vec<Vec<Setting>> {
     axes.iter().fold(vec![Vec::new()], |points, axis| {
         points.iter().flat_map(|p| axis.iter().map(|s| [p.as_slice(), std::slice::from_ref(s)].concat())).collect()
     })
+}
+
+/// The published numbers beside a run: the task is told by its family and size unless its entry says otherwise, the model
+/// by the mixer's entry or else the top of the file.
+fn beside(task: &Entry, mixer: &Entry, top: Option<&str>, choice: &Choice) -> Option<Beside> {
+    let own = published::task_of(&choice.name, &choice.settings);
+    let name = match &task.published {
+        Some(said) => said.clone()?,
+        None => own?.into(),
+    };
+    let model = match &mixer.published {
+        Some(said) => said.clone(),
+        None => top.map(str::to_owned),
+    };
+    Some(Beside { stand_in: own != Some(&name), task: name, model })
+}
+
+/// The published models whose names are nearest.
+pub(crate) fn suggest_model(name: &str) -> String {
+    let all = published::models();
+    let lower = name.to_lowercase();
+    let distance = |model: &&str| {
+        let model = model.to_lowercase();
+        let part = !lower.is_empty() && (model.contains(&lower) || lower.contains(&model));
+        (!part, strsim::damerau_levenshtein(&lower, &model))
+    };
+    let mut near = all.clone();
+    near.sort_by_key(distance);
+    let near: Vec<String> = near.iter().take(4).map(|model| format!("`{model}`")).collect();
+    format!("nearest are {}; `mixarena list published` names all {}", near.join(", "), all.len())
 }
 
 /// A scalar as a person would write it.
@@ -1018,5 +1078,57 @@ seeds: []
             ],
             "{lines:#?}"
         );
+    }
+
+    #[test]
+    fn published_numbers_are_named_by_mixer_and_task_and_leave_the_identity_alone() {
+        let text = "\
+published: Transformer
+tasks:
+  - text: {}
+  - { name: short, task: { mqar: { causal: false } }, published: Path-X }
+  - { name: other, task: { text: {} }, published: ~ }
+mixers:
+  - attention
+  - { mixer: s4, published: S4D-LegS }
+  - { mixer: bigs, published: ~ }
+";
+        let config = parse(text, &[]).unwrap();
+        let beside: Vec<_> = config.runs.iter().map(|run| run.published.clone()).collect();
+        let cell = |task: &str, model: Option<&str>, stand_in| {
+            Some(Beside { task: task.into(), model: model.map(str::to_owned), stand_in })
+        };
+        let models = [Some("Transformer"), Some("S4D-LegS"), None];
+        assert_eq!(beside[..3], models.map(|model| cell("Text", model, false)));
+        assert_eq!(beside[3..6], models.map(|model| cell("Path-X", model, true)));
+        assert_eq!(beside[6..], [None, None, None]);
+        let bare = parse(&text.replace("published: Transformer\n", ""), &[]).unwrap();
+        let id = |config: &Config| config.runs[0].spec(&Registry::default(), 1, None).id();
+        assert_eq!(id(&config), id(&bare));
+    }
+
+    #[test]
+    fn a_model_without_published_numbers_is_named_with_its_neighbours() {
+        let text = "\
+published: [S4]
+tasks: [{ task: { mqar: { causal: false } }, published: PathX }]
+mixers:
+  - { mixer: s4, published: s4d }
+";
+        let error = parse(text, &[]).unwrap_err();
+        assert_eq!(
+            error.lines(),
+            [
+                "x.yaml:1:12: `published` is a list, which is no model with published numbers",
+                "x.yaml:2:57: `published` is `PathX`, which is no task with published numbers",
+                "x.yaml:4:29: `published` is `s4d`, which is no model with published numbers",
+            ]
+        );
+        let help = error.render();
+        assert!(
+            help.contains("nearest are `S4`, `S4D-Inv`, `S4D-Lin`, `S4D-LegS`; `mixarena list published`"),
+            "{help}"
+        );
+        assert!(help.contains("did you mean `Path-X`?"), "{help}");
     }
 }

@@ -78,6 +78,7 @@ impl Plan {
             task: r.draft.task_label.clone(),
             seed: r.spec.seed,
             settings: r.draft.settings.clone(),
+            published: r.draft.published.clone(),
         };
         Manifest {
             name: self.name.clone(),

@@ -119,6 +119,7 @@ fn train(
     }
     record.metric = task.spec().metric;
     record.notes = task.notes();
+    record.marks = task.spec().marks.iter().map(|mark| mark.name().into()).collect();
     record.scores.floor = Some(task.floor()?.score);
     let mut trainer = Trainer::new(spec.clone(), task, registry, device, work_dir)?;
     (record.parameters, record.mixer_parameters) = trainer.parameters();
@@ -167,6 +168,7 @@ pub fn blank(spec: &RunSpec, place: &Place, device: Device) -> Record {
         versions: Versions { mixarena: VERSION.into(), libtorch: spec.libtorch.clone(), commit: COMMIT.into() },
         started_unix: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),
         notes: Vec::new(),
+        marks: Vec::new(),
     }
 }
 

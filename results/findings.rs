@@ -6,7 +6,9 @@ use crate::table::{Above, Overall, Row, normalised, tasks};
 pub(crate) fn findings(rows: &[Row], overall: &[Overall]) -> Vec<String> {
     let mut sentences = Vec::new();
     for task in tasks(rows) {
-        let mut scored: Vec<&Row> = rows.iter().filter(|row| row.task == task && row.test.is_some()).collect();
+        let rows: Vec<&Row> = rows.iter().filter(|row| row.task == task).collect();
+        let task = &rows.first().map_or(task.into(), |row| row.task_shown());
+        let mut scored: Vec<&Row> = rows.iter().copied().filter(|row| row.test.is_some()).collect();
         scored.sort_by(|a, b| mean(b).total_cmp(&mean(a))); // stable: equals stay in the manifest's order
         // A mixer whose every run diverged stands at the floor by rule, and has beaten nobody.
         let trained: Vec<&Row> = scored.iter().copied().filter(|row| row.counts.finished > 0).collect();
@@ -14,7 +16,7 @@ pub(crate) fn findings(rows: &[Row], overall: &[Overall]) -> Vec<String> {
         sentences.extend(at_floor(task, &scored));
         sentences.extend(unsure(task, &scored));
         sentences.extend(alike(task, &scored));
-        sentences.extend(unscored(task, rows));
+        sentences.extend(unscored(task, &rows));
     }
     sentences.extend(best_overall(overall));
     sentences
@@ -115,8 +117,8 @@ fn alike(task: &str, scored: &[&Row]) -> Option<String> {
     (!pairs.is_empty()).then(|| format!("Not told apart on {task} (their intervals overlap): {}.", pairs.join("; ")))
 }
 
-fn unscored(task: &str, rows: &[Row]) -> Option<String> {
-    let names = rows.iter().filter(|row| row.task == task && row.test.is_none());
+fn unscored(task: &str, rows: &[&Row]) -> Option<String> {
+    let names = rows.iter().filter(|row| row.test.is_none());
     let names: Vec<String> = names.map(|row| format!("{} ({})", row.mixer, row.counts.remarks())).collect();
     (!names.is_empty()).then(|| format!("Without any score on {task}: {}.", names.join(", ")))
 }

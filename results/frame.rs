@@ -3,9 +3,9 @@
 //! Every column that orders a table is a number, given out in the manifest's order: the order in which records were read
 //! leaves no trace, and neither does the order in which polars meets its groups.
 
-use crate::{Manifest, Outcome, PlannedRun, Record};
+use crate::{Manifest, Outcome, PlannedRun, Record, signs};
 use polars::prelude::*;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 /// One planned run and what became of it.
 #[derive(Clone, Debug)]
@@ -21,6 +21,8 @@ pub(crate) struct Run<'a> {
     /// `finished`, `diverged`, `failed`, `timed_out`, `interrupted` or `missing`.
     pub(crate) outcome: &'static str,
     pub(crate) reason: String,
+    /// Marks of its task, from any of its records; the same for every run of a task.
+    pub(crate) marks: Vec<String>,
 }
 
 /// Joins plan and records.
@@ -37,12 +39,14 @@ pub(crate) fn runs<'a>(manifest: &'a Manifest, records: &'a [Record]) -> Vec<Run
     let tasks = places(manifest.runs.iter().map(|run| &run.task));
     let settings = places(manifest.runs.iter().map(|run| &run.settings));
     let floors = floors(manifest, find);
+    let marks = marks(manifest, find);
     let join = |planned: &'a PlannedRun| {
         let record = find(planned);
         let order = [mixers[&planned.mixer], tasks[&planned.task], settings[&planned.settings]];
         let floor = floors.get(&planned.task).copied();
         let (test, validation, outcome, reason) = scored(record, floor);
-        Run { planned, record, order, test, validation, outcome, reason }
+        let marks = marks.get(&planned.task).map(|marks| marks.iter().cloned().collect()).unwrap_or_default();
+        Run { planned, record, order, test, validation, outcome, reason, marks }
     };
     manifest.runs.iter().map(join).collect()
 }
@@ -66,6 +70,22 @@ fn floors<'a>(manifest: &'a Manifest, find: impl Fn(&PlannedRun) -> Option<&'a R
         }
     }
     known.into_iter().filter_map(|(task, floors)| Some((task, crate::statistics::mean(&floors)?))).collect()
+}
+
+/// What is to be said of each task: by a record of any of its runs, or by the plan.
+fn marks<'a>(
+    manifest: &'a Manifest,
+    find: impl Fn(&PlannedRun) -> Option<&'a Record>,
+) -> HashMap<&'a String, BTreeSet<String>> {
+    let mut known: HashMap<&String, BTreeSet<String>> = HashMap::new();
+    for run in &manifest.runs {
+        let marks = known.entry(&run.task).or_default();
+        marks.extend(find(run).into_iter().flat_map(|record| record.marks.iter().cloned()));
+        if run.published.as_ref().is_some_and(|beside| beside.stand_in) {
+            marks.insert(signs::STAND_IN.into());
+        }
+    }
+    known
 }
 
 /// Test score, validation score, outcome and reason of a run as tables count them.
@@ -127,6 +147,7 @@ pub(crate) fn runs_frame(runs: &[Run]) -> PolarsResult<DataFrame> {
         "threads" => count(|r| r.device.threads.max(0) as u64),
         "host" => text(|r| r.device.host.clone()),
         "commit" => text(|r| r.versions.commit.clone()),
+        "marks" => runs.iter().map(|r| r.marks.join(" ")).collect::<Vec<_>>(),
         "id" => planned(|p| p.id.clone()),
     )
 }

@@ -1,5 +1,6 @@
 //! Records of runs, and the tables and plots made of them. Never links libtorch: a report can be rebuilt on any machine.
 
+mod averages;
 mod claim;
 mod files;
 mod findings;
@@ -7,10 +8,12 @@ mod frame;
 mod manifest;
 mod record;
 mod render;
+mod signs;
 mod store;
 
 pub mod bench;
 pub mod plot;
+pub mod published;
 pub mod report;
 pub mod statistics;
 pub mod table;
@@ -18,6 +21,7 @@ pub mod table;
 #[cfg(test)]
 mod samples;
 
+pub use averages::{Average, TaskMean};
 pub use manifest::{Manifest, PlannedRun};
 pub use record::{Device, FORMAT, Outcome, Point, Record, Scores, Versions};
 pub use store::{Claim, Contents, Store, StoreError};

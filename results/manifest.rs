@@ -1,5 +1,6 @@
 //! What a sweep planned: the labels under which its runs appear in tables. A run knows its spec, a sweep its names.
 
+use crate::published::Beside;
 use serde::{Deserialize, Serialize};
 
 /// One planned run and its labels.
@@ -15,6 +16,9 @@ pub struct PlannedRun {
     pub seed: u64,
     /// Grid settings, `("optimizer.lr", "0.001")`, in the config's order; empty without a grid.
     pub settings: Vec<(String, String)>,
+    /// The published numbers it stands beside; absent in manifests written before there were any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published: Option<Beside>,
 }
 
 /// A sweep's plan, kept beside its records.
@@ -28,4 +32,18 @@ pub struct Manifest {
     pub command: String,
     /// The runs in the config's order: mixers and tasks appear in tables in the order of their first run.
     pub runs: Vec<PlannedRun>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manifest_from_before_published_numbers_can_be_read() {
+        let run = r#"{"id": "a", "mixer": "s4", "task": "text", "seed": 0, "settings": []}"#;
+        let old: PlannedRun = serde_json::from_str(run).expect("reads");
+        assert_eq!(old.published, None);
+        let text = serde_json::to_string(&old).expect("plain data");
+        assert!(!text.contains("published"), "{text}");
+    }
 }

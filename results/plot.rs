@@ -9,7 +9,7 @@ mod scores;
 use crate::bench::{Bench, Quantity, Suite};
 use crate::frame::{self, Run};
 use crate::statistics::Estimate;
-use crate::table::{Row, Table, mixers, tasks};
+use crate::table::{Row, Table, mixers, sign_notes, tasks};
 use crate::{Manifest, Record, files};
 use std::collections::BTreeSet;
 use std::fs;
@@ -67,11 +67,14 @@ pub struct Data {
     pub(crate) panels: Vec<Panel>,
     /// Tasks with at least one learning curve.
     pub(crate) curves: Vec<Curves>,
+    /// What the signs of the tasks stand for.
+    pub(crate) notes: Vec<String>,
 }
 
 /// The scores on one task.
 #[derive(Clone, Debug)]
 pub(crate) struct Panel {
+    /// The task with the signs of its marks.
     pub(crate) task: String,
     pub(crate) metric: String,
     pub(crate) floor: Option<f64>,
@@ -86,6 +89,8 @@ pub(crate) struct Entry {
     pub(crate) test: Option<Estimate>,
     /// Score of each scored seed and whether it diverged.
     pub(crate) seeds: Vec<(f64, bool)>,
+    /// The published score of the model it stands beside.
+    pub(crate) published: Option<f64>,
     /// `failed 1/3`; empty when every run is scored.
     pub(crate) note: String,
 }
@@ -93,6 +98,7 @@ pub(crate) struct Entry {
 /// The learning curves on one task.
 #[derive(Clone, Debug)]
 pub(crate) struct Curves {
+    /// The task with the signs of its marks.
     pub(crate) task: String,
     pub(crate) metric: String,
     pub(crate) floor: Option<f64>,
@@ -126,12 +132,13 @@ impl Data {
             let ceiling = rows.iter().find_map(|(_, row)| row.ceiling);
             let lines: Vec<_> = rows.iter().map(|(place, row)| (*place, lines(&chosen(&runs, row)))).collect();
             let entries = rows.iter().map(|(place, row)| (*place, entry(row, &chosen(&runs, row)))).collect();
-            panels.push(Panel { task: task.into(), metric: metric.clone(), floor, ceiling, entries });
+            let task = rows.first().map_or(task.into(), |(_, row)| row.task_shown());
+            panels.push(Panel { task: task.clone(), metric: metric.clone(), floor, ceiling, entries });
             if lines.iter().any(|(_, lines)| !lines.seeds.is_empty()) {
-                curves.push(Curves { task: task.into(), metric, floor, lines });
+                curves.push(Curves { task, metric, floor, lines });
             }
         }
-        Self { mixers: names, panels, curves }
+        Self { mixers: names, panels, curves, notes: sign_notes(&table.rows) }
     }
 }
 
@@ -150,7 +157,8 @@ fn entry(row: &Row, runs: &[&Run]) -> Entry {
     let word = if alike { unscored.first().unwrap_or(&"").replace('_', " ") } else { "unscored".into() };
     let note = if unscored.is_empty() { String::new() } else { format!("{word} {}/{}", unscored.len(), runs.len()) };
     let seeds = runs.iter().filter_map(|run| Some((run.test?, run.outcome == "diverged"))).collect();
-    Entry { test: row.test, seeds, note }
+    let published = row.published.as_ref().and_then(|cell| cell.accuracy);
+    Entry { test: row.test, seeds, published, note }
 }
 
 fn lines(runs: &[&Run]) -> Lines {

@@ -164,6 +164,9 @@ pub struct Record {
     pub started_unix: u64,
     /// Remarks: data skipped, code path taken.
     pub notes: Vec<String>,
+    /// What a reader of the scores must know of the data: `synthetic`, `validation_is_test`.
+    #[serde(default)]
+    pub marks: Vec<String>,
 }
 
 /// JSON has no NaN or infinity and writes `null` for both: a diverged run's last losses come back as NaN.
@@ -174,6 +177,14 @@ fn number<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_record_from_before_marks_can_be_read() {
+        let mut old = serde_json::to_value(crate::samples::record("a", 0.5)).expect("plain data");
+        old.as_object_mut().expect("a map").remove("marks").expect("it was there");
+        let record: Record = serde_json::from_value(old).expect("reads");
+        assert!(record.marks.is_empty());
+    }
 
     #[test]
     fn a_loss_that_was_not_a_number_can_be_read_back() {

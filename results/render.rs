@@ -1,8 +1,11 @@
 //! The tables as text: for a terminal, as Markdown and as CSV.
 
+use crate::averages::{Average, TaskMean};
 use crate::findings::score_text;
+use crate::published::Averages;
+use crate::signs;
 use crate::statistics::Interval;
-use crate::table::{Above, Ended, Overall, Row, Table};
+use crate::table::{Above, Ended, Overall, Row, Table, sign_notes, tasks};
 use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, ContentLineStyle, LineStyle, TableStyle};
 
 /// Rules above and below and under the header, as in print.
@@ -30,11 +33,13 @@ pub(crate) const fn right<T>(title: &'static str, rank: u8, cell: fn(&T) -> Stri
     Column { title, rank, right: true, cell }
 }
 
-const ROW: [Column<Row>; 15] = [
-    left("task", 0, |r| r.task.clone()),
+const ROW: [Column<Row>; 17] = [
+    left("task", 0, Row::task_shown),
     left("mixer", 0, |r| r.mixer.clone()),
     left("settings", 1, |r| r.settings.clone()),
-    left("test", 0, |r| r.test.as_ref().map_or("-".into(), score_text)),
+    left("test", 0, test),
+    left("published", 0, published),
+    right("Δ", 0, |r| signed(r.difference_points)),
     left("n", 0, |r| format!("{}/{}", r.scored, r.planned)),
     right("validation", 3, |r| decimals(r.validation, 3)),
     right("floor", 2, |r| decimals(r.floor, 3)),
@@ -50,12 +55,29 @@ const ROW: [Column<Row>; 15] = [
 
 const ENDED: [Column<Ended>; 6] = [
     left("mixer", 0, |r| r.mixer.clone()),
-    left("task", 0, |r| r.task.clone()),
+    left("task", 0, |r| signs::named(&r.task, &r.marks)),
     left("settings", 0, |r| r.settings.clone()),
     right("seed", 0, |r| r.seed.to_string()),
     left("outcome", 0, |r| r.outcome.clone()),
     left("reason", 0, |r| r.reason.clone()),
 ];
+
+const AVERAGE: [Column<Average>; 9] = [
+    left("mixer", 0, |r| r.mixer.clone()),
+    left("avg5", 0, |r| task_mean(r.avg5)),
+    left("published", 0, |r| published_mean(r, |p| p.five)),
+    right("Δ", 0, |r| signed(r.difference5_points)),
+    left("avg6", 0, |r| if r.tasks == 6 { task_mean(r.avg6) } else { String::new() }),
+    left("published", 0, |r| if r.tasks == 6 { published_mean(r, |p| p.six) } else { String::new() }),
+    right("Δ", 0, |r| signed(r.difference6_points)),
+    left("n", 0, |r| format!("{}/{}", r.scored, r.planned)),
+    left("remarks", 0, average_remarks),
+];
+
+const AVERAGE_CAPTION: &str = "Long Range Arena averages. avg5: mean of ListOps, Text, Retrieval, Image and Pathfinder; avg6: \
+                               the same with Path-X, which counts 0.5 where it is at its floor. 95 % bootstrap interval, \
+                               seeds redrawn within each task. A mixer without a score on every task has no average. \
+                               Published averages are of the published cells, by the same rule.";
 
 const OVERALL: [Column<Overall>; 3] = [
     left("mixer", 0, |r| r.mixer.clone()),
@@ -71,6 +93,49 @@ const OVERALL: [Column<Overall>; 3] = [
 
 const OVERALL_CAPTION: &str = "Interquartile mean of (score - floor) / (ceiling - floor) over all scored runs, 95 % \
                                bootstrap interval stratified by task; only for mixers scored on every task.";
+
+/// The score; behind FAIL where papers would print that alone.
+fn test(row: &Row) -> String {
+    let score = row.test.as_ref().map_or("-".into(), score_text);
+    if row.fails() { format!("FAIL ({score})") } else { score }
+}
+
+fn published(row: &Row) -> String {
+    let Some(cell) = &row.published else { return String::new() };
+    format!("{}{}", cell.accuracy.map_or("FAIL".into(), |share| format!("{share:.3}")), row.letter)
+}
+
+/// `+1.2`; empty without a difference.
+fn signed(points: Option<f64>) -> String {
+    let text = points.map_or(String::new(), |points| format!("{points:+.1}"));
+    if ["+0.0", "-0.0"].contains(&text.as_str()) { "0.0".into() } else { text }
+}
+
+fn task_mean(mean: Option<TaskMean>) -> String {
+    match mean {
+        Some(TaskMean { mean, interval: Some(Interval { low, high }) }) => format!("{mean:.3} [{low:.3}, {high:.3}]"),
+        Some(TaskMean { mean, interval: None }) => format!("{mean:.3}"),
+        None => "-".into(),
+    }
+}
+
+fn published_mean(row: &Average, of: fn(&Averages) -> Option<f64>) -> String {
+    row.published.as_ref().and_then(of).map_or(String::new(), |share| format!("{share:.3}{}", row.letter))
+}
+
+fn average_remarks(row: &Average) -> String {
+    let mut remarks = Vec::new();
+    if !row.missing.is_empty() {
+        remarks.push(format!("no score on {}", row.missing.join(", ")));
+    }
+    if row.path_x_failed {
+        remarks.push("Path-X FAIL".into());
+    }
+    if let Some(stated) = row.published.as_ref().and_then(|published| published.stated) {
+        remarks.push(format!("source states {stated:.3}"));
+    }
+    remarks.join(", ")
+}
 
 fn remarks(row: &Row) -> String {
     let above = match row.above {
@@ -184,14 +249,19 @@ impl Table {
             1 => "\n1 more column in table.csv.".into(),
             n => format!("\n{n} more columns in table.csv."),
         };
-        parts.push(format!("{table}\n{}{note}", wrap(&self.caption.join(" "), width)));
+        let notes: String = self.notes.iter().map(|note| format!("\n{}", wrap(note, width))).collect();
+        parts.push(format!("{table}\n{}{notes}{note}", wrap(&self.caption.join(" "), width)));
+        if !self.averages.is_empty() {
+            let grid = Grid::new(&AVERAGE, &self.averages, u8::MAX);
+            parts.push(format!("{}\n{}", grid.terminal(width, None), wrap(&self.with_signs(AVERAGE_CAPTION), width)));
+        }
         if !self.ended.is_empty() {
             let grid = Grid::new(&ENDED, &self.ended, u8::MAX);
             parts.push(format!("Runs that did not finish\n{}", grid.terminal(width, None)));
         }
         if !self.overall.is_empty() {
             let grid = Grid::new(&OVERALL, &self.overall, u8::MAX);
-            parts.push(format!("{}\n{}", grid.terminal(width, None), wrap(OVERALL_CAPTION, width)));
+            parts.push(format!("{}\n{}", grid.terminal(width, None), wrap(&self.with_signs(OVERALL_CAPTION), width)));
         }
         if !self.settings.is_empty() {
             let (grid, _) = Grid::fitting(&ROW, &self.settings, width);
@@ -202,6 +272,19 @@ impl Table {
             parts.push(self.findings.iter().map(|said| wrap(said, width)).collect::<Vec<_>>().join("\n"));
         }
         parts.join("\n\n") + "\n"
+    }
+
+    /// A caption of a table over tasks that names the marked ones; the notes of the table before it explain the signs.
+    fn with_signs(&self, caption: &str) -> String {
+        let of_task = |task: &str| self.rows.iter().find(|row| row.task == task).filter(|row| !row.marks.is_empty());
+        let marked: Vec<String> = tasks(&self.rows).into_iter().filter_map(of_task).map(Row::task_shown).collect();
+        if marked.is_empty() { caption.into() } else { format!("{caption} Includes {}.", marked.join(", ")) }
+    }
+
+    /// The same for a page, where a table may be read alone.
+    fn with_sign_notes(&self, caption: &str) -> String {
+        let notes: String = sign_notes(&self.rows).iter().map(|note| format!("- {note}\n")).collect();
+        if notes.is_empty() { format!("{caption}\n") } else { format!("{caption}\n\n{notes}") }
     }
 
     /// Green for the best of a task, yellow at the floor, red without a score.
@@ -221,7 +304,9 @@ impl Table {
     /// The main table and its caption.
     pub fn markdown(&self) -> String {
         let warnings: String = self.warnings.iter().map(|warning| format!("\n**Warning:** {warning}.\n")).collect();
-        format!("{}\n{}\n{warnings}", Grid::new(&ROW, &self.rows, u8::MAX).markdown(), self.caption.join(" "))
+        let notes: String = self.notes.iter().map(|note| format!("- {note}\n")).collect();
+        let notes = if notes.is_empty() { notes } else { format!("\n{notes}") };
+        format!("{}\n{}\n{notes}{warnings}", Grid::new(&ROW, &self.rows, u8::MAX).markdown(), self.caption.join(" "))
     }
 
     /// The runs that did not finish; empty when all did.
@@ -234,12 +319,22 @@ impl Table {
         if self.settings.is_empty() { String::new() } else { Grid::new(&ROW, &self.settings, u8::MAX).markdown() }
     }
 
+    /// The averages over Long Range Arena; empty without its tasks.
+    pub fn markdown_averages(&self) -> String {
+        if self.averages.is_empty() {
+            return String::new();
+        }
+        let grid = Grid::new(&AVERAGE, &self.averages, u8::MAX);
+        format!("{}\n{}", grid.markdown(), self.with_sign_notes(AVERAGE_CAPTION))
+    }
+
     /// The mixers over all tasks; empty for a single task.
     pub fn markdown_overall(&self) -> String {
         if self.overall.is_empty() {
             return String::new();
         }
-        format!("{}\n{OVERALL_CAPTION}\n", Grid::new(&OVERALL, &self.overall, u8::MAX).markdown())
+        let grid = Grid::new(&OVERALL, &self.overall, u8::MAX);
+        format!("{}\n{}", grid.markdown(), self.with_sign_notes(OVERALL_CAPTION))
     }
 
     /// Every setting (the rows themselves without a grid), in full precision.
@@ -276,6 +371,13 @@ impl Table {
             "timed_out",
             "interrupted",
             "missing",
+            "marks",
+            "published_task",
+            "published",
+            "published_model",
+            "published_source",
+            "published_recalled",
+            "difference_points",
         ])?;
         let float = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
         let count = |value: Option<u64>| value.map_or(String::new(), |value| value.to_string());
@@ -292,6 +394,7 @@ impl Table {
                 Above::Unsure => "unsure",
                 Above::AtFloor => "no",
             };
+            let cell = row.published.as_ref();
             let c = row.counts;
             writer.write_record([
                 row.task.clone(),
@@ -321,6 +424,13 @@ impl Table {
                 c.timed_out.to_string(),
                 c.interrupted.to_string(),
                 c.missing.to_string(),
+                row.marks.join(" "),
+                row.published_task.clone().unwrap_or_default(),
+                cell.map_or(String::new(), |cell| cell.accuracy.map_or("FAIL".into(), |share| share.to_string())),
+                row.published_model.clone().unwrap_or_default(),
+                cell.map_or(String::new(), |cell| cell.source.clone()),
+                cell.map_or(String::new(), |cell| cell.recalled.to_string()),
+                float(row.difference_points),
             ])?;
         }
         let bytes = writer.into_inner().map_err(|error| csv::Error::from(error.into_error()))?;

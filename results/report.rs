@@ -1,7 +1,7 @@
 //! The page of a sweep: question, table, findings, plots, failures and the command, all from manifest and records alone.
 
 use crate::table::{Ended, Overall, Row, Table};
-use crate::{Manifest, Record, Store, StoreError, files, plot};
+use crate::{Average, Manifest, Record, Store, StoreError, files, plot};
 use polars::prelude::{CsvWriter, PolarsError, SerWriter};
 use serde::Serialize;
 use std::fs;
@@ -85,14 +85,27 @@ impl Report {
             rows: &'a [Row],
             settings: &'a [Row],
             overall: &'a [Overall],
+            averages: &'a [Average],
             unfinished: &'a [Ended],
             caption: &'a [String],
+            notes: &'a [String],
             warnings: &'a [String],
             findings: &'a [String],
         }
-        let Table { name, question, rows, settings, ended, overall, caption, warnings, findings, runs: _ } =
-            &self.table;
-        let json = Json { name, question, rows, settings, overall, unfinished: ended, caption, warnings, findings };
+        let table = &self.table;
+        let json = Json {
+            name: &table.name,
+            question: &table.question,
+            rows: &table.rows,
+            settings: &table.settings,
+            overall: &table.overall,
+            averages: &table.averages,
+            unfinished: &table.ended,
+            caption: &table.caption,
+            notes: &table.notes,
+            warnings: &table.warnings,
+            findings: &table.findings,
+        };
         serde_json::to_string_pretty(&json).expect("tables are plain data")
     }
 
@@ -155,6 +168,7 @@ impl Report {
         section("", table.question.clone());
         section("Scores", table.markdown());
         section("Findings", list(&table.findings));
+        section("Long Range Arena averages", table.markdown_averages());
         section("Over all tasks", table.markdown_overall());
         for image in images {
             let (title, alt, caption) = match *image {

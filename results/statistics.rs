@@ -113,13 +113,27 @@ pub fn interquartile_mean(x: &[f64]) -> Option<f64> {
 /// The 95 % percentile-bootstrap interval of the interquartile mean over tasks: seeds are redrawn within each task, so
 /// that every redraw holds every task (stratified). `None` unless every task has at least two seeds.
 pub fn bootstrap_interval(tasks: &[Vec<f64>], draws: usize, seed: u64) -> Option<Interval> {
+    bootstrap(tasks, draws, seed, |tasks| interquartile_mean(&tasks.concat()))
+}
+
+/// The same bootstrap of the mean over tasks of the mean over seeds: every task weighs the same, however many seeds it has.
+pub fn bootstrap_task_mean(tasks: &[Vec<f64>], draws: usize, seed: u64) -> Option<Interval> {
+    bootstrap(tasks, draws, seed, |tasks| mean(&tasks.iter().filter_map(|scores| mean(scores)).collect::<Vec<_>>()))
+}
+
+fn bootstrap(
+    tasks: &[Vec<f64>],
+    draws: usize,
+    seed: u64,
+    statistic: fn(&[Vec<f64>]) -> Option<f64>,
+) -> Option<Interval> {
     if draws == 0 || tasks.is_empty() || tasks.iter().any(|scores| scores.len() < 2) {
         return None;
     }
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut pick = |scores: &[f64]| scores[((u128::from(rng.next_u64()) * scores.len() as u128) >> 64) as usize];
-    let mut redraw = || tasks.iter().flat_map(|t| t.iter().map(|_| pick(t)).collect::<Vec<_>>()).collect::<Vec<_>>();
-    let mut means: Vec<f64> = (0..draws).filter_map(|_| interquartile_mean(&redraw())).collect();
+    let mut redraw = || tasks.iter().map(|t| t.iter().map(|_| pick(t)).collect()).collect::<Vec<Vec<f64>>>();
+    let mut means: Vec<f64> = (0..draws).filter_map(|_| statistic(&redraw())).collect();
     means.sort_by(f64::total_cmp);
     Some(Interval { low: percentile(&means, 0.025), high: percentile(&means, 0.975) })
 }
@@ -232,6 +246,15 @@ mod tests {
         let interval = bootstrap_interval(&constant, 500, 1).expect("two seeds each");
         near(interval.low, 0.5, 1e-12);
         near(interval.high, 0.5, 1e-12);
+    }
+
+    // A task with four seeds weighs no more than one with two: constants 0.2 and 0.8 have the mean 0.5.
+    #[test]
+    fn every_task_weighs_the_same_in_the_mean_over_tasks() {
+        let interval = bootstrap_task_mean(&[vec![0.2; 4], vec![0.8; 2]], 200, 1).expect("two seeds each");
+        near(interval.low, 0.5, 1e-12);
+        near(interval.high, 0.5, 1e-12);
+        assert_eq!(bootstrap_task_mean(&[vec![0.2; 4], vec![0.8]], 200, 1), None);
     }
 
     #[test]

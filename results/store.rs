@@ -354,7 +354,8 @@ mod tests {
     fn a_manifest_comes_back_as_it_was_saved() {
         let (_folder, store) = store();
         let settings = vec![("optimizer.lr".into(), "0.001".into())];
-        let run = PlannedRun { id: "a1".into(), mixer: "s4".into(), task: "mqar".into(), seed: 1, settings };
+        let run =
+            PlannedRun { id: "a1".into(), mixer: "s4".into(), task: "mqar".into(), seed: 1, settings, published: None };
         let mut manifest =
             Manifest { name: "recall".into(), question: "?".into(), command: "mixarena".into(), runs: vec![run] };
         store.save_manifest(&manifest).expect("saves");

@@ -4,17 +4,23 @@
 //! scored; it stays visible as a count in its row and as a line of its own. With a grid, the setting with the best mean
 //! validation score is the one shown; test scores play no part in the choice.
 
+use crate::averages::{self, Average};
 use crate::frame::{self, Run};
+use crate::published::{self, PATH_256, PATH_X, Published};
 use crate::statistics::{Estimate, Interval, bootstrap_interval, interquartile_mean};
-use crate::{Manifest, Record, Versions, findings};
+use crate::{Manifest, Record, Versions, findings, signs};
 use polars::prelude::{DataFrame, PolarsError};
 use serde::Serialize;
 use std::collections::BTreeSet;
 
+/// What the difference to a published number is, and what it is not.
+const PUBLISHED: &str = "Published numbers come from their papers' own sizes, data and budgets: Δ, ours minus published in \
+                         points, says how far this sweep is from them, not which code is better.";
+
 /// Resamples of the bootstrap over tasks; the two ends are then good to about 0.002 of the scores' spread.
-const DRAWS: usize = 10_000;
+pub(crate) const DRAWS: usize = 10_000;
 /// Seed of that bootstrap: the same records give the same interval on any day.
-const BOOTSTRAP_SEED: u64 = 0;
+pub(crate) const BOOTSTRAP_SEED: u64 = 0;
 
 /// How many runs ended in which way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -103,6 +109,37 @@ pub struct Row {
     pub wall_seconds: Option<f64>,
     /// Test scores that entered the mean, by seed in the manifest's order.
     pub scores: Vec<f64>,
+    /// What must be known of the task's data: `synthetic`, `validation_is_test`, `stand_in`.
+    pub marks: Vec<String>,
+    /// The task of the published table that this one is or stands for.
+    pub published_task: Option<String>,
+    /// The model of the published table that this mixer stands beside.
+    pub published_model: Option<String>,
+    /// The cell of that model at that task.
+    pub published: Option<Published>,
+    /// The letter of its source in the notes below the table.
+    #[serde(skip)]
+    pub letter: String,
+    /// Ours minus published, in points.
+    pub difference_points: Option<f64>,
+}
+
+impl Row {
+    /// The task with the signs of its marks.
+    pub(crate) fn task_shown(&self) -> String {
+        signs::named(&self.task, &self.marks)
+    }
+
+    /// Whether the row is what papers print as FAIL: a Path-X or Path-256 at its floor.
+    pub fn fails(&self) -> bool {
+        let long = self.published_task.as_deref().is_some_and(|task| [PATH_X, PATH_256].contains(&task));
+        long && self.test.is_some() && self.above == Above::AtFloor
+    }
+}
+
+/// How many points the first share lies above the second.
+pub(crate) fn points(ours: f64, theirs: f64) -> f64 {
+    100.0 * (ours - theirs)
 }
 
 /// A run that did not finish.
@@ -120,6 +157,8 @@ pub struct Ended {
     pub outcome: String,
     /// Why.
     pub reason: String,
+    /// Marks of the task.
+    pub marks: Vec<String>,
 }
 
 /// A mixer over all tasks.
@@ -152,8 +191,12 @@ pub struct Table {
     pub ended: Vec<Ended>,
     /// Mixers over all tasks; empty for a single task.
     pub overall: Vec<Overall>,
+    /// Averages over Long Range Arena; empty unless the sweep has its first five tasks.
+    pub averages: Vec<Average>,
     /// How to read the numbers: metric, n, interval, what is matched, the command.
     pub caption: Vec<String>,
+    /// Signs of tasks and letters of published numbers, explained.
+    pub notes: Vec<String>,
     /// What may spoil the comparison.
     pub warnings: Vec<String>,
     /// What the numbers say, in sentences.
@@ -167,13 +210,21 @@ impl Table {
     pub fn build(manifest: &Manifest, records: &[Record]) -> Result<Self, PolarsError> {
         let runs = frame::runs(manifest, records);
         let frame = frame::runs_frame(&runs)?;
-        let all = rows(&frame::aggregate(frame.clone())?, &runs)?;
+        let mut all = rows(&frame::aggregate(frame.clone())?, &runs)?;
+        let sources = published_notes(&mut all);
         let rows = tuned(&all);
         let grid = manifest.runs.iter().any(|run| !run.settings.is_empty());
         let overall = if tasks(&rows).len() > 1 { overall(&mixers(manifest), &rows) } else { Vec::new() };
         let mut warnings = edges(manifest, &rows);
         warnings.extend(few_seeds(&rows));
         warnings.extend(uneven(&runs));
+        warnings.extend(unknown_models(&rows));
+        let (averages, problem) = match averages::averages(&mixers(manifest), &rows) {
+            Ok(averages) => (averages, None),
+            Err(problem) => (Vec::new(), Some(problem)),
+        };
+        warnings.extend(problem);
+        let notes = sign_notes(&rows).into_iter().chain(sources).collect();
         Ok(Self {
             name: manifest.name.clone(),
             question: manifest.question.clone(),
@@ -183,6 +234,8 @@ impl Table {
             ended: runs.iter().filter_map(ended).collect(),
             rows,
             overall,
+            averages,
+            notes,
             warnings,
             runs: frame,
         })
@@ -190,7 +243,7 @@ impl Table {
 }
 
 /// The distinct tasks in order.
-pub(crate) fn tasks(rows: &[Row]) -> Vec<&str> {
+pub(crate) fn tasks<'a>(rows: impl IntoIterator<Item = &'a Row>) -> Vec<&'a str> {
     let mut tasks: Vec<&str> = Vec::new();
     for row in rows {
         if !tasks.contains(&row.task.as_str()) {
@@ -224,6 +277,10 @@ fn rows(cells: &DataFrame, runs: &[Run]) -> Result<Vec<Row>, PolarsError> {
         let (scored, sd) = (number("scored")?, float("test_sd", i)?);
         let test = float("test", i)?.map(|mean| Estimate::new(mean, sd, scored as usize));
         let (floor, ceiling) = (float("floor", i)?, float("ceiling", i)?);
+        let first = runs.iter().find(|run| run.order == order);
+        let beside = first.and_then(|run| run.planned.published.as_ref());
+        let published_model = beside.and_then(|beside| beside.model.clone());
+        let published = beside.and_then(|beside| published::find(beside.model.as_deref()?, &beside.task)).cloned();
         rows.push(Row {
             mixer: text("mixer", i)?.into(),
             task: text("task", i)?.into(),
@@ -252,6 +309,12 @@ fn rows(cells: &DataFrame, runs: &[Run]) -> Result<Vec<Row>, PolarsError> {
             peak_memory_bytes: float("peak_memory_bytes", i)?,
             wall_seconds: float("wall_seconds", i)?,
             scores: runs.iter().filter(|run| run.order == order).filter_map(|run| run.test).collect(),
+            marks: first.map(|run| run.marks.clone()).unwrap_or_default(),
+            published_task: beside.map(|beside| beside.task.clone()),
+            published_model,
+            difference_points: test.zip(published.as_ref().and_then(|p| p.accuracy)).map(|(t, p)| points(t.mean, p)),
+            published,
+            letter: String::new(),
         });
     }
     Ok(rows)
@@ -259,7 +322,8 @@ fn rows(cells: &DataFrame, runs: &[Run]) -> Result<Vec<Row>, PolarsError> {
 
 fn above(test: Option<Estimate>, floor: Option<f64>, ceiling: Option<f64>) -> Above {
     let (Some(test), Some(floor)) = (test, floor) else { return Above::Floor };
-    if test.interval.map_or(test.mean, |interval| interval.low) > floor {
+    // Equal scores have a mean that rounding may put above them.
+    if test.interval.map_or(test.mean, |interval| interval.low) > floor + 1e-9 {
         return Above::Floor;
     }
     let near = test.mean <= floor + 0.1 * (ceiling.unwrap_or(1.0) - floor);
@@ -323,7 +387,45 @@ fn ended(run: &Run) -> Option<Ended> {
         seed: run.planned.seed,
         outcome: run.outcome.into(),
         reason: run.reason.clone(),
+        marks: run.marks.clone(),
     })
+}
+
+/// Gives every published source its letter, in the order of the rows, and says what the letters stand for.
+fn published_notes(rows: &mut [Row]) -> Vec<String> {
+    let mut known: Vec<(String, String, bool)> = Vec::new();
+    for row in rows {
+        let Some(cell) = &row.published else { continue };
+        let source = (cell.model.clone(), cell.source.clone(), cell.recalled);
+        let place = known.iter().position(|other| *other == source).unwrap_or(known.len());
+        if place == known.len() {
+            known.push(source);
+        }
+        row.letter = signs::letter(place);
+    }
+    let note = |(i, (model, source, recalled)): (usize, &(String, String, bool))| {
+        let recalled =
+            if *recalled && !source.contains("recalled") { "; recalled, the source was not at hand" } else { "" };
+        format!("{} {model}: {source}{recalled}.", signs::letter(i))
+    };
+    known.iter().enumerate().map(note).collect()
+}
+
+/// What the signs beside the tasks stand for.
+pub(crate) fn sign_notes(rows: &[Row]) -> Vec<String> {
+    let of_task = |task: &&str| rows.iter().find(|row| row.task == *task);
+    let marked: Vec<_> = tasks(rows).iter().filter_map(of_task).collect();
+    let marked: Vec<_> =
+        marked.iter().map(|row| (row.task.as_str(), &row.marks[..], row.published_task.as_deref())).collect();
+    signs::explained(&marked)
+}
+
+/// Models of a plan that this build's table does not have.
+fn unknown_models(rows: &[Row]) -> Vec<String> {
+    let known = published::models();
+    let named: BTreeSet<&str> = rows.iter().filter_map(|row| row.published_model.as_deref()).collect();
+    let unknown = named.into_iter().filter(|model| !known.contains(model));
+    unknown.map(|model| format!("`{model}` is not in this build's table of published numbers")).collect()
 }
 
 /// A best value at the edge of its axis: a better one may lie beyond.
@@ -398,6 +500,12 @@ fn caption(manifest: &Manifest, runs: &[Run], rows: &[Row], grid: bool) -> Vec<S
     }
     if rows.iter().any(|row| row.scored < row.planned) {
         lines.push("Runs without a score are not in the mean; they are listed below.".into());
+    }
+    if rows.iter().any(|row| row.published.is_some()) {
+        lines.push(PUBLISHED.into());
+    }
+    if rows.iter().any(Row::fails) {
+        lines.push("FAIL: no better than guessing, as papers print it for Path-X.".into());
     }
     lines.push(matching(runs, rows));
     lines.push(machine(runs));
@@ -481,10 +589,33 @@ fn machine(runs: &[Run]) -> String {
     match machines.first() {
         Some((kind, name, threads)) if machines.len() == 1 => {
             let name = if name.is_empty() { String::new() } else { format!(" ({name})") };
-            format!("Speed on {kind}{name} with {threads} {}.", if *threads == 1 { "thread" } else { "threads" })
+            let threads = format!("{threads} {}", if *threads == 1 { "thread" } else { "threads" });
+            format!("Speed on {kind}{name} with {threads}; {}.", time_in_all(runs))
         }
-        Some(_) => "Speed was measured on unequal machines and cannot be compared.".into(),
+        Some(_) => {
+            format!("Speed was measured on unequal machines and cannot be compared; {}.", time_in_all(runs))
+        }
         None => String::new(),
+    }
+}
+
+/// `12 runs took 1 h 03 min, added together`: every run with a record, whatever became of it, and each once.
+fn time_in_all(runs: &[Run]) -> String {
+    let mut seen = BTreeSet::new();
+    let recorded = runs.iter().filter_map(|run| run.record).filter(|record| seen.insert(&record.id));
+    let times: Vec<f64> = recorded.map(|record| record.wall_seconds).collect();
+    let plural = if times.len() == 1 { "1 run took".to_string() } else { format!("{} runs took", times.len()) };
+    let together = if times.len() == 1 { "" } else { ", added together" };
+    format!("{plural} {}{together}", duration(times.iter().filter(|t| t.is_finite()).sum()))
+}
+
+/// `45 s`, `23 min 10 s`, `1 h 03 min`.
+pub(crate) fn duration(seconds: f64) -> String {
+    let whole = seconds.round() as u64;
+    match whole {
+        0..60 => format!("{whole} s"),
+        60..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
+        _ => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
     }
 }
 

@@ -33,13 +33,13 @@ mixers:
     );
     insta::assert_snapshot!(said, @r#"
     error: bad.yaml:2:1: unknown key `modle` of the config
-      help: did you mean `model`? keys are name, question, tasks, mixers, model, optimizer, schedule, budget, seeds, grid
+      help: did you mean `model`? keys are name, question, tasks, mixers, model, optimizer, schedule, budget, seeds, grid, published
     error: bad.yaml:3:23: unknown field `n_layer` of `model`
       help: did you mean `n_layers`? fields are block, d_model, n_layers, norm, norm_place, norm_eps, ffn, d_ff, positions, embedding_norm, dropout, embedding_dropout, pooling, init_std
     error: bad.yaml:5:11: unknown field `d_sate` of `s4`
       help: did you mean `d_state`? fields are mode, init, rank, disc, d_state, n_ssm, channels, dt_min, dt_max, dt_tie, dt_transform, real_transform, bandlimit, l_max, rate, step_mode, lr, dropout, tie_dropout, bidirectional, final_act
     error: bad.yaml:7:5: unknown key `optimiser` of this mixer's entry
-      help: did you mean `optimizer`? keys are mixer, name, model, optimizer, schedule, budget, tasks
+      help: did you mean `optimizer`? keys are mixer, name, published, model, optimizer, schedule, budget, tasks
     4 mistakes in bad.yaml; nothing was run
     "#);
 }
@@ -258,7 +258,7 @@ fn an_empty_file_is_no_config() {
     let said = refused("");
     insta::assert_snapshot!(said, @r#"
     error: bad.yaml:1:1: a config is a mapping, not nothing
-      help: keys are name, question, tasks, mixers, model, optimizer, schedule, budget, seeds, grid
+      help: keys are name, question, tasks, mixers, model, optimizer, schedule, budget, seeds, grid, published
     1 mistake in bad.yaml; nothing was run
     "#);
 }

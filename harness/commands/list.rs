@@ -3,9 +3,10 @@
 use super::{fail, width};
 use crate::Exit;
 use crate::cli::{ListArgs, Listed};
+use crate::config::suggest_model;
 use crate::diagnostics::suggest;
 use crate::registry::Registry;
-use results::Store;
+use results::{Store, published};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::io::IsTerminal;
@@ -19,6 +20,7 @@ pub fn list(args: &ListArgs, registry: &Registry) -> Exit {
         Listed::Mixers => (registry.mixers.iter().map(|m| m.name).collect(), "mixer"),
         Listed::Tasks => (registry.tasks.iter().map(|t| t.name).collect(), "task"),
         Listed::Runs => (Vec::new(), "run"),
+        Listed::Published => (published::models(), "published model"),
     };
     match &args.name {
         Some(_) if args.what == Listed::Runs => {
@@ -26,7 +28,11 @@ pub fn list(args: &ListArgs, registry: &Registry) -> Exit {
             return Exit::Usage;
         }
         Some(name) if !known.contains(&name.as_str()) => {
-            fail(format!("unknown {kind} `{name}`"), &suggest(name, &known, &format!("{kind}s")));
+            let help = match args.what {
+                Listed::Published => suggest_model(name),
+                _ => suggest(name, &known, &format!("{kind}s")),
+            };
+            fail(format!("unknown {kind} `{name}`"), &help);
             return Exit::Usage;
         }
         _ => {}
@@ -36,6 +42,7 @@ pub fn list(args: &ListArgs, registry: &Registry) -> Exit {
         Listed::Mixers => mixers(args, registry.mixers.iter().filter(|m| wanted(m.name)).collect()),
         Listed::Tasks => tasks(args, registry.tasks.iter().filter(|t| wanted(t.name)).collect()),
         Listed::Runs => return runs(args),
+        Listed::Published => scores(args),
     }
     Exit::Ok
 }
@@ -207,6 +214,34 @@ fn either(kinds: Vec<String>) -> String {
     kinds.join(if words { " | " } else { " or " })
 }
 
+/// The cells of every wanted model, model by model.
+fn scores(args: &ListArgs) {
+    let models = published::models().into_iter().filter(|model| args.name.as_ref().is_none_or(|only| only == model));
+    let cells = |model: &str| published::all().iter().filter(move |cell| cell.model == model).collect::<Vec<_>>();
+    if args.json {
+        let all = models.flat_map(cells).map(|cell| json!(cell)).collect();
+        return print_json(&all);
+    }
+    print!("{}", models.map(|model| score_page(model, &cells(model))).collect::<Vec<_>>().join("\n"));
+}
+
+/// One model's scores in percent, as their sources print them.
+fn score_page(model: &str, cells: &[&published::Published]) -> String {
+    let percent = |share: f64| format!("{:.2}", 100.0 * share);
+    let one = |cell: &&published::Published| format!("{} {}", cell.task, cell.accuracy.map_or("FAIL".into(), percent));
+    let mut out = format!("{model}\n  {}\n", cells.iter().map(one).collect::<Vec<_>>().join(", "));
+    let mut sources: Vec<String> = Vec::new();
+    for cell in cells {
+        let recalled = if cell.recalled && !cell.source.contains("recalled") { "; recalled" } else { "" };
+        let source = format!("{}{recalled}", cell.source);
+        if !sources.contains(&source) {
+            block(&mut out, "  ", &source, width().min(WIDEST));
+            sources.push(source);
+        }
+    }
+    out
+}
+
 fn runs(args: &ListArgs) -> Exit {
     let read = match args.store.is_dir() {
         true => Store::open(&args.store).and_then(|s| s.read()).map_err(|e| e.to_string()),
@@ -270,6 +305,14 @@ mod tests {
         assert_eq!(kind_of("s4", "bidirectional"), "true | false | null");
         assert_eq!(kind_of("hydra", "dt_limit"), "[number, number] or null");
         assert_eq!(kind_of("attention", "dropout"), "number");
+    }
+
+    #[test]
+    fn a_published_model_is_listed_with_its_scores_and_every_source() {
+        let cells: Vec<_> = published::all().iter().filter(|cell| cell.model == "S4 + masked SPT").collect();
+        let page = score_page("S4 + masked SPT", &cells);
+        assert!(page.starts_with("S4 + masked SPT\n  ListOps 61.25, Text 90.34, "), "{page}");
+        assert!(page.contains("PathX-256 87.11") && page.matches("Never Train from Scratch").count() == 2, "{page}");
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Validation score against training step: one panel per task, the mean of each mixer strong, its seeds thin.
 
-use super::marks::{Anchor, GREY, INK, Lighter, Look, PALE, Picture, Place, looks, shortened, text_width, widest};
+use super::marks::{
+    Anchor, GREY, INK, Lighter, Look, NOTE, PALE, Picture, Place, below, looks, shortened, text_width, widest,
+};
 use super::{Curves, Data};
 
 const WIDTH: f64 = 250.0;
@@ -8,7 +10,7 @@ const HEIGHT: f64 = 175.0;
 const TITLE: f64 = 44.0; // task, and the name of the score
 const AXIS: f64 = 46.0;
 const GUTTER: f64 = 30.0;
-const GAP: f64 = 26.0;
+const GAP: f64 = 34.0; // holds the word `floor`
 const MARGIN: f64 = 16.0;
 const LABEL: f64 = 12.0;
 const SMALL: f64 = 10.5;
@@ -20,8 +22,9 @@ pub(super) fn picture(data: &Data) -> Picture {
     let legend = 30.0 + widest(data.mixers.iter().map(String::as_str), LABEL);
     let panels = columns as f64 * (WIDTH + GAP) - GAP;
     let tall = (lines as f64 * (TITLE + HEIGHT + AXIS)).max(TITLE + LEGEND * data.mixers.len() as f64 + 8.0);
-    let mut picture =
-        Picture { width: MARGIN + GUTTER + panels + 22.0 + legend + MARGIN, height: MARGIN + tall, marks: Vec::new() };
+    let width = (GUTTER + panels + 22.0 + legend).max(below(&data.notes));
+    let height = MARGIN + tall + NOTE * data.notes.len() as f64;
+    let mut picture = Picture { width: MARGIN + width + MARGIN, height, marks: Vec::new() };
     let looks = looks(&data.mixers);
     for (i, curves) in data.curves.iter().enumerate() {
         let left = MARGIN + GUTTER + (i % columns) as f64 * (WIDTH + GAP);
@@ -34,6 +37,7 @@ pub(super) fn picture(data: &Data) -> Picture {
         stroke(&mut picture, &[(x, y), (x + 22.0, y)], *look);
         picture.text((x + 29.0, y), name, LABEL, Anchor::Start, INK);
     }
+    picture.notes((MARGIN, MARGIN / 2.0 + tall), &data.notes);
     picture
 }
 

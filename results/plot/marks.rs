@@ -23,6 +23,10 @@ pub(super) const GREY: RGBColor = RGBColor(110, 110, 110);
 pub(super) const PALE: RGBColor = RGBColor(228, 228, 228);
 pub(super) const BAND: RGBColor = RGBColor(247, 247, 247);
 
+/// Height of a line of notes below a plot, and the size of its text.
+pub(super) const NOTE: f64 = 15.0;
+const NOTE_TEXT: f64 = 10.5;
+
 /// Okabe & Ito's colours for every kind of sight, without the yellow that vanishes on white.
 const COLOURS: [RGBColor; 7] = [
     RGBColor(0, 114, 178),
@@ -175,6 +179,13 @@ impl Picture {
         self.marks.push(Mark::Fill { points, colour: colour.into() });
     }
 
+    /// A diamond's outline on white, so that what lies below does not fill it.
+    pub(super) fn hollow_diamond(&mut self, (x, y): Place, radius: f64, colour: impl Into<RGBAColor>) {
+        let points = [(x - radius, y), (x, y - radius), (x + radius, y), (x, y + radius), (x - radius, y)];
+        self.diamond((x, y), radius, WHITE);
+        self.line(&points, colour, 1.2);
+    }
+
     pub(super) fn cross(&mut self, (x, y): Place, radius: f64, colour: impl Into<RGBAColor>) {
         let colour = colour.into();
         self.line(&[(x - radius, y - radius), (x + radius, y + radius)], colour, 1.33);
@@ -187,6 +198,13 @@ impl Picture {
 
     pub(super) fn upright_text(&mut self, at: Place, text: &str, size: f64, anchor: Anchor, colour: RGBColor) {
         self.marks.push(Mark::Text { at, text: text.into(), size, anchor, colour, upright: true });
+    }
+
+    /// Sentences below each other, the first one's upper edge at `y`.
+    pub(super) fn notes(&mut self, (x, y): Place, notes: &[String]) {
+        for (i, note) in notes.iter().enumerate() {
+            self.text((x, y + NOTE * (i as f64 + 0.5)), note, NOTE_TEXT, Anchor::Start, GREY);
+        }
     }
 
     pub(super) fn cells(&mut self, at: Place, size: Place, columns: usize, colours: Vec<RGBColor>) {
@@ -398,6 +416,11 @@ fn advances<'a>(font: &'a FontRef, text: &'a str, em: f64) -> impl Iterator<Item
 pub(super) fn text_width(text: &str, size: f64) -> f64 {
     let Ok(font) = font() else { return 0.6 * size * text.chars().count() as f64 };
     f64::from(advances(&font, text, size).map(|(_, advance)| advance).sum::<f32>())
+}
+
+/// How wide the notes below a plot are.
+pub(super) fn below(notes: &[String]) -> f64 {
+    widest(notes.iter().map(String::as_str), NOTE_TEXT)
 }
 
 /// The widest of some texts.

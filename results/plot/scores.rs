@@ -1,6 +1,8 @@
 //! Every seed's score by mixer: one panel per task, one line per mixer, so that names stay horizontal.
 
-use super::marks::{Anchor, BAND, GREY, INK, Lighter, Look, PALE, Picture, looks, shortened, text_width, widest};
+use super::marks::{
+    Anchor, BAND, GREY, INK, Lighter, Look, NOTE, PALE, Picture, below, looks, shortened, text_width, widest,
+};
 use super::{Data, Entry, Panel};
 
 const ROW: f64 = 27.0;
@@ -10,6 +12,8 @@ const KEY: f64 = 24.0;
 const MARGIN: f64 = 16.0;
 const LABEL: f64 = 12.0;
 const SMALL: f64 = 10.5;
+/// Half the width of a published score's diamond: it shows around a mean of our own in the same place.
+const PUBLISHED: f64 = 7.0;
 
 /// Where one panel's frame lies.
 struct Frame {
@@ -47,8 +51,9 @@ pub(super) fn picture(data: &Data) -> Picture {
         width: (MARGIN + gutter + columns_f * (width + gap) - gap
             + if notes > 0.0 { notes + 10.0 } else { 6.0 }
             + MARGIN)
-            .max(key_width() + 2.0 * MARGIN),
-        height: MARGIN + lines_f * height + KEY + MARGIN / 2.0,
+            .max(key_width(keys(data)) + 2.0 * MARGIN)
+            .max(below(&data.notes) + 2.0 * MARGIN),
+        height: MARGIN + lines_f * height + KEY + NOTE * data.notes.len() as f64 + MARGIN / 2.0,
         marks: Vec::new(),
     };
     let looks = looks(&data.mixers);
@@ -66,8 +71,9 @@ pub(super) fn picture(data: &Data) -> Picture {
             marks_of(&mut picture, &frame, panel, *place, entry, looks[*place]);
         }
     }
-    let bottom = picture.height - KEY / 2.0 - MARGIN / 2.0;
-    key(&mut picture, (MARGIN, bottom));
+    let bottom = MARGIN + lines_f * height + KEY / 2.0;
+    key(&mut picture, (MARGIN, bottom), keys(data));
+    picture.notes((MARGIN, bottom + KEY / 2.0), &data.notes);
     picture
 }
 
@@ -130,6 +136,9 @@ fn marks_of(picture: &mut Picture, frame: &Frame, panel: &Panel, place: usize, e
         }
     }
     let bar = y - 5.0;
+    if let Some(published) = entry.published {
+        picture.hollow_diamond((frame.x(published), bar), PUBLISHED, look.colour);
+    }
     if let Some(interval) = test.interval {
         let (low, high) = (frame.x(interval.low), frame.x(interval.high));
         picture.line(&[(low, bar), (high, bar)], look.colour, 1.33);
@@ -148,14 +157,26 @@ fn jitter(i: usize) -> f64 {
     [0.0, -2.6, 2.6, -1.3, 1.3][i % 5]
 }
 
-const KEYS: [&str; 4] = ["mean", "95 % t interval over seeds", "one seed", "diverged seed, scored at the floor"];
+/// Words of the key; the last one only where a published number is drawn.
+const KEYS: [&str; 5] = [
+    "mean",
+    "95 % t interval over seeds",
+    "one seed",
+    "diverged seed, scored at the floor",
+    "published: the paper's sizes, data and budget",
+];
 
-fn key_width() -> f64 {
-    KEYS.iter().map(|text| 22.0 + text_width(text, SMALL) + 24.0).sum()
+fn keys(data: &Data) -> &'static [&'static str] {
+    let published = data.panels.iter().flat_map(|panel| &panel.entries).any(|(_, entry)| entry.published.is_some());
+    &KEYS[..if published { KEYS.len() } else { KEYS.len() - 1 }]
 }
 
-fn key(picture: &mut Picture, (mut x, y): (f64, f64)) {
-    for (i, text) in KEYS.iter().enumerate() {
+fn key_width(keys: &[&str]) -> f64 {
+    keys.iter().map(|text| 22.0 + text_width(text, SMALL) + 24.0).sum()
+}
+
+fn key(picture: &mut Picture, (mut x, y): (f64, f64), keys: &[&str]) {
+    for (i, text) in keys.iter().enumerate() {
         match i {
             0 => picture.diamond((x + 8.0, y), 4.7, GREY),
             1 => {
@@ -164,7 +185,8 @@ fn key(picture: &mut Picture, (mut x, y): (f64, f64)) {
                 picture.line(&[(x + 16.0, y - 3.0), (x + 16.0, y + 3.0)], GREY, 1.33);
             }
             2 => picture.dot((x + 8.0, y), 2.7, GREY.into_half()),
-            _ => picture.cross((x + 8.0, y), 3.0, GREY),
+            3 => picture.cross((x + 8.0, y), 3.0, GREY),
+            _ => picture.hollow_diamond((x + 8.0, y), PUBLISHED, GREY),
         }
         picture.text((x + 22.0, y), text, SMALL, Anchor::Start, GREY);
         x += 22.0 + text_width(text, SMALL) + 24.0;

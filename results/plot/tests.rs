@@ -61,6 +61,27 @@ fn a_plot_shows_every_mixer_its_floor_and_its_failures() {
 }
 
 #[test]
+fn published_scores_and_signs_are_drawn_and_explained() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let data = data(samples::lra());
+    for (draw, name) in [(scores as Drawing, "scores"), (curves as Drawing, "curves")] {
+        for kind in ["svg", "png"] {
+            draw(&data, &folder.path().join(format!("{name}.{kind}"))).expect("draws");
+        }
+        let svg = fs::read_to_string(folder.path().join(format!("{name}.svg"))).expect("reads");
+        for text in
+            ["text †", "retrieval ‡", "path-x §", "‡ retrieval: synthetic", "§ path-x: stands in the place of Path-X"]
+        {
+            assert!(svg.contains(text), "{name}: {text}");
+        }
+        assert_eq!(svg.contains("published: the paper"), name == "scores");
+    }
+    assert!(!scores::picture(&self::data(samples::eventful())).svg().expect("draws").contains("published:"));
+    apart(&scores::picture(&data));
+    apart(&curves::picture(&data));
+}
+
+#[test]
 fn a_drawing_that_fails_leaves_what_was_there() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let data = data(samples::eventful());
@@ -109,6 +130,18 @@ fn boxes(picture: &marks::Picture) -> Vec<(String, [f64; 4])> {
         _ => None,
     };
     picture.marks.iter().filter_map(of_mark).collect()
+}
+
+/// No text leaves the picture or lies over another.
+fn apart(picture: &marks::Picture) {
+    let boxes = boxes(picture);
+    for (i, (text, [left, top, right, bottom])) in boxes.iter().enumerate() {
+        let inside = *left >= 0.0 && *top >= 0.0 && *right <= picture.width && *bottom <= picture.height;
+        assert!(inside, "{text} leaves the picture");
+        for (other, [l, t, r, b]) in &boxes[..i] {
+            assert!(right <= l || r <= left || bottom <= t || b <= top, "{text} lies over {other}");
+        }
+    }
 }
 
 #[test]

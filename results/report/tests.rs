@@ -67,3 +67,22 @@ fn a_sweep_that_has_not_begun_has_a_report() {
     assert!(paths.iter().all(|path| path.exists()));
     assert!(paths.iter().all(|path| !path.ends_with("curves.svg")));
 }
+
+#[test]
+fn the_page_of_long_range_arena_holds_its_averages_and_explains_its_signs() {
+    let (manifest, records) = samples::lra();
+    let report = Report::from_records(&manifest, &records).expect("builds");
+    let page = report.page(&["scores"]);
+    let averages = page.split("## Long Range Arena averages").nth(1).expect("a section");
+    assert!(averages.contains("| hydra | - |") && averages.contains("no score on Text"), "{averages}");
+    assert_eq!(page.matches("‡ retrieval: synthetic").count(), 3, "below the scores, the averages and all tasks");
+    let json: serde_json::Value = serde_json::from_str(&report.json()).expect("JSON");
+    assert_eq!(json["rows"][2]["published"]["model"], "S4D-LegS");
+    assert_eq!(json["rows"][10]["marks"], serde_json::json!(["synthetic"]));
+    assert_eq!(json["averages"][4]["missing"], serde_json::json!(["Text"]));
+    assert!(report.runs_csv().expect("writes").contains(",synthetic,s4.retrieval.1"));
+    // For looking at: MIXARENA_LOOK=folder.
+    if let Some(folder) = std::env::var_os("MIXARENA_LOOK") {
+        report.write(Path::new(&folder)).expect("writes");
+    }
+}

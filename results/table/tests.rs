@@ -60,6 +60,14 @@ fn a_single_seed_is_shown_without_an_interval() {
 }
 
 #[test]
+fn published_numbers_signs_and_averages_stand_in_every_table() {
+    let table = table(&samples::lra());
+    assert_snapshot!("lra_terminal", table.terminal(140, false));
+    assert_snapshot!("lra_markdown", table.markdown() + "\n" + &table.markdown_averages());
+    assert_snapshot!("lra_csv", table.csv().expect("writes"));
+}
+
+#[test]
 fn a_diverged_run_pulls_the_mean_to_the_floor() {
     let table = table(&samples::eventful());
     let mamba = row(&table, "mamba");

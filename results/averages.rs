@@ -1,0 +1,114 @@
+//! The averages by which Long Range Arena is quoted: over its first five tasks, and over six.
+//!
+//! ```text
+//! avg5   mean of ListOps, Text, Retrieval, Image, Pathfinder
+//! avg6   the same with Path-X, which counts 0.5 where it is at its floor
+//! ```
+//! A task counts once, by the mean over its seeds. A mixer without a score on one of the tasks has no average.
+
+use crate::published::{self, FAILED_PATH_X, FIVE, PATH_X};
+use crate::statistics::{Interval, bootstrap_task_mean, mean};
+use crate::table::{BOOTSTRAP_SEED, DRAWS, Row, points, tasks};
+use serde::Serialize;
+
+/// A mean over tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct TaskMean {
+    /// Mean over tasks of the mean over seeds.
+    pub mean: f64,
+    /// Stratified bootstrap interval; `None` where a task has fewer than two scored seeds.
+    pub interval: Option<Interval>,
+}
+
+/// One mixer's averages beside the published ones.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Average {
+    /// Mixer.
+    pub mixer: String,
+    /// Tasks of the sweep that count: five, or six with Path-X.
+    pub tasks: usize,
+    /// Over five tasks.
+    pub avg5: Option<TaskMean>,
+    /// Over six tasks.
+    pub avg6: Option<TaskMean>,
+    /// Whether Path-X is at its floor, and so counts 0.5.
+    pub path_x_failed: bool,
+    /// Tasks of the sweep without a score, by their published names.
+    pub missing: Vec<String>,
+    /// Scored runs.
+    pub scored: u64,
+    /// Planned runs.
+    pub planned: u64,
+    /// The model whose published averages stand beside: the one that every row of the mixer names.
+    pub model: Option<String>,
+    /// The letter of its source.
+    #[serde(skip)]
+    pub letter: String,
+    /// Averages of the published cells, by the same rule.
+    pub published: Option<published::Averages>,
+    /// Ours minus published over five tasks, in points.
+    pub difference5_points: Option<f64>,
+    /// Ours minus published over six tasks, in points.
+    pub difference6_points: Option<f64>,
+}
+
+/// The averages of every mixer, empty unless the sweep has the five tasks; or why there are none.
+pub(crate) fn averages(mixers: &[&str], rows: &[Row]) -> Result<Vec<Average>, String> {
+    let of_task = |name: &str| {
+        let named: Vec<&Row> = rows.iter().filter(|row| row.published_task.as_deref() == Some(name)).collect();
+        let labels = tasks(named.iter().copied());
+        (named, labels)
+    };
+    let wanted: Vec<&str> = FIVE.into_iter().chain([PATH_X]).filter(|name| !of_task(name).0.is_empty()).collect();
+    if FIVE.iter().any(|name| !wanted.contains(name)) {
+        return Ok(Vec::new());
+    }
+    for name in &wanted {
+        let (_, labels) = of_task(name);
+        if labels.len() > 1 {
+            return Err(format!(
+                "no Long Range Arena averages: {} all stand for {name}; say `published: null` in the entry of all but one",
+                labels.join(", ")
+            ));
+        }
+    }
+    Ok(mixers.iter().map(|mixer| of_mixer(mixer, rows, &wanted)).collect())
+}
+
+fn of_mixer(mixer: &str, rows: &[Row], wanted: &[&str]) -> Average {
+    let find = |name: &&str| rows.iter().find(|row| row.mixer == mixer && row.published_task.as_deref() == Some(*name));
+    let counts = |row: &Row| match row.fails() {
+        true => vec![FAILED_PATH_X; row.scores.len()],
+        false => row.scores.clone(),
+    };
+    let cells: Vec<Vec<f64>> = wanted.iter().map(|name| find(name).map(counts).unwrap_or_default()).collect();
+    let missing = wanted.iter().zip(&cells).filter(|(_, cell)| cell.is_empty()).map(|(name, _)| name.to_string());
+    let over = |n: usize| {
+        let means: Option<Vec<f64>> = cells.get(..n)?.iter().map(|cell| mean(cell)).collect();
+        let interval = bootstrap_task_mean(&cells[..n], DRAWS, BOOTSTRAP_SEED);
+        Some(TaskMean { mean: mean(&means?)?, interval })
+    };
+    let found: Vec<&Row> = wanted.iter().filter_map(find).collect();
+    let (avg5, avg6) = (over(FIVE.len()), over(FIVE.len() + 1));
+    let first = found.first().and_then(|row| row.published_model.clone());
+    let model = first.filter(|model| found.iter().all(|row| row.published_model.as_ref() == Some(model)));
+    let letter = found.iter().map(|row| row.letter.clone()).find(|letter| model.is_some() && !letter.is_empty());
+    let letter = letter.unwrap_or_default();
+    let published = model.as_deref().map(published::averages);
+    let minus = |ours: Option<TaskMean>, theirs: Option<f64>| Some(points(ours?.mean, theirs?));
+    Average {
+        mixer: mixer.into(),
+        tasks: wanted.len(),
+        avg5,
+        avg6,
+        path_x_failed: found.iter().any(|row| row.published_task.as_deref() == Some(PATH_X) && row.fails()),
+        missing: missing.collect(),
+        scored: found.iter().map(|row| row.scored).sum(),
+        planned: found.iter().map(|row| row.planned).sum(),
+        letter,
+        difference5_points: minus(avg5, published.as_ref().and_then(|p| p.five)),
+        difference6_points: minus(avg6, published.as_ref().and_then(|p| p.six)),
+        model,
+        published,
+    }
+}
