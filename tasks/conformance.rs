@@ -170,9 +170,10 @@ fn the_oracle_scores_the_ceiling() {
         let ceiling = task.ceiling().unwrap();
         assert_eq!(ceiling.score, 1.0, "{name}: {ceiling:?}");
         // A task that a program solves says so by solving: without a program its ceiling would be 0.
-        match ceiling.how.starts_with("by definition") {
-            true => assert_eq!(solved, 0, "{name}"),
-            false => assert_eq!(score / task.len(Split::Test) as f64, ceiling.score, "{name}"),
+        if ceiling.how.starts_with("by definition") {
+            assert_eq!(solved, 0, "{name}");
+        } else {
+            assert_eq!(score / task.len(Split::Test) as f64, ceiling.score, "{name}");
         }
     }
 }
