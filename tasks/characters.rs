@@ -3,8 +3,9 @@
 //! ```text
 //! 0 <pad>   1 <unk>   2 <eos>   3 … the characters that come min_freq times in train, the most frequent first
 //! ```
-//! A character is a Unicode code point; bytes that are not UTF-8 are read as U+FFFD. Characters are counted once, when a
-//! data set is prepared, and the counts are a part of the prepared set: a later start with any `min_freq` reads no text.
+//! A character is a Unicode code point; bytes that are not UTF-8 are read as U+FFFD. Characters are counted once, when
+//! a data set is prepared, and the counts are part of the prepared set: a later start, whatever its `min_freq`, reads
+//! no text.
 
 use crate::DataError;
 use crate::prepared::{Part, Writer};

@@ -30,8 +30,13 @@ fn settings() -> Vec<(&'static str, Value)> {
         ("text", json!({})),
         ("text", json!({ "tokens": "chars", "min_freq": 2, "max_length": 20 })),
         ("text", json!({ "validation": "test" })),
-        ("retrieval", with(json!({ "source": "synthetic", "document_length": 90 }))),
-        ("retrieval", with(json!({ "source": "synthetic", "document_length": 90, "tokens": "chars", "topics": 30 }))),
+        ("retrieval", with(json!({ "source": "synthetic", "document_length": 90, "mentions": 4 }))),
+        (
+            "retrieval",
+            with(json!({
+                "source": "synthetic", "document_length": 90, "mentions": 4, "tokens": "chars", "topics": 30,
+            })),
+        ),
         ("retrieval", json!({ "path": "drawn/retrieval-synthetic" })),
         ("retrieval", json!({ "tokens": "chars", "max_length": 60 })),
         ("image", json!({ "batch_files": 1, "side": 8 })),
@@ -84,7 +89,7 @@ fn data() -> (tempfile::TempDir, DataDir) {
     let sizes =
         |more: Value| merged(json!({ "train_examples": 90, "validation_examples": 20, "test_examples": 50 }), more);
     drawn("listops", sizes(json!({ "min_length": 5, "max_length": 50, "max_depth": 3, "data_seed": 9 })));
-    drawn("retrieval", sizes(json!({ "source": "synthetic", "document_length": 90, "data_seed": 9 })));
+    drawn("retrieval", sizes(json!({ "source": "synthetic", "document_length": 90, "mentions": 4, "data_seed": 9 })));
     let data = DataDir(folder.path().into());
     (folder, data)
 }
@@ -170,9 +175,10 @@ fn the_oracle_scores_the_ceiling() {
         let ceiling = task.ceiling().unwrap();
         assert_eq!(ceiling.score, 1.0, "{name}: {ceiling:?}");
         // A task that a program solves says so by solving: without a program its ceiling would be 0.
-        match ceiling.how.starts_with("by definition") {
-            true => assert_eq!(solved, 0, "{name}"),
-            false => assert_eq!(score / task.len(Split::Test) as f64, ceiling.score, "{name}"),
+        if ceiling.how.starts_with("by definition") {
+            assert_eq!(solved, 0, "{name}");
+        } else {
+            assert_eq!(score / task.len(Split::Test) as f64, ceiling.score, "{name}");
         }
     }
 }

@@ -7,7 +7,7 @@
 //! Paper    Krizhevsky 2009 (CIFAR-10); as a sequence task: Tay et al. 2020 (Long Range Arena), arXiv:2011.04006; with
 //!          real-valued pixels: Gu et al. 2022 (S4), arXiv:2111.00396
 //! Matches  s4: Pillow's `convert("L")`, every colour (Pillow 13.0.0 held against the formula over all 2²⁴);
-//!          lra: TensorFlow's `rgb_to_grayscale`, which rounds by 255.5; all but 237 of the 2²⁴ colours, those by one level
+//!          lra: TensorFlow's `rgb_to_grayscale`, on all but 237 of the 2²⁴ colours, and those by one level
 //! Departs  s4: the random 10 % that validate are our own, and the same share of each class;
 //!          lra: the last 10 % validate in the order of the files, where LRA has the shuffled order of TFDS;
 //!          sides of 16 and 8 average blocks of grey pixels: sizes for a CPU, and in no paper
@@ -37,7 +37,7 @@ pub enum Convention {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Grey, pixels and validation as in `s4` (real-valued, random validation) or `lra` (256 tokens, the last validate).
+    /// Grey, pixels and validation as in `s4` (real-valued, random validation) or `lra` (tokens, the last validate).
     pub convention: Convention,
     /// Pixels of a side: 32 as in every paper, or 16 or 8, where blocks of pixels are averaged.
     pub side: u32,
@@ -52,7 +52,7 @@ pub struct Config {
     pub test_limit: Option<u64>,
     /// Training files, `data_batch_1.bin` and on: 5 are the whole set; fewer read a part of it.
     pub batch_files: u32,
-    /// The folder or `.tar.gz` of the binary version, absolute or below the data folder; null looks in the usual places.
+    /// The folder or `.tar.gz` of the binary version, absolute or below the data folder; null looks in usual places.
     pub path: Option<PathBuf>,
 }
 

@@ -344,9 +344,10 @@ impl ListOps {
         if cfg.source == Source::Generate {
             let (shape, counts, seed) = (cfg.shape(), cfg.counts(), cfg.data_seed);
             let few = counts.iter().fold(0, |sum: u64, &count| sum.saturating_add(count)) <= MANY;
-            let examples = match few {
-                true => Examples::Drawn(rows::generate(&shape, counts, seed)),
-                false => Examples::Prepared(rows::prepare(&shape, counts, seed, data)?, counts.map(|n| n as usize)),
+            let examples = if few {
+                Examples::Drawn(rows::generate(&shape, counts, seed))
+            } else {
+                Examples::Prepared(rows::prepare(&shape, counts, seed, data)?, counts.map(|n| n as usize))
             };
             return Ok(Self { cfg, examples, notes: Vec::new() });
         }

@@ -8,11 +8,12 @@
 //! ```
 //! Paper    Radev et al. 2013 (AAN); as a long-range task: Tay et al. 2020 (Long Range Arena), arXiv:2011.04006
 //! Matches  the files `new_aan_pairs.{train,eval,test}.tsv` of the LRA release, read line by line with quotes as data
-//! Departs  evaluation has all pairs: LRA drops the last, smaller batch; S4 reads the files with a CSV reader that takes
-//!          quotes for quoting and so loses or merges rows
+//! Departs  evaluation has all pairs: LRA drops the last, smaller batch; S4 reads the files with a CSV reader that
+//!          takes quotes for quoting and so loses or merges rows
 //!
 //! The synthetic task is not AAN and every score on it is marked. A tower alone learns nothing from it: each document's
-//! topic is uniform whatever the label, so the answer lies in the comparison.
+//! topic is uniform whatever the label, so the answer lies in the comparison. It tries two towers and their head, not
+//! reading: how often each letter comes is enough to tell the topic.
 
 mod files;
 mod synthetic;
@@ -68,8 +69,8 @@ pub struct Config {
     pub test_examples: Option<u64>,
     /// `files`: seed of the choice of pairs when there is a limit, the same of each class; not the run's seed.
     pub split_seed: u64,
-    /// `files`: the folder or `.tar.gz` with the three files, absolute or below the data folder; null looks in the usual
-    /// places.
+    /// `files`: the folder or `.tar.gz` with the three files, absolute or below the data folder; null looks in
+    /// the usual places.
     pub path: Option<PathBuf>,
     /// `synthetic`: topics a document can have.
     pub topics: u32,
@@ -94,8 +95,8 @@ impl Default for Config {
             split_seed: 0,
             path: None,
             topics: 16,
-            mentions: 4,
-            document_length: 2000,
+            mentions: 16,
+            document_length: 1000,
             data_seed: 0,
         }
     }
@@ -262,13 +263,13 @@ const CANDIDATES: [&str; 7] = [
 
 /// Where the files come from.
 fn help(data: &DataDir) -> String {
-    let (folder, file) = (data.0.join("lra_release"), data.0.join("lra_release.tar.gz"));
-    let (folder, file) = (folder.display(), file.display());
+    let file = data.0.join("lra_release.tar.gz");
+    let (folder, file) = (data.0.display(), file.display());
     format!(
-        "download the Long Range Arena release (7.7 GB) and unpack its tsv_data:\n  mkdir -p {folder}\n  curl -fL -o {file} \
-         https://storage.googleapis.com/long-range-arena/lra_release.gz\n  \
+        "download the Long Range Arena release (7.7 GB) and unpack its tsv_data:\n  mkdir -p {folder}\n  curl -fL -o \
+         {file} https://storage.googleapis.com/long-range-arena/lra_release.gz\n  \
          tar -xzf {file} -C {folder} --wildcards '*/tsv_data/*'\n\
-         or name the folder that holds new_aan_pairs.train.tsv in `path`, or set `source: synthetic` for pairs made up here"
+         or name the folder that holds new_aan_pairs.train.tsv in `path`, or use `source: synthetic`: pairs made up"
     )
 }
 

@@ -5,9 +5,9 @@ use crate::rng::{Permutation, Purpose};
 /// Rows by number.
 pub(crate) type Rows = Vec<u32>;
 
-/// Takes `limit` rows, as many of each class as can be, and sets `fraction` of each class apart (at least one of a class
-/// that has two, unless the fraction is 0). Gives (set apart, rest), each in the order of `labels`. The rows of a smaller
-/// limit are among those of a larger one.
+/// Takes `limit` rows, as many of each class as can be, and sets `fraction` of each class apart (at least one of a
+/// class that has two, unless the fraction is 0). Gives (set apart, rest), each in the order of `labels`. The rows of a
+/// smaller limit are among those of a larger one.
 ///
 /// # Panics
 /// When a label is not below `classes`.

@@ -28,9 +28,9 @@ fn batches(c: &mut Criterion) {
         });
     }
     let task = open("retrieval", json!({ "source": "synthetic" }));
-    group.throughput(Throughput::Elements(2 * 64 * 2000));
+    group.throughput(Throughput::Elements(2 * 64 * 1000));
     let mut index = 0;
-    group.bench_function("synthetic retrieval length 2000", |b| {
+    group.bench_function("synthetic retrieval length 1000", |b| {
         b.iter(|| {
             index += 1;
             black_box(task.batch(Split::Train, index, &order).expect("it is generated"))

@@ -155,8 +155,8 @@ fn fewer_training_files_are_used_only_when_asked_for() {
     let one = open(folder.path(), Config { batch_files: 1, ..Config::default() }).unwrap();
     assert_eq!((one.len(Split::Train), one.notes()[1].as_str()), (30, "1 of 5 training files are used"));
     let all = open(folder.path(), Config::default()).unwrap_err().to_string();
-    let expected = "cifar-10-batches-bin: holds no data_batch_3.bin; is it a complete download? `batch_files: 2` uses only \
-                    the training files before it";
+    let expected = "cifar-10-batches-bin: holds no data_batch_3.bin; is it a complete download? `batch_files: 2` uses \
+                    only the training files before it";
     assert!(all.ends_with(expected), "{all}");
 }
 

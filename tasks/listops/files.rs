@@ -4,7 +4,7 @@
 //! listops-1000/basic_{train,val,test}.tsv     Source<TAB>Target, then expression<TAB>label; CRLF (Tay et al. 2020)
 //! {train,test}_d20s.tsv                       label<TAB>expression, no header; LF             (Nangia and Bowman 2018)
 //! ```
-//! The task reads the first form. [`check_labels`] recognises both and holds every label against the expression's value.
+//! The task reads the first form. [`check_labels`] recognises both and holds each label against its expression's value.
 
 use super::rows;
 use super::tree::{self, CLOSE, MIN, SM, Shape, Symbol};
@@ -28,7 +28,7 @@ fn which(name: &str) -> Option<usize> {
     NAMES.iter().position(|file| name.rsplit('/').next() == Some(file))
 }
 
-/// Opens the files in `root`, read the first time. With `verify`, each label is held against the value of its expression.
+/// Opens the files in `root`, read the first time. With `verify`, each label is held against its expression's value.
 pub(super) fn prepare(root: &Path, verify: bool, data: &DataDir) -> Result<Prepared, DataError> {
     let mut stamp = prepared::stamp_of_source(root, |name| which(name).is_some())?;
     if !verify {

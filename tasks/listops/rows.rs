@@ -139,8 +139,8 @@ pub(super) fn draw<E>(
     Ok(drawn)
 }
 
-/// `fill(index, rows)` for each index of `start .. end`, on every core: parts in the order of the indices, each with the
-/// sum of what `fill` gave.
+/// `fill(index, rows)` for each index of `start .. end`, on every core: parts in the order of the indices, each with
+/// the sum of what `fill` gave.
 fn in_parallel(start: u64, end: u64, fill: impl Fn(u64, &mut Rows) -> u64 + Sync) -> Vec<(Rows, u64)> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from) as u64;
     let part = (end - start).div_ceil(cores).max(1);

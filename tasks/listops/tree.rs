@@ -38,8 +38,8 @@ const fn word(symbol: Symbol) -> &'static str {
     WORDS[symbol as usize]
 }
 
-/// Appends an expression as the official files have it: every node is a chain of pairs that nests to the left, so `[OP a b ]`
-/// is `( ( ( [OP a ) b ) ] )`.
+/// Appends an expression as the official files have it: every node is a chain of pairs that nests to the left, so
+/// `[OP a b ]` is `( ( ( [OP a ) b ) ] )`.
 ///
 /// # Panics
 /// When the symbols are not an expression.

@@ -3,8 +3,8 @@
 //! ```text
 //! tsv_data/new_aan_pairs.{train,eval,test}.tsv     label<TAB>id<TAB>id<TAB>text<TAB>text, no header; label 0.0 or 1.0
 //! ```
-//! Rows are lines and columns are what lies between tabs: a quote is a character like any other. A row that is not of this
-//! form is skipped, counted and named; a file with more than one such row in a hundred is refused.
+//! Rows are lines and columns are what lies between tabs: a quote is a character like any other. A row that is not of
+//! this form is skipped, counted and named; a file with more than one such row in a hundred is refused.
 
 use super::synthetic::{self, Drawn};
 use crate::characters::Census;

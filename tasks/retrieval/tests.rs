@@ -115,8 +115,8 @@ fn a_row_of_another_form_is_skipped_counted_and_named() {
 
 #[test]
 fn bytes_that_are_not_utf8_are_counted_and_the_first_row_named() {
-    let expected = "new_aan_pairs.train.tsv: 2 rows are not UTF-8, the first is 201; as characters their broken bytes are \
-                    U+FFFD, as bytes they are what they are";
+    let expected = "new_aan_pairs.train.tsv: 2 rows are not UTF-8, the first is 201; as characters their broken bytes \
+                    are U+FFFD, as bytes they are what they are";
     assert_eq!(notes_with(b"1.0\ta\tb\tx\xff\ty\n1.0\ta\tb\tx\t\xc3\n"), [expected]);
 }
 
@@ -125,8 +125,8 @@ fn a_file_with_too_many_broken_rows_is_refused_by_its_first() {
     let train = [rows(100, "train").as_bytes(), b"0.5\ta\tb\tx\ty\n1.0\ta\tb\tx\n"].concat();
     assert_eq!(
         complaint(&train),
-        "new_aan_pairs.train.tsv:101: the label is `0.5`, expected 0.0 or 1.0; 2 of 102 rows are broken, more than 1 in \
-         100: this is not a pair file"
+        "new_aan_pairs.train.tsv:101: the label is `0.5`, expected 0.0 or 1.0; 2 of 102 rows are broken, more than 1 \
+         in 100: this is not a pair file"
     );
     assert_eq!(complaint(b""), "new_aan_pairs.train.tsv: holds no rows; is it a complete download?");
     assert!(complaint(b"Source\tTarget\n").starts_with("new_aan_pairs.train.tsv:1: 2 columns, expected 5"));
@@ -141,8 +141,8 @@ fn a_missing_or_doubled_file_is_named() {
     assert!(message().ends_with(doubled), "{}", message());
     std::fs::remove_file(folder.path().join("tsv_data/copy/new_aan_pairs.eval.tsv")).unwrap();
     std::fs::remove_file(folder.path().join("tsv_data/new_aan_pairs.test.tsv")).unwrap();
-    let missing = "tsv_data: holds no new_aan_pairs.test.tsv; expected new_aan_pairs.train.tsv, new_aan_pairs.eval.tsv, \
-                   new_aan_pairs.test.tsv";
+    let missing = "tsv_data: holds no new_aan_pairs.test.tsv; expected new_aan_pairs.train.tsv, \
+                   new_aan_pairs.eval.tsv, new_aan_pairs.test.tsv";
     assert!(message().ends_with(missing), "{}", message());
 }
 
@@ -153,7 +153,7 @@ fn missing_data_says_where_to_get_them() {
         panic!("expected missing data")
     };
     assert_eq!((what.as_str(), looked.len()), ("retrieval pairs", CANDIDATES.len()));
-    assert!(help.contains("tar -xzf no/such/folder/lra_release.tar.gz -C no/such/folder/lra_release"), "{help}");
+    assert!(help.contains("tar -xzf no/such/folder/lra_release.tar.gz -C no/such/folder --wildcards"), "{help}");
 }
 
 #[test]

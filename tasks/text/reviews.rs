@@ -80,8 +80,8 @@ fn not_utf8(mut names: Vec<String>) -> String {
     names.truncate(3);
     let more = if count > 3 { ", …" } else { "" };
     format!(
-        "reviews that are not UTF-8: {count} ({}{more}); as characters their broken bytes are U+FFFD, as bytes they are \
-         what they are",
+        "reviews that are not UTF-8: {count} ({}{more}); as characters their broken bytes are U+FFFD, as bytes they \
+         are what they are",
         names.join(", ")
     )
 }
