@@ -6,6 +6,7 @@
 mod batch;
 mod bounds;
 mod error;
+pub mod fetch;
 pub mod formats;
 pub mod prepared;
 mod registry;
