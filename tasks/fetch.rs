@@ -337,6 +337,8 @@ pub fn commands(data: &DataDir, set: &DataSet, mirror: Option<&str>) -> Vec<Stri
     let files: Vec<String> = set.files.iter().map(|file| format!("--file {}", file.name())).collect();
     lines.push("then here, in the folder with the files, which checks them and puts them where tasks look:".into());
     lines.push(format!("  mixarena data fetch {} --data {} {}", set.name, data.0.display(), files.join(" ")));
+    let places: Vec<String> = set.files.iter().map(|file| data.0.join(file.target).display().to_string()).collect();
+    lines.push(format!("or, unchecked, put them there yourself: {}", places.join(", ")));
     lines
 }
 

@@ -130,7 +130,9 @@ fn chosen<'a>(
         Some(set) => Ok((vec![set], Vec::new())),
         None => {
             let tasks = registry.tasks.iter().map(|entry| entry.name);
-            let known: Vec<&str> = tasks.chain(SETS.iter().map(|set| set.name)).collect();
+            let mut known: Vec<&str> = tasks.chain(SETS.iter().map(|set| set.name)).collect();
+            known.sort_unstable();
+            known.dedup();
             Err(usage(format!("unknown task or set `{name}`"), &suggest(name, &known, "names")))
         }
     }
@@ -255,6 +257,10 @@ fn print_task(task: &TaskReport) {
     );
     task.stats.splits.iter().for_each(print_split);
     print_labels(&task.stats.splits);
+    for split in task.stats.splits.iter().filter(|split| split.solved > 0) {
+        let (name, solved) = (split.split.name(), grouped(split.solved));
+        println!("  {name}: {} of {solved} answers are those of an exact solver", grouped(split.agreed));
+    }
     for split in &task.stats.splits {
         if let Some([index, before]) = split.first_repeat {
             println!("  {0} {index} repeats {0} {before}", split.split.name());

@@ -34,6 +34,10 @@ pub struct SplitStats {
     pub lengths: Lengths,
     /// Share of documents that are as long as can be: cut there, or just so long.
     pub at_limit: f64,
+    /// Examples that the task's own solver answers from the inputs alone; none where no solver is known.
+    pub solved: u64,
+    /// Those of them whose answer is the one in the data.
+    pub agreed: u64,
     /// Examples that repeat an earlier one of the split.
     pub repeats: u64,
     /// The first of them, with the one it repeats.
@@ -76,10 +80,13 @@ struct Seen {
 }
 
 /// One split, read.
+#[derive(Default)]
 struct Read {
     seen: Vec<Seen>,
     lengths: Vec<u32>,
     labels: BTreeMap<i64, u64>,
+    solved: u64,
+    agreed: u64,
     broken: Vec<(u64, String)>,
 }
 
@@ -141,6 +148,8 @@ fn summary(split: Split, read: Read, spec: &TaskSpec, repeats: u64, first_repeat
         split,
         examples: read.seen.len() as u64,
         labels: read.labels,
+        solved: read.solved,
+        agreed: read.agreed,
         lengths,
         at_limit: if n == 0 { 0.0 } else { at_limit as f64 / n as f64 },
         repeats,
@@ -170,12 +179,14 @@ fn read(task: &dyn Task, spec: &TaskSpec, split: Split, bar: &mut Bar, before: u
         let handles: Vec<_> = (0..workers).map(start).collect();
         handles.into_iter().map(|handle| handle.join().expect("reading examples does not panic")).collect()
     });
-    let mut all = Read { seen: Vec::new(), lengths: Vec::new(), labels: BTreeMap::new(), broken: Vec::new() };
+    let mut all = Read::default();
     for part in parts {
         let part = part?;
         all.seen.extend(part.seen);
         all.lengths.extend(part.lengths);
         part.labels.into_iter().for_each(|(class, n)| *all.labels.entry(class).or_default() += n);
+        all.solved += part.solved;
+        all.agreed += part.agreed;
         all.broken.extend(part.broken);
     }
     Ok(all)
@@ -190,12 +201,16 @@ fn read_stretch(
 ) -> Result<Read, DataError> {
     /// Examples between two looks at the bar.
     const STEP: u64 = 64;
-    let mut read = Read { seen: Vec::new(), lengths: Vec::new(), labels: BTreeMap::new(), broken: Vec::new() };
+    let mut read = Read::default();
     for index in range {
         let example = task.example(split, index)?;
         read.seen.push(Seen::of(&example));
         read.lengths.extend(example.documents().map(|document| document.len() as u32));
         example.targets.classes().iter().for_each(|&class| *read.labels.entry(class).or_default() += 1);
+        if let Some(answer) = task.solve(&example) {
+            read.solved += 1;
+            read.agreed += u64::from(answer == example.targets.classes());
+        }
         read.broken.extend(broken(&example, spec).map(|what| (index, what)));
         if (index + 1).is_multiple_of(STEP) {
             done(STEP);
