@@ -69,6 +69,8 @@ pub enum Command {
     /// The process that measures for `bench`
     #[command(hide = true)]
     BenchChild,
+    /// Fetch data sets, check them, generate them, or export them for use elsewhere
+    Data(DataArgs),
     /// Check libtorch, CUDA, threads, data folder, fonts and disk, and say what to do about the rest
     Doctor(DoctorArgs),
 }
@@ -423,6 +425,162 @@ pub struct CompareArgs {
     /// Folder of records, where baselines lie
     #[arg(long, value_name = "DIR", env = "MIXARENA_STORE", default_value = "runs")]
     pub store: PathBuf,
+}
+
+/// Arguments of `data`.
+#[derive(Args, Clone, Debug)]
+pub struct DataArgs {
+    /// What to do with data.
+    #[command(subcommand)]
+    pub command: DataCommand,
+}
+
+/// What `data` does.
+#[derive(Clone, Debug, Subcommand)]
+pub enum DataCommand {
+    /// Download data sets into the data folder
+    ///
+    /// A download that broke continues with the same command. Size and checksum are held against what is published; where
+    /// nothing is published the first download is trusted, pinned in DATA/fetch.lock.json, and every later one must be
+    /// equal to it. Archives are read as they are: nothing need be unpacked. Without a network, the commands to run
+    /// elsewhere are printed.
+    Fetch(FetchArgs),
+    /// Check fetched files and prepared sets again, and report what a task's data hold
+    ///
+    /// Fetched files are read again and held against their checksums or pins, prepared sets against the hashes they were
+    /// made with, and every example against the task's vocabulary, classes and lengths. Then come counts, label shares,
+    /// lengths, and examples that stand in the data twice. Without NAME: every fetched file, and every task that reads
+    /// files and finds them. Exit code 1 when a check does not hold.
+    Verify(DataVerifyArgs),
+    /// Write the examples that a task's settings draw, in the layout of the official files
+    Generate(GenerateArgs),
+    /// Write the examples of one split, as a model gets them, to one file
+    ///
+    /// jsonl: one example a line, {"tokens": [...], "label": n}; with "second" for tasks about pairs, and "positions" and
+    /// "classes" in place of the label where a class is asked for at positions. npz: tokens (int32, padded with pad_token),
+    /// lengths, labels; second and second_lengths; or rows, positions and classes.
+    Export(ExportArgs),
+}
+
+/// Arguments of `data fetch`.
+#[derive(Args, Clone, Debug)]
+pub struct FetchArgs {
+    /// Sets, as `--list` names them
+    #[arg(value_name = "NAME", required_unless_present = "list")]
+    pub names: Vec<String>,
+    /// List what can be fetched, and what is there
+    #[arg(long, conflicts_with = "names")]
+    pub list: bool,
+    /// Folder of data sets
+    #[arg(long, value_name = "DIR", env = "MIXARENA_DATA", default_value = "data")]
+    pub data: PathBuf,
+    /// A mirror, in place of scheme and host of every address: http://mirror.example
+    #[arg(long, value_name = "URL", env = "MIXARENA_MIRROR")]
+    pub from: Option<String>,
+    /// Take this file, downloaded elsewhere, through the same checks; of several, each by its own name
+    #[arg(long = "file", value_name = "PATH")]
+    pub files: Vec<PathBuf>,
+    /// Take and pin a file that is not what was published or pinned
+    #[arg(long)]
+    pub accept_checksum: bool,
+    /// Unpack archives into the data folder besides; no path or link of an archive may point outside
+    #[arg(long)]
+    pub unpack: bool,
+    /// Give up a file after this many tries in a row that bring nothing new
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub retries: u32,
+    /// Say what would be fetched, and stop
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A task's data: which, and with which settings.
+#[derive(Args, Clone, Debug)]
+pub struct Source {
+    /// Folder of data sets
+    #[arg(long, value_name = "DIR", env = "MIXARENA_DATA", default_value = "data")]
+    pub data: PathBuf,
+    /// A setting of the task: source=files, or listops.source=files
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub sets: Vec<String>,
+}
+
+/// Arguments of `data verify`.
+#[derive(Args, Clone, Debug)]
+pub struct DataVerifyArgs {
+    /// A task, or a set that can be fetched [default: everything there is]
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+    #[command(flatten)]
+    pub source: Source,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `data generate`.
+#[derive(Args, Clone, Debug)]
+pub struct GenerateArgs {
+    /// The task
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// Where to write
+    #[arg(short, long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// A setting of the task: data_seed=1, or listops.data_seed=1
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub sets: Vec<String>,
+    /// Write into a folder that is not empty, in place of what has the same names
+    #[arg(long)]
+    pub force: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `data export`.
+#[derive(Args, Clone, Debug)]
+pub struct ExportArgs {
+    /// The task
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    #[command(flatten)]
+    pub source: Source,
+    /// Form of the file [default: by its name]
+    #[arg(long, value_enum)]
+    pub format: Option<ExportFormat>,
+    /// Which examples
+    #[arg(long, value_enum)]
+    pub split: SplitName,
+    /// The file; written under another name and renamed when it is whole
+    #[arg(short, long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// The first N examples alone
+    #[arg(long, value_name = "N")]
+    pub limit: Option<u64>,
+}
+
+/// Forms of `data export`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// One JSON object a line
+    Jsonl,
+    /// NumPy arrays in one file
+    Npz,
+}
+
+/// A split on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SplitName {
+    /// Learned from
+    Train,
+    /// Watched while training
+    Validation,
+    /// Touched once
+    Test,
 }
 
 /// Arguments of `doctor`.

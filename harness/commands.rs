@@ -1,6 +1,7 @@
 //! One file a command; what they share stands here.
 
 mod bench;
+mod data;
 mod doctor;
 mod list;
 mod matrix;
@@ -21,6 +22,11 @@ use tasks::DataError;
 
 /// Runs the command typed.
 pub(crate) fn dispatch(cli: &Cli, registry: &Registry) -> Exit {
+    // A run that `sweep` started talks to it alone.
+    if !matches!(&cli.command, Command::BenchChild) && !matches!(&cli.command, Command::Run(args) if args.events) {
+        let quiet = cli.quiet;
+        tasks::prepared::listen(Box::new(move |event| data::tell(&event, quiet)));
+    }
     match &cli.command {
         Command::Sweep(args) => sweep::sweep(args, cli, registry),
         Command::Plan(args) => plan::plan(args, registry),
@@ -31,6 +37,7 @@ pub(crate) fn dispatch(cli: &Cli, registry: &Registry) -> Exit {
         Command::Verify(args) => verify::verify(args, cli),
         Command::Bench(args) => bench::bench(args, cli, registry),
         Command::BenchChild => bench::child(registry),
+        Command::Data(args) => data::data(args, cli, registry),
         Command::Doctor(args) => doctor::doctor(args),
     }
 }
@@ -95,18 +102,21 @@ fn matches(draft: &Draft, key: &str, value: &str) -> bool {
 
 /// Data that cannot be used, every set of them, and the exit code that goes with it.
 fn data_errors(errors: &[Arc<DataError>]) -> Exit {
-    for error in errors {
-        match &**error {
-            DataError::Missing { looked, help, .. } => {
-                eprintln!("error: {error}");
-                looked.iter().for_each(|path| eprintln!("  looked at {}", path.display()));
-                help.lines().for_each(|line| eprintln!("  {line}"));
-            }
-            _ => fail(error, "mend the file, or move it away"),
-        }
-    }
+    errors.iter().for_each(|error| data_error(error));
     eprintln!("nothing was run");
     Exit::Environment
+}
+
+/// Data that cannot be used.
+fn data_error(error: &DataError) {
+    match error {
+        DataError::Missing { looked, help, .. } => {
+            eprintln!("error: {error}");
+            looked.iter().for_each(|path| eprintln!("  looked at {}", path.display()));
+            help.lines().for_each(|line| eprintln!("  {line}"));
+        }
+        _ => fail(error, "mend the file, or move it away"),
+    }
 }
 
 /// Columns of the terminal; wide where the output is a file.

@@ -887,7 +887,7 @@ fn plain(value: &Value) -> String {
 }
 
 /// Serde's complaint about one field, in a user's words.
-fn explain(key: &str, node: &Node, default: &Value, error: &str) -> (String, String) {
+pub fn explain(key: &str, node: &Node, default: &Value, error: &str) -> (String, String) {
     let shown = node.describe();
     let default = match default {
         Value::Null => String::new(),

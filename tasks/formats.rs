@@ -1,7 +1,7 @@
 //! The data folder, and readers of the forms in which data sets are published.
 //!
-//! A data set is a folder, or the `.tar.gz` it was downloaded as; both are read the same way, file by file, and nothing
-//! is unpacked to disk.
+//! A data set is a folder, or the archive it was downloaded as; both are read the same way, file by file, and nothing is
+//! unpacked to disk.
 
 use crate::DataError;
 use flate2::read::MultiGzDecoder;
@@ -94,8 +94,9 @@ impl Found<'_> {
     }
 }
 
-/// Calls `visitor` with every file of a folder or a `.tar.gz` whose name inside it is `wanted`. In an archive the files
-/// come in its own order and links are passed over; in a folder `name.gz` counts as `name`.
+/// Calls `visitor` with every file of a folder or an archive whose name inside it is `wanted`. In an archive the files
+/// come in its own order and links are passed over; in a folder `name.gz` counts as `name`. An archive is a tar, gzipped
+/// or not, whatever its name says.
 pub fn visit(
     root: &Path,
     wanted: impl Fn(&str) -> bool,
@@ -104,11 +105,50 @@ pub fn visit(
     if root.is_dir() {
         return visit_folder(root, wanted, visitor);
     }
-    let name = root.to_string_lossy();
-    if name.ends_with(".tar.gz") || name.ends_with(".tgz") {
-        return visit_archive(root, wanted, visitor);
+    visit_archive(root, tar_stream(root)?, wanted, visitor)
+}
+
+/// The tar in a file, its gzip undone: known by its content, because the release of Long Range Arena is a gzipped tar
+/// called `lra_release.gz`.
+pub fn tar_stream(path: &Path) -> Result<Box<dyn Read>, DataError> {
+    let broken = |error: io::Error| unreadable(path, &error);
+    let why = |why: &str| Err(DataError::Unreadable { path: path.into(), why: why.into() });
+    let mut file = BufReader::with_capacity(1 << 16, File::open(path).map_err(broken)?);
+    let head = file.fill_buf().map_err(broken)?;
+    if head.is_empty() {
+        return why("is empty (0 bytes); download it again");
     }
-    Err(DataError::Unreadable { path: root.into(), why: "neither a folder nor a .tar.gz archive".into() })
+    let gzipped = head.starts_with(&[0x1f, 0x8b]);
+    let mut stream: Box<dyn Read> = if gzipped { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
+    let mut block = Vec::with_capacity(TAR_BLOCK);
+    stream.by_ref().take(TAR_BLOCK as u64).read_to_end(&mut block).map_err(broken)?;
+    if !begins_tar(&block) {
+        let name = path.to_string_lossy();
+        return match gzipped {
+            true => why("is one gzipped file, not a gzipped tar"),
+            false if [".tar.gz", ".tgz", ".gz", ".tar"].iter().any(|end| name.ends_with(end)) => {
+                why("is damaged (neither a gzipped nor a plain tar); download it again")
+            }
+            false => why("neither a folder nor a .tar.gz archive"),
+        };
+    }
+    Ok(Box::new(io::Cursor::new(block).chain(stream)))
+}
+
+/// Bytes of a header.
+const TAR_BLOCK: usize = 512;
+
+/// Whether a block is a tar header: its checksum, 8 characters from byte 148, is the sum of all bytes with these as
+/// spaces (POSIX.1-1988, ustar). A block of zeros ends an archive, and so begins an empty one.
+fn begins_tar(block: &[u8]) -> bool {
+    if block.len() < TAR_BLOCK || block.iter().all(|&byte| byte == 0) {
+        return block.len() == TAR_BLOCK;
+    }
+    let digits: String = block[148..156].iter().map(|&byte| char::from(byte)).collect();
+    let stated = u32::from_str_radix(digits.trim_matches([' ', '\0']), 8);
+    let sum =
+        block.iter().enumerate().map(|(i, &byte)| if (148..156).contains(&i) { 32 } else { u32::from(byte) }).sum();
+    stated == Ok(sum)
 }
 
 fn visit_folder(
@@ -141,12 +181,12 @@ fn visit_folder(
 
 fn visit_archive(
     root: &Path,
+    stream: Box<dyn Read>,
     wanted: impl Fn(&str) -> bool,
     mut visitor: impl FnMut(Found) -> Result<(), DataError>,
 ) -> Result<(), DataError> {
     let broken = |error: io::Error| unreadable(root, &error);
-    let file = File::open(root).map_err(broken)?;
-    let mut archive = tar::Archive::new(MultiGzDecoder::new(BufReader::with_capacity(1 << 16, file)));
+    let mut archive = tar::Archive::new(stream);
     for entry in archive.entries().map_err(broken)? {
         let entry = entry.map_err(broken)?;
         let inner = entry.path().map_err(broken)?.into_owned();
@@ -256,6 +296,20 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn an_archive_is_known_by_its_content_whatever_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let files: [(&str, &[u8]); 2] = [("a/one.txt", b"1"), ("two.txt", b"22")];
+        let (packed, mut plain) = (archive(&files), Vec::new());
+        MultiGzDecoder::new(&packed[..]).read_to_end(&mut plain).unwrap();
+        let expected = [("a/one.txt".to_owned(), b"1".to_vec()), ("two.txt".to_owned(), b"22".to_vec())];
+        for (name, content) in [("set.gz", &packed), ("set.tgz", &packed), ("set", &packed), ("set.tar", &plain)] {
+            assert_eq!(names(&put(folder.path(), name, content)).unwrap(), expected, "{name}");
+        }
+        let cut = put(folder.path(), "cut.tar", &plain[..plain.len() / 2 - 100]);
+        assert!(names(&cut).is_err());
+    }
+
+    #[test]
     fn a_gzipped_file_in_a_folder_reads_as_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let mut packed = Vec::new();
@@ -309,6 +363,12 @@ pub(crate) mod tests {
         let path = put(folder.path(), "page.tar.gz", b"<html>not found</html>");
         let error = names(&path).unwrap_err().to_string();
         assert!(error.contains("page.tar.gz: is damaged") && error.contains("download it again"), "{error}");
+        let mut packed = Vec::new();
+        flate2::read::GzEncoder::new(&b"x\ty\n"[..], Compression::fast()).read_to_end(&mut packed).unwrap();
+        let path = put(folder.path(), "rows.tsv.gz", &packed);
+        assert!(names(&path).unwrap_err().to_string().ends_with("is one gzipped file, not a gzipped tar"));
+        let path = put(folder.path(), "set.tar.gz", b"");
+        assert!(names(&path).unwrap_err().to_string().ends_with("is empty (0 bytes); download it again"));
     }
 
     #[test]

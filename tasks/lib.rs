@@ -7,6 +7,7 @@ mod batch;
 mod bounds;
 mod characters;
 mod error;
+pub mod fetch;
 pub mod formats;
 mod newfile;
 pub mod prepared;

@@ -6,12 +6,13 @@
 //!     PART.labels                       one byte a row
 //!     PART.spans                        per row and document: start and length in PART.bytes, u64 little-endian
 //!     PART.bytes                        the documents, end to end, in the order in which they were read
-//! PLACE/FAMILY-vVERSION-STAMP.lock      held while somebody prepares
-//! PLACE/FAMILY-vVERSION-STAMP.part/     what is being written; renamed when it is whole
+//! PLACE/FAMILY-vVERSION-STAMP.lock      empty; the system holds it for who prepares, and lets go when that process ends
+//! PLACE/FAMILY-vVERSION-STAMP.part/     what is being written; synced, then renamed when it is whole
 //! ```
 //! A document is a run of bytes: characters, symbols or grey values, as the family says. The stamp names what the set was
 //! made of (the source's path, sizes and times of change; or the settings it is drawn with), so that a second start opens
 //! it without looking at the source's contents. Rows are sorted by their keys: an archive and its folder give one order.
+//! A set of another form (an older [`FORMAT`]) is prepared again; one whose files were cut or changed is refused by name.
 
 use crate::{DataDir, DataError};
 use fs4::FileExt;
@@ -21,6 +22,40 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::RwLock;
+use std::time::{Duration, Instant};
+
+/// What happens to prepared sets; tasks print nothing, so whoever wants to hear of it listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// Another process prepares this set; this one waits for it. Said once.
+    Waiting(&'a str),
+    /// This set is being prepared: rows and bytes so far, every few seconds.
+    Preparing(&'a str, u64, u64),
+    /// This set is there and has another form; it is prepared again.
+    Again(&'a str, &'a str),
+    /// The set in this folder was opened.
+    Opened(&'a Path),
+}
+
+/// Hears of events from any thread.
+pub type Listener = Box<dyn Fn(Event) + Send + Sync>;
+
+static LISTENER: RwLock<Option<Listener>> = RwLock::new(None);
+
+/// Sets the one listener of this process.
+pub fn listen(listener: Listener) {
+    *LISTENER.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(listener);
+}
+
+fn tell(event: Event) {
+    if let Some(listener) = &*LISTENER.read().unwrap_or_else(std::sync::PoisonError::into_inner) {
+        listener(event);
+    }
+}
+
+/// Seconds between two [`Event::Preparing`].
+const TOLD_EVERY: Duration = Duration::from_secs(3);
 
 /// Raised when the form of the files changes.
 pub const FORMAT: u32 = 1;
@@ -136,6 +171,17 @@ impl Part {
         self.labels.as_deref().unwrap_or_default()
     }
 
+    /// Whether every document lies in the bytes, so that a damaged set is refused and never read past its end.
+    fn spans_fit(&self) -> bool {
+        let total = self.bytes.as_deref().map_or(0, <[u8]>::len) as u64;
+        let spans = self.spans.as_deref().unwrap_or_default();
+        let (numbers, _) = spans.as_chunks::<8>();
+        let mut spans = numbers.as_chunks::<2>().0.iter();
+        spans.all(|&[start, length]| {
+            u64::from_le_bytes(start).checked_add(u64::from_le_bytes(length)).is_some_and(|end| end <= total)
+        })
+    }
+
     /// Document `k` of row `i`.
     ///
     /// # Panics
@@ -156,6 +202,8 @@ pub struct Writer {
     hashes: BTreeMap<String, blake3::Hash>,
     notes: Vec<String>,
     documents: usize,
+    family: String,
+    told: Instant,
 }
 
 struct PartWriter {
@@ -174,7 +222,8 @@ impl Writer {
             Ok(PartWriter { path, bytes: BufWriter::with_capacity(1 << 18, bytes), written: 0, rows: Vec::new() })
         };
         let parts = request.parts.iter().map(part).collect::<Result<_, DataError>>()?;
-        Ok(Self { parts, hashes: BTreeMap::new(), notes: Vec::new(), documents: request.documents })
+        let (documents, family) = (request.documents, request.family.to_owned());
+        Ok(Self { parts, hashes: BTreeMap::new(), notes: Vec::new(), documents, family, told: Instant::now() })
     }
 
     /// Adds a row to part `part`. Rows of a part are sorted by `key` in the end, those of equal keys by their arrival.
@@ -189,6 +238,11 @@ impl Writer {
             part.written += document.len() as u64;
         }
         part.rows.push((key, label, spans));
+        if part.rows.len().is_multiple_of(64) && self.told.elapsed() >= TOLD_EVERY {
+            self.told = Instant::now();
+            let sum = |of: fn(&PartWriter) -> u64| self.parts.iter().map(of).sum();
+            tell(Event::Preparing(&self.family, sum(|part| part.rows.len() as u64), sum(|part| part.written)));
+        }
         Ok(())
     }
 
@@ -223,9 +277,7 @@ impl Writer {
             fingerprint,
             notes: self.notes,
         };
-        let path = folder.join("meta.json");
-        let text = serde_json::to_vec_pretty(&meta).expect("plain data");
-        fs::write(&path, text).map_err(|error| unwritable(&path, &error))?;
+        write_synced(&folder.join("meta.json"), &serde_json::to_vec_pretty(&meta).expect("plain data"))?;
         Ok(meta)
     }
 }
@@ -240,12 +292,17 @@ impl PartWriter {
         let spans = self.rows.iter().flat_map(|(.., spans)| spans);
         let spans: Vec<u8> = spans.flat_map(|(start, length)| [*start, *length]).flat_map(u64::to_le_bytes).collect();
         for (extension, content) in [("labels", &labels), ("spans", &spans)] {
-            let path = self.path.with_extension(extension);
-            fs::write(&path, content).map_err(|error| unwritable(&path, &error))?;
+            write_synced(&self.path.with_extension(extension), content)?;
         }
         let hash = hash_files(&self.path)?;
         Ok(PartMeta { name: name.into(), rows: labels.len() as u64, bytes: self.written, hash })
     }
+}
+
+/// A small file, on the disk when this returns: a set that has its name is whole even after a power cut.
+fn write_synced(path: &Path, content: &[u8]) -> Result<(), DataError> {
+    let written = File::create(path).and_then(|mut file| file.write_all(content).and_then(|()| file.sync_all()));
+    written.map_err(|error| unwritable(path, &error))
 }
 
 /// BLAKE3 of a part's three files.
@@ -264,18 +321,29 @@ impl Prepared {
     pub fn open(folder: &Path) -> Result<Self, DataError> {
         let path = folder.join("meta.json");
         let text = fs::read(&path).map_err(|error| unreadable(&path, &error))?;
+        let refused = |why: String| DataError::Unreadable { path: path.clone(), why };
         let meta: Meta = serde_json::from_slice(&text)
-            .map_err(|error| DataError::Unreadable { path: path.clone(), why: error.to_string() })?;
+            .map_err(|error| refused(format!("{error}; delete the folder to prepare it again")))?;
+        if meta.format != FORMAT {
+            return Err(refused(format!("has form {}, and this program reads form {FORMAT}", meta.format)));
+        }
         let mut parts = Vec::new();
         for part in &meta.parts {
             let map = |extension: &str, bytes: u64| map(&folder.join(&part.name).with_extension(extension), bytes);
-            parts.push(Part {
+            let mapped = Part {
                 documents: meta.documents,
                 labels: map("labels", part.rows)?,
                 spans: map("spans", 16 * part.rows * meta.documents as u64)?,
                 bytes: map("bytes", part.bytes)?,
-            });
+            };
+            if !mapped.spans_fit() {
+                let path = folder.join(&part.name).with_extension("spans");
+                let why = "points outside the documents; delete the folder to prepare it again".into();
+                return Err(DataError::Unreadable { path, why });
+            }
+            parts.push(mapped);
         }
+        tell(Event::Opened(folder));
         Ok(Self { folder: folder.into(), meta, parts })
     }
 
@@ -321,23 +389,21 @@ impl DataDir {
         let place = self.place()?;
         let name = format!("{}-v{}-{}", request.family, request.version, request.stamp);
         let folder = place.join(&name);
-        if folder.join("meta.json").is_file() {
+        if let Standing::Current = standing(&folder, request) {
             return Prepared::open(&folder);
         }
-        let lock_path = place.join(format!("{name}.lock"));
-        let lock = File::create(&lock_path).map_err(|error| unwritable(&lock_path, &error))?;
-        FileExt::lock(&lock).map_err(|error| unwritable(&lock_path, &error))?;
-        if folder.join("meta.json").is_file() {
-            return Prepared::open(&folder); // somebody else prepared it while we waited
+        let _lock = Lock::take(&place.join(format!("{name}.lock")), request.family)?;
+        match standing(&folder, request) {
+            Standing::Current => return Prepared::open(&folder), // somebody else prepared it while we waited
+            Standing::Absent => {}
+            Standing::Other(why) => tell(Event::Again(request.family, &why)),
         }
         let part = place.join(format!("{name}.part"));
-        let written = self.write(&part, request, prepare);
+        let written = self.write(&part, request, prepare).and_then(|()| replace(&part, &folder));
         if written.is_err() {
             let _ = fs::remove_dir_all(&part); // the first error is the one to tell
         }
         written?;
-        fs::rename(&part, &folder).map_err(|error| unwritable(&folder, &error))?;
-        let _ = fs::remove_file(&lock_path);
         Prepared::open(&folder)
     }
 
@@ -372,6 +438,87 @@ impl DataDir {
     }
 }
 
+/// What stands under a set's name.
+enum Standing {
+    /// Nothing that says that it is whole.
+    Absent,
+    /// What is asked for.
+    Current,
+    /// A whole set of another form, with how it differs.
+    Other(String),
+}
+
+fn standing(folder: &Path, request: &Request) -> Standing {
+    let Ok(text) = fs::read(folder.join("meta.json")) else { return Standing::Absent };
+    // Only the form is looked at: an older one may lack any other field.
+    let Ok(meta) = serde_json::from_slice::<serde_json::Value>(&text) else { return Standing::Current };
+    if meta["format"] != FORMAT {
+        return Standing::Other(format!("it has form {}, and this program writes form {FORMAT}", meta["format"]));
+    }
+    let names = meta["parts"].as_array().into_iter().flatten().map(|part| part["name"].as_str());
+    if meta["documents"] != request.documents || !names.eq(request.parts.iter().map(|&part| Some(part))) {
+        return Standing::Other("it has other parts than this program reads".into());
+    }
+    Standing::Current
+}
+
+/// Gives a whole set its name, in place of one of another form.
+fn replace(part: &Path, folder: &Path) -> Result<(), DataError> {
+    if folder.exists() {
+        fs::remove_dir_all(folder).map_err(|error| unwritable(folder, &error))?;
+    }
+    // The names inside reach the disk before the folder's own name does.
+    #[cfg(unix)]
+    File::open(part).and_then(|folder| folder.sync_all()).map_err(|error| gone_or_unwritable(part, &error))?;
+    fs::rename(part, folder).map_err(|error| gone_or_unwritable(part, &error))
+}
+
+fn gone_or_unwritable(part: &Path, error: &io::Error) -> DataError {
+    if error.kind() != io::ErrorKind::NotFound {
+        return unwritable(part, error);
+    }
+    let why = "was deleted while it was being prepared; start again".into();
+    DataError::Unreadable { path: part.into(), why }
+}
+
+/// The right to prepare one set. The file stays when the lock goes: were it deleted, a process that waits on the deleted
+/// file and one that makes a new file would both believe that they hold it.
+struct Lock(#[expect(dead_code, reason = "dropping the file lets go of the lock")] File);
+
+impl Lock {
+    /// Waits while another process holds it. A process that dies lets go of it, so a stale file does no harm.
+    fn take(path: &Path, family: &str) -> Result<Self, DataError> {
+        let open = || File::create(path).map_err(|error| unwritable(path, &error));
+        loop {
+            let file = open()?;
+            match FileExt::try_lock(&file) {
+                Ok(()) => {}
+                Err(fs4::TryLockError::WouldBlock) => {
+                    tell(Event::Waiting(family));
+                    FileExt::lock(&file).map_err(|error| unwritable(path, &error))?;
+                }
+                Err(fs4::TryLockError::Error(error)) => return Err(unwritable(path, &error)),
+            }
+            if is_at(&file, path) {
+                return Ok(Self(file));
+            }
+        }
+    }
+}
+
+/// Whether the open file still has this name: somebody may have deleted the folder while we waited.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let (Ok(held), Ok(there)) = (file.metadata(), fs::metadata(path)) else { return false };
+    (held.dev(), held.ino()) == (there.dev(), there.ino())
+}
+
+#[cfg(not(unix))]
+fn is_at(_: &File, path: &Path) -> bool {
+    path.exists()
+}
+
 fn writable(folder: &Path) -> bool {
     let probe = folder.join(format!(".probe-{}", std::process::id()));
     let there = File::create(&probe).is_ok();
@@ -388,118 +535,11 @@ fn unwritable(path: &Path, error: &io::Error) -> DataError {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             format!("the disk is full ({error}); make room and start again: nothing half-made is kept")
         }
+        io::ErrorKind::NotFound => "was deleted while it was being prepared; start again".into(),
         _ => format!("cannot be written: {error}"),
     };
     DataError::Unreadable { path: path.into(), why }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn request<'a>(parts: &'a [&'a str]) -> Request<'a> {
-        Request { family: "test", version: 1, stamp: "s".into(), parts, documents: 2 }
-    }
-
-    fn fill(writer: &mut Writer) -> Result<(), DataError> {
-        writer.row(0, 2, 7, &[b"later", b""])?;
-        writer.row(0, 1, 8, &[b"first", b"pair"])?;
-        writer.source("a", blake3::hash(b"a"));
-        writer.note("one remark");
-        Ok(())
-    }
-
-    #[test]
-    fn rows_come_back_sorted_by_their_keys_and_empty_parts_stay_empty() {
-        let folder = tempfile::tempdir().unwrap();
-        let data = DataDir(folder.path().into());
-        let set = data.prepared(&request(&["train", "test"]), fill).unwrap();
-        let [train, test] = &set.parts[..] else { panic!("two parts") };
-        assert_eq!(train.labels(), [8, 7]);
-        assert_eq!((train.document(0, 0), train.document(0, 1)), (&b"first"[..], &b"pair"[..]));
-        assert_eq!((train.document(1, 0), train.document(1, 1)), (&b"later"[..], &b""[..]));
-        assert!(test.is_empty());
-        set.verify().unwrap();
-        assert_eq!(set.meta.notes, ["one remark"]);
-    }
-
-    #[test]
-    fn a_second_start_prepares_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        let data = DataDir(folder.path().into());
-        data.prepared(&request(&["train"]), fill).unwrap();
-        let again = data.prepared(&request(&["train"]), |_| panic!("prepared twice")).unwrap();
-        assert_eq!(again.parts[0].len(), 2);
-    }
-
-    #[test]
-    fn a_failure_leaves_nothing_behind_and_a_later_start_prepares_again() {
-        let folder = tempfile::tempdir().unwrap();
-        let data = DataDir(folder.path().into());
-        let broken = |writer: &mut Writer| {
-            fill(writer)?;
-            Err(DataError::Malformed { path: "x".into(), row: 3, problem: "broken".into() })
-        };
-        assert_eq!(data.prepared(&request(&["train"]), broken).unwrap_err().to_string(), "x:3: broken");
-        assert!(!folder.path().join(".prepared/test-v1-s.part").exists());
-        assert!(data.prepared(&request(&["train"]), fill).is_ok());
-    }
-
-    #[test]
-    fn what_a_killed_process_left_is_never_used() {
-        let folder = tempfile::tempdir().unwrap();
-        let data = DataDir(folder.path().into());
-        let left = folder.path().join(".prepared/test-v1-s.part");
-        fs::create_dir_all(&left).unwrap();
-        fs::write(left.join("train.bytes"), "half").unwrap();
-        assert_eq!(data.prepared(&request(&["train"]), fill).unwrap().parts[0].len(), 2);
-        assert!(!left.exists());
-    }
-
-    #[test]
-    fn a_set_that_was_cut_or_changed_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let data = DataDir(folder.path().into());
-        let set = data.prepared(&request(&["train"]), fill).unwrap();
-        let bytes = set.folder.join("train.bytes");
-        fs::write(&bytes, "firstlaterpaiR").unwrap();
-        let error = Prepared::open(&set.folder).unwrap().verify().unwrap_err().to_string();
-        assert!(error.contains("part `train` is not what was prepared"), "{error}");
-        fs::write(&bytes, "short").unwrap();
-        let error = Prepared::open(&set.folder).unwrap_err().to_string();
-        assert!(error.contains("has 5 bytes, not the 14 that were prepared"), "{error}");
-    }
-
-    #[test]
-    fn of_two_at_once_one_prepares_and_the_other_uses_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let data = DataDir(folder.path().into());
-        let count = std::sync::atomic::AtomicU32::new(0);
-        std::thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| {
-                    let slow = |writer: &mut Writer| {
-                        count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                        std::thread::sleep(std::time::Duration::from_millis(50));
-                        fill(writer)
-                    };
-                    assert_eq!(data.prepared(&request(&["train"]), slow).unwrap().parts[0].len(), 2);
-                });
-            }
-        });
-        assert_eq!(count.into_inner(), 1);
-    }
-
-    #[test]
-    fn a_stamp_changes_with_any_file_and_not_with_another_look() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("a.tsv"), "1").unwrap();
-        let stamp = || stamp_of_source(folder.path(), |name| name.ends_with(".tsv")).unwrap();
-        let first = stamp();
-        assert_eq!(first, stamp());
-        fs::write(folder.path().join("other.txt"), "1").unwrap();
-        assert_eq!(first, stamp());
-        fs::write(folder.path().join("a.tsv"), "22").unwrap();
-        assert_ne!(first, stamp());
-    }
-}
+mod tests;

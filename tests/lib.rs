@@ -2,6 +2,8 @@
 //!
 //! The tests lie in `tests/` and are targets of the package `harness`, so that cargo builds the binary before them.
 
+pub mod server;
+
 use results::{Record, Store};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -144,6 +146,7 @@ impl Folder {
     fn prepare(&self, mut command: Command, line: &str) -> Command {
         command.args(line.split_whitespace()).current_dir(self.0.path()).stdin(Stdio::null());
         command.env_remove("MIXARENA_DATA").env_remove("MIXARENA_STORE").env_remove("RUST_BACKTRACE");
+        command.env_remove("MIXARENA_MIRROR").env("NO_PROXY", "127.0.0.1");
         // Tests share the cores; `sweep` sets this for its children, `run` in the foreground does not.
         command.env("OMP_WAIT_POLICY", "passive");
         command

@@ -412,7 +412,7 @@ fn a_plan_tells_counts_and_costs() {
 fn every_command_has_help() {
     let folder = Folder::new();
     let help = folder.run("--help").expect(0).out;
-    for command in ["sweep", "plan", "run", "report", "list", "matrix", "verify", "bench", "doctor"] {
+    for command in ["sweep", "plan", "run", "report", "list", "matrix", "verify", "bench", "data", "doctor"] {
         assert!(help.contains(&format!("\n  {command} ")), "{command}:\n{help}");
         let own = folder.run(&format!("{command} --help")).expect(0).out;
         assert!(own.contains(&format!("Usage: mixarena {command}")), "{own}");

@@ -6,6 +6,7 @@ use crate::{cuda, limits};
 use serde::Serialize;
 use std::path::Path;
 use tasks::DataDir;
+use tasks::fetch::{self, DataSet, SETS};
 use tch::Tensor;
 
 /// Least disk that a sweep with checkpoints is comfortable with.
@@ -121,12 +122,24 @@ fn memory() -> Check {
     }
 }
 
+/// Which sets are there; what is missing is no fault, for most configs read few of them or none.
 fn data(dir: &Path) -> Check {
-    if dir.is_dir() {
-        return check("data", State::Ok, format!("{} is there", DataDir(dir.into()).0.display()), "");
+    let data = DataDir(dir.into());
+    let (there, missing): (Vec<&DataSet>, _) = SETS.iter().partition(|set| fetch::found(&data, set).is_some());
+    let names = |sets: &[&DataSet]| sets.iter().map(|set| set.name).collect::<Vec<_>>().join(", ");
+    let found = match (dir.is_dir(), there.is_empty()) {
+        (false, _) => format!("{} is not there", dir.display()),
+        (true, true) => format!("{} holds no set that can be fetched", dir.display()),
+        (true, false) => format!("{} holds {}", dir.display(), names(&there)),
+    };
+    if missing.is_empty() {
+        return check("data", State::Ok, found, "");
     }
-    let todo = "needed only by configs that read files (configs/real.yaml): put data sets there, or name the folder with --data or MIXARENA_DATA";
-    check("data", State::Note, format!("{} is not there", dir.display()), todo)
+    let todo = format!(
+        "needed only by configs that read files; missing are {}: `mixarena data fetch NAME`, or name the folder with --data or MIXARENA_DATA",
+        names(&missing)
+    );
+    check("data", if there.is_empty() { State::Note } else { State::Ok }, found, todo)
 }
 
 fn store(dir: &Path) -> Check {

@@ -1,0 +1,260 @@
+//! Archives unpacked without trusting them.
+//!
+//! Nothing is written outside the folder: no absolute path, no `..`, no link that points out, no device. Links that stay
+//! inside are left out and counted. Everything goes to a folder of its own and moves to its place when it is whole.
+
+use super::{Event, FetchError, io_error};
+use crate::formats;
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Component, Path, PathBuf};
+use tar::EntryType;
+
+/// What an archive held.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unpacked {
+    /// Files written.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Links inside the archive, left out.
+    pub links: u64,
+    /// What is new in the folder.
+    pub paths: Vec<PathBuf>,
+}
+
+/// Unpacks a tar, gzipped or not, into `folder`.
+pub fn unpack(archive: &Path, folder: &Path, watch: &mut dyn FnMut(Event)) -> Result<Unpacked, FetchError> {
+    let name = archive.file_name().unwrap_or_default().to_string_lossy();
+    let part = folder.join(format!(".{name}.unpacking"));
+    let written = clear(&part).and_then(|()| write(archive, folder, &part, watch));
+    let done = written.and_then(|(tops, mut unpacked)| {
+        for top in tops {
+            let place = folder.join(&top);
+            fs::rename(part.join(&top), &place).map_err(|error| io_error(&place, &error))?;
+            unpacked.paths.push(place);
+        }
+        Ok(unpacked)
+    });
+    let cleared = clear(&part);
+    let done = done?;
+    cleared.map(|()| done)
+}
+
+fn clear(part: &Path) -> Result<(), FetchError> {
+    match fs::remove_dir_all(part) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error(part, &error)),
+        _ => Ok(()),
+    }
+}
+
+/// Writes every file below `part`; gives back the names at the top.
+fn write(
+    archive: &Path,
+    folder: &Path,
+    part: &Path,
+    watch: &mut dyn FnMut(Event),
+) -> Result<(BTreeSet<String>, Unpacked), FetchError> {
+    let damaged = |error: io::Error| {
+        let help = "download it again; nothing was unpacked";
+        FetchError::refused(format!("{}: damaged or cut short ({error})", archive.display()), help)
+    };
+    let stream =
+        formats::tar_stream(archive).map_err(|error| FetchError::refused(error.to_string(), "nothing was unpacked"))?;
+    let mut tar = tar::Archive::new(stream);
+    let (mut tops, mut unpacked) = (BTreeSet::new(), Unpacked::default());
+    for entry in tar.entries().map_err(damaged)? {
+        let mut entry = entry.map_err(damaged)?;
+        let inner = entry.path().map_err(damaged)?.into_owned();
+        let kind = entry.header().entry_type();
+        let parts = inside(&inner).ok_or_else(|| evil(archive, &inner, "points outside the archive"))?;
+        let Some(top) = parts.first() else { continue }; // the archive's own folder, `./`
+        match kind {
+            EntryType::Symlink | EntryType::Link => {
+                let target = entry.link_name().map_err(damaged)?.unwrap_or_default().into_owned();
+                if !stays_inside(&parts, &target, kind) {
+                    let what = format!("is a link to `{}`, which points outside the archive", target.display());
+                    return Err(evil(archive, &inner, &what));
+                }
+                unpacked.links += 1;
+                continue;
+            }
+            EntryType::Directory | EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {}
+            EntryType::XGlobalHeader => continue,
+            _ => return Err(evil(archive, &inner, "is a device or another thing that is no file")),
+        }
+        if tops.insert(top.clone()) && folder.join(top).exists() {
+            let problem = format!("{} is there already; nothing was unpacked", folder.join(top).display());
+            return Err(FetchError::refused(problem, "move it away first"));
+        }
+        let place = parts.iter().fold(part.to_owned(), |place, name| place.join(name));
+        if kind == EntryType::Directory {
+            fs::create_dir_all(&place).map_err(|error| io_error(&place, &error))?;
+            continue;
+        }
+        unpacked.bytes += write_file(&mut entry, &place, &damaged)?;
+        unpacked.files += 1;
+        watch(Event::Bytes(unpacked.bytes));
+    }
+    // Reads on to the checksum at the end.
+    io::copy(&mut tar.into_inner(), &mut io::sink()).map_err(damaged)?;
+    if tops.is_empty() {
+        let problem = format!("{}: holds no files", archive.display());
+        return Err(FetchError::refused(problem, "download it again"));
+    }
+    Ok((tops, unpacked))
+}
+
+fn write_file(
+    content: &mut impl Read,
+    place: &Path,
+    damaged: &impl Fn(io::Error) -> FetchError,
+) -> Result<u64, FetchError> {
+    let unwritable = |error: io::Error| io_error(place, &error);
+    fs::create_dir_all(place.parent().expect("a file lies in a folder")).map_err(unwritable)?;
+    let mut file = File::create(place).map_err(unwritable)?;
+    let (mut buffer, mut bytes) = (vec![0; 1 << 16], 0);
+    loop {
+        match content.read(&mut buffer) {
+            Ok(0) => return Ok(bytes),
+            Ok(n) => {
+                io::Write::write_all(&mut file, &buffer[..n]).map_err(unwritable)?;
+                bytes += n as u64;
+            }
+            Err(error) => return Err(damaged(error)),
+        }
+    }
+}
+
+fn evil(archive: &Path, inner: &Path, what: &str) -> FetchError {
+    let problem = format!("{}: `{}` {what}; nothing was unpacked", archive.display(), inner.display());
+    FetchError::refused(problem, "do not use this archive; fetch the set from its own address")
+}
+
+/// The parts of a path that stays inside the archive.
+fn inside(path: &Path) -> Option<Vec<String>> {
+    let mut parts = Vec::new();
+    for part in path.components() {
+        match part {
+            Component::Normal(part) => parts.push(part.to_string_lossy().into_owned()),
+            Component::CurDir => {}
+            Component::ParentDir | Component::RootDir | Component::Prefix(_) => return None,
+        }
+    }
+    Some(parts)
+}
+
+/// Whether a link's target lies in the archive: a symbolic link counts from its own folder, a hard link from the top.
+fn stays_inside(link: &[String], target: &Path, kind: EntryType) -> bool {
+    let mut depth = if kind == EntryType::Symlink { link.len() - 1 } else { 0 };
+    for part in target.components() {
+        match part {
+            Component::Normal(_) => depth += 1,
+            Component::CurDir => {}
+            Component::ParentDir if depth > 0 => depth -= 1,
+            Component::ParentDir | Component::RootDir | Component::Prefix(_) => return false,
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::formats::tests::{archive, put};
+
+    fn tried(bytes: &[u8], name: &str) -> (tempfile::TempDir, Result<Unpacked, FetchError>) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = put(folder.path(), &format!("down/{name}"), bytes);
+        let place = folder.path().join("data");
+        fs::create_dir(&place).unwrap();
+        let done = unpack(&path, &place, &mut |_| {});
+        (folder, done)
+    }
+
+    fn with_entry(kind: EntryType, name: &str, target: &str) -> Vec<u8> {
+        let mut tar = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_size(0);
+        header.set_mode(0o644);
+        match kind {
+            EntryType::Symlink | EntryType::Link => tar.append_link(&mut header, name, target).unwrap(),
+            _ => tar.append_data(&mut header, name, io::empty()).unwrap(),
+        }
+        let mut file = tar::Header::new_gnu();
+        file.set_size(1);
+        file.set_mode(0o644);
+        tar.append_data(&mut file, "set/a.txt", &b"a"[..]).unwrap();
+        tar.into_inner().unwrap()
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<String> =
+            fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn files_come_out_whatever_the_archive_is_called() {
+        for name in ["set.tar.gz", "set.gz", "set"] {
+            let (folder, done) = tried(&archive(&[("set/a.txt", b"a"), ("set/b/c.txt", b"bc")]), name);
+            let place = folder.path().join("data");
+            let expected = Unpacked { files: 2, bytes: 3, links: 0, paths: vec![place.join("set")] };
+            assert_eq!(done.unwrap(), expected);
+            assert_eq!(fs::read(place.join("set/b/c.txt")).unwrap(), b"bc");
+            assert_eq!(names(&place), ["set"]);
+        }
+    }
+
+    #[test]
+    fn nothing_is_written_when_anything_points_out() {
+        let link = EntryType::Symlink;
+        for (bytes, said) in [
+            (archive(&[("set/a", b"a"), ("../evil", b"x")]), "`../evil` points outside the archive"),
+            (archive(&[("/etc/evil", b"x")]), "`/etc/evil` points outside the archive"),
+            (with_entry(link, "set/l", "/etc/passwd"), "`set/l` is a link to `/etc/passwd`, which points outside"),
+            (with_entry(link, "set/l", "../../x"), "`set/l` is a link to `../../x`, which points outside"),
+            (with_entry(EntryType::Link, "set/l", "../x"), "`set/l` is a link to `../x`, which points outside"),
+            (with_entry(EntryType::Fifo, "set/p", ""), "`set/p` is a device or another thing that is no file"),
+            (with_entry(EntryType::Char, "set/null", ""), "`set/null` is a device or another thing that is no file"),
+        ] {
+            let (folder, done) = tried(&bytes, "set.tar");
+            let error = done.unwrap_err().to_string();
+            assert!(error.contains(said) && error.ends_with("nothing was unpacked"), "{error}");
+            assert!(names(&folder.path().join("data")).is_empty() && names(folder.path()) == ["data", "down"]);
+        }
+    }
+
+    #[test]
+    fn a_link_inside_is_left_out_and_counted() {
+        let (folder, done) = tried(&with_entry(EntryType::Symlink, "set/deep/l", "../a.txt"), "set.tar");
+        let done = done.unwrap();
+        assert_eq!((done.files, done.links), (1, 1));
+        assert_eq!(names(&folder.path().join("data/set")), ["a.txt"]);
+    }
+
+    #[test]
+    fn what_is_there_already_is_not_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = put(folder.path(), "set.tar.gz", &archive(&[("set/a.txt", b"new")]));
+        put(folder.path(), "set/a.txt", b"old");
+        let error = unpack(&path, folder.path(), &mut |_| {}).unwrap_err().to_string();
+        assert!(error.ends_with("set is there already; nothing was unpacked"), "{error}");
+        assert_eq!(fs::read(folder.path().join("set/a.txt")).unwrap(), b"old");
+    }
+
+    #[test]
+    fn an_archive_cut_short_leaves_nothing() {
+        let noise: Vec<u8> = (0..20_000_u32).flat_map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+        let whole = archive(&[("set/a.txt", &noise)]);
+        for cut in [0, 5, 300, whole.len() / 2, whole.len() - 4] {
+            let (folder, done) = tried(&whole[..cut], "set.tar.gz");
+            let error = done.unwrap_err().to_string();
+            assert!(["damaged", "ends early", "is empty"].iter().any(|word| error.contains(word)), "{cut}: {error}");
+            assert!(names(&folder.path().join("data")).is_empty());
+        }
+    }
+}
