@@ -67,7 +67,7 @@ pub(crate) fn averages(mixers: &[&str], rows: &[Row]) -> Result<Vec<Average>, St
         let (_, labels) = of_task(name);
         if labels.len() > 1 {
             return Err(format!(
-                "no Long Range Arena averages: {} all stand for {name}; say `published: null` in the entry of all but one",
+                "no Long Range Arena averages: {} all stand for {name}; say `published: null` in all entries but one",
                 labels.join(", ")
             ));
         }
@@ -110,5 +110,93 @@ fn of_mixer(mixer: &str, rows: &[Row], wanted: &[&str]) -> Average {
         difference6_points: minus(avg6, published.as_ref().and_then(|p| p.six)),
         model,
         published,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples;
+    use crate::table::Table;
+    use crate::{Manifest, Record};
+
+    fn table(manifest: &Manifest, records: &[Record]) -> Table {
+        Table::build(manifest, records).expect("builds")
+    }
+
+    fn near(found: Option<TaskMean>, mean: f64) -> bool {
+        found.is_some_and(|found| (found.mean - mean).abs() < 1e-12)
+    }
+
+    #[test]
+    fn a_task_counts_once_and_a_failed_path_x_counts_as_guessing() {
+        let (manifest, records) = samples::lra();
+        let averages = table(&manifest, &records).averages;
+        let attention = &averages[0];
+        let five = (0.364 + 0.641 + 0.575 + 0.424 + 0.714) / 5.0;
+        assert!(
+            near(attention.avg5, five) && near(attention.avg6, (5.0 * five + 0.5) / 6.0) && attention.path_x_failed
+        );
+        let s4 = &averages[2];
+        assert!(near(s4.avg6, (0.484 + 0.861 + 0.871 + 0.612 + 0.893 + 0.842) / 6.0) && !s4.path_x_failed);
+        // Published, by hand from the table: 83.472 and 84.885.
+        assert!((s4.difference6_points.expect("both") - (76.05 - 84.885)).abs() < 1e-9);
+        assert_eq!((s4.letter.as_str(), averages[1].difference6_points), ("ᶜ", None));
+    }
+
+    #[test]
+    fn a_mixer_without_a_task_has_no_average_over_the_others() {
+        let (manifest, mut records) = samples::lra();
+        records.retain(|record| !record.id.starts_with("bigs.path-x"));
+        let averages = table(&manifest, &records).averages;
+        assert!(averages[3].avg5.is_some() && averages[3].avg6.is_none());
+        assert_eq!(averages[3].missing, ["Path-X"]);
+        assert_eq!(
+            (averages[4].avg5, averages[4].avg6, &averages[4].missing[..]),
+            (None, None, &["Text".to_string()][..])
+        );
+    }
+
+    #[test]
+    fn without_path_x_there_is_one_average_and_without_pathfinder_none() {
+        let (mut manifest, records) = samples::lra();
+        manifest.runs.retain(|run| run.task != "path-x");
+        let five = table(&manifest, &records);
+        assert!(five.averages[0].avg5.is_some() && five.averages[0].avg6.is_none());
+        assert!(five.averages[0].missing.is_empty() && !five.markdown_averages().contains("| avg6 |"));
+        manifest.runs.retain(|run| run.task != "pathfinder");
+        assert!(table(&manifest, &records).averages.is_empty());
+    }
+
+    #[test]
+    fn two_tasks_that_stand_for_one_are_told_and_not_averaged() {
+        let (mut manifest, records) = samples::lra();
+        for run in manifest.runs.iter_mut().filter(|run| run.task == "path-x") {
+            run.published.as_mut().expect("named").task = "Text".into();
+        }
+        let table = table(&manifest, &records);
+        assert!(table.averages.is_empty());
+        let said = "no Long Range Arena averages: text, path-x all stand for Text; say `published: null`";
+        assert!(table.warnings.iter().any(|warning| warning.starts_with(said)), "{:?}", table.warnings);
+    }
+
+    #[test]
+    fn an_average_that_its_source_states_otherwise_is_shown_too() {
+        let (mut manifest, records) = samples::lra();
+        for run in manifest.runs.iter_mut().filter(|run| run.mixer == "bigs") {
+            run.published.as_mut().expect("named").model = Some("Sinkhorn Transformer".into());
+        }
+        let text = table(&manifest, &records).markdown_averages();
+        assert!(text.contains("source states 0.513"), "{text}");
+    }
+
+    #[test]
+    fn a_mixer_that_stands_beside_two_models_has_no_published_average() {
+        let (mut manifest, records) = samples::lra();
+        for run in manifest.runs.iter_mut().filter(|run| run.mixer == "s4" && run.task == "text") {
+            run.published.as_mut().expect("named").model = Some("S5 (ICLR 2023)".into());
+        }
+        let averages = table(&manifest, &records).averages;
+        assert_eq!((&averages[2].model, &averages[2].published, averages[2].letter.as_str()), (&None, &None, ""));
     }
 }

@@ -108,10 +108,10 @@ pub fn averages(model: &str) -> Averages {
     Averages { five, six, stated }
 }
 
-/// The published task that a task family with these settings is, if it is one: pathfinder only in its hard form, by its
-/// side in pixels.
+/// The published task that a task family with these settings is, if it is one: pathfinder by its side in pixels, and only
+/// in its hard form, with contours of 14 bars.
 pub fn task_of(family: &str, settings: &serde_json::Value) -> Option<&'static str> {
-    let hard = settings["difficulty"].as_str().is_none_or(|word| word == "hard");
+    let hard = settings["contour_length"].as_u64().is_none_or(|bars| bars == 14);
     match (family, settings["resolution"].as_u64()) {
         ("listops", _) => Some("ListOps"),
         ("text", _) => Some("Text"),
@@ -198,8 +198,9 @@ mod tests {
     fn a_task_is_told_by_its_family_and_size() {
         let of = |family: &str, resolution: u64| task_of(family, &json!({ "resolution": resolution }));
         assert_eq!((of("pathfinder", 32), of("pathfinder", 64)), (Some("Pathfinder"), None));
+        assert_eq!(task_of("pathfinder", &json!({ "resolution": 32, "contour_length": 14 })), Some("Pathfinder"));
         assert_eq!((of("pathfinder", 128), of("pathfinder", 256)), (Some(PATH_X), Some(PATH_256)));
-        assert_eq!(task_of("pathfinder", &json!({ "resolution": 32, "difficulty": "easy" })), None);
+        assert_eq!(task_of("pathfinder", &json!({ "resolution": 32, "contour_length": 9 })), None);
         assert_eq!((task_of("text", &json!({})), task_of("mqar", &json!({}))), (Some("Text"), None));
     }
 

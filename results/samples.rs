@@ -80,8 +80,8 @@ pub(crate) fn eventful() -> (Manifest, Vec<Record>) {
     (manifest, records)
 }
 
-/// Five mixers on six tasks as Long Range Arena has them, three seeds each: retrieval is made up, text is chosen on test, and
-/// path-x is another task in the place of Path-X. Nothing but s4 gets above the floor of path-x, and hydra has no run on text.
+/// Five mixers on six tasks as Long Range Arena has them, three seeds each: retrieval is made up, text is chosen on test,
+/// and path-x is another task in the place of Path-X. Only s4 gets above the floor of path-x; hydra has no run on text.
 pub(crate) fn lra() -> (Manifest, Vec<Record>) {
     let mixers = [
         ("attention", Some("Transformer"), [0.364, 0.641, 0.575, 0.424, 0.714, 0.501]),

@@ -39,7 +39,7 @@ pub(crate) fn explained(tasks: &[(&str, &[String], Option<&str>)]) -> Vec<String
             }
             STAND_IN => {
                 let places = marked.iter().filter_map(|(.., place)| *place).collect::<Vec<_>>().join(", ");
-                format!("stands in the place of {places} and is not it: other data or another size")
+                format!("taken for {places} here, but not the same: other data or another size")
             }
             other => format!("marked `{other}`, which this build cannot explain"),
         };
@@ -68,7 +68,7 @@ mod tests {
             explained(&[("path", &both, Some("Path-X")), ("text", &new, Some("Text")), ("mqar", &[], None)]),
             [
                 "‡ path: synthetic: made up by Mixarena in the form of the published data, which it is not.",
-                "§ path: stands in the place of Path-X and is not it: other data or another size.",
+                "§ path: taken for Path-X here, but not the same: other data or another size.",
                 "¶ text: marked `new`, which this build cannot explain.",
             ]
         );

@@ -116,7 +116,7 @@ pub fn bootstrap_interval(tasks: &[Vec<f64>], draws: usize, seed: u64) -> Option
     bootstrap(tasks, draws, seed, |tasks| interquartile_mean(&tasks.concat()))
 }
 
-/// The same bootstrap of the mean over tasks of the mean over seeds: every task weighs the same, however many seeds it has.
+/// The same bootstrap of the mean over tasks of the mean over seeds: every task weighs the same, whatever its seeds.
 pub fn bootstrap_task_mean(tasks: &[Vec<f64>], draws: usize, seed: u64) -> Option<Interval> {
     bootstrap(tasks, draws, seed, |tasks| mean(&tasks.iter().filter_map(|scores| mean(scores)).collect::<Vec<_>>()))
 }

@@ -69,8 +69,7 @@ fn published_scores_and_signs_are_drawn_and_explained() {
             draw(&data, &folder.path().join(format!("{name}.{kind}"))).expect("draws");
         }
         let svg = fs::read_to_string(folder.path().join(format!("{name}.svg"))).expect("reads");
-        for text in
-            ["text †", "retrieval ‡", "path-x §", "‡ retrieval: synthetic", "§ path-x: stands in the place of Path-X"]
+        for text in ["text †", "retrieval ‡", "path-x §", "‡ retrieval: synthetic", "§ path-x: taken for Path-X here"]
         {
             assert!(svg.contains(text), "{name}: {text}");
         }

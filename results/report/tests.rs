@@ -81,8 +81,4 @@ fn the_page_of_long_range_arena_holds_its_averages_and_explains_its_signs() {
     assert_eq!(json["rows"][10]["marks"], serde_json::json!(["synthetic"]));
     assert_eq!(json["averages"][4]["missing"], serde_json::json!(["Text"]));
     assert!(report.runs_csv().expect("writes").contains(",synthetic,s4.retrieval.1"));
-    // For looking at: MIXARENA_LOOK=folder.
-    if let Some(folder) = std::env::var_os("MIXARENA_LOOK") {
-        report.write(Path::new(&folder)).expect("writes");
-    }
 }

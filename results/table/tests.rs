@@ -63,8 +63,49 @@ fn a_single_seed_is_shown_without_an_interval() {
 fn published_numbers_signs_and_averages_stand_in_every_table() {
     let table = table(&samples::lra());
     assert_snapshot!("lra_terminal", table.terminal(140, false));
+    let narrow = table.terminal(80, false);
+    assert!(narrow.lines().all(|line| line.chars().count() <= 80), "{narrow}");
+    assert_snapshot!("lra_narrow", narrow);
     assert_snapshot!("lra_markdown", table.markdown() + "\n" + &table.markdown_averages());
     assert_snapshot!("lra_csv", table.csv().expect("writes"));
+}
+
+#[test]
+fn the_order_of_the_records_leaves_no_trace_beside_published_numbers() {
+    let (manifest, mut records) = samples::lra();
+    let one = table(&(manifest.clone(), records.clone()));
+    records.reverse();
+    records.rotate_left(31);
+    let other = table(&(manifest, records));
+    assert_eq!(one.terminal(120, false), other.terminal(120, false));
+    assert_eq!(one.markdown_averages(), other.markdown_averages());
+    assert_eq!(one.csv().expect("writes"), other.csv().expect("writes"));
+}
+
+#[test]
+fn a_recalled_number_and_a_model_of_another_build_are_said() {
+    let (mut manifest, records) = samples::lra();
+    for run in manifest.runs.iter_mut().filter(|run| run.task == "path-x") {
+        let model = if run.mixer == "s4" { "FlashAttention Transformer" } else { "Mixer of 2030" };
+        run.published.as_mut().expect("named").model = Some(model.into());
+    }
+    let table = table(&(manifest, records));
+    let note = "ᵈ FlashAttention Transformer: FlashAttention (Dao et al. 2022); recalled, the source was not at hand.";
+    assert!(table.notes.iter().any(|said| *said == note), "{:?}", table.notes);
+    let warning = "`Mixer of 2030` is not in this build's table of published numbers";
+    assert!(table.warnings.iter().any(|said| said == warning), "{:?}", table.warnings);
+}
+
+#[test]
+fn the_time_of_all_runs_is_said_in_hours_minutes_or_seconds() {
+    assert_eq!([45.4, 61.0, 3600.0, 90_061.0].map(duration), ["45 s", "1 min 01 s", "1 h 00 min", "25 h 01 min"]);
+}
+
+#[test]
+fn equal_scores_at_the_floor_are_at_the_floor_whatever_rounding_does() {
+    let scores = [0.5046_f64; 3];
+    let mean = scores.iter().sum::<f64>() / 3.0;
+    assert_eq!(above(Some(Estimate::new(mean.next_up(), Some(0.0), 3)), Some(0.5046), Some(1.0)), Above::AtFloor);
 }
 
 #[test]
