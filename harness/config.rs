@@ -312,7 +312,10 @@ impl Reader<'_> {
                 self.found.error(
                     node.place.clone(),
                     format!("`{name}` is {}, expected a mapping", node.describe()),
-                    format!("write `{name}: {{ key: value }}`"),
+                    match name {
+                        "pretrain" => "write `pretrain: mlm`, or `pretrain: { objective: mlm, steps: 500 }`".into(),
+                        _ => format!("write `{name}: {{ key: value }}`"),
+                    },
                 );
                 Layer::default()
             }
@@ -816,7 +819,8 @@ fn path(text: &str) -> Vec<String> {
 
 fn needs_causal(e: &mixers::ConfigError, mixer: &Entry, task: &Entry) -> String {
     let why = e.problem.replace(", but the task is causal", "");
-    format!("`objective` is clm, which wants causal mixers, but in `{}` on `{}` {why}", mixer.label, task.label)
+    let entry = format!("`{}` on `{}`", mixer.label, task.label);
+    format!("`objective` is clm, for which mixers are made causal, but {entry} cannot be: {why}")
 }
 
 fn without_clm(e: &mixers::ConfigError, mixer: &Entry, over: &[&Setting]) -> String {

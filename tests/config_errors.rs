@@ -33,13 +33,13 @@ mixers:
     );
     insta::assert_snapshot!(said, @r#"
     error: bad.yaml:2:1: unknown key `modle` of the config
-      help: did you mean `model`? keys are name, question, tasks, mixers, model, optimizer, schedule, budget, seeds, grid, published
+      help: did you mean `model`? keys are name, question, tasks, mixers, model, optimizer, schedule, budget, pretrain, seeds, grid, match, published
     error: bad.yaml:3:23: unknown field `n_layer` of `model`
-      help: did you mean `n_layers`? fields are block, d_model, n_layers, norm, norm_place, norm_eps, ffn, d_ff, positions, embedding_norm, dropout, embedding_dropout, pooling, init_std
+      help: did you mean `n_layers`? fields are block, d_model, n_layers, norm, norm_place, norm_eps, ffn, d_ff, positions, embedding_norm, dropout, tied_dropout, embedding_dropout, pooling, pair_head, init_std
     error: bad.yaml:5:11: unknown field `d_sate` of `s4`
       help: did you mean `d_state`? fields are mode, init, rank, disc, d_state, n_ssm, channels, dt_min, dt_max, dt_tie, dt_transform, real_transform, bandlimit, l_max, rate, step_mode, lr, dropout, tie_dropout, bidirectional, final_act
     error: bad.yaml:7:5: unknown key `optimiser` of this mixer's entry
-      help: did you mean `optimizer`? keys are mixer, name, published, model, optimizer, schedule, budget, tasks
+      help: did you mean `optimizer`? keys are mixer, name, published, model, optimizer, schedule, budget, pretrain, tasks, reference_parameters
     4 mistakes in bad.yaml; nothing was run
     "#);
 }
@@ -184,11 +184,11 @@ grid:
     error: bad.yaml:4:17: grid axis `optimizer.lr` is an empty list, expected a list of values
       help: write `grid: { optimizer.lr: [1e-3, 3e-3] }`, or leave `grid` out
     error: bad.yaml:5:3: `optimzer.lr` leads nowhere
-      help: did you mean `optimizer`? paths are model.KEY, optimizer.KEY, schedule.KEY, budget.KEY, task.NAME.KEY and mixer.NAME.KEY (NAME as used in this config), and seeds for --set
+      help: did you mean `optimizer`? paths are model.KEY, optimizer.KEY, schedule.KEY, budget.KEY, pretrain.KEY, task.NAME.KEY and mixer.NAME.KEY (NAME as used in this config), and seeds for --set
     error: bad.yaml:6:3: `mixer.s4.d_state` leads nowhere
-      help: paths are model.KEY, optimizer.KEY, schedule.KEY, budget.KEY, task.NAME.KEY and mixer.NAME.KEY (NAME as used in this config), and seeds for --set
+      help: paths are model.KEY, optimizer.KEY, schedule.KEY, budget.KEY, pretrain.KEY, task.NAME.KEY and mixer.NAME.KEY (NAME as used in this config), and seeds for --set
     error: bad.yaml:7:3: unknown field `d_modle` of `model`
-      help: did you mean `d_model`? fields are block, d_model, n_layers, norm, norm_place, norm_eps, ffn, d_ff, positions, embedding_norm, dropout, embedding_dropout, pooling, init_std
+      help: did you mean `d_model`? fields are block, d_model, n_layers, norm, norm_place, norm_eps, ffn, d_ff, positions, embedding_norm, dropout, tied_dropout, embedding_dropout, pooling, pair_head, init_std
     4 mistakes in bad.yaml; nothing was run
     "#);
 }
@@ -258,7 +258,7 @@ fn an_empty_file_is_no_config() {
     let said = refused("");
     insta::assert_snapshot!(said, @r#"
     error: bad.yaml:1:1: a config is a mapping, not nothing
-      help: keys are name, question, tasks, mixers, model, optimizer, schedule, budget, seeds, grid, published
+      help: keys are name, question, tasks, mixers, model, optimizer, schedule, budget, pretrain, seeds, grid, match, published
     1 mistake in bad.yaml; nothing was run
     "#);
 }
@@ -345,9 +345,9 @@ mixers: [attention]
     error: --set budget.steps=many: `steps` is `many`, expected a whole number, 0 or more
       help: write a whole number, 0 or more; the default is `1000`
     error: --set model.d_modle=4: unknown field `d_modle` of `model`
-      help: did you mean `d_model`? fields are block, d_model, n_layers, norm, norm_place, norm_eps, ffn, d_ff, positions, embedding_norm, dropout, embedding_dropout, pooling, init_std
+      help: did you mean `d_model`? fields are block, d_model, n_layers, norm, norm_place, norm_eps, ffn, d_ff, positions, embedding_norm, dropout, tied_dropout, embedding_dropout, pooling, pair_head, init_std
     error: --set modle.d_model=4: `modle.d_model` leads nowhere
-      help: did you mean `model`? paths are model.KEY, optimizer.KEY, schedule.KEY, budget.KEY, task.NAME.KEY and mixer.NAME.KEY (NAME as used in this config), and seeds for --set
+      help: did you mean `model`? paths are model.KEY, optimizer.KEY, schedule.KEY, budget.KEY, pretrain.KEY, task.NAME.KEY and mixer.NAME.KEY (NAME as used in this config), and seeds for --set
     error: --set optimizer.lr: no `=` in it
       help: write --set model.d_model=128
     error: --set seeds=[0,0]: seed 0 is listed twice
@@ -453,10 +453,22 @@ mixers:
   - bigs
   - { mixer: { s4: { bidirectional: true } }, pretrain: mlm }
 ";
-    insta::assert_snapshot!(refused(text), @"");
+    insta::assert_snapshot!(refused(text), @r#"
+    error: bad.yaml:3:11: `objective` is clm, for which mixers are made causal, but `hydra` on `mqar` cannot be: `hydra` reads both directions and cannot be causal
+      help: put `pretrain: mlm` or `pretrain: none` into the entry of `hydra`
+    error: bad.yaml:3:11: `objective` is clm, for which mixers are made causal, but `bigs` on `mqar` cannot be: `bigs` reads the sequence from both ends
+      help: put `pretrain: mlm` or `pretrain: none` into the entry of `bigs`, or change its `directions`
+    2 mistakes in bad.yaml; nothing was run
+    "#);
     let grid =
         text.replace("pretrain: clm", "grid: { pretrain.objective: [none, mlm, clm] }").replace("  - bigs\n", "");
-    insta::assert_snapshot!(refused(&grid), @"");
+    insta::assert_snapshot!(refused(&grid), @r#"
+    error: bad.yaml:3:41: `objective` is clm, for which mixers are made causal, but `hydra` on `mqar` cannot be: `hydra` reads both directions and cannot be causal
+      help: take clm out of the values here, or `hydra` out of the config
+    error: bad.yaml:3:41: `objective` is clm, for which mixers are made causal, but `s4` on `mqar` cannot be: `bidirectional` is true: no position may read a later one
+      help: take clm out of the values here, or `s4` out of the config, or change its `bidirectional`
+    2 mistakes in bad.yaml; nothing was run
+    "#);
 }
 
 #[test]
@@ -469,7 +481,17 @@ mixers:
   - { mixer: attention, pretrain: [mlm], reference_parameters: many }
 ",
     );
-    insta::assert_snapshot!(said, @"");
+    insta::assert_snapshot!(said, @r#"
+    error: bad.yaml:2:24: `objective` is `mml`, which is not one of its words
+      help: did you mean `mlm`? words are none, mlm, clm; the default is `none`
+    error: bad.yaml:2:54: unknown field `rate` of `pretrain`
+      help: fields are objective, steps, mask_rate, lr, warmup_steps
+    error: bad.yaml:4:35: `pretrain` is a list, expected a mapping
+      help: write `pretrain: mlm`, or `pretrain: { objective: mlm, steps: 500 }`
+    error: bad.yaml:4:64: `reference_parameters` is `many`, expected a count
+      help: write a whole number, such as 1043000
+    4 mistakes in bad.yaml; nothing was run
+    "#);
 }
 
 #[test]
@@ -484,7 +506,13 @@ mixers:
   - { mixer: { s4: { d_state: 8 } }, model: { block: s4 } }
   - { name: alike, mixer: attention, model: { d_ff: 129 } }
 ";
-    insta::assert_snapshot!(refused(text), @"");
+    insta::assert_snapshot!(refused(text), @r#"
+    error: bad.yaml:2:1: on `mqar`, `combiner` has 24,168 parameters, 0.861 times the 28,064 of `attention`: more than 2 % away
+      help: `model: { d_ff: 130 }` in the entry of `combiner` has 28,068 (1.000)
+    error: bad.yaml:2:1: on `mqar`, `s4` has 9,184 parameters, 0.327 times the 28,064 of `attention`: more than 2 % away
+      help: `model: { d_model: 66 }` in the entry of `s4` has 27,884 (0.994)
+    2 mistakes in bad.yaml; nothing was run
+    "#);
     let folder = Folder::with("bad.yaml", text);
     let planned = folder.run("plan bad.yaml").expect(2);
     assert_eq!((planned.out.as_str(), planned.err), ("", refused(text)), "plan and sweep say the same");
