@@ -54,17 +54,13 @@ pub struct Average {
 
 /// The averages of every mixer, empty unless the sweep has the five tasks; or why there are none.
 pub(crate) fn averages(mixers: &[&str], rows: &[Row]) -> Result<Vec<Average>, String> {
-    let of_task = |name: &str| {
-        let named: Vec<&Row> = rows.iter().filter(|row| row.published_task.as_deref() == Some(name)).collect();
-        let labels = tasks(named.iter().copied());
-        (named, labels)
-    };
-    let wanted: Vec<&str> = FIVE.into_iter().chain([PATH_X]).filter(|name| !of_task(name).0.is_empty()).collect();
+    let labels = |name: &str| tasks(rows.iter().filter(|row| row.published_task.as_deref() == Some(name)));
+    let wanted: Vec<&str> = FIVE.into_iter().chain([PATH_X]).filter(|name| !labels(name).is_empty()).collect();
     if FIVE.iter().any(|name| !wanted.contains(name)) {
         return Ok(Vec::new());
     }
     for name in &wanted {
-        let (_, labels) = of_task(name);
+        let labels = labels(name);
         if labels.len() > 1 {
             return Err(format!(
                 "no Long Range Arena averages: {} all stand for {name}; say `published: null` in all entries but one",

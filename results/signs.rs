@@ -20,8 +20,11 @@ fn sign(mark: &str) -> &'static str {
     SIGNS.iter().find(|(known, _)| *known == mark).map_or(OTHER, |(_, sign)| sign)
 }
 
-/// One sentence for each mark that one of these tasks carries; a task is its name, its marks and its published name.
-pub(crate) fn explained(tasks: &[(&str, &[String], Option<&str>)]) -> Vec<String> {
+/// A task as its marks are explained: its name, its marks and the published task it is or stands for.
+pub(crate) type Marked<'a> = (&'a str, &'a [String], Option<&'a str>);
+
+/// One sentence for each mark that one of these tasks carries.
+pub(crate) fn explained(tasks: &[Marked]) -> Vec<String> {
     let mut marks: Vec<&str> = SIGNS.iter().map(|(mark, _)| *mark).collect();
     for mark in tasks.iter().flat_map(|(_, marks, _)| marks.iter()) {
         if !marks.contains(&mark.as_str()) {

@@ -415,7 +415,7 @@ fn published_notes(rows: &mut [Row]) -> Vec<String> {
 pub(crate) fn sign_notes(rows: &[Row]) -> Vec<String> {
     let of_task = |task: &&str| rows.iter().find(|row| row.task == *task);
     let marked: Vec<_> = tasks(rows).iter().filter_map(of_task).collect();
-    let marked: Vec<_> =
+    let marked: Vec<signs::Marked> =
         marked.iter().map(|row| (row.task.as_str(), &row.marks[..], row.published_task.as_deref())).collect();
     signs::explained(&marked)
 }

@@ -165,3 +165,26 @@ fn a_spec_that_a_sweep_wrote_can_be_run_by_itself() {
     let broken = folder.run("run broken.json").expect(2);
     assert!(broken.err.starts_with("error: broken.json:1:"), "{}", broken.err);
 }
+
+#[test]
+fn published_numbers_stand_beside_ours_and_make_no_other_runs() {
+    let folder = Folder::with("pair.yaml", &pair(5));
+    folder.run("sweep pair.yaml -q").expect(0);
+    let task = format!("  - {{ name: short, task: {{ {RECALL} }}, published: Text }}");
+    folder.write(
+        "beside.yaml",
+        "published: Transformer\n".to_string() + &pair(5).replace(&format!("  - {RECALL}"), &task),
+    );
+    let beside = folder.run("sweep beside.yaml").expect(0);
+    assert!(beside.err.starts_with("beside: 2 runs planned, nothing left to do"), "{}", beside.err);
+    assert!(beside.out.contains(" short § ") && beside.out.contains(" 0.643ᵃ "), "{}", beside.out);
+    assert!(beside.out.contains("ᵃ Transformer: LRA leaderboard 2020-11-08"), "{}", beside.out);
+    assert!(beside.out.contains("2 runs took "), "{}", beside.out);
+    // The config is not asked again.
+    std::fs::remove_file(folder.path("beside.yaml")).expect("removes the config");
+    assert_eq!(folder.run("report runs --sweep beside").expect(0).out.trim_end(), beside.out.trim_end());
+    let listed = folder.run("list published Transformer").expect(0);
+    assert!(listed.out.starts_with("Transformer\n  ListOps 36.37, Text 64.27, "), "{}", listed.out);
+    let unknown = folder.run("list published Transfomer").expect(2);
+    assert!(unknown.err.contains("nearest are `Transformer`"), "{}", unknown.err);
+}
