@@ -188,3 +188,46 @@ fn published_numbers_stand_beside_ours_and_make_no_other_runs() {
     let unknown = folder.run("list published Transfomer").expect(2);
     assert!(unknown.err.contains("nearest are `Transformer`"), "{}", unknown.err);
 }
+
+#[test]
+fn a_plan_counts_both_stages_a_gpu_s_time_and_the_share_of_the_published_size() {
+    let text = pair(5).replace(
+        "mixers:\n  - attention: { n_heads: 2 }",
+        "pretrain: { steps: 10 }\nmixers:\n  - { mixer: { attention: { n_heads: 2 } }, reference_parameters: 10000 }",
+    );
+    let folder = Folder::with("pair.yaml", &text);
+    let kind = |arguments: &str| -> Value {
+        let planned = folder.run(&format!("plan pair.yaml --json {arguments}")).expect(0);
+        serde_json::from_str::<Value>(&planned.out).expect("one JSON document")["kinds"][0].clone()
+    };
+    let number = |kind: &Value, key: &str| kind[key].as_f64().unwrap_or_else(|| panic!("{key}: {kind}"));
+    let (scratch, mlm, clm) = (kind(""), kind("--set pretrain=mlm"), kind("--set pretrain=clm"));
+    assert_eq!(number(&scratch, "pretraining_flops"), 0.0);
+    for first in [&mlm, &clm] {
+        let more = number(first, "flops") - number(&scratch, "flops");
+        assert_eq!(number(first, "pretraining_flops"), more);
+        assert!(more > 1.5 * number(&scratch, "flops"), "twice the steps and a wider head: {first}");
+        assert_eq!(first["parameters"], scratch["parameters"], "what is only pretrained is not counted");
+    }
+    let slow = kind("--gpu-tflops 0.001");
+    assert!((number(&slow, "gpu_seconds") * 1e9 / number(&slow, "flops") - 1.0).abs() < 1e-9);
+    let shown = folder.run("plan pair.yaml --gpu-tflops 40").expect(0).out;
+    let ratio = format!("{:.3}", number(&scratch, "parameters") / 10000.0);
+    assert!(
+        shown.contains("of reference") && shown.contains(&ratio) && shown.contains("the 40 TFLOP/s of --gpu-tflops"),
+        "{shown}"
+    );
+    let assumed = folder.run("plan pair.yaml").expect(0).out;
+    assert!(assumed.contains("not measured: all FLOPs at 5.85 TFLOP/s, 30 % of an A100's 19.5"), "{assumed}");
+    folder.run("plan pair.yaml --gpu-tflops 0").expect(2);
+}
+
+#[test]
+fn a_matched_sweep_runs_and_its_table_says_so() {
+    let folder = Folder::with(
+        "pair.yaml",
+        &(pair(5) + "  - { name: twin, mixer: { attention: { n_heads: 4 } } }\nmatch: { parameters: 0.02 }\n"),
+    );
+    let ended = folder.run("sweep pair.yaml -q").expect(0);
+    assert!(ended.out.starts_with("Models are matched by parameters within 2 %."), "{}", ended.out);
+}
