@@ -13,6 +13,7 @@ pub mod rng;
 
 pub mod listops;
 pub mod mqar;
+pub mod pathfinder;
 pub mod text;
 
 #[cfg(test)]

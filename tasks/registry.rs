@@ -149,5 +149,10 @@ impl Entry {
 
 /// Every task of this crate.
 pub fn registry() -> Vec<Entry> {
-    vec![Entry::of::<crate::mqar::Config>(), Entry::of::<crate::listops::Config>(), Entry::of::<crate::text::Config>()]
+    vec![
+        Entry::of::<crate::mqar::Config>(),
+        Entry::of::<crate::listops::Config>(),
+        Entry::of::<crate::text::Config>(),
+        Entry::of::<crate::pathfinder::Config>(),
+    ]
 }

@@ -20,6 +20,8 @@ pub enum Purpose {
     Mqar(Split),
     /// A ListOps example; the index is the example's.
     ListOps(Split),
+    /// A Pathfinder image; the index is the image's.
+    Pathfinder(Split),
     /// Which examples of a class are used, and which of them validate; the index is the class.
     Subset,
     /// The guesses behind a task's floor; the index is the example's.
@@ -37,6 +39,9 @@ impl Purpose {
             Self::ListOps(Split::Train) => "listops/train",
             Self::ListOps(Split::Validation) => "listops/validation",
             Self::ListOps(Split::Test) => "listops/test",
+            Self::Pathfinder(Split::Train) => "pathfinder/train",
+            Self::Pathfinder(Split::Validation) => "pathfinder/validation",
+            Self::Pathfinder(Split::Test) => "pathfinder/test",
             Self::Subset => "subset",
             Self::Guess => "guess",
         }
@@ -221,10 +226,10 @@ mod tests {
         let splits = [Split::Train, Split::Validation, Split::Test];
         let words: std::collections::HashSet<u64> = splits
             .iter()
-            .flat_map(|&split| [Purpose::Mqar(split), Purpose::ListOps(split)])
+            .flat_map(|&split| [Purpose::Mqar(split), Purpose::ListOps(split), Purpose::Pathfinder(split)])
             .map(|purpose| first(0, purpose, 0))
             .collect();
-        assert_eq!(words.len(), 6);
+        assert_eq!(words.len(), 9);
     }
 
     #[test]
