@@ -5,7 +5,7 @@
 //! ```
 //! A sine that should make `d sin a` whole misses it by 1e-16, and where the miss is upward and survives the sum with y, as
 //! it does for small y, the original goes a pixel further. Contours at 32 pixels run along the upper and left edge often
-//! enough for this to count: without it one pair in eight more is whole. Here such misses are in a table.
+//! enough for this to count: without it a sixth more pairs would be whole. Here such misses are in a table.
 
 use std::f64::consts::PI;
 use std::ops::Add;

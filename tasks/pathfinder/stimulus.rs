@@ -388,7 +388,7 @@ impl FreeTails {
                 or_shifted(&mut bits[row as usize * words..][..words], from, x);
             }
         }
-        let valid = if side % 64 == 0 { u64::MAX } else { (1 << (side % 64)) - 1 };
+        let valid = if side.is_multiple_of(64) { u64::MAX } else { (1 << (side % 64)) - 1 };
         bits.iter_mut().for_each(|word| *word = !*word & valid);
         let count = bits.iter().map(|word| u64::from(word.count_ones())).sum();
         Self { words, bits, count }
