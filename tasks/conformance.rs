@@ -41,6 +41,8 @@ fn settings() -> Vec<(&'static str, Value)> {
         ("retrieval", json!({ "tokens": "chars", "max_length": 60 })),
         ("image", json!({ "batch_files": 1, "side": 8 })),
         ("image", json!({ "batch_files": 1, "convention": "lra" })),
+        ("pathfinder", with(json!({ "contour_length": 6, "train_examples": 60, "test_examples": 40 }))),
+        ("pathfinder", json!({ "source": "files", "contour_length": 9, "pixels": "lra" })),
     ]
 }
 
@@ -90,6 +92,9 @@ fn data() -> (tempfile::TempDir, DataDir) {
         |more: Value| merged(json!({ "train_examples": 90, "validation_examples": 20, "test_examples": 50 }), more);
     drawn("listops", sizes(json!({ "min_length": 5, "max_length": 50, "max_depth": 3, "data_seed": 9 })));
     drawn("retrieval", sizes(json!({ "source": "synthetic", "document_length": 90, "mentions": 4, "data_seed": 9 })));
+    let images = json!({ "contour_length": 9, "train_examples": 60, "validation_examples": 8, "test_examples": 8 });
+    let images = (entry("pathfinder").resolve)(&images).unwrap();
+    entry("pathfinder").generate(&images, folder.path(), &|_, _| ()).expect("they are drawn").unwrap();
     let data = DataDir(folder.path().into());
     (folder, data)
 }
@@ -240,7 +245,8 @@ fn generated_tokens_have_not_moved() {
             "47b8be781dd7ce7f",
             "752c87c1d1380d0c",
             "354fdaa9891a36bb",
-            "fd6bd1675050c618"
+            "fd6bd1675050c618",
+            "af075bf99bd1ddd9"
         ]
     );
 }

@@ -18,6 +18,7 @@ mod subset;
 pub mod image;
 pub mod listops;
 pub mod mqar;
+pub mod pathfinder;
 pub mod retrieval;
 pub mod text;
 

@@ -155,5 +155,6 @@ pub fn registry() -> Vec<Entry> {
         Entry::of::<crate::text::Config>(),
         Entry::of::<crate::retrieval::Config>(),
         Entry::of::<crate::image::Config>(),
+        Entry::of::<crate::pathfinder::Config>(),
     ]
 }

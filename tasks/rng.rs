@@ -24,6 +24,8 @@ pub enum Purpose {
     Retrieval(Split),
     /// Which of two neighbouring synthetic pairs is the one of equal topics; the index is theirs, halved.
     RetrievalLabel(Split),
+    /// A Pathfinder image; the index is the image's.
+    Pathfinder(Split),
     /// Which examples of a class are used, and which of them validate; the index is the class.
     Subset,
     /// The guesses behind a task's floor; the index is the example's.
@@ -49,6 +51,9 @@ impl Purpose {
             Self::RetrievalLabel(Split::Train) => "retrieval label/train",
             Self::RetrievalLabel(Split::Validation) => "retrieval label/validation",
             Self::RetrievalLabel(Split::Test) => "retrieval label/test",
+            Self::Pathfinder(Split::Train) => "pathfinder/train",
+            Self::Pathfinder(Split::Validation) => "pathfinder/validation",
+            Self::Pathfinder(Split::Test) => "pathfinder/test",
             Self::Subset => "subset",
             Self::Guess => "guess",
             Self::Mask => "mask",
@@ -235,12 +240,12 @@ mod tests {
         let words: std::collections::HashSet<u64> = splits
             .iter()
             .flat_map(|&split| {
-                let pair = [Purpose::Retrieval(split), Purpose::RetrievalLabel(split)];
-                [Purpose::Mqar(split), Purpose::ListOps(split)].into_iter().chain(pair)
+                let later = [Purpose::Retrieval(split), Purpose::RetrievalLabel(split), Purpose::Pathfinder(split)];
+                [Purpose::Mqar(split), Purpose::ListOps(split)].into_iter().chain(later)
             })
             .map(|purpose| first(0, purpose, 0))
             .collect();
-        assert_eq!(words.len(), 12);
+        assert_eq!(words.len(), 15);
     }
 
     #[test]

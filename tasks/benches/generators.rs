@@ -3,6 +3,7 @@
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use serde_json::json;
 use std::hint::black_box;
+use tasks::pathfinder::Generator;
 use tasks::{DataDir, Order, Split, Task, registry};
 
 fn open(name: &str, changes: serde_json::Value) -> Box<dyn Task> {
@@ -57,5 +58,22 @@ fn expressions(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, batches, expressions);
+/// One Pathfinder image of each size at the hard level, with all pairs of contours that are given up on the way.
+fn images(c: &mut Criterion) {
+    let mut group = c.benchmark_group("pathfinder");
+    group.throughput(Throughput::Elements(1));
+    for resolution in [32, 64, 128, 256] {
+        let generator = Generator::new(resolution, 14, 0);
+        let mut index = 0;
+        group.bench_function(format!("image of {resolution} pixels"), |b| {
+            b.iter(|| {
+                index += 1;
+                black_box(generator.image(Split::Train, index))
+            })
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, batches, expressions, images);
 criterion_main!(benches);
