@@ -4,9 +4,9 @@
 pub(crate) const STAND_IN: &str = "stand_in";
 
 /// Marks with their signs, in the order of the signs.
-const SIGNS: [(&str, &str); 3] = [("validation_is_test", "†"), ("synthetic", "‡"), (STAND_IN, "§")];
+const SIGNS: [(&str, &str); 4] = [("validation_is_test", "†"), ("synthetic", "‡"), (STAND_IN, "§"), ("reduced", "¶")];
 /// The sign of a mark that this build does not know.
-const OTHER: &str = "¶";
+const OTHER: &str = "#";
 
 /// `retrieval ‡`: a task's name with the signs of its marks.
 pub(crate) fn named(task: &str, marks: &[String]) -> String {
@@ -40,6 +40,7 @@ pub(crate) fn explained(tasks: &[Marked]) -> Vec<String> {
             "synthetic" => {
                 "synthetic: made up by Mixarena in the form of the published data, which it is not".to_string()
             }
+            "reduced" => "inputs are shorter than the published task's".into(),
             STAND_IN => {
                 let places = marked.iter().filter_map(|(.., place)| *place).collect::<Vec<_>>().join(", ");
                 format!("taken for {places} here, but not the same: other data or another size")
@@ -65,14 +66,15 @@ mod tests {
     fn signs_stand_in_one_order_and_unknown_marks_are_said_too() {
         let marks = |marks: &[&str]| marks.iter().map(|m| m.to_string()).collect::<Vec<_>>();
         assert_eq!(named("text", &[]), "text");
-        assert_eq!(named("text", &marks(&["stand_in", "new", "synthetic", "validation_is_test"])), "text †‡§¶");
+        assert_eq!(named("text", &marks(&["reduced", "synthetic"])), "text ‡¶");
+        assert_eq!(named("text", &marks(&["stand_in", "new", "synthetic", "validation_is_test"])), "text †‡§#");
         let (both, new) = (marks(&["synthetic", "stand_in"]), marks(&["new"]));
         assert_eq!(
             explained(&[("path", &both, Some("Path-X")), ("text", &new, Some("Text")), ("mqar", &[], None)]),
             [
                 "‡ path: synthetic: made up by Mixarena in the form of the published data, which it is not.",
                 "§ path: taken for Path-X here, but not the same: other data or another size.",
-                "¶ text: marked `new`, which this build cannot explain.",
+                "# text: marked `new`, which this build cannot explain.",
             ]
         );
     }

@@ -261,6 +261,12 @@ pub(crate) mod tests {
         tar.into_inner().unwrap().finish().unwrap()
     }
 
+    /// How many sets are prepared in a data folder; locks are no sets.
+    pub(crate) fn prepared_sets(data: &Path) -> usize {
+        let entries = fs::read_dir(data.join(".prepared")).unwrap();
+        entries.filter(|entry| entry.as_ref().unwrap().file_type().unwrap().is_dir()).count()
+    }
+
     /// Writes a file, with its folders.
     pub(crate) fn put(folder: &Path, name: &str, content: &[u8]) -> PathBuf {
         let path = folder.join(name);

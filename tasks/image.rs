@@ -17,7 +17,10 @@ mod records;
 use crate::prepared::{Part, Prepared};
 use crate::registry::{Family, Outline};
 use crate::subset::{self, Rows};
-use crate::{Bound, ConfigError, DataDir, DataError, Example, Input, Output, Split, Targets, Task, TaskSpec, bounds};
+use crate::{
+    Bound, ConfigError, DataDir, DataError, Example, Input, Mark, Output, Split, Targets, Task, TaskSpec, bounds,
+    shrink,
+};
 use records::{CLASSES, PIXELS, SIDE};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -212,18 +215,10 @@ fn grey(convention: Convention, [red, green, blue]: [u8; 3]) -> u32 {
     }
 }
 
-/// An image of three planes in grey, row by row, blocks of pixels averaged until a side has `side` pixels. Halves are
-/// rounded up.
+/// An image of three planes in grey, row by row, of `side` pixels a side.
 fn pixels(convention: Convention, planes: &[u8], side: usize) -> Vec<i64> {
-    let block = SIDE / side;
-    let area = (block * block) as u32;
     let grey_at = |at: usize| grey(convention, [planes[at], planes[PIXELS + at], planes[2 * PIXELS + at]]);
-    let average = |y: usize, x: usize| {
-        let rows = (0..block).map(|dy| (block * y + dy) * SIDE + block * x);
-        let sum: u32 = rows.flat_map(|row| row..row + block).map(grey_at).sum();
-        i64::from((sum + area / 2) / area)
-    };
-    (0..side * side).map(|at| average(at / side, at % side)).collect()
+    shrink::averaged(grey_at, SIDE, side)
 }
 
 impl Task for Image {
@@ -240,7 +235,7 @@ impl Task for Image {
             output: Output::PerSequence,
             metric: "accuracy".into(),
             version: 1,
-            marks: Vec::new(),
+            marks: if self.cfg.side == SIDE as u32 { Vec::new() } else { vec![Mark::Reduced] },
         }
     }
 

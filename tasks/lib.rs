@@ -13,6 +13,7 @@ mod newfile;
 pub mod prepared;
 mod registry;
 pub mod rng;
+mod shrink;
 mod subset;
 
 pub mod image;
@@ -93,6 +94,8 @@ pub enum Mark {
     Synthetic,
     /// Models are chosen on the test split, as the task's first users did.
     ValidationIsTest,
+    /// Inputs are shorter than the published task's.
+    Reduced,
 }
 
 impl Mark {
@@ -101,6 +104,7 @@ impl Mark {
         match self {
             Self::Synthetic => "synthetic",
             Self::ValidationIsTest => "validation_is_test",
+            Self::Reduced => "reduced",
         }
     }
 }

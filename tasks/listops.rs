@@ -22,7 +22,9 @@ pub use files::{Checked, check_labels};
 use crate::prepared::Prepared;
 use crate::registry::{Family, Generated, Outline};
 use crate::rng::{Purpose, Stream};
-use crate::{Bound, ConfigError, DataDir, DataError, Example, Input, Output, Split, Targets, Task, TaskSpec, bounds};
+use crate::{
+    Bound, ConfigError, DataDir, DataError, Example, Input, Mark, Output, Split, Targets, Task, TaskSpec, bounds,
+};
 use rows::Rows;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -405,7 +407,11 @@ impl Task for ListOps {
             output: Output::PerSequence,
             metric: "accuracy".into(),
             version: 1,
-            marks: Vec::new(),
+            marks: if self.cfg.source == Source::Generate && self.cfg.max_length < Config::default().max_length {
+                vec![Mark::Reduced]
+            } else {
+                Vec::new()
+            },
         }
     }
 

@@ -29,7 +29,10 @@ pub use stimulus::{Generator, Image};
 use crate::prepared::{Prepared, Request, Writer, stamp_of_settings, stamp_of_source};
 use crate::registry::{Family, Generated, Outline};
 use crate::rng::{Permutation, Purpose};
-use crate::{Bound, ConfigError, DataDir, DataError, Example, Input, Output, Split, Targets, Task, TaskSpec, bounds};
+use crate::{
+    Bound, ConfigError, DataDir, DataError, Example, Input, Mark, Output, Split, Targets, Task, TaskSpec, bounds,
+    shrink,
+};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -61,6 +64,9 @@ pub struct Config {
     pub source: Source,
     /// Pixels along an edge: 32, 64, 128 (Path-X) or 256 (Path-256).
     pub resolution: u32,
+    /// Pixels along an edge as a model reads them: null is `resolution`, as in every paper; a divisor of it averages blocks
+    /// of pixels, a size for a CPU, which marks every score.
+    pub side: Option<u32>,
     /// Bars of a contour: 14 (hard, the one LRA reports), 9 or 6 (easy).
     pub contour_length: u32,
     /// `generate`: seed of the images; not the run's seed, so that all seeds of a run share one data set.
@@ -89,6 +95,7 @@ impl Default for Config {
         Self {
             source: Source::Generate,
             resolution: 32,
+            side: None,
             contour_length: 14,
             data_seed: 0,
             path: None,
@@ -121,8 +128,9 @@ impl Config {
         std::array::from_fn(|split| limits[split].unwrap_or(OFFICIAL[split]))
     }
 
-    fn side(&self) -> usize {
-        self.resolution as usize
+    /// Pixels along an edge as a model reads them.
+    fn read_side(&self) -> u32 {
+        self.side.unwrap_or(self.resolution)
     }
 
     fn input(&self) -> Input {
@@ -197,6 +205,12 @@ impl Family for Config {
             let help = "use 32 for Pathfinder, 128 for Path-X".into();
             errors.push(ConfigError { key: "resolution", problem, help });
         }
+        if let Some(side) = self.side.filter(|&side| side < 8 || !self.resolution.is_multiple_of(side)) {
+            let problem =
+                format!("`side` is {side}, which is below 8 or does not divide `resolution` = {}", self.resolution);
+            let help = "use null, or a half or a quarter of `resolution`".into();
+            errors.push(ConfigError { key: "side", problem, help });
+        }
         if !level::CONTOUR_LENGTHS.contains(&self.contour_length) {
             let problem =
                 format!("`contour_length` is {}; there are contours of 6, 9 and 14 bars", self.contour_length);
@@ -209,7 +223,7 @@ impl Family for Config {
     fn outline(&self) -> Outline {
         Outline {
             causal: false,
-            max_length: i64::from(self.resolution).pow(2),
+            max_length: i64::from(self.read_side()).pow(2),
             needs_files: self.source == Source::Files,
             vocab_size: 256,
             classes: 2,
@@ -279,7 +293,7 @@ fn drawn(cfg: &Config, data: &DataDir) -> Result<Prepared, DataError> {
     data.prepared(&request, |writer: &mut Writer| {
         let generator = Generator::new(cfg.resolution, cfg.contour_length, cfg.data_seed);
         let mut key = 0;
-        folder::draw(&generator, cfg.side(), cfg.counts(), |image| {
+        folder::draw(&generator, cfg.resolution as usize, cfg.counts(), |image| {
             writer.row(0, key, image.label, &[&image.pixels])?;
             key += 1;
             Ok(())
@@ -317,7 +331,8 @@ fn split(rows: u64, shares: [f64; 2], limits: [Option<u64>; 3], seed: u64) -> [V
 
 impl Task for Pathfinder {
     fn spec(&self) -> TaskSpec {
-        TaskSpec { metric: "accuracy".into(), version: VERSION, ..self.cfg.outline().spec() }
+        let marks = if self.cfg.read_side() == self.cfg.resolution { Vec::new() } else { vec![Mark::Reduced] };
+        TaskSpec { metric: "accuracy".into(), version: VERSION, marks, ..self.cfg.outline().spec() }
     }
 
     fn len(&self, split: Split) -> u64 {
@@ -327,7 +342,9 @@ impl Task for Pathfinder {
     fn example(&self, split: Split, index: u64) -> Result<Example, DataError> {
         let row = self.splits[split as usize][index as usize] as usize;
         let images = &self.set.parts[0];
-        let tokens = images.document(row, 0).iter().map(|&pixel| i64::from(pixel)).collect();
+        let pixels = images.document(row, 0);
+        let (from, side) = (self.cfg.resolution as usize, self.cfg.read_side() as usize);
+        let tokens = shrink::averaged(|at| u32::from(pixels[at]), from, side);
         Ok(Example::new(tokens, Targets::PerSequence(vec![i64::from(images.labels()[row])])))
     }
 

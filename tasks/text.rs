@@ -137,6 +137,9 @@ impl Family for Config {
     }
 }
 
+/// The shortest cut that LRA itself uses.
+const SHORTEST_PUBLISHED: u32 = 1000;
+
 /// Places where the reviews are looked for, below the data folder.
 const CANDIDATES: [&str; 4] = ["aclImdb", "imdb/aclImdb", "aclImdb*.tar.gz", "imdb/*.tar.gz"];
 
@@ -218,7 +221,13 @@ impl Task for Text {
             output: Output::PerSequence,
             metric: "accuracy".into(),
             version: 1,
-            marks: if self.cfg.validation == Validation::Test { vec![Mark::ValidationIsTest] } else { Vec::new() },
+            marks: [
+                (self.cfg.validation == Validation::Test, Mark::ValidationIsTest),
+                (self.cfg.max_length < SHORTEST_PUBLISHED, Mark::Reduced),
+            ]
+            .into_iter()
+            .filter_map(|(holds, mark)| holds.then_some(mark))
+            .collect(),
         }
     }
 

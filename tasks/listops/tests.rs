@@ -1,7 +1,7 @@
 //! ListOps: the generator's distribution, and every way in which a file can be wrong.
 
 use super::*;
-use crate::formats::tests::{archive, put};
+use crate::formats::tests::{archive, prepared_sets, put};
 use std::collections::HashSet;
 use std::io::Read;
 use std::path::Path;
@@ -117,7 +117,7 @@ fn many_drawn_examples_are_prepared_once_and_are_the_same_as_few() {
         ListOps::open(cfg, &DataDir(folder.path().into())).unwrap()
     };
     let (first, again) = (many(), many());
-    assert_eq!(std::fs::read_dir(folder.path().join(".prepared")).unwrap().count(), 1);
+    assert_eq!(prepared_sets(folder.path()), 1);
     assert_eq!(Split::ALL.map(|split| first.len(split)), [MANY, 50, 50]);
     let few = generated(small());
     assert_eq!(all(&first, Split::Test), all(&few, Split::Test));
@@ -222,7 +222,7 @@ fn a_wrong_label_is_let_through_when_verification_is_off_and_lowers_the_ceiling(
 fn a_second_start_reads_no_file_and_says_the_same_unless_it_verifies_what_was_not() {
     let folder = tempfile::tempdir().unwrap();
     let first = with_train(folder.path(), GOOD).unwrap();
-    let prepared = || std::fs::read_dir(folder.path().join(".prepared")).unwrap().count();
+    let prepared = || prepared_sets(folder.path());
     let open = |verify_labels| {
         let cfg = Config { source: Source::Files, verify_labels, ..Config::default() };
         ListOps::open(cfg, &DataDir(folder.path().into())).unwrap()

@@ -409,7 +409,7 @@ pub(super) fn write(cfg: &Config, root: &Path, step: &(dyn Fn(u64, u64) + Sync))
     let wanted = cfg.counts().iter().sum();
     let (mut done, mut pairs, mut distractors) = (0, 0, 0);
     let (mut statistics, mut metadata) = (Statistics::default(), Vec::new());
-    draw(&generator, cfg.side(), cfg.counts(), |image| {
+    draw(&generator, cfg.resolution as usize, cfg.counts(), |image| {
         let (number, name) = (done / FOLDER, format!("sample_{}.png", done % FOLDER));
         let folder = part.join("imgs").join(number.to_string());
         if done % FOLDER == 0 {
@@ -418,7 +418,7 @@ pub(super) fn write(cfg: &Config, root: &Path, step: &(dyn Fn(u64, u64) + Sync))
         let path = folder.join(&name);
         fs::write(&path, encode(&image.pixels, cfg.resolution)).map_err(|error| not_written(&path, error))?;
         metadata.push(level.metadata(number, &name, done % FOLDER, &image));
-        statistics.add(&facts(&image.pixels, cfg.side()), image.label);
+        statistics.add(&facts(&image.pixels, cfg.resolution as usize), image.label);
         (pairs, distractors) = (pairs + u64::from(image.pairs), distractors + u64::from(image.distractors));
         done += 1;
         if done % FOLDER == 0 || done == wanted {

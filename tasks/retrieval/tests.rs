@@ -1,7 +1,7 @@
 //! Retrieval: pairs from files and drawn ones, and every way in which a file can be wrong.
 
 use super::*;
-use crate::formats::tests::{archive, put};
+use crate::formats::tests::{archive, prepared_sets, put};
 use std::collections::HashMap;
 
 /// A file of `n` rows, labels in turn.
@@ -174,7 +174,7 @@ fn an_archive_and_its_folder_hold_the_same_pairs_and_a_second_start_reads_neithe
     assert_eq!(loose_task.fingerprint(), packed_task.fingerprint());
     Split::ALL.iter().for_each(|&split| assert_eq!(all(&loose_task, split), all(&packed_task, split)));
 
-    let sets = || std::fs::read_dir(loose.path().join(".prepared")).unwrap().count();
+    let sets = || prepared_sets(loose.path());
     assert_eq!(sets(), 1);
     let again = open(loose.path(), Config { tokens: Tokens::Chars, ..Config::default() }).unwrap();
     assert_eq!((sets(), again.fingerprint()), (1, loose_task.fingerprint()));
