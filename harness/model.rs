@@ -639,7 +639,7 @@ fn sinusoids(length: i64, d: i64) -> Tensor {
     let periods: Vec<f64> = (0..d).map(|c| 10_000f64.powf((c / 2 * 2) as f64 / d as f64)).collect();
     let entry = |t: i64, c: usize| {
         let angle = t as f64 / periods[c];
-        (if c % 2 == 0 { angle.sin() } else { angle.cos() }) as f32
+        (if c.is_multiple_of(2) { angle.sin() } else { angle.cos() }) as f32
     };
     let table: Vec<f32> =
         (0..length).flat_map(|t| (0..d as usize).map(move |c| (t, c))).map(|(t, c)| entry(t, c)).collect();
