@@ -8,8 +8,8 @@
 //! Paper    Linsley et al. 2018, arXiv:1805.08315; as sequences: Tay et al. 2020 (Long Range Arena), arXiv:2011.04006
 //! Matches  the distribution of `snakes2.py` of drewlinsley/pathfinder with the parameters of LRA, down to what its
 //!          libraries make of it (`pathfinder/bars.rs`, `core`); reads and writes the folders of the LRA release
-//! Departs  the random bits are our own; sines are rounded to whole numbers in tables, at borders that tests keep clear,
-//!          so that images are equal on every machine
+//! Departs  the random bits are our own; sines become whole numbers in tables, at borders that tests keep clear, so
+//!          that images are equal on every machine
 //!
 //! One set of images is split in three: image i, in the order of the metadata, has the rank r = P(i), where P is the
 //! permutation of (number of images, `split_seed`, purpose `subset`, 0) of [`crate::rng::Permutation`]. The lowest
@@ -237,7 +237,8 @@ impl Family for Config {
         Ok(Box::new(Pathfinder::open(self.clone(), data)?))
     }
 
-    /// Writes `pathfinderR/LEVEL/imgs/K/sample_N.png` and `metadata/K.npy`: training images, then validation, then test.
+    /// Writes `pathfinderR/LEVEL/imgs/K/sample_N.png` and `metadata/K.npy`: training images, then validation, then
+    /// test.
     fn generate(&self, folder: &Path, step: &(dyn Fn(u64, u64) + Sync)) -> Option<Result<Generated, DataError>> {
         (self.source == Source::Generate).then(|| folder::write(self, folder, step))
     }

@@ -2,7 +2,7 @@
 //! how a contour may go on. Tabulated once; there are fewer than a hundred different bars.
 //!
 //! ```text
-//! bar(start, a):  h = l + ceil(t) + m;  on a picture of side 2 A h + 1, a line of width A t from the middle c to move(c, a, A l)
+//! line = on a picture of side 2 A h + 1, h = l + ceil(t) + m, of width A t, from the middle c to move(c, a, A l)
 //! ink  = reduce(line)                       to side 2 h + 1; A = 2
 //! room = reduce(dilate(line, A m))
 //! next pivot q = move(pivot, a, l + 2 m);  ends p on the circle of radius l + m round q, b = angle of p - q
@@ -49,7 +49,8 @@ impl Patch {
         Self { corner, width: right - left + 1, pixels: rows.copied().collect() }
     }
 
-    /// Pasted at `at`, what falls into a window of this side: for each row, its first pixel in the window and its pixels.
+    /// Pasted at `at`, what falls into a window of this side: for each row, its first pixel in the window and its
+    /// pixels.
     pub fn rows(&self, at: Place, side: usize) -> impl Iterator<Item = (usize, &[u8])> {
         let (top, left) = (at.y + self.corner.y, at.x + self.corner.x);
         let cut = (-left).clamp(0, self.width as i32) as usize;
@@ -179,14 +180,14 @@ impl<'a> Studio<'a> {
     }
 }
 
-/// The pixels of a bar's room that are wholly taken, moved one down and right as the original has them and cut to a square
-/// of `reach` round the tail.
+/// The pixels of a bar's room that are wholly taken, moved one down and right as the original has them and cut to a
+/// square of `reach` round the tail.
 ///
-/// The original looks for a free tail by dilating the taken pixels with this core, in OpenCV, which gives the least of all
-/// numbers where the whole core lies outside the window; finding that anywhere, it gives the direction up. So no contour
-/// begins in a direction whose core has, from some corner of the window, no pixel inside: at 32 pixels that is nine of ten
-/// directions, and four of five distractors are never drawn because of it. Images made without this rule are brighter by
-/// a third than the official ones.
+/// The original looks for a free tail by dilating the taken pixels with this core, in OpenCV, which gives the least of
+/// all numbers where the whole core lies outside the window; finding that anywhere, it gives the direction up. So no
+/// contour begins in a direction whose core has, from some corner of the window, no pixel inside: at 32 pixels that is
+/// nine of ten directions, and four of five distractors are never drawn because of it. Images made without this rule
+/// are brighter by a third than the official ones.
 fn core(room: &Patch, reach: i32) -> Option<Vec<Place>> {
     let pixels = room.pixels.iter().enumerate().filter(|(_, pixel)| **pixel == u8::MAX);
     let places = pixels.map(|(i, _)| {

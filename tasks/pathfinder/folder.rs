@@ -6,10 +6,10 @@
 //!     imgs/K sample_N.png N label continuity contour_length distractor_length
 //!     paddle_length paddle_thickness paddle_margin n_paddle_contrasts
 //! ```
-//! R is 32, 64, 128 or 256; LEVEL `curv_baseline`, `curv_contour_length_9` or `curv_contour_length_14`. Images are in the
-//! order of the metadata, their files by number. An archive has no order, so it is read twice: for the metadata, then for
-//! the images. The release holds two copies of `pathfinder128`, of which one was reported to have labels that nobody could
-//! learn (google-research/long-range-arena, issue 38): where two are found, the user has to choose.
+//! R is 32, 64, 128 or 256; LEVEL `curv_baseline`, `curv_contour_length_9` or `curv_contour_length_14`. Images are in
+//! the order of the metadata, their files by number. An archive has no order, so it is read twice: for the metadata,
+//! then for the images. The release holds two copies of `pathfinder128`, of which one was reported to have labels that
+//! nobody could learn (google-research/long-range-arena, issue 38): where two are found, the user has to choose.
 
 use super::level::{self, Level};
 use super::{Config, Generator, Image, Statistics, facts};
@@ -52,8 +52,8 @@ pub(super) struct Found {
 pub(super) fn find(cfg: &Config, data: &DataDir) -> Result<Found, DataError> {
     let (resolution, contour_length) = (cfg.resolution, cfg.contour_length);
     let found = |root: PathBuf, inner: String| Found { root, inner, resolution, contour_length };
-    if let Some(path) = &cfg.path {
-        let path = data.0.join(path);
+    if let Some(given) = &cfg.path {
+        let path = data.0.join(given);
         let archive = path.ancestors().skip(1).find(|above| above.is_file());
         return match archive {
             Some(archive) if !path.exists() => {
@@ -61,7 +61,7 @@ pub(super) fn find(cfg: &Config, data: &DataDir) -> Result<Found, DataError> {
                 let parts: Vec<_> = inner.iter().map(|part| part.to_string_lossy()).collect();
                 Ok(found(archive.into(), parts.join("/")))
             }
-            _ => Ok(found(data.locate("Pathfinder images", Some(&path), &[], &help(data, resolution))?, String::new())),
+            _ => Ok(found(data.locate("Pathfinder images", Some(given), &[], &help(data, resolution))?, String::new())),
         };
     }
     let level = level::folder(contour_length);
@@ -100,12 +100,17 @@ fn two_copies(place: &Path, first: &str, second: &str, agree: bool) -> DataError
     DataError::Malformed { path: place.into(), row: 0, problem }
 }
 
+/// The archive with every task; a `.tar.gz` under another name.
+const RELEASE: &str = "https://storage.googleapis.com/long-range-arena/lra_release.gz";
+
 /// Where the files come from.
 fn help(data: &DataDir, resolution: u32) -> String {
     let folder = data.0.display();
     format!(
-        "download the release, 7.7 GB for all of Long Range Arena:\n  mkdir -p {folder}\n  curl -fL -C - -o {folder}/lra_release.tar.gz https://storage.googleapis.com/long-range-arena/lra_release.gz\n\
-         or name a folder or .tar.gz that holds pathfinder{resolution} in `path`, or set `source: generate` to draw images of the same distribution"
+        "download the release, 7.7 GB for all of Long Range Arena:\n  mkdir -p {folder}\n  \
+         curl -fL -C - -o {folder}/lra_release.tar.gz {RELEASE}\n\
+         or name a folder or .tar.gz that holds pathfinder{resolution} in `path`, \
+         or set `source: generate` to draw images of the same distribution"
     )
 }
 
@@ -388,7 +393,8 @@ fn in_parallel<T: Send>(count: usize, cores: usize, make: impl Fn(usize) -> T + 
 /// Images of a folder K.
 const FOLDER: u64 = 5_000;
 
-/// Draws the images of the settings into `root`. They are written under another name, which is changed when all are there.
+/// Draws the images of the settings into `root`. They are written under another name, which is changed when all are
+/// there.
 pub(super) fn write(cfg: &Config, root: &Path, step: &(dyn Fn(u64, u64) + Sync)) -> Result<Generated, DataError> {
     let parent = root.join(format!("pathfinder{}", cfg.resolution));
     let (whole, part) = (parent.join(level::folder(cfg.contour_length)), parent.join(part_name(cfg)));

@@ -3,9 +3,9 @@
 //! ```text
 //! move(p, a, d) = (ceil(y + d sin a), ceil(x + d cos a))
 //! ```
-//! A sine that should make `d sin a` whole misses it by 1e-16, and where the miss is upward and survives the sum with y, as
-//! it does for small y, the original goes a pixel further. Contours at 32 pixels run along the upper and left edge often
-//! enough for this to count: without it a sixth more pairs would be whole. Here such misses are in a table.
+//! A sine that should make `d sin a` whole misses it by 1e-16, and where the miss is upward and survives the sum with
+//! y, as it does for small y, the original goes a pixel further. Contours at 32 pixels run along the upper and left
+//! edge often enough for this to count: without it a sixth more pairs would be whole. Here such misses are in a table.
 
 use std::f64::consts::PI;
 use std::ops::Add;
@@ -93,8 +93,8 @@ pub(super) fn of_degree(degree: usize) -> f64 {
     (degree as f64 - 180.0) * PI / 180.0
 }
 
-/// The pixels on a circle round the origin, each once, row by row: 2 π `radius` points one pixel apart from angle 0, each
-/// in the pixel whose upper left corner it lies beyond.
+/// The pixels on a circle round the origin, each once, row by row: 2 π `radius` points one pixel apart from angle 0,
+/// each in the pixel whose upper left corner it lies beyond.
 pub(super) fn circle(radius: i32) -> Vec<Place> {
     let apart = 1.0 / f64::from(radius);
     let mut pixels: Vec<Place> = (0..)

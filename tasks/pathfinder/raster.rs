@@ -1,9 +1,9 @@
-//! Small square pictures of 8-bit grey, made the way the original's imaging library makes them: a line, its dilation by a
-//! disk, and the Lanczos reduction that smooths both.
+//! Small square pictures of 8-bit grey, made the way the original's imaging library makes them: a line, its dilation by
+//! a disk, and the Lanczos reduction that smooths both.
 //!
 //! ```text
 //! reduce:  out_i = round(sum_j w_ij in_j) in 0 ..= 255     first along rows, then along columns
-//! w_ij   ∝ sinc(t) sinc(t / 3),  t = (j + 1/2) / s - (i + 1/2),  |t| < 3,  s = in / out;  summing to 1, in units of 2^-22
+//! w_ij   ∝ sinc(t) sinc(t / 3),  t = (j + 1/2) / s - (i + 1/2),  |t| < 3,  s = in / out;  sum 1, units of 2^-22
 //! ```
 //! All values are integers. The weights are rounded from sines, and a test holds every one of them away from the border
 //! at which it would round the other way, so that no machine's maths library can move a pixel.
@@ -122,7 +122,8 @@ fn half_toward(value: f64) -> f64 {
 /// Bits after the point of a weight.
 const FRACTION: u32 = 22;
 
-/// How one side is reduced to another: for each pixel of the result, the first pixel it reads and the weights from there.
+/// How one side is reduced to another: for each pixel of the result, the first pixel it reads and the weights from
+/// there.
 #[derive(Clone, Debug)]
 pub(super) struct Reduction {
     taps: Vec<(usize, Vec<i64>)>,

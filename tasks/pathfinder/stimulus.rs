@@ -5,7 +5,8 @@
 //!     until nothing failed; each distractor has five tries, and is left out when all fail
 //! extend: an end by its weight, at most three times, until max(taken + room of its bar) < 1.8
 //! ```
-//! `taken` holds the room of all bars but the newest of each contour that still grows: a bar may touch its own neighbour.
+//! `taken` holds the room of all bars but the newest of each contour that still grows: a bar may touch its own
+//! neighbour.
 
 use super::bars::{Bars, LIKED};
 use super::level::Level;

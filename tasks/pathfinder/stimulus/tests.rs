@@ -11,8 +11,8 @@ fn scenes(generator: &Generator, count: u64) -> impl Iterator<Item = Scene<'_>> 
 
 #[test]
 fn every_bar_is_the_one_that_pillow_and_opencv_make() {
-    // Made by drawing with Pillow 13.0.0 (line, Lanczos) and OpenCV 5.0.0 (dilation): for each degree from -180, ink, then
-    // room, pasted in the middle of 41 x 41 pixels.
+    // Made by drawing with Pillow 13.0.0 (line, Lanczos) and OpenCV 5.0.0 (dilation): for each degree from -180, ink,
+    // then room, pasted in the middle of 41 x 41 pixels.
     let hash = |side, gap| {
         let bars = Bars::new(&Level::new(side, 14), gap);
         let mut hasher = Sha256::new();
@@ -117,7 +117,8 @@ fn labels_are_even_and_brightness_does_not_tell_them() {
     };
     let (joined, apart) = (of(1), of(0));
     assert!(joined.images.abs_diff(1_000) < 90, "4 deviations are 89: {}", joined.images);
-    // An image's mean has a deviation of 2 and its ink of 0.014: of the difference of two means of 1,000, 0.09 and 0.0006.
+    // An image's mean has a deviation of 2 and its ink of 0.014: of the difference of two means of 1,000, 0.09 and
+    // 0.0006.
     assert!((joined.intensity - apart.intensity).abs() < 0.36, "{joined:?} {apart:?}");
     assert!((joined.ink[1] - apart.ink[1]).abs() < 0.0024, "{joined:?} {apart:?}");
 }
@@ -125,8 +126,8 @@ fn labels_are_even_and_brightness_does_not_tell_them() {
 #[test]
 fn ink_and_pieces_are_those_of_the_original() {
     // Mean intensity, ink above 50 and 127, pieces above 50 and 127: of 600, 100 and 40 images that the original's
-    // procedure made with its own libraries. A sample of 60, 24 and 10 images in the official layout agrees with them to
-    // about two standard errors.
+    // procedure made with its own libraries. A sample of 60, 24 and 10 images in the official layout agrees with them
+    // to about two standard errors.
     let original = [
         (32, 400, [20.10, 0.1314, 0.0850, 13.19, 21.10], [0.45, 0.003, 0.0025, 1.0, 1.4]),
         (64, 60, [13.30, 0.0974, 0.0458, 15.58, 28.83], [0.9, 0.007, 0.004, 3.0, 3.0]),
