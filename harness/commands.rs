@@ -113,9 +113,18 @@ fn data_error(error: &DataError) {
         DataError::Missing { looked, help, .. } => {
             eprintln!("error: {error}");
             looked.iter().for_each(|path| eprintln!("  looked at {}", path.display()));
+            if let Some(set) = tasks::fetch::set_at(looked) {
+                eprintln!("  fetch it with `mixarena data fetch {}`, or:", set.name);
+            }
             help.lines().for_each(|line| eprintln!("  {line}"));
         }
-        _ => fail(error, "mend the file, or move it away"),
+        _ => {
+            let text = error.to_string();
+            // What the reader of a file knows to be done stands in its own words.
+            let advised =
+                ["start again", "download it again", "prepare it again"].iter().any(|known| text.contains(known));
+            fail(text, if advised { "" } else { "mend the file, or move it away" });
+        }
     }
 }
 

@@ -314,7 +314,7 @@ pub fn verify(data: &DataDir, file: &RemoteFile) -> Result<FileState, FetchError
     Ok(match judge(data, file, &sums, &Options::default()) {
         Ok(Basis::FirstUse) => FileState::Unpinned(sums.bytes),
         Ok(basis) => FileState::Right(basis, sums.bytes),
-        Err(error) => FileState::Wrong(error.problem),
+        Err(error) => FileState::Wrong(format!("{}; {}", error.problem, error.help)),
     })
 }
 
@@ -325,6 +325,15 @@ pub fn found(data: &DataDir, set: &DataSet) -> Option<PathBuf> {
         return targets().next();
     }
     data.find(set.name, set.places, "").ok()
+}
+
+/// The set that is looked for at these paths, if it is one of those that can be fetched.
+pub fn set_at(looked: &[PathBuf]) -> Option<&'static DataSet> {
+    let of_set = |set: &&DataSet| set.places.iter().any(|place| looked.iter().any(|path| path.ends_with(place)));
+    // What lies in the large release alone is looked for below it.
+    let of_release = |path: &PathBuf| path.iter().any(|part| part.to_string_lossy().starts_with("lra_release"));
+    let release = || SETS.iter().find(|set| set.name == "lra" && looked.iter().any(of_release));
+    SETS.iter().find(of_set).or_else(release)
 }
 
 /// What to type on a machine with a network, and how to bring the files here.

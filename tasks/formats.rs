@@ -109,7 +109,7 @@ pub fn visit(
 }
 
 /// The tar in a file, its gzip undone: known by its content, because the release of Long Range Arena is a gzipped tar
-/// called `lra_release.gz`.
+/// published as `lra_release.gz`.
 pub fn tar_stream(path: &Path) -> Result<Box<dyn Read>, DataError> {
     let broken = |error: io::Error| unreadable(path, &error);
     let why = |why: &str| Err(DataError::Unreadable { path: path.into(), why: why.into() });

@@ -210,7 +210,14 @@ struct PartWriter {
     path: PathBuf, // without its extension
     bytes: BufWriter<File>,
     written: u64,
-    rows: Vec<(u64, u8, Vec<(u64, u64)>)>,
+    rows: Vec<Row>,
+}
+
+/// What is kept of a row in memory: its key, its label, and start and length of each of its documents.
+struct Row {
+    key: u64,
+    label: u8,
+    spans: [(u64, u64); 2],
 }
 
 impl Writer {
@@ -228,16 +235,16 @@ impl Writer {
 
     /// Adds a row to part `part`. Rows of a part are sorted by `key` in the end, those of equal keys by their arrival.
     pub fn row(&mut self, part: usize, key: u64, label: u8, documents: &[&[u8]]) -> Result<(), DataError> {
-        assert_eq!(documents.len(), self.documents, "documents of a row");
+        assert!(documents.len() == self.documents && self.documents <= 2, "{} documents of a row", documents.len());
         let part = &mut self.parts[part];
-        let mut spans = Vec::with_capacity(documents.len());
-        for document in documents {
+        let mut spans = [(0, 0); 2];
+        for (span, document) in spans.iter_mut().zip(documents) {
             let file = || part.path.with_extension("bytes");
             part.bytes.write_all(document).map_err(|error| unwritable(&file(), &error))?;
-            spans.push((part.written, document.len() as u64));
+            *span = (part.written, document.len() as u64);
             part.written += document.len() as u64;
         }
-        part.rows.push((key, label, spans));
+        part.rows.push(Row { key, label, spans });
         if part.rows.len().is_multiple_of(64) && self.told.elapsed() >= TOLD_EVERY {
             self.told = Instant::now();
             let sum = |of: fn(&PartWriter) -> u64| self.parts.iter().map(of).sum();
@@ -266,7 +273,7 @@ impl Writer {
             if self.hashes.is_empty() { String::new() } else { crate::formats::fingerprint(&self.hashes) };
         let mut parts = Vec::new();
         for (part, name) in self.parts.into_iter().zip(request.parts) {
-            parts.push(part.finish(name)?);
+            parts.push(part.finish(name, self.documents)?);
         }
         let meta = Meta {
             format: FORMAT,
@@ -283,13 +290,13 @@ impl Writer {
 }
 
 impl PartWriter {
-    fn finish(mut self, name: &str) -> Result<PartMeta, DataError> {
+    fn finish(mut self, name: &str, documents: usize) -> Result<PartMeta, DataError> {
         let file = self.path.with_extension("bytes");
         self.bytes.flush().map_err(|error| unwritable(&file, &error))?;
         self.bytes.get_ref().sync_all().map_err(|error| unwritable(&file, &error))?;
-        self.rows.sort_by_key(|(key, ..)| *key);
-        let labels: Vec<u8> = self.rows.iter().map(|(_, label, _)| *label).collect();
-        let spans = self.rows.iter().flat_map(|(.., spans)| spans);
+        self.rows.sort_by_key(|row| row.key);
+        let labels: Vec<u8> = self.rows.iter().map(|row| row.label).collect();
+        let spans = self.rows.iter().flat_map(|row| &row.spans[..documents]);
         let spans: Vec<u8> = spans.flat_map(|(start, length)| [*start, *length]).flat_map(u64::to_le_bytes).collect();
         for (extension, content) in [("labels", &labels), ("spans", &spans)] {
             write_synced(&self.path.with_extension(extension), content)?;

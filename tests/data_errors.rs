@@ -63,6 +63,7 @@ fn missing_listops_files_say_where_to_get_them_and_where_to_put_them() {
       looked at data/listops/listops-1000
       looked at data/listops/*.tar.gz
       looked at data/listops*.tar.gz
+      fetch it with `mixarena data fetch listops`, or:
       download the three files:
         mkdir -p data/listops-1000
         for part in train val test; do curl -fL -o data/listops-1000/basic_$part.tsv https://storage.googleapis.com/long-range-arena/lra_release/listops-1000/basic_$part.tsv; done
@@ -80,6 +81,7 @@ fn missing_reviews_say_where_to_get_them_and_where_to_put_them() {
       looked at elsewhere/imdb/aclImdb
       looked at elsewhere/aclImdb*.tar.gz
       looked at elsewhere/imdb/*.tar.gz
+      fetch it with `mixarena data fetch imdb`, or:
       download the Large Movie Review Dataset (84 MB; it need not be unpacked):
         mkdir -p elsewhere
         curl -fL -o elsewhere/aclImdb_v1.tar.gz https://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz
@@ -139,6 +141,41 @@ fn an_archive_that_is_none_is_named() {
     let said = refused(&folder, "text.yaml");
     assert!(said.starts_with("error: data/aclImdb_v1.tar.gz: is damaged"), "{said}");
     assert!(said.contains("download it again"), "{said}");
+}
+
+#[test]
+fn an_archive_cut_short_or_empty_is_named_and_its_advice_is_not_doubled() {
+    let folder = with_reviews();
+    let mut tar = std::process::Command::new("tar");
+    tar.args(["czf", "whole", "-C", "data", "aclImdb"]).current_dir(folder.path(""));
+    assert!(tar.status().expect("tar is there").success());
+    std::fs::remove_dir_all(folder.path("data/aclImdb")).expect("removes a folder");
+    let whole = folder.read("whole");
+    for (content, said) in [
+        (&whole[..whole.len() / 2], "ends early"),
+        (&whole[..whole.len() - 5], "ends early"),
+        (&[], "is empty (0 bytes)"),
+    ] {
+        folder.write("data/aclImdb_v1.tar.gz", content);
+        let said_too = refused(&folder, "text.yaml");
+        assert!(said_too.starts_with("error: data/aclImdb_v1.tar.gz") && said_too.contains(said), "{said_too}");
+        assert!(said_too.ends_with("; download it again\nnothing was run\n"), "{said_too}");
+    }
+}
+
+#[test]
+fn an_archive_is_read_whatever_its_name_says() {
+    let folder = with_reviews();
+    let mut tar = std::process::Command::new("tar");
+    tar.args(["czf", "data/reviews.gz", "-C", "data", "aclImdb"]).current_dir(folder.path(""));
+    assert!(tar.status().expect("tar is there").success());
+    let loose = folder.run("data verify text --set val_fraction=0.25 --json").expect(0).out;
+    let packed = folder.run("data verify text --set val_fraction=0.25 --set path=reviews.gz --json").expect(0).out;
+    let contents = |json: &str| json.lines().find(|line| line.contains("fingerprint")).map(str::to_owned);
+    assert!(
+        contents(&loose).is_some_and(|line| line.contains('"')) && contents(&loose) == contents(&packed),
+        "{packed}"
+    );
 }
 
 #[test]

@@ -114,7 +114,7 @@ const LRA: DataSet = DataSet {
     licence: "Tay et al. 2021; each part keeps its own terms, AAN texts may not be passed on",
     files: &[RemoteFile::unpublished(
         "https://storage.googleapis.com/long-range-arena/lra_release.gz",
-        "lra_release.gz", // a gzipped tar, whatever its name says
+        "lra_release.tar.gz", // its name at the server hides that it is a tar
         7_700_000_000,
     )],
     places: &["lra_release", "lra_release*.tar.gz"],

@@ -107,6 +107,15 @@ fn the_commands_name_every_file_of_a_set() {
 }
 
 #[test]
+fn a_set_is_known_by_the_places_where_it_is_looked_for() {
+    let at = |paths: &[&str]| set_at(&paths.iter().map(PathBuf::from).collect::<Vec<_>>()).map(|set| set.name);
+    assert_eq!(at(&["data/aclImdb", "data/imdb/aclImdb"]), Some("imdb"));
+    assert_eq!(at(&["data/listops-1000", "data/lra_release/listops-1000"]), Some("listops"));
+    assert_eq!(at(&["data/tsv_data", "data/lra_release/tsv_data"]), Some("lra"));
+    assert_eq!(at(&["data/mine"]), None);
+}
+
+#[test]
 fn more_than_the_disk_has_is_refused_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let error = room(&folder.path().join("none/x.part"), u64::MAX).unwrap_err();

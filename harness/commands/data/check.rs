@@ -10,7 +10,7 @@ use crate::diagnostics::suggest;
 use crate::registry::Registry;
 use serde::Serialize;
 use serde_json::Value;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use tasks::fetch::{self, DataSet, FileState, SETS};
 use tasks::{Bound, DataDir, DataError, Entry, Prepared, TaskSpec, prepared};
@@ -41,6 +41,7 @@ struct TaskReport {
     name: &'static str,
     settings: Value,
     prepared: Vec<PreparedReport>,
+    others: Vec<PathBuf>,
     spec: TaskSpec,
     fingerprint: Option<String>,
     floor: Bound,
@@ -197,6 +198,7 @@ fn check_task(
 ) -> Result<TaskReport, DataError> {
     let task = entry.open(&settings, data)?;
     let folders = std::mem::take(&mut *opened.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+    let others = other_sets(&folders);
     let prepared = folders.into_iter().map(check_prepared).collect();
     let mut bar = Bar::new(entry.name, Unit::Examples, cli.quiet);
     let stats = measure(&*task, &mut bar)?;
@@ -204,12 +206,30 @@ fn check_task(
         name: entry.name,
         settings,
         prepared,
+        others,
         spec: task.spec(),
         fingerprint: task.fingerprint(),
         floor: task.floor()?,
         notes: task.notes(),
         stats,
     })
+}
+
+/// Prepared sets of the same families besides: of other settings, or of a source that has changed since.
+fn other_sets(folders: &[PathBuf]) -> Vec<PathBuf> {
+    let family = |path: &Path| -> Option<(PathBuf, String)> {
+        let name = path.file_name()?.to_str()?.rsplitn(3, '-').nth(2)?.to_owned();
+        Some((path.parent()?.to_owned(), name))
+    };
+    let wanted: Vec<_> = folders.iter().filter_map(|folder| family(folder)).collect();
+    let near = folders.iter().filter_map(|folder| std::fs::read_dir(folder.parent()?).ok()).flatten().flatten();
+    let sets = near.map(|entry| entry.path()).filter(|path| path.join("meta.json").is_file());
+    let mut others: Vec<PathBuf> = sets
+        .filter(|path| !folders.contains(path) && family(path).is_some_and(|family| wanted.contains(&family)))
+        .collect();
+    others.sort();
+    others.dedup();
+    others
 }
 
 fn check_prepared(folder: PathBuf) -> PreparedReport {
@@ -246,6 +266,9 @@ fn print_task(task: &TaskReport) {
     let line = |what: &str, text: &str| println!("  {what:<9} {text}");
     for set in &task.prepared {
         line("prepared", &format!("{}: {}", set.folder.display(), set.found));
+    }
+    for folder in &task.others {
+        line("besides", &format!("{}: of other settings or an earlier source, may be deleted", folder.display()));
     }
     task.fingerprint.iter().for_each(|hash| line("contents", hash));
     spec.marks.iter().for_each(|mark| line("mark", mark.name()));

@@ -34,7 +34,7 @@ pub fn fetch(args: &FetchArgs, cli: &Cli) -> Result<Exit, Exit> {
             let done = one(&data, file, from, args, cli).map_err(|error| refuse(&data, set, args, &error))?;
             report.push(told(file, &done, args.json));
             if args.unpack && tasks::formats::tar_stream(&done.path).is_ok() {
-                unpack(&data, &done.path, cli).map_err(|error| refuse(&data, set, args, &error))?;
+                unpack(&data, &done.path, args.json, cli).map_err(|error| refuse(&data, set, args, &error))?;
             }
         }
         if !args.json && !cli.quiet {
@@ -137,7 +137,7 @@ fn told(file: &RemoteFile, done: &Fetched, as_json: bool) -> Value {
     json!({"path": done.path, "present": done.present, "bytes": done.bytes, "sha256": done.sha256, "basis": basis})
 }
 
-fn unpack(data: &DataDir, archive: &Path, cli: &Cli) -> Result<(), FetchError> {
+fn unpack(data: &DataDir, archive: &Path, as_json: bool, cli: &Cli) -> Result<(), FetchError> {
     let mut bar = Bar::new("unpacking", Unit::Bytes, cli.quiet);
     let done = fetch::unpack(archive, &data.0, &mut |event| {
         if let Event::Bytes(bytes) = event {
@@ -146,8 +146,14 @@ fn unpack(data: &DataDir, archive: &Path, cli: &Cli) -> Result<(), FetchError> {
     })?;
     drop(bar);
     let places: Vec<String> = done.paths.iter().map(|path| path.display().to_string()).collect();
+    let what = places.join(", ");
     let links = if done.links > 0 { format!("; {} links left out", done.links) } else { String::new() };
-    println!("{}: unpacked, {} files, {}{links}", places.join(", "), grouped(done.files), size(done.bytes));
+    let line = format!("{what}: unpacked, {} files, {}{links}", grouped(done.files), size(done.bytes));
+    if as_json {
+        eprintln!("{line}")
+    } else {
+        println!("{line}")
+    }
     Ok(())
 }
 
