@@ -98,10 +98,9 @@ pub fn verify(args: &DataVerifyArgs, cli: &Cli, registry: &Registry) -> Result<E
 }
 
 /// Sets whose files are looked at, and tasks with their settings.
-fn chosen<'a>(
-    args: &DataVerifyArgs,
-    registry: &'a Registry,
-) -> Result<(Vec<&'static DataSet>, Vec<(&'a Entry, Value)>), Exit> {
+type Chosen<'a> = (Vec<&'static DataSet>, Vec<(&'a Entry, Value)>);
+
+fn chosen<'a>(args: &DataVerifyArgs, registry: &'a Registry) -> Result<Chosen<'a>, Exit> {
     let usage = |problem: String, help: &str| {
         fail(problem, help);
         Exit::Usage

@@ -79,6 +79,9 @@ struct Seen {
     answer: [u8; 8],
 }
 
+/// By the hash of tokens: the first example that has them, and its answer.
+type Index = HashMap<[u8; 16], (u64, [u8; 8])>;
+
 /// One split, read.
 #[derive(Default)]
 struct Read {
@@ -96,13 +99,13 @@ pub fn measure(task: &dyn Task, bar: &mut Bar) -> Result<Stats, DataError> {
     let total = Split::ALL.iter().map(|&split| task.len(split)).sum();
     bar.begin(0, Some(total));
     let (mut splits, mut between, mut broken) = (Vec::new(), Vec::new(), Vec::new());
-    let mut earlier: Vec<(Split, HashMap<[u8; 16], (u64, [u8; 8])>)> = Vec::new();
+    let mut earlier: Vec<(Split, Index)> = Vec::new();
     let mut done = 0;
     for split in Split::ALL {
         let read = read(task, &spec, split, bar, done)?;
         done += task.len(split);
         broken.extend(read.broken.iter().map(|(index, what)| format!("{} {index}: {what}", split.name())));
-        let mut own: HashMap<[u8; 16], (u64, [u8; 8])> = HashMap::with_capacity(read.seen.len());
+        let mut own: Index = HashMap::with_capacity(read.seen.len());
         let (mut repeats, mut first_repeat) = (0, None);
         for (index, seen) in (0..).zip(&read.seen) {
             let before = *own.entry(seen.tokens).or_insert((index, seen.answer));
@@ -123,7 +126,7 @@ pub fn measure(task: &dyn Task, bar: &mut Bar) -> Result<Stats, DataError> {
     Ok(Stats { splits, between, broken })
 }
 
-fn overlap(split: Split, seen: &[Seen], earlier: Split, other: &HashMap<[u8; 16], (u64, [u8; 8])>) -> Option<Overlap> {
+fn overlap(split: Split, seen: &[Seen], earlier: Split, other: &Index) -> Option<Overlap> {
     let mut found: Option<Overlap> = None;
     for (index, one) in (0..).zip(seen) {
         let Some(&(at, answer)) = other.get(&one.tokens) else { continue };
