@@ -6,7 +6,7 @@
 //!     PART.labels                       one byte a row
 //!     PART.spans                        per row and document: start and length in PART.bytes, u64 little-endian
 //!     PART.bytes                        the documents, end to end, in the order in which they were read
-//! PLACE/FAMILY-vVERSION-STAMP.lock      empty; the system holds it for who prepares, and lets go when that process ends
+//! PLACE/FAMILY-vVERSION-STAMP.lock      held while somebody prepares; the system lets go of it when that process ends
 //! PLACE/FAMILY-vVERSION-STAMP.part/     what is being written; synced, then renamed when it is whole
 //! ```
 //! A document is a run of bytes: characters, symbols or grey values, as the family says. The stamp names what the set was
@@ -488,9 +488,18 @@ fn gone_or_unwritable(part: &Path, error: &io::Error) -> DataError {
     DataError::Unreadable { path: part.into(), why }
 }
 
-/// The right to prepare one set. The file stays when the lock goes: were it deleted, a process that waits on the deleted
-/// file and one that makes a new file would both believe that they hold it.
-struct Lock(#[expect(dead_code, reason = "dropping the file lets go of the lock")] File);
+/// The right to prepare one set. The file goes with it, while the lock is still held: who waited on it then holds a lock on
+/// a file without a name, sees that, and takes the new one.
+struct Lock {
+    path: PathBuf,
+    _file: File,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path); // one that stays does no harm
+    }
+}
 
 impl Lock {
     /// Waits while another process holds it. A process that dies lets go of it, so a stale file does no harm.
@@ -507,13 +516,13 @@ impl Lock {
                 Err(fs4::TryLockError::Error(error)) => return Err(unwritable(path, &error)),
             }
             if is_at(&file, path) {
-                return Ok(Self(file));
+                return Ok(Self { path: path.into(), _file: file });
             }
         }
     }
 }
 
-/// Whether the open file still has this name: somebody may have deleted the folder while we waited.
+/// Whether the open file still has this name: who held the lock before deletes it.
 #[cfg(unix)]
 fn is_at(file: &File, path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
