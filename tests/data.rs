@@ -393,3 +393,91 @@ fn a_full_disk_is_named_and_nothing_half_made_is_kept() {
     assert!(ended.err.contains("error: data/pairs.jsonl: No space left on device"), "{}", ended.err);
     assert_eq!(folder.names("data").iter().filter(|name| name.starts_with("pairs")).count(), 0);
 }
+
+#[test]
+fn generated_files_are_read_as_the_official_ones() {
+    let folder = Folder::new();
+    let small = "--set train_examples=30 --set validation_examples=10 --set test_examples=10 --set min_length=5 --set max_length=60";
+    let ended = folder.run(&format!("data generate listops {small} --out data")).expect(0);
+    assert!(ended.out.starts_with("data/listops-1000/") && ended.out.contains("\nexamples "), "{}", ended.out);
+    assert_eq!(folder.names("data/listops-1000"), ["basic_test.tsv", "basic_train.tsv", "basic_val.tsv"]);
+    let before = folder.read("data/listops-1000/basic_test.tsv");
+    let again = folder.run(&format!("data generate listops {small} --out data")).expect(2);
+    assert!(again.err.contains("--out data: is not empty"), "{}", again.err);
+    folder.write("data/mine.txt", "kept");
+    folder.run(&format!("data generate listops {small} --out data --force")).expect(0);
+    assert_eq!(folder.read("data/listops-1000/basic_test.tsv"), before, "the same settings draw the same files");
+    assert_eq!(folder.text("data/mine.txt"), "kept");
+    let read = folder.run("data verify listops --set source=files").expect(0).out;
+    assert!(read.contains("  train: 30 of 30 answers are those of an exact solver\n"), "{read}");
+    assert!(read.contains(": every byte as it was prepared\n"), "{read}");
+}
+
+#[test]
+fn pairs_are_exported_with_both_documents() {
+    let folder = Folder::new();
+    let line = "data export retrieval --set source=synthetic --split test --limit 4 --out";
+    folder.run(&format!("{line} rows.npz")).expect(0);
+    folder.run(&format!("{line} rows.jsonl")).expect(0);
+    let arrays = Tensor::read_npz(folder.path("rows.npz")).expect("NumPy arrays");
+    let array = |name: &str| &arrays.iter().find(|(own, _)| own == name).unwrap_or_else(|| panic!("{name}")).1;
+    for (row, line) in (0..).zip(folder.text("rows.jsonl").lines()) {
+        let example: Value = serde_json::from_str(line).expect("an object");
+        for (tokens, lengths) in [("tokens", "lengths"), ("second", "second_lengths")] {
+            let wanted: Vec<i64> =
+                example[tokens].as_array().expect("a list").iter().filter_map(Value::as_i64).collect();
+            assert_eq!(array(lengths).int64_value(&[row]), wanted.len() as i64);
+            assert!((0..).zip(&wanted).all(|(at, &token)| array(tokens).int64_value(&[row, at]) == token), "{tokens}");
+        }
+    }
+}
+
+#[test]
+fn a_disk_that_fills_up_while_preparing_is_named_and_a_later_start_prepares() {
+    let folder = with_reviews(0);
+    for (split, class, rating) in REVIEWS {
+        for id in 0..200 {
+            let text = format!("{split} {class} {id} {}", "words and more words ".repeat(40));
+            folder.write(&format!("reviews/{split}/{class}/{id}_{rating}.txt"), text);
+        }
+    }
+    let line = format!("data verify text {TEXT} --set path={}", folder.path("reviews").display());
+    {
+        let path = folder.path("data");
+        let Some(_disk) = SmallDisk::at(&path) else {
+            eprintln!("no disk can be mounted here; nothing was tested");
+            return;
+        };
+        let ended = folder.run(&line).expect(1);
+        assert!(ended.err.contains(".bytes: the disk is full"), "{}", ended.err);
+        assert!(ended.err.contains("nothing half-made is kept"), "{}", ended.err);
+        assert!(sets_in(&folder).is_empty(), "{:?}", sets_in(&folder));
+    }
+    folder.run(&line).expect(0);
+    assert_eq!(sets_in(&folder).len(), 1);
+}
+
+#[test]
+fn a_prepared_set_of_an_older_form_is_made_again_and_one_that_rots_is_refused() {
+    let folder = with_reviews(8);
+    let line = format!("data verify text {TEXT}");
+    let first = folder.run(&line).expect(0).out;
+    let set = format!("data/.prepared/{}", sets_in(&folder).first().expect("text is prepared"));
+    let meta = folder.text(&format!("{set}/meta.json"));
+    folder.write(&format!("{set}/meta.json"), meta.replace("\"format\": 1", "\"format\": 0"));
+    let again = folder.run(&line).expect(0);
+    assert!(
+        again.err.contains("text is prepared again: it has form 0, and this program writes form 1"),
+        "{}",
+        again.err
+    );
+    assert_eq!((again.out, folder.text(&format!("{set}/meta.json"))), (first, meta));
+    let mut bytes = folder.read(&format!("{set}/test.bytes"));
+    bytes[3] ^= 1;
+    folder.write(&format!("{set}/test.bytes"), &bytes);
+    let rotten = folder.run(&line).expect(1);
+    assert!(rotten.err.contains("part `test` is not what was prepared; delete the folder"), "{}", rotten.err);
+    folder.write(&format!("{set}/test.bytes"), &bytes[1..]);
+    let cut = folder.run(&line).expect(1);
+    assert!(cut.err.contains("test.bytes: has ") && cut.err.contains("that were prepared"), "{}", cut.err);
+}
