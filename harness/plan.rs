@@ -9,7 +9,7 @@ use crate::spec::{ENGINE, LIBTORCH, RunSpec};
 use results::{Manifest, PlannedRun, Record};
 use serde::Serialize;
 use std::sync::Arc;
-use tasks::{DataDir, DataError, Output, Task, TaskSpec};
+use tasks::{DataDir, DataError, Outline, Output, Task, TaskSpec};
 use tch::Device;
 
 /// A planned run: its labels and its spec.
@@ -37,12 +37,17 @@ pub struct Plan {
 /// A task by its settings, and what opening it gave.
 pub type OpenedTask = (crate::spec::Choice, Result<Arc<dyn Task>, Arc<DataError>>);
 
-/// Opens every task of the sweep once.
-pub fn open_tasks(config: &Config, registry: &Registry, data: &DataDir) -> Vec<OpenedTask> {
+/// Opens every task of the sweep whose outline is `wanted`, once.
+pub fn open_tasks(
+    config: &Config,
+    registry: &Registry,
+    data: &DataDir,
+    wanted: impl Fn(&Outline) -> bool,
+) -> Vec<OpenedTask> {
     let mut opened: Vec<OpenedTask> = Vec::new();
     for draft in &config.runs {
-        if !opened.iter().any(|(choice, _)| *choice == draft.task) {
-            let entry = registry.task(&draft.task.name).expect("the config was checked");
+        let entry = registry.task(&draft.task.name).expect("the config was checked");
+        if !opened.iter().any(|(choice, _)| *choice == draft.task) && wanted(&entry.outline(&draft.task.settings)) {
             let task = entry.open(&draft.task.settings, data).map(Arc::from).map_err(Arc::new);
             opened.push((draft.task.clone(), task));
         }

@@ -55,7 +55,7 @@ fn tell(event: Event) {
 }
 
 /// Seconds between two [`Event::Preparing`].
-const TOLD_EVERY: Duration = Duration::from_secs(3);
+const TOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// Raised when the form of the files changes.
 pub const FORMAT: u32 = 1;

@@ -110,7 +110,7 @@ fn has_extension(path: &Path, known: &[&str]) -> bool {
 /// Every mixer of a config, on an example of its task.
 fn of_config(path: &Path, args: &MatrixArgs, registry: &Registry) -> Result<Found, Exit> {
     let config = load(path, &args.changes, registry)?;
-    let opened = open_tasks(&config, registry, &DataDir(args.folders.data.clone()));
+    let opened = open_tasks(&config, registry, &DataDir(args.folders.data.clone()), |_| true);
     let errors: Vec<_> = opened.iter().filter_map(|(_, task)| task.as_ref().err().map(Arc::clone)).collect();
     if !errors.is_empty() {
         return Err(data_errors(&errors));

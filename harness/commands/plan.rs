@@ -11,7 +11,7 @@ use crate::registry::Registry;
 use crate::sizes::Counter;
 use results::Store;
 use serde_json::json;
-use tasks::{DataDir, DataError};
+use tasks::{DataDir, DataError, Outline, Output};
 
 /// A GPU's speed where the user gives none, operations a second: 30 % of the 19.5 TFLOP/s that NVIDIA states for an A100
 /// in float32. An assumption: nothing here was measured on a GPU.
@@ -23,7 +23,10 @@ pub fn plan(args: &PlanArgs, registry: &Registry) -> Exit {
         Ok(config) => config,
         Err(exit) => return exit,
     };
-    let opened = open_tasks(&config, registry, &DataDir(args.folders.data.clone()));
+    // Hundreds of thousands of images are not drawn to be counted: without files, the outline knows a task's sizes. The
+    // share of scored positions is read off an example, and the identity of a run off its opened task.
+    let wanted = |outline: &Outline| args.print_config || outline.needs_files || outline.output == Output::PerPosition;
+    let opened = open_tasks(&config, registry, &DataDir(args.folders.data.clone()), wanted);
     let mut counter = Counter::new(registry, &opened);
     if let Err(found) = matching::check(&config, &mut counter) {
         return mistakes(&args.config, &found);

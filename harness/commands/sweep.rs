@@ -27,7 +27,7 @@ pub fn sweep(args: &SweepArgs, cli: &Cli, registry: &Registry) -> Exit {
         Err(exit) => return exit,
     };
     let data = DataDir(args.folders.data.clone());
-    let opened = open_tasks(&config, registry, &data);
+    let opened = open_tasks(&config, registry, &data, |_| true);
     if let Err(found) = matching::check(&config, &mut Counter::new(registry, &opened)) {
         return mistakes(&args.config, &found);
     }
