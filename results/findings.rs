@@ -12,7 +12,10 @@ pub(crate) fn findings(rows: &[Row], overall: &[Overall]) -> Vec<String> {
         scored.sort_by(|a, b| mean(b).total_cmp(&mean(a))); // stable: equals stay in the manifest's order
         // A mixer whose every run diverged stands at the floor by rule, and has beaten nobody.
         let trained: Vec<&Row> = scored.iter().copied().filter(|row| row.counts.finished > 0).collect();
-        sentences.extend(best(task, &trained));
+        // Between two that guess, a gap is which class they always answer.
+        if trained.iter().any(|row| row.above != Above::AtFloor) {
+            sentences.extend(best(task, &trained));
+        }
         sentences.extend(at_floor(task, &scored));
         sentences.extend(unsure(task, &scored));
         sentences.extend(alike(task, &scored));
@@ -76,8 +79,13 @@ fn best(task: &str, scored: &[&Row]) -> Vec<String> {
 fn at_floor(task: &str, scored: &[&Row]) -> Option<String> {
     let names: Vec<&str> = scored.iter().filter(|r| r.above == Above::AtFloor).map(|r| r.mixer.as_str()).collect();
     let floor = scored.iter().find_map(|row| row.floor)?;
-    (!names.is_empty())
-        .then(|| format!("At the floor of {task} ({floor:.3}, what guessing scores): {}.", names.join(", ")))
+    match names.len() {
+        0 => None,
+        all if all > 1 && all == scored.len() => Some(format!(
+            "No mixer left the floor of {task} ({floor:.3}, what guessing scores): the order of their scores says nothing."
+        )),
+        _ => Some(format!("At the floor of {task} ({floor:.3}, what guessing scores): {}.", names.join(", "))),
+    }
 }
 
 /// Mixers whose seeds disagree: some past the middle between floor and ceiling, some not.
@@ -165,6 +173,15 @@ mod tests {
         assert!(said.contains("but its interval overlaps that of"), "{said}");
         assert!(said.contains("At the floor of mqar (0.125, what guessing scores): c."), "{said}");
         assert!(said.contains("Not told apart on mqar (their intervals overlap): a and b."), "{said}");
+    }
+
+    #[test]
+    fn nothing_is_above_anything_where_all_guess() {
+        let said = findings(&[("a", &[0.125, 0.125]), ("b", &[0.12, 0.12])]).join("\n");
+        assert_eq!(
+            said,
+            "No mixer left the floor of mqar (0.125, what guessing scores): the order of their scores says nothing."
+        );
     }
 
     #[test]

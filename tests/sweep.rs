@@ -231,3 +231,19 @@ fn a_matched_sweep_runs_and_its_table_says_so() {
     let ended = folder.run("sweep pair.yaml -q").expect(0);
     assert!(ended.out.starts_with("Models are matched by parameters within 2 %."), "{}", ended.out);
 }
+
+#[test]
+fn every_config_that_ships_can_be_planned_without_its_data() {
+    let folder = Folder::with("none.yaml", "");
+    let configs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs");
+    for entry in std::fs::read_dir(configs).expect("the configs are there") {
+        let path = entry.expect("a config").path();
+        let planned = folder.run(&format!("plan {}", path.display())).expect(0);
+        assert!(planned.out.contains(" runs\n"), "{}: {}", path.display(), planned.out);
+        if path.ends_with("lra.yaml") {
+            let s4 = planned.out.lines().filter(|line| line.split_whitespace().nth(1) == Some("s4"));
+            let of_reference: Vec<bool> = s4.map(|line| line.contains(" 1.000 ")).collect();
+            assert_eq!(of_reference, [true; 6], "S4 has the sizes of its reference: {}", planned.out);
+        }
+    }
+}
