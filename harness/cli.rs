@@ -516,8 +516,12 @@ pub struct DataVerifyArgs {
     pub name: Option<String>,
     #[command(flatten)]
     pub source: Source,
+    /// Hold the label of every row of these ListOps files against the value of its expression: the official form, or the
+    /// original `label<TAB>expression`; .tsv, .tsv.gz, or a folder or .tar.gz of basic_*.tsv
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["name", "sets"])]
+    pub labels: Vec<PathBuf>,
     /// Print JSON
-    #[arg(long)]
+    #[arg(long, conflicts_with = "labels")]
     pub json: bool,
 }
 

@@ -223,20 +223,8 @@ fn pixels(convention: Convention, planes: &[u8], side: usize) -> Vec<i64> {
 
 impl Task for Image {
     fn spec(&self) -> TaskSpec {
-        let Outline { max_length, vocab_size, classes, documents, input, .. } = self.cfg.outline();
-        TaskSpec {
-            vocab_size,
-            input,
-            documents,
-            classes,
-            max_length,
-            pad_token: 0,
-            causal: false,
-            output: Output::PerSequence,
-            metric: "accuracy".into(),
-            version: 1,
-            marks: if self.cfg.side == SIDE as u32 { Vec::new() } else { vec![Mark::Reduced] },
-        }
+        let marks = if self.cfg.side == SIDE as u32 { Vec::new() } else { vec![Mark::Reduced] };
+        TaskSpec { metric: "accuracy".into(), version: 1, marks, ..self.cfg.outline().spec() }
     }
 
     fn len(&self, split: Split) -> u64 {

@@ -396,23 +396,9 @@ impl ListOps {
 
 impl Task for ListOps {
     fn spec(&self) -> TaskSpec {
-        TaskSpec {
-            vocab_size: self.cfg.tokens.vocab_size(),
-            input: Input::Tokens,
-            documents: 1,
-            classes: 10,
-            max_length: i64::from(self.cfg.longest_input()),
-            pad_token: 0,
-            causal: false,
-            output: Output::PerSequence,
-            metric: "accuracy".into(),
-            version: 1,
-            marks: if self.cfg.source == Source::Generate && self.cfg.max_length < Config::default().max_length {
-                vec![Mark::Reduced]
-            } else {
-                Vec::new()
-            },
-        }
+        let shorter = self.cfg.source == Source::Generate && self.cfg.max_length < Config::default().max_length;
+        let marks = if shorter { vec![Mark::Reduced] } else { Vec::new() };
+        TaskSpec { metric: "accuracy".into(), version: 1, marks, ..self.cfg.outline().spec() }
     }
 
     fn len(&self, split: Split) -> u64 {

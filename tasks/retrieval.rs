@@ -353,19 +353,12 @@ impl Retrieval {
 
 impl Task for Retrieval {
     fn spec(&self) -> TaskSpec {
-        let Outline { max_length, classes, documents, .. } = self.cfg.outline();
         TaskSpec {
             vocab_size: self.vocabulary.as_ref().map_or(257, Vocabulary::size),
-            input: Input::Tokens,
-            documents,
-            classes,
-            max_length,
-            pad_token: 0,
-            causal: false,
-            output: Output::PerSequence,
             metric: "accuracy".into(),
             version: 1,
             marks: if self.synthetic { vec![Mark::Synthetic] } else { Vec::new() },
+            ..self.cfg.outline().spec()
         }
     }
 

@@ -212,13 +212,6 @@ impl Task for Text {
     fn spec(&self) -> TaskSpec {
         TaskSpec {
             vocab_size: self.vocabulary.as_ref().map_or(257, Vocabulary::size),
-            input: Input::Tokens,
-            documents: 1,
-            classes: 2,
-            max_length: i64::from(self.cfg.max_length),
-            pad_token: 0,
-            causal: false,
-            output: Output::PerSequence,
             metric: "accuracy".into(),
             version: 1,
             marks: [
@@ -228,6 +221,7 @@ impl Task for Text {
             .into_iter()
             .filter_map(|(holds, mark)| holds.then_some(mark))
             .collect(),
+            ..self.cfg.outline().spec()
         }
     }
 

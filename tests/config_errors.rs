@@ -217,7 +217,7 @@ name: nothing
     );
     insta::assert_snapshot!(said, @r#"
     error: bad.yaml:1:1: `tasks` is missing
-      help: write `tasks:` and below it `- mqar: {}`; tasks are mqar, listops, text
+      help: write `tasks:` and below it `- mqar: {}`; tasks are mqar, listops, text, retrieval, image, pathfinder
     error: bad.yaml:1:1: `mixers` is missing
       help: write `mixers:` and below it `- attention: {}`; mixers are attention, combiner, s4, s4d_minimal, bigs, hydra, matrix_mixer, mamba2, linear_attention
     2 mistakes in bad.yaml; nothing was run
@@ -234,7 +234,7 @@ mixers: [atention, mamba]
     );
     insta::assert_snapshot!(said, @r#"
     error: bad.yaml:1:9: unknown task `mqa`
-      help: did you mean `mqar`? tasks are mqar, listops, text
+      help: did you mean `mqar`? tasks are mqar, listops, text, retrieval, image, pathfinder
     error: bad.yaml:2:10: unknown mixer `atention`
       help: did you mean `attention`? mixers are attention, combiner, s4, s4d_minimal, bigs, hydra, matrix_mixer, mamba2, linear_attention
     error: bad.yaml:2:20: unknown mixer `mamba`

@@ -231,6 +231,18 @@ fn verify_counts_what_the_data_hold() {
 }
 
 #[test]
+fn verify_holds_labels_of_both_listops_forms_against_their_values() {
+    let folder = Folder::new();
+    folder.write("official.tsv", "Source\tTarget\r\n( ( ( [MAX 2 ) 9 ) ] )\t9\r\n");
+    folder.write("original.tsv", "3\t( ( ( [MIN 3 ) 4 ) ] )\n5\t( ( ( [SM 9 ) 4 ) ] )\n");
+    let fine = folder.run("data verify --labels official.tsv").expect(0).out;
+    assert_eq!(fine, "official.tsv: 1 of 1 labels are the values of their expressions\n");
+    let wrong = folder.run("data verify --labels official.tsv original.tsv").expect(1);
+    assert!(wrong.out.ends_with("original.tsv: 1 of 2 labels are the values of their expressions\n"), "{}", wrong.out);
+    assert_eq!(wrong.err, "error: original.tsv:2: the label is 5, but the expression's value is 3\n");
+}
+
+#[test]
 fn verify_says_what_is_missing_or_mistyped() {
     let folder = Folder::new();
     assert!(folder.run("data verify text").expect(3).err.starts_with("error: IMDB reviews not found\n"));

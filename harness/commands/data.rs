@@ -11,6 +11,7 @@ use crate::Exit;
 use crate::cli::{Cli, DataArgs, DataCommand};
 use crate::config::explain;
 use crate::diagnostics::{Diagnostics, Place, suggest};
+use crate::progress::grouped;
 use crate::registry::Registry;
 use crate::yaml;
 use serde_json::{Map, Value};
@@ -114,19 +115,6 @@ fn read_settings(entry: &Entry, sets: &[String], found: &mut Diagnostics) -> Val
     }
 }
 
-/// `84,125,825`.
-fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,10 +151,5 @@ mod tests {
             let error = tried(&[set]).unwrap_err();
             assert!(error.starts_with(said), "{error}");
         }
-    }
-
-    #[test]
-    fn numbers_are_grouped_by_thousands() {
-        assert_eq!([grouped(5), grouped(1_000), grouped(84_125_825)], ["5", "1,000", "84,125,825"]);
     }
 }

@@ -13,7 +13,7 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use tasks::fetch::{self, DataSet, FileState, SETS};
-use tasks::{Bound, DataDir, DataError, Entry, Prepared, TaskSpec, prepared};
+use tasks::{Bound, DataDir, DataError, Entry, Prepared, TaskSpec, listops, prepared};
 
 /// A task with more classes than this has its label shares left out of the table; `--json` has them all.
 const MANY: usize = 12;
@@ -59,6 +59,9 @@ struct Report {
 
 /// Runs the command.
 pub fn verify(args: &DataVerifyArgs, cli: &Cli, registry: &Registry) -> Result<Exit, Exit> {
+    if !args.labels.is_empty() {
+        return Ok(check_labels(&args.labels));
+    }
     let data = DataDir(args.source.data.clone());
     let (sets, tasks) = chosen(args, registry)?;
     let mut report = Report::default();
@@ -95,6 +98,33 @@ pub fn verify(args: &DataVerifyArgs, cli: &Cli, registry: &Registry) -> Result<E
         return Err(Exit::Environment);
     }
     Ok(if report.failures.is_empty() { Exit::Ok } else { Exit::Failed })
+}
+
+/// ListOps files against the evaluator.
+fn check_labels(paths: &[PathBuf]) -> Exit {
+    let mut exit = Exit::Ok;
+    for path in paths {
+        let checked = match listops::check_labels(path) {
+            Ok(checked) => checked,
+            Err(error) => {
+                data_error(&error);
+                exit = Exit::Failed;
+                continue;
+            }
+        };
+        for listops::Checked { file, rows, disagreements, first } in checked {
+            println!(
+                "{file}: {} of {} labels are the values of their expressions",
+                grouped(rows - disagreements),
+                grouped(rows)
+            );
+            if let Some((row, label, value)) = first {
+                fail(format!("{file}:{row}: the label is {label}, but the expression's value is {value}"), "");
+                exit = Exit::Failed;
+            }
+        }
+    }
+    exit
 }
 
 /// Sets whose files are looked at, and tasks with their settings.
