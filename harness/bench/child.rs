@@ -108,7 +108,8 @@ fn weigh(subjects: &[Subject], pass: Pass, registry: &Registry) {
             standing.pass(pass, SHORT.min(subject.length));
             let built_bytes = limits::resident_memory();
             standing.pass(pass, subject.length);
-            Memory { built_bytes, peak_bytes: limits::peak_memory() }
+            // Linux counts resident pages per thread and adds them up now and then: its peak may lag behind its own present.
+            Memory { built_bytes, peak_bytes: limits::peak_memory().max(built_bytes) }
         });
         say(match grown {
             Ok(memory) => Said::Grew(memory),
