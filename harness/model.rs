@@ -692,6 +692,50 @@ mod tests {
     }
 
     #[test]
+    fn the_towers_of_a_pair_share_their_weights_and_never_see_each_other() {
+        let other = |by: i64| (tokens(3, 9) + by).remainder(11);
+        let (a, b, c) = (tokens(3, 9), other(3), other(5));
+        for head in ["s4", "lra"] {
+            let config = config(&format!(r#"{{"d_model":16,"n_layers":2,"pair_head":"{head}"}}"#));
+            for (entry, settings) in small_mixers() {
+                let vs = nn::VarStore::new(Device::Cpu);
+                let spec = TaskSpec { documents: 2, ..task_spec(Output::PerSequence) };
+                let model = Model::new(&vs.root(), &config, &spec, &entry, &settings);
+                let run = |first: &Tensor, second: &Tensor| {
+                    let inputs = Inputs { tokens: Tensor::cat(&[first, second], 0), lengths: None, positions: None };
+                    no_grad(|| model.forward(&inputs, false))
+                };
+                let alike = |x: &Tensor, y: &Tensor| x.allclose(y, 1e-5, 1e-6, false);
+                let mut weight = vs.variables()["head.0.weight"].shallow_clone();
+                let map = no_grad(|| weight.narrow(1, 0, 16).copy());
+                // A head that reads nothing but one of the two vectors.
+                let mut read_only = |place: i64| {
+                    no_grad(|| {
+                        let _ = weight.zero_();
+                        weight.narrow(1, 16 * place, 16).copy_(&map);
+                    })
+                };
+                read_only(0);
+                let of_first = run(&a, &b);
+                assert!(alike(&of_first, &run(&a, &c)), "{}: the first vector knows the second document", entry.name);
+                assert!(!alike(&of_first, &run(&c, &b)), "{}: the first vector says nothing", entry.name);
+                read_only(1);
+                assert!(alike(&of_first, &run(&b, &a)), "{}: the towers differ", entry.name);
+            }
+        }
+    }
+
+    #[test]
+    fn a_grey_value_enters_as_one_real_feature() {
+        let vs = nn::VarStore::new(Device::Cpu);
+        let map = linear(&(&vs.root() / "map"), 1, 4, true);
+        let ends = no_grad(|| Tensor::from_slice(&[-1.0f32, 1.0]).view([1, 2, 1]).apply(&map));
+        let encoder = Encoder::Line { map, scale: 2.0 / 255.0, shift: -1.0 };
+        let read = no_grad(|| encoder.forward(&Tensor::from_slice(&[0i64, 255]).view([1, 2])));
+        assert!(read.allclose(&ends, 1e-5, 1e-6, false));
+    }
+
+    #[test]
     fn the_head_at_scored_positions_equals_the_head_everywhere() {
         for block in ["transformer", "s4", "hydra"] {
             let config = config(&format!(r#"{{"block":"{block}","d_model":16,"n_layers":1}}"#));
