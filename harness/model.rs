@@ -536,7 +536,8 @@ impl Model {
             let vectors = vector.expand([at.size()[0], -1], false);
             x = x.flatten(0, 1).index_copy(0, at, &vectors).view_as(&x);
         }
-        let mut ctx = Context { train, lengths: inputs.lengths.as_ref().map(Tensor::shallow_clone) };
+        let mut ctx =
+            Context { train, lengths: inputs.lengths.as_ref().map(Tensor::shallow_clone), ..Context::default() };
         if let Some(cls) = &self.cls {
             x = Tensor::cat(&[cls.expand([x.size()[0], 1, -1], false), x], 1);
             ctx.lengths = ctx.lengths.map(|l| l + 1);

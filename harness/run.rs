@@ -159,6 +159,8 @@ pub fn blank(spec: &RunSpec, place: &Place, device: Device) -> Record {
         wall_seconds: 0.0,
         peak_memory_bytes: 0,
         curve: Vec::new(),
+        measures: Default::default(),
+        details: Vec::new(),
         device: results::Device {
             kind: kind.into(),
             name: limits::processor_name(),

@@ -220,7 +220,7 @@ impl Attention {
 /// nothing would be NaN.
 fn readable(length: i64, ctx: &Context, like: &Tensor) -> Option<Tensor> {
     let lengths = ctx.lengths.as_ref()?.clamp_min(1);
-    let valid = Context { train: false, lengths: Some(lengths) }.valid(length, like.device())?;
+    let valid = Context { train: false, lengths: Some(lengths), ..Context::default() }.valid(length, like.device())?;
     Some(valid.unsqueeze(1).unsqueeze(1))
 }
 
@@ -367,7 +367,7 @@ mod tests {
         let cases = [(true, None), (false, None), (false, Some([40i64, 7])), (true, Some([40, 7]))];
         for ((causal, lengths), cfg) in cases.into_iter().flat_map(|case| [(case, &full), (case, &near)]) {
             let (vs, layer, x) = layer_of(causal, cfg);
-            let ctx = Context { train: true, lengths: lengths.map(|l| Tensor::from_slice(&l)) };
+            let ctx = Context { train: true, lengths: lengths.map(|l| Tensor::from_slice(&l)), ..Context::default() };
             let mut leaves = vs.trainable_variables();
             leaves.push(x.shallow_clone());
             let (fast, slow) = (layer.forward(&x, &ctx), plain(&layer, &x, &ctx));
@@ -391,7 +391,10 @@ mod tests {
     #[test]
     fn a_row_without_valid_positions_gives_numbers() {
         let (vs, layer, x) = layer(false);
-        let y = layer.forward(&x, &Context { train: true, lengths: Some(Tensor::from_slice(&[0i64, 40])) });
+        let y = layer.forward(
+            &x,
+            &Context { train: true, lengths: Some(Tensor::from_slice(&[0i64, 40])), ..Context::default() },
+        );
         y.sum(Kind::Double).backward();
         let finite = |t: &Tensor| t.isfinite().all().int64_value(&[]) == 1;
         assert!(finite(&y) && vs.trainable_variables().iter().all(|p| finite(&p.grad())));

@@ -329,7 +329,7 @@ impl Config {
     /// The context a routing gets: without lengths it reads the padding.
     fn seen(&self, ctx: &Context) -> Context {
         let lengths = ctx.lengths.as_ref().filter(|_| self.mask_padding).map(Tensor::shallow_clone);
-        Context { train: ctx.train, lengths }
+        Context { train: ctx.train, lengths, ..Context::default() }
     }
 
     /// Padding lies on the right, in the future of every valid position.

@@ -146,7 +146,7 @@ fn input(length: i64, salt: i64) -> Tensor {
 }
 
 fn padded(lengths: &[i64]) -> Context {
-    Context { train: false, lengths: Some(Tensor::from_slice(lengths)) }
+    Context { train: false, lengths: Some(Tensor::from_slice(lengths)), ..Context::default() }
 }
 
 /// A fixed functional of `y`.

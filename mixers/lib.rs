@@ -48,6 +48,9 @@ pub struct Context {
     pub train: bool,
     /// Valid length of each row of a padded batch, int64 `[batch]`; `None` when every position is valid.
     pub lengths: Option<Tensor>,
+    /// Factor on the output of each head, `[heads]`, applied before the heads are joined: zeros silence heads. `None`: all ones.
+    /// A mixer with [`Mixer::heads`] of 0 ignores it.
+    pub heads: Option<Tensor>,
 }
 
 impl Context {
@@ -99,6 +102,11 @@ pub trait Mixer: Debug + Send {
         None
     }
 
+    /// Heads that [`Context::heads`] can silence one by one; 0 where the mixer has none.
+    fn heads(&self) -> i64 {
+        0
+    }
+
     /// Which code computes `forward` on a CPU: `libtorch` where it is made of libtorch's own operations.
     fn path(&self) -> &'static str {
         "libtorch"
@@ -144,6 +152,11 @@ pub trait Recurrent {
     fn step(&mut self, x: &Tensor) -> Tensor;
     /// Bytes of state held now for the whole batch, measured on the tensors themselves.
     fn state_bytes(&self) -> i64;
+    /// The state held now, each tensor `[batch, …]`: what is watched for channels that explode past the training length. Empty where
+    /// it grows with the length or is not shown.
+    fn state(&self) -> Vec<Tensor> {
+        Vec::new()
+    }
 }
 
 /// An optimizer rule for the parameters whose name inside the mixer equals `name`.

@@ -192,7 +192,7 @@ fn rms(y: &Tensor) -> Tensor {
 /// first: an average of nothing would be NaN.
 fn unpadded(k: &Tensor, ctx: &Context) -> Tensor {
     let lengths = ctx.lengths.as_ref().map(|lengths| lengths.clamp_min(1));
-    Context { train: false, lengths }.zero_padding(&k.transpose(1, 2)).transpose(1, 2)
+    Context { train: false, lengths, ..Context::default() }.zero_padding(&k.transpose(1, 2)).transpose(1, 2)
 }
 
 /// Which positions `s` a position `t` reads.
@@ -384,7 +384,7 @@ mod tests {
         let cases = [(true, None), (false, None), (false, Some([40i64, 7])), (true, Some([40, 7]))];
         for ((causal, lengths), cfg) in cases.into_iter().flat_map(|case| settings.iter().map(move |cfg| (case, cfg))) {
             let (vs, layer, x) = layer_of(causal, cfg);
-            let ctx = Context { train: true, lengths: lengths.map(|l| Tensor::from_slice(&l)) };
+            let ctx = Context { train: true, lengths: lengths.map(|l| Tensor::from_slice(&l)), ..Context::default() };
             let mut leaves = vs.trainable_variables();
             leaves.push(x.shallow_clone());
             let (fast, slow) = (layer.forward(&x, &ctx), plain(&layer, &x, &ctx));
@@ -422,7 +422,10 @@ mod tests {
     #[test]
     fn a_row_without_valid_positions_gives_numbers() {
         let (vs, layer, x) = layer_of(false, &Config { n_heads: 3, ..Config::default() });
-        let y = layer.forward(&x, &Context { train: true, lengths: Some(Tensor::from_slice(&[0i64, 40])) });
+        let y = layer.forward(
+            &x,
+            &Context { train: true, lengths: Some(Tensor::from_slice(&[0i64, 40])), ..Context::default() },
+        );
         y.sum(Kind::Double).backward();
         assert!(finite(&y) && vs.trainable_variables().iter().all(|p| finite(&p.grad())));
     }

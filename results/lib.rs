@@ -2,6 +2,7 @@
 
 mod averages;
 mod claim;
+mod figure;
 mod files;
 mod findings;
 mod frame;
@@ -22,6 +23,7 @@ pub mod table;
 mod samples;
 
 pub use averages::{Average, TaskMean};
+pub use figure::{Cells, Details, Figure, Lines, Profile, Scale, Shape};
 pub use manifest::{Manifest, PlannedRun};
-pub use record::{Device, FORMAT, Outcome, Point, Record, Scores, Versions};
+pub use record::{Detail, Device, FORMAT, Outcome, Point, Record, Scores, Versions};
 pub use store::{Claim, Contents, Store, StoreError};

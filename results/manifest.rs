@@ -1,5 +1,6 @@
 //! What a sweep planned: the labels under which its runs appear in tables. A run knows its spec, a sweep its names.
 
+use crate::Figure;
 use crate::published::Beside;
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +33,9 @@ pub struct Manifest {
     pub command: String,
     /// The runs in the config's order: mixers and tasks appear in tables in the order of their first run.
     pub runs: Vec<PlannedRun>,
+    /// What the config asks to be drawn besides scores and learning curves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub figures: Vec<Figure>,
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// Raised when the shape of a record changes; older ones stay readable.
 pub const FORMAT: u32 = 1;
@@ -92,6 +93,23 @@ pub struct Point {
     pub validation_score: f64,
 }
 
+/// One number of a run that is more than its score: the score at one test length, the weight of one head, the risk of ridge
+/// regression at one context length.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Detail {
+    /// What was measured: `score`, `loss`, `risk`, `importance`.
+    pub measure: String,
+    /// Of what: `model`, `head 3`, `probe`, or a baseline's name.
+    pub series: String,
+    /// The quantity it was measured against: `length`, `pairs`, `layer`, `position`.
+    pub axis: String,
+    /// Its value.
+    pub at: f64,
+    /// The number.
+    #[serde(deserialize_with = "number")]
+    pub value: f64,
+}
+
 /// Where a run computed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Device {
@@ -156,6 +174,12 @@ pub struct Record {
     pub peak_memory_bytes: u64,
     /// The learning curve.
     pub curve: Vec<Point>,
+    /// Numbers of the whole run besides its score, by name: `macro_accuracy`, `exact`, `risk`, `wait_share`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub measures: BTreeMap<String, f64>,
+    /// Numbers by length, pairs, layer, head.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub details: Vec<Detail>,
     /// Where it computed.
     pub device: Device,
     /// What it was made with.

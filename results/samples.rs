@@ -30,6 +30,8 @@ pub(crate) fn record(id: &str, test: f64) -> Record {
         wall_seconds: 61.0,
         peak_memory_bytes: 300 << 20,
         curve: (1..=4).map(curve).collect(),
+        measures: Default::default(),
+        details: Vec::new(),
         device: Device { kind: "cpu".into(), name: "some processor".into(), threads: 2, host: "host".into() },
         versions: Versions { mixarena: "0.1.0".into(), libtorch: "2.11.0".into(), commit: "abc".into() },
         started_unix: 1_700_000_000,
@@ -57,7 +59,7 @@ pub(crate) fn manifest(mixers: &[&str], tasks: &[&str], seeds: u64) -> Manifest 
         }
     }
     let (question, command) = ("Which mixers recall?".into(), "mixarena sweep configs/recall.yaml".into());
-    Manifest { name: "recall".into(), question, command, runs }
+    Manifest { name: "recall".into(), question, command, runs, figures: Vec::new() }
 }
 
 /// A sweep in which everything that can happen to a run has happened.
@@ -117,7 +119,10 @@ pub(crate) fn lra() -> (Manifest, Vec<Record>) {
         }
     }
     let command = "mixarena sweep configs/lra_small.yaml".into();
-    (Manifest { name: "lra_small".into(), question: "Who sees far?".into(), command, runs }, records)
+    (
+        Manifest { name: "lra_small".into(), question: "Who sees far?".into(), command, runs, figures: Vec::new() },
+        records,
+    )
 }
 
 /// Two mixers, three learning rates each, two seeds; the best rate of `s4` lies at the edge.

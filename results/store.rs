@@ -356,8 +356,13 @@ mod tests {
         let settings = vec![("optimizer.lr".into(), "0.001".into())];
         let run =
             PlannedRun { id: "a1".into(), mixer: "s4".into(), task: "mqar".into(), seed: 1, settings, published: None };
-        let mut manifest =
-            Manifest { name: "recall".into(), question: "?".into(), command: "mixarena".into(), runs: vec![run] };
+        let mut manifest = Manifest {
+            name: "recall".into(),
+            question: "?".into(),
+            command: "mixarena".into(),
+            runs: vec![run],
+            figures: Vec::new(),
+        };
         store.save_manifest(&manifest).expect("saves");
         manifest.question = "Which?".into();
         store.save_manifest(&manifest).expect("saves again");

@@ -1,12 +1,12 @@
 //! Examples, and how they become a padded batch.
 
 use crate::rng::{Permutation, Purpose};
-use crate::{DataError, Split, Task};
+use crate::{DataError, Sections, Split, Task};
 
 /// One sequence and what is asked about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Example {
-    /// Token ids, unpadded; at least one.
+    /// Token ids, unpadded; at least one. Where a position has several numbers they follow each other.
     pub tokens: Vec<i64>,
     /// The second document of a task about pairs; at least one token.
     pub second: Option<Vec<i64>>,
@@ -57,9 +57,11 @@ pub struct Batch {
     pub size: usize,
     /// Documents an example has.
     pub documents: usize,
-    /// Longest row.
+    /// Longest row, in positions.
     pub length: usize,
-    /// `documents · size · length` token ids.
+    /// Numbers a position has: 1 for tokens.
+    pub width: usize,
+    /// `documents · size · length · width` token ids.
     pub tokens: Vec<i64>,
     /// Valid length of each row.
     pub lengths: Vec<i64>,
@@ -76,32 +78,107 @@ pub struct Order {
     pub batch_size: usize,
 }
 
+/// The provided [`Task::batches`].
+pub(crate) fn count<T: Task + ?Sized>(task: &T, split: Split, rows: u64) -> u64 {
+    let parts = task.sections(split).parts;
+    match (split, parts.as_slice()) {
+        (Split::Train, [_, _, ..]) => parts.iter().map(|part| in_epoch(part.examples, rows)).sum(),
+        _ => parts.iter().map(|part| part.examples.div_ceil(rows)).sum(),
+    }
+}
+
+/// Training batches that a stretch of several gives to an epoch.
+fn in_epoch(examples: u64, rows: u64) -> u64 {
+    (examples / rows).max(u64::from(examples > 0))
+}
+
 /// The provided [`Task::batch`].
 pub(crate) fn collate<T: Task + ?Sized>(task: &T, split: Split, index: u64, order: &Order) -> Result<Batch, DataError> {
-    let n = task.len(split);
     let rows = order.batch_size as u64;
-    let examples: Vec<Example> = match split {
-        Split::Train => (0..rows)
-            .map(|row| {
+    let sections = task.sections(split);
+    let indices: Vec<u64> = match (split, sections.parts.as_slice()) {
+        (Split::Train, [_, _, ..]) => of_one_section(&sections, task.batches(split, rows), index, order),
+        (Split::Train, _) => {
+            let n = task.len(split);
+            let draw = |row| {
                 let drawn = index * rows + row;
-                let epoch = Permutation::new(n, order.seed, Purpose::Epoch, drawn / n);
-                task.example(split, epoch.at(drawn % n))
-            })
-            .collect::<Result<_, _>>()?,
-        _ => (index * rows..n.min((index + 1) * rows)).map(|i| task.example(split, i)).collect::<Result<_, _>>()?,
+                Permutation::new(n, order.seed, Purpose::Epoch, drawn / n).at(drawn % n)
+            };
+            (0..rows).map(draw).collect()
+        }
+        _ => sections.rows(index, rows),
     };
-    Ok(pad(&examples, task.spec().pad_token))
+    let examples: Vec<Example> = indices.into_iter().map(|i| task.example(split, i)).collect::<Result<_, _>>()?;
+    let spec = task.spec();
+    Ok(pad(&examples, spec.pad_token, spec.input.width() as usize))
+}
+
+/// Training batch `index` of a split of several stretches: their batches are shuffled anew each epoch, and so are the examples
+/// within each.
+fn of_one_section(sections: &Sections, in_all: u64, index: u64, order: &Order) -> Vec<u64> {
+    let rows = order.batch_size as u64;
+    let (epoch, place) = (index / in_all, index % in_all);
+    let mut batch = Permutation::new(in_all, order.seed, Purpose::EpochBatches, epoch).at(place);
+    let mut begin = 0;
+    for (s, part) in (0_u64..).zip(&sections.parts) {
+        let own = in_epoch(part.examples, rows);
+        if batch < own && part.examples > 0 {
+            let shuffled = Permutation::new(part.examples, order.seed, Purpose::EpochSection, epoch << 16 | s);
+            let end = part.examples.min((batch + 1) * rows);
+            return (batch * rows..end).map(|i| begin + shuffled.at(i)).collect();
+        }
+        batch -= own;
+        begin += part.examples;
+    }
+    unreachable!("a place in the epoch belongs to one of its stretches")
+}
+
+impl Sections {
+    /// The stretch that example `index` lies in, and its place there.
+    ///
+    /// # Panics
+    /// When the split is shorter.
+    pub fn find(&self, index: u64) -> (usize, u64) {
+        let mut left = index;
+        for (s, part) in self.parts.iter().enumerate() {
+            if left < part.examples {
+                return (s, left);
+            }
+            left -= part.examples;
+        }
+        panic!("example {index} lies beyond the split's end")
+    }
+
+    /// The examples of batch `index` in file order.
+    fn rows(&self, index: u64, rows: u64) -> Vec<u64> {
+        let (mut batch, mut begin) = (index, 0);
+        for part in &self.parts {
+            let own = part.examples.div_ceil(rows);
+            if batch < own {
+                return (begin + batch * rows..begin + part.examples.min((batch + 1) * rows)).collect();
+            }
+            batch -= own;
+            begin += part.examples;
+        }
+        Vec::new()
+    }
+
+    /// Where batch `index` in file order lies.
+    pub fn of_batch(&self, index: u64, rows: u64) -> Option<usize> {
+        let first = *self.rows(index, rows).first()?;
+        Some(self.find(first).0)
+    }
 }
 
 /// Fills every row to the longest with `pad_token`.
-fn pad(examples: &[Example], pad_token: i64) -> Batch {
+fn pad(examples: &[Example], pad_token: i64, width: usize) -> Batch {
     let seconds = examples.iter().filter_map(|e| e.second.as_deref());
     let rows: Vec<&[i64]> = examples.iter().map(|e| e.tokens.as_slice()).chain(seconds).collect();
-    let length = rows.iter().map(|row| row.len()).max().unwrap_or(0);
-    let mut tokens = Vec::with_capacity(rows.len() * length);
+    let length = rows.iter().map(|row| row.len() / width).max().unwrap_or(0);
+    let mut tokens = Vec::with_capacity(rows.len() * length * width);
     for (i, row) in rows.iter().enumerate() {
         tokens.extend_from_slice(row);
-        tokens.resize((i + 1) * length, pad_token);
+        tokens.resize((i + 1) * length * width, pad_token);
     }
     let (mut sequence, mut positions, mut classes) = (Vec::new(), Vec::new(), Vec::new());
     for (row, example) in examples.iter().enumerate() {
@@ -113,8 +190,16 @@ fn pad(examples: &[Example], pad_token: i64) -> Batch {
             }
         }
     }
-    let lengths = rows.iter().map(|row| row.len() as i64).collect();
+    let lengths = rows.iter().map(|row| (row.len() / width) as i64).collect();
     let targets =
         if classes.is_empty() { Targets::PerSequence(sequence) } else { Targets::PerPosition { positions, classes } };
-    Batch { size: examples.len(), documents: rows.len() / examples.len().max(1), length, tokens, lengths, targets }
+    Batch {
+        size: examples.len(),
+        documents: rows.len() / examples.len().max(1),
+        length,
+        width,
+        tokens,
+        lengths,
+        targets,
+    }
 }

@@ -1,6 +1,7 @@
 //! What guessing and perfect solvers score: measured on the test split, never assumed.
 
-use crate::{Bound, DataError, Split, Task};
+use crate::rng::{Purpose, Stream};
+use crate::{Bound, DataError, Example, Judge, Split, Task};
 
 /// Always answering the class that is most frequent in training. Ties go to the smaller class.
 pub(crate) fn majority(train: impl Iterator<Item = u8>, test: impl Iterator<Item = u8>) -> Bound {
@@ -22,7 +23,7 @@ pub(crate) fn oracle<T: Task + ?Sized>(task: &T) -> Result<Bound, DataError> {
     for index in 0..rows {
         let example = task.example(Split::Test, index)?;
         match task.solve(&example) {
-            Some(answer) => score += agreement(&answer, example.targets.classes()),
+            Some(answer) => score += judged(task, Split::Test, index, &answer, &example)?,
             None => unsolved += 1,
         }
     }
@@ -31,6 +32,41 @@ pub(crate) fn oracle<T: Task + ?Sized>(task: &T) -> Result<Bound, DataError> {
         how += &format!("; {unsolved} of {rows} examples are cut short, cannot be solved and count as wrong");
     }
     Ok(Bound { score: share(score, rows), how })
+}
+
+/// A guesser's score on the test split: `guess` answers example by example, from a stream of the guesser's own.
+pub(crate) fn guesser<T: Task + ?Sized>(
+    task: &T,
+    data_seed: u64,
+    how: impl Into<String>,
+    guess: impl Fn(&Example, &mut Stream) -> Vec<i64>,
+) -> Result<Bound, DataError> {
+    let rows = task.len(Split::Test);
+    let mut score = 0.0;
+    for index in 0..rows {
+        let example = task.example(Split::Test, index)?;
+        let answer = guess(&example, &mut Stream::new(data_seed, Purpose::Guess, index));
+        score += judged(task, Split::Test, index, &answer, &example)?;
+    }
+    Ok(Bound { score: share(score, rows), how: format!("{}, measured on test", how.into()) })
+}
+
+/// Share of an example's answers that the task's judge takes for right.
+pub(crate) fn judged<T: Task + ?Sized>(
+    task: &T,
+    split: Split,
+    index: u64,
+    answer: &[i64],
+    example: &Example,
+) -> Result<f64, DataError> {
+    let classes = example.targets.classes();
+    match (task.spec().judge, task.allowed(split, index)?) {
+        (Judge::Allowed, Some(allowed)) => {
+            let hits = answer.iter().zip(&allowed).filter(|(got, sets)| sets.contains(got)).count();
+            Ok(share(hits as f64, classes.len() as u64))
+        }
+        _ => Ok(agreement(answer, classes)),
+    }
 }
 
 /// Share of answers that are right.

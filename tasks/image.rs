@@ -105,7 +105,7 @@ impl Family for Config {
 
     fn outline(&self) -> Outline {
         let input = match self.convention {
-            Convention::S4 => Input::Reals { scale: 1.0 / 61.0, shift: -122.6 / 61.0 },
+            Convention::S4 => Input::Reals { width: 1, scale: 1.0 / 61.0, shift: -122.6 / 61.0 },
             Convention::Lra => Input::Tokens,
         };
         Outline {

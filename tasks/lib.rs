@@ -9,6 +9,7 @@ mod characters;
 mod error;
 pub mod fetch;
 pub mod formats;
+mod goodness;
 mod newfile;
 pub mod prepared;
 mod registry;
@@ -29,6 +30,7 @@ mod conformance;
 pub use batch::{Batch, Example, Order, Targets};
 pub use error::{ConfigError, DataError};
 pub use formats::DataDir;
+pub use goodness::Goodness;
 pub use prepared::Prepared;
 pub use registry::{Entry, Family, Generated, Outline, registry};
 
@@ -60,7 +62,7 @@ impl Split {
     }
 }
 
-/// Where a prediction is asked for.
+/// What is predicted, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Output {
@@ -68,6 +70,10 @@ pub enum Output {
     PerSequence,
     /// One class at each scored position.
     PerPosition,
+    /// One class at each scored position, all of them read off one vector, the last valid position's: an auto-encoder.
+    Reconstruction,
+    /// One real number at each scored position, written as the numbers of [`Input::Reals`] are; the loss is its squared error.
+    Number,
 }
 
 /// What the numbers of a sequence are to a model.
@@ -77,14 +83,86 @@ pub enum Input {
     /// Names without order: each has an embedding.
     #[default]
     Tokens,
-    /// Quantities, such as grey values: a model reads `scale · token + shift` as one real feature.
+    /// Quantities, such as grey values: a model reads `scale · token + shift` as a real feature.
     Reals {
+        /// Numbers a position consists of; they follow each other in [`Example::tokens`].
+        width: i64,
         /// Factor.
         scale: f64,
         /// Added after it.
         shift: f64,
     },
 }
+
+impl Input {
+    /// Numbers that one position has in [`Example::tokens`].
+    pub const fn width(self) -> i64 {
+        match self {
+            Self::Tokens => 1,
+            Self::Reals { width, .. } => width,
+        }
+    }
+
+    /// The real number behind token `token`.
+    pub fn real(self, token: i64) -> f64 {
+        match self {
+            Self::Tokens => token as f64,
+            Self::Reals { scale, shift, .. } => scale * token as f64 + shift,
+        }
+    }
+}
+
+/// When a prediction counts as right.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Judge {
+    /// The likeliest class is the one asked for.
+    #[default]
+    Class,
+    /// The likeliest class is one of [`Task::allowed`].
+    Allowed,
+    /// Among the classes of [`Task::allowed`], the one asked for has more than this share of their probability.
+    Mass {
+        /// The share.
+        share: f64,
+    },
+    /// Of real numbers: the score is 1 − (mean squared error) / (mean square of what is asked for), and not below 0.
+    Explained,
+}
+
+/// Stretches of a split, one after the other, whose examples are alike in one quantity.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sections {
+    /// The quantity: `length`, `pairs`; empty where a split is of one kind.
+    pub axis: &'static str,
+    /// Their values and how many examples each has, in the order of the split.
+    pub parts: Vec<Section>,
+}
+
+/// One stretch of a split.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Section {
+    /// Value of the quantity.
+    pub at: f64,
+    /// Examples.
+    pub examples: u64,
+}
+
+/// What something simpler than a model reaches on the test split: least squares, an n-gram.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Baseline {
+    /// Its name: `ridge`.
+    pub name: &'static str,
+    /// What was measured: `score`, or a name of the trainer's measures such as `risk`.
+    pub measure: &'static str,
+    /// The section of the test split; `None`: all of it.
+    pub at: Option<f64>,
+    /// The value.
+    pub value: f64,
+}
+
+/// Length of a training split whose examples are always new.
+pub const FRESH: u64 = 1 << 40;
 
 /// What a reader of a score must know of its data; every table says it beside the score.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -96,6 +174,8 @@ pub enum Mark {
     ValidationIsTest,
     /// Inputs are shorter than the published task's.
     Reduced,
+    /// Scored on what it was trained on: how much is memorised is the question.
+    TestIsTrain,
 }
 
 impl Mark {
@@ -105,6 +185,7 @@ impl Mark {
             Self::Synthetic => "synthetic",
             Self::ValidationIsTest => "validation_is_test",
             Self::Reduced => "reduced",
+            Self::TestIsTrain => "test_is_train",
         }
     }
 }
@@ -126,8 +207,12 @@ pub struct TaskSpec {
     pub pad_token: i64,
     /// Whether position `t` may only read positions up to `t`.
     pub causal: bool,
-    /// Where a prediction is asked for.
+    /// What is predicted, and where.
     pub output: Output,
+    /// When a prediction counts as right.
+    pub judge: Judge,
+    /// Positions in a window over which loss and score of the test split are recorded by position; `None`: they are not.
+    pub by_position: Option<i64>,
     /// Name of the score; every score lies in 0 ..= 1 and higher is better.
     pub metric: String,
     /// Raised whenever the task's distribution changes; part of a run's identity.
@@ -149,11 +234,38 @@ pub trait Task: Debug + Send + Sync {
         self.len(split) == 0
     }
 
+    /// The stretches a split consists of. A batch never mixes two of them.
+    fn sections(&self, split: Split) -> Sections {
+        Sections { axis: "", parts: vec![Section { at: 0.0, examples: self.len(split) }] }
+    }
+
+    /// Batches of `rows` in one walk through a split. Of training, where a stretch is no multiple of `rows`, the rest is left out
+    /// of the epoch if there is more than one stretch; with one, batches run across epochs.
+    fn batches(&self, split: Split, rows: u64) -> u64 {
+        batch::count(self, split, rows)
+    }
+
+    /// For each scored position of an example the classes that count under [`Judge::Allowed`] and [`Judge::Mass`], rising.
+    /// Under `Allowed` the true distribution is uniform over them.
+    fn allowed(&self, _split: Split, _index: u64) -> Result<Option<Vec<Vec<i64>>>, DataError> {
+        Ok(None)
+    }
+
+    /// What simpler methods reach on the test split.
+    fn baselines(&self) -> Result<Vec<Baseline>, DataError> {
+        Ok(Vec::new())
+    }
+
+    /// Whether what is drawn is distributed as specified: chi-square tests over the first `examples` training examples.
+    fn distributions(&self, _examples: u64) -> Result<Vec<Goodness>, DataError> {
+        Ok(Vec::new())
+    }
+
     /// Example `index` of a split; the same on any machine.
     fn example(&self, split: Split, index: u64) -> Result<Example, DataError>;
 
     /// Batch `index` of a split. Training batches follow a permutation of the split per epoch, drawn from `order.seed`;
-    /// validation and test are in file order and end with a short batch.
+    /// validation and test are in file order, and every stretch of them ends with a short batch.
     fn batch(&self, split: Split, index: u64, order: &Order) -> Result<Batch, DataError> {
         batch::collate(self, split, index, order)
     }

@@ -17,7 +17,7 @@
 use crate::bounds;
 use crate::registry::{Family, Outline};
 use crate::rng::{Purpose, Stream};
-use crate::{Bound, ConfigError, DataDir, DataError, Example, Input, Output, Split, Targets, Task, TaskSpec};
+use crate::{Bound, ConfigError, DataDir, DataError, Example, Input, Judge, Output, Split, Targets, Task, TaskSpec};
 use serde::{Deserialize, Serialize};
 
 /// `task: { mqar: { seq_len: 64, kv_pairs: 4 } }`
@@ -206,6 +206,8 @@ impl Task for Mqar {
             pad_token: 0,
             causal: self.cfg.causal,
             output: Output::PerPosition,
+            judge: Judge::Class,
+            by_position: None,
             metric: "accuracy".into(),
             version: 1,
             marks: Vec::new(),

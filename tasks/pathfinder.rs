@@ -135,7 +135,7 @@ impl Config {
 
     fn input(&self) -> Input {
         match self.pixels {
-            Pixels::S4 => Input::Reals { scale: 2.0 / 255.0, shift: -1.0 },
+            Pixels::S4 => Input::Reals { width: 1, scale: 2.0 / 255.0, shift: -1.0 },
             Pixels::Lra => Input::Tokens,
         }
     }

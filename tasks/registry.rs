@@ -54,7 +54,7 @@ pub struct Outline {
     pub documents: i64,
     /// What the tokens are to a model.
     pub input: Input,
-    /// Where a prediction is asked for.
+    /// What is predicted, and where.
     pub output: Output,
 }
 
@@ -71,6 +71,8 @@ impl Outline {
             pad_token: 0,
             causal,
             output,
+            judge: crate::Judge::Class,
+            by_position: None,
             metric: String::new(),
             version: 0,
             marks: Vec::new(),

@@ -16,6 +16,10 @@ use rand_core::{Rng, SeedableRng};
 pub enum Purpose {
     /// The order of a training epoch; the index is the epoch.
     Epoch,
+    /// The order of an epoch's batches where a split has several stretches; the index is the epoch.
+    EpochBatches,
+    /// The order within one of several stretches; the index is the epoch and the stretch.
+    EpochSection,
     /// An MQAR example; the index is the example's.
     Mqar(Split),
     /// A ListOps example; the index is the example's.
@@ -39,6 +43,8 @@ impl Purpose {
     const fn name(self) -> &'static str {
         match self {
             Self::Epoch => "epoch",
+            Self::EpochBatches => "epoch/batches",
+            Self::EpochSection => "epoch/section",
             Self::Mqar(Split::Train) => "mqar/train",
             Self::Mqar(Split::Validation) => "mqar/validation",
             Self::Mqar(Split::Test) => "mqar/test",
@@ -100,6 +106,24 @@ impl Stream {
         (self.word() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
+    /// Standard normal (Box and Muller 1958), by arithmetic that is the same on every machine.
+    pub fn normal(&mut self) -> f64 {
+        let radius = (-2.0 * libm::log(1.0 - self.unit())).sqrt();
+        radius * libm::cos(std::f64::consts::TAU * self.unit())
+    }
+
+    /// True with probability `share`.
+    pub fn chance(&mut self, share: f64) -> bool {
+        self.unit() < share
+    }
+
+    /// Puts `values` in random order (Fisher–Yates).
+    pub fn shuffle<T>(&mut self, values: &mut [T]) {
+        for i in (1..values.len()).rev() {
+            values.swap(i, self.below(i as u64 + 1) as usize);
+        }
+    }
+
     /// An index drawn with probability `weights[i] / total`, where `total` is their sum. Weights are integers so that
     /// the draw is exact.
     ///
@@ -141,6 +165,20 @@ impl Stream {
         }
         values.truncate(k);
         values
+    }
+}
+
+/// The split that owns `input`, by its hash: 8 of 10 inputs are for training, 1 validates, 1 tests. A generator that draws until
+/// the owner is the split it draws for makes splits that share no input, without keeping a list.
+pub fn owner(input: &[i64], data_seed: u64) -> Split {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(b"mixarena owner 1\0").update(&data_seed.to_le_bytes());
+    input.iter().for_each(|token| _ = hasher.update(&token.to_le_bytes()));
+    let word = hasher.finalize().as_bytes()[..8].try_into().map_or(0, u64::from_le_bytes);
+    match word % 10 {
+        0 => Split::Validation,
+        1 => Split::Test,
+        _ => Split::Train,
     }
 }
 
@@ -226,6 +264,26 @@ mod tests {
         assert_eq!([(); 6].map(|()| draws.below(1000)), [942, 304, 328, 345, 949, 129]);
         let order = Permutation::new(10, 3, Purpose::Epoch, 0);
         assert_eq!((0..10).map(|i| order.at(i)).collect::<Vec<_>>(), [6, 5, 4, 0, 7, 3, 9, 1, 2, 8]);
+    }
+
+    #[test]
+    fn normal_draws_are_pinned_and_normal() {
+        let mut stream = stream(0);
+        let draws: Vec<f64> = (0..100_000).map(|_| stream.normal()).collect();
+        let mean = |power: i32| draws.iter().map(|x| x.powi(power)).sum::<f64>() / draws.len() as f64;
+        for (power, want, within) in [(1, 0.0, 0.013), (2, 1.0, 0.02), (3, 0.0, 0.05), (4, 3.0, 0.12)] {
+            assert!((mean(power) - want).abs() < within, "moment {power} is {}", mean(power));
+        }
+    }
+
+    #[test]
+    fn one_input_in_ten_validates_and_one_tests() {
+        let owned = |split| (0..10_000_i64).filter(|&i| owner(&[i, i + 1], 3) == split).count();
+        assert!((900..1100).contains(&owned(Split::Validation)) && (900..1100).contains(&owned(Split::Test)));
+        assert_ne!(
+            (0..64).map(|i| owner(&[i], 0)).collect::<Vec<_>>(),
+            (0..64).map(|i| owner(&[i], 1)).collect::<Vec<_>>()
+        );
     }
 
     #[test]

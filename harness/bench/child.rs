@@ -82,7 +82,9 @@ impl Standing {
         let y = match pass {
             Pass::Forward => tch::no_grad(|| self.block.forward(&cut(&self.input), &Context::eval())),
             Pass::Training => {
-                let y = self.block.forward(&cut(&self.input), &Context { train: true, lengths: None });
+                let y = self
+                    .block
+                    .forward(&cut(&self.input), &Context { train: true, lengths: None, ..Context::default() });
                 let loss = (&y * cut(&self.gradient)).sum(Kind::Float);
                 // Returned, not accumulated: a training step clears its gradients first.
                 drop(Tensor::run_backward(&[loss], &self.leaves, false, false));

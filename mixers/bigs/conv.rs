@@ -257,7 +257,7 @@ mod tests {
     fn run(f: fn(&Tensor, &Tensor, Side, Activation, &Context) -> Tensor, case: &Case, kind: Kind) -> Vec<Tensor> {
         let leaf = |t: &Tensor| t.to_kind(kind).set_requires_grad(true);
         let (x, k) = (leaf(&case.x), leaf(&case.k));
-        let ctx = Context { train: true, lengths: case.lengths.map(|l| Tensor::from_slice(&l)) };
+        let ctx = Context { train: true, lengths: case.lengths.map(|l| Tensor::from_slice(&l)), ..Context::default() };
         let y = f(&x, &k, case.side, case.act, &ctx);
         let probe = (Tensor::arange(y.numel() as i64, (Kind::Double, Device::Cpu)) * 0.37).sin().view_as(&y);
         (&y * probe.to_kind(kind)).sum(kind).backward();

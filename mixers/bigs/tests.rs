@@ -109,7 +109,7 @@ fn in_float32_the_layer_is_the_formula_in_float64() {
 fn masked_padding_reaches_no_valid_position_and_unmasked_padding_does() {
     for mask_padding in [true, false] {
         let (_vs, layer) = layer(&Config { mask_padding, ..small() });
-        let ctx = Context { train: false, lengths: Some(Tensor::from_slice(&[5i64, 3])) };
+        let ctx = Context { train: false, lengths: Some(Tensor::from_slice(&[5i64, 3])), ..Context::default() };
         let x = Tensor::randn([2, 7, 6], F64);
         let longer = Tensor::cat(&[x.shallow_clone(), Tensor::randn([2, 4, 6], F64)], 1);
         let valid = |x: &Tensor| layer.forward(x, &ctx).get(1).narrow(0, 0, 3);
@@ -257,7 +257,7 @@ fn the_loss_of_a_masked_language_model_reads_only_labelled_positions() {
 fn the_pooled_vector_does_not_see_masked_padding() {
     let (_vs, model) = model(&tiny());
     let pooled = |tokens: &[i64], lengths: Option<i64>| {
-        let ctx = Context { train: false, lengths: lengths.map(|l| Tensor::from_slice(&[l])) };
+        let ctx = Context { train: false, lengths: lengths.map(|l| Tensor::from_slice(&[l])), ..Context::default() };
         model.pool(&model.encode(&Tensor::from_slice(tokens).unsqueeze(0), None, &ctx), &ctx)
     };
     let alone = pooled(&[3, 1, 4], None);

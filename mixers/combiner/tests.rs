@@ -315,7 +315,8 @@ fn a_layer_from_its_input_row_by_row_is_the_layer_in_values_and_gradients() {
             vs.double();
             let x = noise(&[2, 11, 8], 3).set_requires_grad(true);
             for lengths in [None, Some(Tensor::from_slice(&[11i64, 4]))] {
-                let ctx = Context { train: true, lengths: lengths.as_ref().map(Tensor::shallow_clone) };
+                let ctx =
+                    Context { train: true, lengths: lengths.as_ref().map(Tensor::shallow_clone), ..Context::default() };
                 let plain = layer.core.attend(&layer.operands(&x, &ctx), false);
                 let again = pieces::from_input(&layer.core, &x, &layer.qkv, &layer.learned, lengths);
                 assert!(again.allclose(&plain, 1e-11, 1e-12, false), "values: {settings}, causal {causal}");

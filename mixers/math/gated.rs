@@ -656,7 +656,11 @@ mod tests {
                     d: d.then(|| leaf(&[heads], 10, kind)),
                     initial: initial.then(|| leaf(&[heads, d_head, d_state], 11, kind)),
                     valid: padded.then(|| {
-                        let ctx = Context { train: false, lengths: Some(Tensor::from_slice(&[11i64, 4, 7])) };
+                        let ctx = Context {
+                            train: false,
+                            lengths: Some(Tensor::from_slice(&[11i64, 4, 7])),
+                            ..Context::default()
+                        };
                         valid(&Tensor::zeros([batch, length, 1], (kind, tch::Device::Cpu)), &ctx).expect("lengths")
                     }),
                 };

@@ -35,7 +35,8 @@ impl Attention {
 /// nothing would be NaN.
 fn readable(inside: &Inside, ctx: &Context) -> Option<Tensor> {
     let lengths = ctx.lengths.as_ref()?.clamp_min(1);
-    let valid = Context { train: false, lengths: Some(lengths) }.valid(inside.v.size()[1], inside.v.device())?;
+    let valid = Context { train: false, lengths: Some(lengths), ..Context::default() }
+        .valid(inside.v.size()[1], inside.v.device())?;
     Some(valid.unsqueeze(1).unsqueeze(1))
 }
 

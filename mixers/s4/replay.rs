@@ -125,7 +125,7 @@ pub(crate) fn block(golden: &Golden) -> Result<Replay, GoldenError> {
         block.layer.kernel.l_kernel = length.int64_value(&[]);
     }
     let lengths: Option<Vec<i64>> = setting(golden, "lengths", None)?;
-    let ctx = Context { train: false, lengths: lengths.map(|l| Tensor::from_slice(&l)) };
+    let ctx = Context { train: false, lengths: lengths.map(|l| Tensor::from_slice(&l)), ..Context::default() };
     // Upstream's default layout has time last.
     let transposed = golden.config["transposed"].as_bool().unwrap_or(true);
     let turn = |t: &Tensor| if transposed { t.transpose(1, 2) } else { t.shallow_clone() };

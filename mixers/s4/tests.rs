@@ -301,7 +301,11 @@ fn the_toeplitz_matrix_times_the_input_is_the_convolution() {
     for (causal, length) in [(true, 9), (false, 9), (true, 1), (false, 1), (false, 20)] {
         let (_vs, block) = block(&kinds()[1], &dims(4, 12, causal));
         let x = Tensor::randn([2, length, 4], F64);
-        let ctx = Context { train: false, lengths: Some(Tensor::from_slice(&[length, (length + 1) / 2])) };
+        let ctx = Context {
+            train: false,
+            lengths: Some(Tensor::from_slice(&[length, (length + 1) / 2])),
+            ..Context::default()
+        };
         let m = block.materialize(&x, &ctx).unwrap();
         let (v, y) = block.values(&x, &ctx).unwrap();
         assert_eq!(m.size(), [1, 4, length, length]);
@@ -315,7 +319,7 @@ fn the_toeplitz_matrix_times_the_input_is_the_convolution() {
 fn neither_content_nor_amount_of_padding_reaches_a_valid_position() {
     for cfg in kinds() {
         let (_vs, block) = block(&cfg, &dims(4, 12, false));
-        let ctx = Context { train: false, lengths: Some(Tensor::from_slice(&[5i64, 3])) };
+        let ctx = Context { train: false, lengths: Some(Tensor::from_slice(&[5i64, 3])), ..Context::default() };
         let x = Tensor::randn([2, 9, 4], F64);
         let noise = ctx.valid(9, Device::Cpu).unwrap().logical_not().unsqueeze(-1).to_kind(Kind::Double);
         let other = Tensor::cat(&[&x + noise * 100.0, Tensor::randn([2, 8, 4], F64)], 1);

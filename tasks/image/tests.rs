@@ -100,7 +100,7 @@ fn a_smaller_side_averages_blocks_of_grey_pixels() {
 
 #[test]
 fn what_a_model_reads_of_a_pixel_is_normalised_as_s4_does() {
-    let Input::Reals { scale, shift } = two().outline().input else { panic!("real pixels") };
+    let Input::Reals { scale, shift, .. } = two().outline().input else { panic!("real pixels") };
     for x in [0.0, 122.6, 255.0_f64] {
         let s4 = (x / 255.0 - 122.6 / 255.0) / (61.0 / 255.0);
         assert!((scale * x + shift - s4).abs() < 1e-12);

@@ -382,7 +382,7 @@ fn settings_that_cannot_be_are_named() {
 
 #[test]
 fn pixels_are_reals_between_minus_one_and_one_or_tokens() {
-    let Input::Reals { scale, shift } = Config::default().outline().input else { panic!("reals by default") };
+    let Input::Reals { scale, shift, .. } = Config::default().outline().input else { panic!("reals by default") };
     assert_eq!((0.0 * scale + shift, 255.0 * scale + shift), (-1.0, 1.0));
     let lra = Config { pixels: Pixels::Lra, resolution: 128, ..Config::default() }.outline();
     assert_eq!((lra.input, lra.vocab_size, lra.max_length), (Input::Tokens, 256, 16_384));

@@ -1,0 +1,96 @@
+//! The plots and tables a config asks for at its end: what is drawn against what. Presentation alone: no part of a run.
+
+use serde::{Deserialize, Serialize};
+
+/// One figure of a sweep, written as a one-key map: `{ lines: { x: model.d_model } }`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Figure {
+    /// Test score against a setting of the grid: one panel a task, one line a mixer, seeds as thin points, the interval as a band.
+    Lines(Lines),
+    /// A measure recorded against an axis of the test split: one panel a task, one line a mixer.
+    Details(Details),
+    /// A measure recorded by series and axis, as a heat map: one panel for each mixer and task, the mean over its seeds.
+    Cells(Cells),
+    /// Every mixer's score on every task, from the floor (0) to the ceiling (1).
+    Profile(Profile),
+}
+
+/// Score against a setting.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lines {
+    /// Path of the grid's axis: `model.d_model`. It is not tuned over: every value has its row in the tables.
+    pub x: String,
+    /// Path of an axis that splits a task's panel, each value a panel of its own; `null`: none.
+    #[serde(default)]
+    pub panels: Option<String>,
+    /// What is drawn: `score`, or a name of the records' measures.
+    #[serde(default = "score")]
+    pub measure: String,
+    /// Steps of the horizontal axis.
+    #[serde(default)]
+    pub scale: Scale,
+}
+
+/// A measure against an axis of the test split.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Details {
+    /// The axis: `length`, `pairs`, `context`, `position`, `layer`.
+    pub axis: String,
+    /// The measure: `score`, `loss`, `risk`.
+    #[serde(default = "score")]
+    pub measure: String,
+    /// Steps of the horizontal axis.
+    #[serde(default)]
+    pub scale: Scale,
+    /// Steps of the vertical axis.
+    #[serde(default)]
+    pub y_scale: Scale,
+}
+
+/// A heat map of details.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cells {
+    /// The axis of the rows: `layer`.
+    pub axis: String,
+    /// The measure in the cells: `importance`.
+    pub measure: String,
+}
+
+/// The ability profile.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Profile {
+    /// How it is drawn.
+    #[serde(default)]
+    pub shape: Shape,
+}
+
+/// Steps of an axis.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scale {
+    /// Equal differences.
+    #[default]
+    Linear,
+    /// Equal ratios.
+    Log,
+}
+
+/// How a profile is drawn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Shape {
+    /// Mixers by tasks, the score in each cell.
+    #[default]
+    Heat,
+    /// One polygon a mixer over the tasks' spokes.
+    Radar,
+}
+
+fn score() -> String {
+    "score".into()
+}
