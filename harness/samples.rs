@@ -14,6 +14,8 @@ pub(crate) fn task_spec(output: Output) -> TaskSpec {
         pad_token: 0,
         causal: false,
         output,
+        judge: tasks::Judge::Class,
+        by_position: None,
         metric: "accuracy".into(),
         version: 1,
         marks: Vec::new(),
