@@ -30,6 +30,10 @@ pub enum Purpose {
     RetrievalLabel(Split),
     /// A Pathfinder image; the index is the image's.
     Pathfinder(Split),
+    /// The table behind a depth task: sequences and labels, templates and labels.
+    DepthTable,
+    /// An example of a depth task; the index is the example's.
+    Depth(Split),
     /// Which examples of a class are used, and which of them validate; the index is the class.
     Subset,
     /// The guesses behind a task's floor; the index is the example's.
@@ -60,6 +64,10 @@ impl Purpose {
             Self::Pathfinder(Split::Train) => "pathfinder/train",
             Self::Pathfinder(Split::Validation) => "pathfinder/validation",
             Self::Pathfinder(Split::Test) => "pathfinder/test",
+            Self::DepthTable => "depth table",
+            Self::Depth(Split::Train) => "depth/train",
+            Self::Depth(Split::Validation) => "depth/validation",
+            Self::Depth(Split::Test) => "depth/test",
             Self::Subset => "subset",
             Self::Guess => "guess",
             Self::Mask => "mask",
