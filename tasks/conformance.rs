@@ -43,6 +43,25 @@ fn settings() -> Vec<(&'static str, Value)> {
         ("image", json!({ "batch_files": 1, "convention": "lra" })),
         ("pathfinder", with(json!({ "contour_length": 6, "train_examples": 60, "test_examples": 40 }))),
         ("pathfinder", json!({ "source": "files", "contour_length": 9, "pixels": "lra" })),
+        ("state_tracking", with(json!({ "train_min": 12, "train_max": 20, "test_lengths": [20, 30] }))),
+        ("state_tracking", with(json!({ "problem": "s3", "train_min": 4, "train_max": 9, "test_lengths": [9, 17] }))),
+        ("state_tracking", with(json!({ "problem": "s5", "train_min": 8, "train_max": 8, "test_lengths": [8] }))),
+        (
+            "state_tracking",
+            with(json!({ "problem": "a4xz5", "train_max": 12, "test_lengths": [12], "scored": "last" })),
+        ),
+        (
+            "state_tracking",
+            with(
+                json!({ "problem": "parity", "train_min": 30, "end_token": true, "train_max": 30, "test_lengths": [30] }),
+            ),
+        ),
+        (
+            "state_tracking",
+            with(json!({ "problem": "majority", "train_min": 20, "test_lengths": [40], "causal": false })),
+        ),
+        ("state_tracking", with(json!({ "problem": "modular", "train_max": 15, "test_lengths": [15, 31] }))),
+        ("state_tracking", with(json!({ "problem": "modular_brackets", "train_max": 15, "test_lengths": [15, 31] }))),
     ]
 }
 
@@ -52,6 +71,18 @@ fn expected_floor(name: &str, settings: &Value) -> (f64, f64) {
     match name {
         // One of K = 4 values; 500 examples of 4 queries are 2,000 guesses of deviation 0.01.
         "mqar" => (0.25, 0.04),
+        // One of C classes, at 500 examples of each test length or at each of their positions.
+        "state_tracking" => {
+            let class = match settings["problem"].as_str() {
+                Some("s3") => 6.0,
+                Some("s5") => 120.0,
+                Some("a4xz5") => 60.0,
+                Some("modular" | "modular_brackets") => 5.0,
+                _ => 2.0,
+            };
+            let share: f64 = 1.0 / class;
+            (share, 4.0 * (share * (1.0 - share) / 500.0).sqrt())
+        }
         _ => panic!("write down what a guesser scores on {name} {settings}"),
     }
 }
@@ -258,7 +289,15 @@ fn generated_tokens_have_not_moved() {
             "752c87c1d1380d0c",
             "354fdaa9891a36bb",
             "fd6bd1675050c618",
-            "af075bf99bd1ddd9"
+            "af075bf99bd1ddd9",
+            "56469bdeaf42ef90",
+            "bc81050da314716f",
+            "7b20f6078e3fdb6f",
+            "47687d49827d1969",
+            "8c9d53e8ee113908",
+            "5d48e3896718e7a2",
+            "b3a6dee1ef24af59",
+            "062a56a7f7fcac96"
         ]
     );
 }

@@ -22,6 +22,7 @@ pub mod listops;
 pub mod mqar;
 pub mod pathfinder;
 pub mod retrieval;
+pub mod state_tracking;
 pub mod text;
 
 #[cfg(test)]

@@ -30,6 +30,8 @@ pub enum Purpose {
     RetrievalLabel(Split),
     /// A Pathfinder image; the index is the image's.
     Pathfinder(Split),
+    /// A state-tracking sequence; the index is the example's.
+    StateTracking(Split),
     /// Which examples of a class are used, and which of them validate; the index is the class.
     Subset,
     /// The guesses behind a task's floor; the index is the example's.
@@ -60,6 +62,9 @@ impl Purpose {
             Self::Pathfinder(Split::Train) => "pathfinder/train",
             Self::Pathfinder(Split::Validation) => "pathfinder/validation",
             Self::Pathfinder(Split::Test) => "pathfinder/test",
+            Self::StateTracking(Split::Train) => "state tracking/train",
+            Self::StateTracking(Split::Validation) => "state tracking/validation",
+            Self::StateTracking(Split::Test) => "state tracking/test",
             Self::Subset => "subset",
             Self::Guess => "guess",
             Self::Mask => "mask",
