@@ -49,6 +49,25 @@ fn settings() -> Vec<(&'static str, Value)> {
         ("depth", with(json!({ "kind": "template_matching" }))),
         ("depth", with(json!({ "kind": "in_context_template" }))),
         ("depth", with(json!({ "kind": "in_context_template", "held_out": 0.0, "pairs": 4, "templates": 10 }))),
+        ("state_tracking", with(json!({ "train_min": 12, "train_max": 20, "test_lengths": [20, 30] }))),
+        ("state_tracking", with(json!({ "problem": "s3", "train_min": 4, "train_max": 9, "test_lengths": [9, 17] }))),
+        ("state_tracking", with(json!({ "problem": "s5", "train_min": 8, "train_max": 8, "test_lengths": [8] }))),
+        (
+            "state_tracking",
+            with(json!({ "problem": "a4xz5", "train_max": 12, "test_lengths": [12], "scored": "last" })),
+        ),
+        (
+            "state_tracking",
+            with(
+                json!({ "problem": "parity", "train_min": 30, "end_token": true, "train_max": 30, "test_lengths": [30] }),
+            ),
+        ),
+        (
+            "state_tracking",
+            with(json!({ "problem": "majority", "train_min": 20, "test_lengths": [40], "causal": false })),
+        ),
+        ("state_tracking", with(json!({ "problem": "modular", "train_max": 15, "test_lengths": [15, 31] }))),
+        ("state_tracking", with(json!({ "problem": "modular_brackets", "train_max": 15, "test_lengths": [15, 31] }))),
     ]
 }
 
@@ -61,12 +80,24 @@ fn expected_floor(name: &str, settings: &Value) -> (f64, f64) {
         // The most frequent of n uniform answers out of C, asked for once: E[largest count]/n, by the multinomial's exact sums;
         // deviations over 500 examples. Memorization: of N labels, whose largest count has deviation 0.017 N.
         "depth" => match (settings["kind"].as_str().unwrap(), settings["pairs"].as_u64()) {
-            ("memorization", _) => (0.178_585, 0.07), // N = 96, C = 8
-            ("in_context_qa", Some(4)) => (0.25, 0.078), // answers differ
+            ("memorization", _) => (0.178_585, 0.07),        // N = 96, C = 8
+            ("in_context_qa", Some(4)) => (0.25, 0.078),     // answers differ
             ("template_matching", _) => (2.0 / 15.0, 0.061), // 15 templates, 8 labels
             (_, None) => (0.324_654, 0.084),                 // n = 8, C = 8
             _ => (0.412_109, 0.088),                         // n = 4, C = 8
         },
+        // One of C classes, at 500 examples of each test length or at each of their positions.
+        "state_tracking" => {
+            let class = match settings["problem"].as_str() {
+                Some("s3") => 6.0,
+                Some("s5") => 120.0,
+                Some("a4xz5") => 60.0,
+                Some("modular" | "modular_brackets") => 5.0,
+                _ => 2.0,
+            };
+            let share: f64 = 1.0 / class;
+            (share, 4.0 * (share * (1.0 - share) / 500.0).sqrt())
+        }
         _ => panic!("write down what a guesser scores on {name} {settings}"),
     }
 }
@@ -279,7 +310,15 @@ fn generated_tokens_have_not_moved() {
             "4172f484de607ee7",
             "4deaad750baa253f",
             "8f4cef4ac6a60845",
-            "03bd80033973affd"
+            "03bd80033973affd",
+            "56469bdeaf42ef90",
+            "bc81050da314716f",
+            "7b20f6078e3fdb6f",
+            "47687d49827d1969",
+            "8c9d53e8ee113908",
+            "5d48e3896718e7a2",
+            "b3a6dee1ef24af59",
+            "062a56a7f7fcac96"
         ]
     );
 }

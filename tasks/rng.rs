@@ -34,6 +34,8 @@ pub enum Purpose {
     DepthTable,
     /// An example of a depth task; the index is the example's.
     Depth(Split),
+    /// A state-tracking sequence; the index is the example's.
+    StateTracking(Split),
     /// Which examples of a class are used, and which of them validate; the index is the class.
     Subset,
     /// The guesses behind a task's floor; the index is the example's.
@@ -68,6 +70,9 @@ impl Purpose {
             Self::Depth(Split::Train) => "depth/train",
             Self::Depth(Split::Validation) => "depth/validation",
             Self::Depth(Split::Test) => "depth/test",
+            Self::StateTracking(Split::Train) => "state tracking/train",
+            Self::StateTracking(Split::Validation) => "state tracking/validation",
+            Self::StateTracking(Split::Test) => "state tracking/test",
             Self::Subset => "subset",
             Self::Guess => "guess",
             Self::Mask => "mask",
