@@ -19,6 +19,7 @@ mod subset;
 
 pub mod image;
 pub mod listops;
+pub mod mad;
 pub mod mqar;
 pub mod pathfinder;
 pub mod retrieval;

@@ -158,5 +158,6 @@ pub fn registry() -> Vec<Entry> {
         Entry::of::<crate::retrieval::Config>(),
         Entry::of::<crate::image::Config>(),
         Entry::of::<crate::pathfinder::Config>(),
+        Entry::of::<crate::mad::Config>(),
     ]
 }

@@ -30,6 +30,12 @@ pub enum Purpose {
     RetrievalLabel(Split),
     /// A Pathfinder image; the index is the image's.
     Pathfinder(Split),
+    /// A MAD example; the index is the example's.
+    Mad(Split),
+    /// The map that MAD's memorization is about; the index is 0.
+    MadMap,
+    /// An example of copy, reverse, sort or Dyck; the index is the example's.
+    Algorithmic(Split),
     /// Which examples of a class are used, and which of them validate; the index is the class.
     Subset,
     /// The guesses behind a task's floor; the index is the example's.
@@ -60,6 +66,13 @@ impl Purpose {
             Self::Pathfinder(Split::Train) => "pathfinder/train",
             Self::Pathfinder(Split::Validation) => "pathfinder/validation",
             Self::Pathfinder(Split::Test) => "pathfinder/test",
+            Self::Mad(Split::Train) => "mad/train",
+            Self::Mad(Split::Validation) => "mad/validation",
+            Self::Mad(Split::Test) => "mad/test",
+            Self::MadMap => "mad/map",
+            Self::Algorithmic(Split::Train) => "algorithmic/train",
+            Self::Algorithmic(Split::Validation) => "algorithmic/validation",
+            Self::Algorithmic(Split::Test) => "algorithmic/test",
             Self::Subset => "subset",
             Self::Guess => "guess",
             Self::Mask => "mask",
