@@ -20,6 +20,7 @@ mod subset;
 pub mod depth;
 pub mod image;
 pub mod listops;
+pub mod mad;
 pub mod mqar;
 pub mod pathfinder;
 pub mod retrieval;

@@ -160,5 +160,6 @@ pub fn registry() -> Vec<Entry> {
         Entry::of::<crate::pathfinder::Config>(),
         Entry::of::<crate::depth::Config>(),
         Entry::of::<crate::state_tracking::Config>(),
+        Entry::of::<crate::mad::Config>(),
     ]
 }

@@ -36,6 +36,12 @@ pub enum Purpose {
     Depth(Split),
     /// A state-tracking sequence; the index is the example's.
     StateTracking(Split),
+    /// A MAD example; the index is the example's.
+    Mad(Split),
+    /// The map that MAD's memorization is about; the index is 0.
+    MadMap,
+    /// An example of copy, reverse, sort or Dyck; the index is the example's.
+    Algorithmic(Split),
     /// Which examples of a class are used, and which of them validate; the index is the class.
     Subset,
     /// The guesses behind a task's floor; the index is the example's.
@@ -73,6 +79,13 @@ impl Purpose {
             Self::StateTracking(Split::Train) => "state tracking/train",
             Self::StateTracking(Split::Validation) => "state tracking/validation",
             Self::StateTracking(Split::Test) => "state tracking/test",
+            Self::Mad(Split::Train) => "mad/train",
+            Self::Mad(Split::Validation) => "mad/validation",
+            Self::Mad(Split::Test) => "mad/test",
+            Self::MadMap => "mad/map",
+            Self::Algorithmic(Split::Train) => "algorithmic/train",
+            Self::Algorithmic(Split::Validation) => "algorithmic/validation",
+            Self::Algorithmic(Split::Test) => "algorithmic/test",
             Self::Subset => "subset",
             Self::Guess => "guess",
             Self::Mask => "mask",
