@@ -6,6 +6,7 @@
 mod batch;
 mod bounds;
 mod characters;
+mod drawn;
 mod error;
 pub mod fetch;
 pub mod formats;
@@ -17,8 +18,10 @@ pub mod rng;
 mod shrink;
 mod subset;
 
+pub mod associative_recall;
 pub mod depth;
 pub mod image;
+pub mod induction_heads;
 pub mod listops;
 pub mod mad;
 pub mod mqar;

@@ -153,6 +153,8 @@ impl Entry {
 pub fn registry() -> Vec<Entry> {
     vec![
         Entry::of::<crate::mqar::Config>(),
+        Entry::of::<crate::associative_recall::Config>(),
+        Entry::of::<crate::induction_heads::Config>(),
         Entry::of::<crate::listops::Config>(),
         Entry::of::<crate::text::Config>(),
         Entry::of::<crate::retrieval::Config>(),

@@ -22,6 +22,16 @@ pub enum Purpose {
     EpochSection,
     /// An MQAR example; the index is the example's.
     Mqar(Split),
+    /// An example of associative recall; the index is the example's.
+    AssociativeRecall(Split),
+    /// An example of induction heads; the index is the example's.
+    InductionHeads(Split),
+    /// An example of selective copying; the index is the example's.
+    SelectiveCopying(Split),
+    /// A passkey example; the index is the example's.
+    Passkey(Split),
+    /// A filler text; the index is the example's.
+    Filler(Split),
     /// A ListOps example; the index is the example's.
     ListOps(Split),
     /// A synthetic pair of documents; the index is the pair's.
@@ -60,6 +70,21 @@ impl Purpose {
             Self::Mqar(Split::Train) => "mqar/train",
             Self::Mqar(Split::Validation) => "mqar/validation",
             Self::Mqar(Split::Test) => "mqar/test",
+            Self::AssociativeRecall(Split::Train) => "associative recall/train",
+            Self::AssociativeRecall(Split::Validation) => "associative recall/validation",
+            Self::AssociativeRecall(Split::Test) => "associative recall/test",
+            Self::InductionHeads(Split::Train) => "induction heads/train",
+            Self::InductionHeads(Split::Validation) => "induction heads/validation",
+            Self::InductionHeads(Split::Test) => "induction heads/test",
+            Self::SelectiveCopying(Split::Train) => "selective copying/train",
+            Self::SelectiveCopying(Split::Validation) => "selective copying/validation",
+            Self::SelectiveCopying(Split::Test) => "selective copying/test",
+            Self::Passkey(Split::Train) => "passkey/train",
+            Self::Passkey(Split::Validation) => "passkey/validation",
+            Self::Passkey(Split::Test) => "passkey/test",
+            Self::Filler(Split::Train) => "filler/train",
+            Self::Filler(Split::Validation) => "filler/validation",
+            Self::Filler(Split::Test) => "filler/test",
             Self::ListOps(Split::Train) => "listops/train",
             Self::ListOps(Split::Validation) => "listops/validation",
             Self::ListOps(Split::Test) => "listops/test",
