@@ -17,6 +17,7 @@ pub mod rng;
 mod shrink;
 mod subset;
 
+pub mod algorithmic;
 pub mod depth;
 pub mod image;
 pub mod listops;
