@@ -18,6 +18,7 @@ pub mod rng;
 mod shrink;
 mod subset;
 
+pub mod algorithmic;
 pub mod associative_recall;
 pub mod depth;
 pub mod image;

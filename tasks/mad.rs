@@ -15,8 +15,8 @@
 //!          is asked for in training too; noise is a matter of `noisy_recall` alone; the random bits are our own
 //!
 //! The score is the mean over examples of the mean over an example's scored positions. mad-lab's accuracy is torchmetrics'
-//! default, the macro average over the classes asked for: the trainer records it as `macro_accuracy` beside `accuracy`, the
-//! plain share of right positions. mad-lab's score of a task is the mean over its baseline and all of its changes.
+//! default, the macro average over classes: the trainer records it as `macro_accuracy` beside `accuracy`, the plain share of
+//! right positions. mad-lab's score of a task is the mean over its baseline and all of its changes.
 //!
 //! Recall that is read by next token shows the answer at the next position, so it is causal only. With `multi_query: false`
 //! the one answer asked for is not in the input, and bidirectional mixers may run; the other three tasks leak nothing.

@@ -163,5 +163,6 @@ pub fn registry() -> Vec<Entry> {
         Entry::of::<crate::depth::Config>(),
         Entry::of::<crate::state_tracking::Config>(),
         Entry::of::<crate::mad::Config>(),
+        Entry::of::<crate::algorithmic::Config>(),
     ]
 }

@@ -52,6 +52,8 @@ pub enum Purpose {
     MadMap,
     /// An example of copy, reverse, sort or Dyck; the index is the example's.
     Algorithmic(Split),
+    /// Which of two neighbouring strings of brackets is nested rightly; the index is theirs, halved.
+    AlgorithmicLabel(Split),
     /// Which examples of a class are used, and which of them validate; the index is the class.
     Subset,
     /// The guesses behind a task's floor; the index is the example's.
@@ -111,6 +113,9 @@ impl Purpose {
             Self::Algorithmic(Split::Train) => "algorithmic/train",
             Self::Algorithmic(Split::Validation) => "algorithmic/validation",
             Self::Algorithmic(Split::Test) => "algorithmic/test",
+            Self::AlgorithmicLabel(Split::Train) => "algorithmic label/train",
+            Self::AlgorithmicLabel(Split::Validation) => "algorithmic label/validation",
+            Self::AlgorithmicLabel(Split::Test) => "algorithmic label/test",
             Self::Subset => "subset",
             Self::Guess => "guess",
             Self::Mask => "mask",
