@@ -49,6 +49,13 @@ fn settings() -> Vec<(&'static str, Value)> {
         ("depth", with(json!({ "kind": "template_matching" }))),
         ("depth", with(json!({ "kind": "in_context_template" }))),
         ("depth", with(json!({ "kind": "in_context_template", "held_out": 0.0, "pairs": 4, "templates": 10 }))),
+        ("sparse_regression", with(json!({ "contexts": [8, 12], "test_contexts": [4, 16, 20] }))),
+        (
+            "sparse_regression",
+            with(json!({
+                "contexts": [6], "dimension": 5, "weights": "unit_norm", "covariance": "decaying", "noise": 0.0,
+            })),
+        ),
     ]
 }
 
@@ -61,12 +68,14 @@ fn expected_floor(name: &str, settings: &Value) -> (f64, f64) {
         // The most frequent of n uniform answers out of C, asked for once: E[largest count]/n, by the multinomial's exact sums;
         // deviations over 500 examples. Memorization: of N labels, whose largest count has deviation 0.017 N.
         "depth" => match (settings["kind"].as_str().unwrap(), settings["pairs"].as_u64()) {
-            ("memorization", _) => (0.178_585, 0.07), // N = 96, C = 8
-            ("in_context_qa", Some(4)) => (0.25, 0.078), // answers differ
+            ("memorization", _) => (0.178_585, 0.07),        // N = 96, C = 8
+            ("in_context_qa", Some(4)) => (0.25, 0.078),     // answers differ
             ("template_matching", _) => (2.0 / 15.0, 0.061), // 15 templates, 8 labels
             (_, None) => (0.324_654, 0.084),                 // n = 8, C = 8
             _ => (0.412_109, 0.088),                         // n = 4, C = 8
         },
+        // Answering 0 explains nothing.
+        "sparse_regression" => (0.0, 0.0),
         _ => panic!("write down what a guesser scores on {name} {settings}"),
     }
 }
@@ -279,7 +288,9 @@ fn generated_tokens_have_not_moved() {
             "4172f484de607ee7",
             "4deaad750baa253f",
             "8f4cef4ac6a60845",
-            "03bd80033973affd"
+            "03bd80033973affd",
+            "4e94924c8772e33a",
+            "6638e833061787f2"
         ]
     );
 }

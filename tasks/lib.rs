@@ -23,6 +23,7 @@ pub mod listops;
 pub mod mqar;
 pub mod pathfinder;
 pub mod retrieval;
+pub mod sparse_regression;
 pub mod text;
 
 #[cfg(test)]

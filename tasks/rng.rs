@@ -34,6 +34,10 @@ pub enum Purpose {
     DepthTable,
     /// An example of a depth task; the index is the example's.
     Depth(Split),
+    /// A prompt of sparse regression; the index is the example's.
+    SparseRegression(Split),
+    /// A prompt on which sparse regression's baselines are tuned; the index is n and a number.
+    SparseRegressionTuning,
     /// Which examples of a class are used, and which of them validate; the index is the class.
     Subset,
     /// The guesses behind a task's floor; the index is the example's.
@@ -68,6 +72,10 @@ impl Purpose {
             Self::Depth(Split::Train) => "depth/train",
             Self::Depth(Split::Validation) => "depth/validation",
             Self::Depth(Split::Test) => "depth/test",
+            Self::SparseRegression(Split::Train) => "sparse regression/train",
+            Self::SparseRegression(Split::Validation) => "sparse regression/validation",
+            Self::SparseRegression(Split::Test) => "sparse regression/test",
+            Self::SparseRegressionTuning => "sparse regression tuning",
             Self::Subset => "subset",
             Self::Guess => "guess",
             Self::Mask => "mask",

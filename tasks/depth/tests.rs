@@ -115,12 +115,9 @@ fn distinct_answers_differ_and_are_worth_one_guess_in_n() {
 
 #[test]
 fn labels_templates_places_and_symbols_are_drawn_as_specified() {
-    for (kind, tests) in [
-        (Kind::Memorization, 3),
-        (Kind::InContextQa, 4),
-        (Kind::TemplateMatching, 4),
-        (Kind::InContextTemplate, 5),
-    ] {
+    for (kind, tests) in
+        [(Kind::Memorization, 3), (Kind::InContextQa, 4), (Kind::TemplateMatching, 4), (Kind::InContextTemplate, 5)]
+    {
         let found = task(|c| (c.kind, c.sequences) = (kind, 4000)).distributions(4000).unwrap();
         assert_eq!(found.len(), tests, "{kind:?}");
         for test in &found {
