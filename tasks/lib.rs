@@ -28,6 +28,7 @@ pub mod mad;
 pub mod mqar;
 pub mod pathfinder;
 pub mod retrieval;
+pub mod sparse_regression;
 pub mod state_tracking;
 pub mod text;
 

@@ -164,5 +164,6 @@ pub fn registry() -> Vec<Entry> {
         Entry::of::<crate::state_tracking::Config>(),
         Entry::of::<crate::mad::Config>(),
         Entry::of::<crate::algorithmic::Config>(),
+        Entry::of::<crate::sparse_regression::Config>(),
     ]
 }

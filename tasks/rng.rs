@@ -54,6 +54,10 @@ pub enum Purpose {
     Algorithmic(Split),
     /// Which of two neighbouring strings of brackets is nested rightly; the index is theirs, halved.
     AlgorithmicLabel(Split),
+    /// A prompt of sparse regression; the index is the example's.
+    SparseRegression(Split),
+    /// A prompt on which sparse regression's baselines are tuned; the index is n and a number.
+    SparseRegressionTuning,
     /// Which examples of a class are used, and which of them validate; the index is the class.
     Subset,
     /// The guesses behind a task's floor; the index is the example's.
@@ -116,6 +120,10 @@ impl Purpose {
             Self::AlgorithmicLabel(Split::Train) => "algorithmic label/train",
             Self::AlgorithmicLabel(Split::Validation) => "algorithmic label/validation",
             Self::AlgorithmicLabel(Split::Test) => "algorithmic label/test",
+            Self::SparseRegression(Split::Train) => "sparse regression/train",
+            Self::SparseRegression(Split::Validation) => "sparse regression/validation",
+            Self::SparseRegression(Split::Test) => "sparse regression/test",
+            Self::SparseRegressionTuning => "sparse regression tuning",
             Self::Subset => "subset",
             Self::Guess => "guess",
             Self::Mask => "mask",
