@@ -130,7 +130,7 @@ struct Direction {
     b_proj: nn::Linear,
 }
 
-/// What the recurrence reads, with `householder` rows of k, v and β a token.
+/// What the recurrence reads, with `householder` rows of k, v and β a token; the output is divided by √d_head, not q.
 struct Steps {
     /// `[batch, heads, length, d_head]`.
     q: Tensor,
@@ -188,19 +188,16 @@ impl DeltaNet {
     /// What the recurrence of one direction reads, of the convolution's output and the layer's input.
     fn steps(&self, direction: &Direction, convolved: &Tensor, x: &Tensor) -> Steps {
         let (n, heads) = (self.cfg.householder, self.cfg.n_heads);
-        let inner = heads * self.d_head;
-        let parts = convolved.split_with_sizes([inner, n * inner, n * inner], -1);
-        let rows = |t: &Tensor, steps: i64| {
-            t.unflatten(-1, [steps, heads, self.d_head]).permute([0, 3, 1, 2, 4]).flatten(2, 3)
-        };
-        let norm = |t: &Tensor| (t.square().sum_dim_intlist([-1].as_slice(), true, t.kind()) + L2_EPS).rsqrt();
-        let (q, k, v) = (rows(&parts[0], 1), rows(&parts[1], n), rows(&parts[2], n));
+        let parts = convolved.unflatten(-1, [1 + 2 * n, heads, self.d_head]);
+        let qk = parts.narrow(2, 0, 1 + n);
+        let unit = &qk * (qk.square().sum_dim_intlist([-1].as_slice(), true, qk.kind()) + L2_EPS).rsqrt();
+        let rows = |t: Tensor| t.permute([0, 3, 1, 2, 4]).flatten(2, 3);
         let beta = x.apply(&direction.b_proj).sigmoid() * if self.cfg.negative_eigenvalues { 2.0 } else { 1.0 };
         Steps {
-            q: &q * (norm(&q) / (self.d_head as f64).sqrt()),
-            k: &k * norm(&k),
-            v,
-            beta: beta.unflatten(-1, [n, heads]).permute([0, 3, 1, 2]).flatten(2, 3).unsqueeze(-1),
+            q: rows(unit.narrow(2, 0, 1)),
+            k: rows(unit.narrow(2, 1, n)),
+            v: rows(parts.narrow(2, 1 + n, n)),
+            beta: rows(beta.unflatten(-1, [n, heads]).unsqueeze(-1)),
         }
     }
 
@@ -244,6 +241,11 @@ impl DeltaNet {
     }
 }
 
+/// Of every output.
+fn scale(d_head: i64) -> f64 {
+    1.0 / (d_head as f64).sqrt()
+}
+
 /// `[batch, heads, length, …]` with the valid positions of each row in the opposite order.
 fn turned(t: &Tensor, ctx: &Context) -> Tensor {
     ctx.reversed(&t.transpose(1, 2)).transpose(1, 2)
@@ -263,10 +265,11 @@ fn readable(q: &Tensor, k: &Tensor, per_token: i64) -> Tensor {
     scores.masked_fill(&later, 0.0)
 }
 
-/// (I + tril(diag(β) K Kᵀ, -1))⁻¹ `right`: what a chunk's steps write, each having taken back what those before it wrote.
-fn solve(k: &Tensor, beta: &Tensor, right: &Tensor) -> Tensor {
+/// (I + tril(`kb` Kᵀ, -1))⁻¹ `right`, of `kb` = diag(β) K: what a chunk's steps write, each having taken back what those before
+/// it wrote.
+fn solve(kb: &Tensor, k: &Tensor, right: &Tensor) -> Tensor {
     // The solve reads nothing on or above the diagonal.
-    (k * beta).matmul(&k.transpose(-2, -1)).linalg_solve_triangular(right, false, true, true)
+    kb.matmul(&k.transpose(-2, -1)).linalg_solve_triangular(right, false, true, true)
 }
 
 /// o, `[batch, heads, length, d_head]`.
@@ -274,6 +277,7 @@ fn in_chunks(steps: &Steps, chunk: i64, per_token: i64) -> Tensor {
     let [batch, heads, length, d] = steps.q.size4().expect("four axes").into();
     let chunk = chunk.min(length);
     let count = (length + chunk - 1) / chunk;
+    let scale = scale(d);
     let missing = count * chunk - length;
     // Steps past the end have β = 0: they write nothing, and what they read is cut off.
     let cut = |t: &Tensor, rows: i64| {
@@ -282,11 +286,12 @@ fn in_chunks(steps: &Steps, chunk: i64, per_token: i64) -> Tensor {
     };
     let (q, k, v) = (cut(&steps.q, 1), cut(&steps.k, per_token), cut(&steps.v, per_token));
     let beta = cut(&steps.beta, per_token);
-    let written = solve(&k, &beta, &(Tensor::cat(&[&k, &v], -1) * &beta)); // W | U
+    let kb = &k * &beta;
+    let written = solve(&kb, &k, &Tensor::cat(&[&kb, &(v * &beta)], -1)); // W | U
     let read = readable(&q, &k, per_token).bmm(&written); // G W | G U
     let (gw, gu) = (read.narrow(-1, 0, d), read.narrow(-1, d, d));
     if count == 1 {
-        return gu.reshape([batch, heads, chunk, d]);
+        return (gu * scale).reshape([batch, heads, chunk, d]);
     }
     let of_chunks = |t: Tensor| t.unflatten(0, [batch * heads, count]).unbind(1);
     let moved = k.transpose(1, 2).bmm(&written); // Kᵀ W | Kᵀ U
@@ -297,7 +302,7 @@ fn in_chunks(steps: &Steps, chunk: i64, per_token: i64) -> Tensor {
         states.push(added[i].baddbmm(&kept[i], &states[i], 1, 1));
     }
     let states = Tensor::stack(&states, 1).flatten(0, 1); // S before each chunk
-    let o = gu.baddbmm(&(&q - gw), &states, 1, 1).view([batch, heads, count * chunk, d]);
+    let o = gu.baddbmm(&(&q - gw), &states, scale, scale).view([batch, heads, count * chunk, d]);
     if missing > 0 { o.narrow(2, 0, length) } else { o }
 }
 
@@ -310,8 +315,9 @@ impl Mixer for DeltaNet {
     fn materialize(&self, x: &Tensor, ctx: &Context) -> Result<Tensor, NotLinear> {
         self.linear()?;
         let matrix = |steps: &Steps| {
-            let written = solve(&steps.k, &steps.beta, &steps.beta.squeeze_dim(-1).diag_embed(0, -2, -1));
-            readable(&steps.q, &steps.k, 1).matmul(&written)
+            let Steps { q, k, beta, .. } = steps;
+            let written = solve(&(k * beta), k, &beta.squeeze_dim(-1).diag_embed(0, -2, -1));
+            readable(q, k, 1).matmul(&written) * scale(self.d_head)
         };
         // Rows are turned by `in_order`, columns here.
         let columns = |(i, m): (usize, Tensor)| {
@@ -405,7 +411,7 @@ impl Recurrent for State<'_> {
             let [k, v, beta] = [&k, &v, &beta].map(|t| t.narrow(2, step, 1));
             self.state = write(&self.state, &k, &v, &beta);
         }
-        layer.merge(&q.matmul(&self.state), &x, &Context::eval()).squeeze_dim(1)
+        layer.merge(&(q.matmul(&self.state) * scale(layer.d_head)), &x, &Context::eval()).squeeze_dim(1)
     }
 
     fn state_bytes(&self) -> i64 {
@@ -432,7 +438,7 @@ mod tests {
         (vs, layer)
     }
 
-    /// `S_t = (I - β k kᵀ) S_{t-1} + β k vᵀ`, `o_t = Sᵀ q_t`, as they stand: q, k, v `[length, d]` of one head.
+    /// `S_t = (I - β k kᵀ) S_{t-1} + β k vᵀ`, `o_t = Sᵀ q_t / √d`, as they stand: q, k, v `[length, d]` of one head.
     fn recurrence(q: &Tensor, k: &Tensor, v: &Tensor, beta: &Tensor, per_token: i64) -> Tensor {
         let d = q.size()[1];
         let like = (q.kind(), q.device());
@@ -442,7 +448,7 @@ mod tests {
             let (k, v, beta) = (k.get(row), v.get(row), beta.get(row));
             s = (Tensor::eye(d, like) - &beta * k.outer(&k)).matmul(&s) + &beta * k.outer(&v);
             if (row + 1) % per_token == 0 {
-                outputs.push(s.tr().mv(&q.get(row / per_token)));
+                outputs.push(s.tr().mv(&q.get(row / per_token)) / (d as f64).sqrt());
             }
         }
         Tensor::stack(&outputs, 0)
@@ -471,8 +477,7 @@ mod tests {
                 };
                 let betas: Vec<Tensor> = (0..n).map(|step| beta.select(1, step * heads + head)).collect();
                 let beta = Tensor::stack(&betas, 1).flatten(0, 1);
-                let q = unit(column(0)) / (d as f64).sqrt();
-                let o = recurrence(&q, &of_steps(1, true), &of_steps(1 + n, false), &beta, n);
+                let o = recurrence(&unit(column(0)), &of_steps(1, true), &of_steps(1 + n, false), &beta, n);
                 let o = if i == 0 { o } else { o.flip([0]) };
                 let mean = o.square().mean_dim([1].as_slice(), true, Kind::Double);
                 outputs.push(o / (mean + EPS).sqrt() * &layer.o_norm);
@@ -560,7 +565,7 @@ mod tests {
         let rows = |t: &Tensor| t.view([1, 1, 1, 2]).expand([1, 1, 2, 2], false);
         let v = Tensor::from_slice(&[1.0, 2.0, -3.0, 5.0]).view([1, 1, 2, 2]);
         let beta = Tensor::ones([1, 1, 2, 1], (Kind::Double, Device::Cpu));
-        let o = in_chunks(&Steps { q: rows(&key), k: rows(&key), v: v.shallow_clone(), beta }, 2, 1);
+        let o = in_chunks(&Steps { q: rows(&key), k: rows(&key), v: v.shallow_clone(), beta }, 2, 1) * 2f64.sqrt();
         assert!(o.allclose(&v, 1e-12, 1e-12, false), "{o}");
     }
 
@@ -572,7 +577,7 @@ mod tests {
         let v = Tensor::zeros([1, 1, 5, 2], (Kind::Double, Device::Cpu));
         let _ = v.select(2, 0).fill_(0.5); // written with β = 2: the state holds 1
         let beta = Tensor::full([1, 1, 5, 1], 2.0, (Kind::Double, Device::Cpu));
-        let o = in_chunks(&Steps { q: k.shallow_clone(), k, v, beta }, 2, 1);
+        let o = in_chunks(&Steps { q: k.shallow_clone(), k, v, beta }, 2, 1) * 2f64.sqrt();
         let signs = Tensor::from_slice(&[1.0, -1.0, 1.0, -1.0, 1.0]).view([1, 1, 5, 1]).expand([1, 1, 5, 2], false);
         assert!(o.allclose(&signs, 1e-12, 1e-12, false), "{o}");
     }
