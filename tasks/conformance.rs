@@ -131,8 +131,6 @@ fn settings() -> Vec<(&'static str, Value)> {
 /// deviations of a mean over the test examples. Tasks of one class a sequence need no line: the law counts their majority.
 fn expected_floor(name: &str, settings: &Value) -> (f64, f64) {
     match name {
-        // One of K = 4 values; 500 examples of 4 queries are 2,000 guesses of deviation 0.01.
-        "mqar" => (0.25, 0.04),
         // The most frequent of n uniform answers out of C, asked for once: E[largest count]/n, by the multinomial's exact sums;
         // deviations over 500 examples. Memorization: of N labels, whose largest count has deviation 0.017 N.
         "depth" => match (settings["kind"].as_str().unwrap(), settings["pairs"].as_u64()) {
@@ -171,6 +169,7 @@ fn expected_floor(name: &str, settings: &Value) -> (f64, f64) {
             "memorization" => (1.0 / 32.0, 0.008),
             task => panic!("write down what a guesser scores on {task}"),
         },
+        // One of K = 4 values; 500 examples of 4 queries are 2,000 guesses of deviation 0.01.
         "mqar" if settings["test_mixture"].is_null() => (0.25, 0.04),
         // Three examples of 4 pairs to one of 16: 300 · 4 and 100 · 16 guesses.
         "mqar" => (0.75 / 4.0 + 0.25 / 16.0, 0.04),
