@@ -19,12 +19,15 @@ mod shrink;
 mod subset;
 
 pub mod associative_recall;
+pub mod filler;
 pub mod image;
 pub mod induction_heads;
 pub mod listops;
 pub mod mqar;
+pub mod passkey;
 pub mod pathfinder;
 pub mod retrieval;
+pub mod selective_copying;
 pub mod text;
 
 #[cfg(test)]
