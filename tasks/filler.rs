@@ -164,7 +164,7 @@ impl Filler {
             return Some(NEWLINE);
         }
         let after = before.len();
-        (after >= c && after % c != 0).then(|| before[after % c])
+        (after >= c && !after.is_multiple_of(c)).then(|| before[after % c])
     }
 }
 
