@@ -171,27 +171,40 @@ pub struct InductionHeads {
 }
 
 impl InductionHeads {
-    /// An input of `length` tokens.
-    fn draw(&self, length: u32, stream: &mut Stream) -> Vec<i64> {
-        let (n, prefix) = (self.cfg.induction_len as usize, self.cfg.prefix());
-        let places = self.cfg.places(length);
-        let triggers = if self.cfg.triggers > 1 && stream.below(2) == 0 { 1 } else { self.cfg.triggers };
-        let mut at: Vec<usize> = (0..triggers).map(|_| stream.below(places) as usize).collect();
-        at.sort_unstable();
-        let mut tokens = drawn::symbols(stream, self.cfg.body(length), self.cfg.plain());
-        let first = at[0];
-        let copy = tokens[first + 1..=first + n].to_vec();
-        let mut free = 0; // the first place that no earlier copy covers
-        for place in at {
+    /// An input of `length` tokens that `split` owns. Its first tokens decide, and the rest is drawn only then.
+    fn draw(&self, length: u32, split: Split, stream: &mut Stream) -> Vec<i64> {
+        let (n, body) = (self.cfg.induction_len as usize, self.cfg.body(length));
+        let mut at = Vec::new();
+        let mut tokens = drawn::owned(split, self.cfg.data_seed, || {
+            let one = self.cfg.triggers > 1 && stream.below(2) == 0;
+            let triggers = if one { 1 } else { self.cfg.triggers };
+            at = (0..triggers).map(|_| stream.below(self.cfg.places(length)) as usize).collect();
+            at.sort_unstable();
+            let mut front = drawn::symbols(stream, body.min(drawn::HEAD + n), self.cfg.plain());
+            self.put(&at, &mut front);
+            front
+        });
+        tokens.extend(drawn::symbols(stream, body - tokens.len(), self.cfg.plain()));
+        self.put(&at, &mut tokens);
+        let copy = tokens[at[0] + 1..at[0] + n].to_vec(); // all but the last, which is asked for
+        tokens.push(self.cfg.prefix());
+        tokens.extend(copy);
+        tokens
+    }
+
+    /// Writes the copy prefix, and what follows its first place, at the places `at` as far as they lie within `tokens`. Places
+    /// rise; those that an earlier copy covers are left out.
+    fn put(&self, at: &[usize], tokens: &mut [i64]) {
+        let (n, end) = (self.cfg.induction_len as usize, tokens.len());
+        let mut free = 0;
+        for &place in at.iter().filter(|&&place| place < end) {
             if place >= free {
-                tokens[place] = prefix;
-                tokens[place + 1..=place + n].copy_from_slice(&copy);
+                tokens[place] = self.cfg.prefix();
+                let fits = n.min(end - place - 1);
+                tokens.copy_within(at[0] + 1..at[0] + 1 + fits, place + 1);
                 free = place + n + 1;
             }
         }
-        tokens.push(prefix);
-        tokens.extend_from_slice(&copy[..n - 1]);
-        tokens
     }
 
     /// What follows the first copy prefix.
@@ -227,7 +240,7 @@ impl Task for InductionHeads {
             Split::Train | Split::Validation => self.cfg.seq_len,
         };
         let mut stream = Stream::new(self.cfg.data_seed, Purpose::InductionHeads(split), index);
-        let tokens = drawn::owned(split, self.cfg.data_seed, || self.draw(length, &mut stream));
+        let tokens = self.draw(length, split, &mut stream);
         let scored = if split == Split::Train { self.cfg.targets } else { Scored::Last };
         let targets = targets(&tokens, self.answers(&tokens).unwrap_or_default(), scored);
         Ok(Example::new(tokens, targets))

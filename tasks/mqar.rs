@@ -666,6 +666,8 @@ mod tests {
             tiny.notes(),
             ["these settings allow 4032 different contexts for 104000 examples: some test contexts occur in training"]
         );
+        let fresh = Mqar::new(Config { train_examples: None, ..tiny.cfg });
+        assert!(fresh.notes()[0].contains("4032 different contexts for ever new examples"));
         assert!(Mqar::new(Config::default()).notes().is_empty());
     }
 

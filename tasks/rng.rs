@@ -363,11 +363,18 @@ mod tests {
             .iter()
             .flat_map(|&split| {
                 let later = [Purpose::Retrieval(split), Purpose::RetrievalLabel(split), Purpose::Pathfinder(split)];
-                [Purpose::Mqar(split), Purpose::ListOps(split)].into_iter().chain(later)
+                let recall = [
+                    Purpose::AssociativeRecall(split),
+                    Purpose::InductionHeads(split),
+                    Purpose::SelectiveCopying(split),
+                    Purpose::Passkey(split),
+                    Purpose::Filler(split),
+                ];
+                [Purpose::Mqar(split), Purpose::ListOps(split)].into_iter().chain(later).chain(recall)
             })
             .map(|purpose| first(0, purpose, 0))
             .collect();
-        assert_eq!(words.len(), 15);
+        assert_eq!(words.len(), 30);
     }
 
     #[test]
