@@ -289,7 +289,7 @@ fn generated_tokens_have_not_moved() {
             "4deaad750baa253f",
             "8f4cef4ac6a60845",
             "03bd80033973affd",
-            "4e94924c8772e33a",
+            "358f7d4a93cea026",
             "6638e833061787f2"
         ]
     );
