@@ -462,7 +462,7 @@ fn generated_tokens_have_not_moved() {
             "b6154a553dfc14f4",
             "d266d325c6ad017b",
             "2620b4beabfb24bd",
-            "4e94924c8772e33a",
+            "358f7d4a93cea026",
             "6638e833061787f2"
         ]
     );

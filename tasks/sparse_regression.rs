@@ -11,6 +11,10 @@
 //!
 //! Training asks for the noisy y_q, as data would give it; validation and test ask for ⟨w*, x_q⟩, so that their squared error
 //! is the excess risk. The target is nowhere in the input, so `causal: false` is the default; the paper has no position codes.
+//!
+//! Preprocess-then-optimise, the paper's account of what a trained model does, has less risk than ridge and gradient descent at
+//! every n of the defaults. At σ = 0.1 that is measured for n <= d only: with more examples than coordinates and hardly any
+//! noise nothing is left to gain from sparsity, and its weak coordinates converge slowly.
 
 mod solvers;
 #[cfg(test)]
@@ -86,12 +90,12 @@ impl Default for Config {
         Self {
             dimension: 16,
             sparsity: 4,
-            noise: 0.1,
+            noise: 0.4,
             weights: Weights::Normal,
             covariance: Covariance::Identity,
             contexts: vec![8, 16, 24, 32, 40],
             test_contexts: vec![8, 16, 24, 32, 40],
-            gradient_steps: 5,
+            gradient_steps: 50,
             preprocess_power: 1.0,
             train_examples: None,
             validation_examples: 500,
@@ -166,7 +170,7 @@ impl Family for Config {
         }
         if !(0.0..=16.0).contains(&self.noise) {
             let problem = format!("`noise` is {}, which is not between 0 and 16", self.noise);
-            wrong("noise", problem, "use a deviation such as 0.1; numbers reach to ±128".into());
+            wrong("noise", problem, "use a deviation such as 0.4; numbers reach to ±128".into());
         }
         if !(0.0..=4.0).contains(&self.preprocess_power) {
             let problem = format!("`preprocess_power` is {}, which is not between 0 and 4", self.preprocess_power);
@@ -174,7 +178,7 @@ impl Family for Config {
         }
         if !(1..=10_000).contains(&self.gradient_steps) {
             let problem = format!("`gradient_steps` is {}, which is not in 1 ..= 10000", self.gradient_steps);
-            wrong("gradient_steps", problem, "use 5".into());
+            wrong("gradient_steps", problem, "use 50, or the model's layers".into());
         }
         for (key, contexts) in [("contexts", &self.contexts), ("test_contexts", &self.test_contexts)] {
             let rise = contexts.windows(2).all(|pair| pair[0] < pair[1]);
@@ -449,9 +453,15 @@ impl Task for SparseRegression {
     }
 
     fn notes(&self) -> Vec<String> {
-        vec![
-            "in the style of Chen, Zhao and Zou (2024): the sizes are ours, and reals are rounded to steps of 2^-16"
-                .into(),
-        ]
+        let (d, style) = (self.cfg.dimension, "in the style of Chen, Zhao and Zou (2024): the sizes are ours");
+        let mut notes = vec![format!("{style}, and reals are rounded to steps of 2^-16")];
+        let near: Vec<u32> = self.cfg.test_contexts.iter().copied().filter(|n| n.abs_diff(d) < 2).collect();
+        if self.cfg.noise > 0.0 && !near.is_empty() {
+            notes.push(format!(
+                "the expected risk of `ols` is infinite within 1 of `dimension` {d}, as at {near:?}: what is measured there is \
+                 its largest draws"
+            ));
+        }
+        notes
     }
 }
