@@ -103,8 +103,10 @@ fn the_newest_opening_bracket_is_a_baseline_between_guessing_and_the_stack() {
     let task = task(json!({ "kind": "dyck", "depth": 4, "test_lengths": [100, 200], "test_examples": 300 }));
     let found = task.baselines().unwrap();
     assert_eq!(found.iter().map(|b| b.at).collect::<Vec<_>>(), [Some(100.0), Some(200.0)]);
-    // Some 55 % of closing brackets come right behind what they close; the others are right by chance.
-    assert!(found.iter().all(|baseline| (0.4..0.75).contains(&baseline.value)), "{found:?}");
+    // Depths 0 to 4 are visited as 1 : 2 : 2 : 2 : 1, so 5/8 of closing brackets stand right behind what they close; of the
+    // others 1 in 8 types is right by chance.
+    let reckoned = 5.0 / 8.0 + 3.0 / 8.0 / 8.0;
+    assert!(found.iter().all(|baseline| (baseline.value - reckoned).abs() < 0.015), "{found:?}");
     assert!(Algorithmic::new(Config::default()).baselines().unwrap().is_empty());
 }
 
