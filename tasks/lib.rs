@@ -17,6 +17,7 @@ pub mod rng;
 mod shrink;
 mod subset;
 
+pub mod icll;
 pub mod image;
 pub mod listops;
 pub mod mqar;

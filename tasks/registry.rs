@@ -159,5 +159,6 @@ pub fn registry() -> Vec<Entry> {
         Entry::of::<crate::image::Config>(),
         Entry::of::<crate::pathfinder::Config>(),
         Entry::of::<crate::state_tracking::Config>(),
+        Entry::of::<crate::icll::Config>(),
     ]
 }

@@ -32,6 +32,12 @@ pub enum Purpose {
     Pathfinder(Split),
     /// A state-tracking sequence; the index is the example's.
     StateTracking(Split),
+    /// An automaton of in-context language learning; the index is the example's.
+    IcllAutomaton(Split),
+    /// The words of its prompt; the index is the example's.
+    IcllWords(Split),
+    /// Where Baum–Welch begins; the index is the test example's.
+    IcllHmm,
     /// Which examples of a class are used, and which of them validate; the index is the class.
     Subset,
     /// The guesses behind a task's floor; the index is the example's.
@@ -65,6 +71,13 @@ impl Purpose {
             Self::StateTracking(Split::Train) => "state tracking/train",
             Self::StateTracking(Split::Validation) => "state tracking/validation",
             Self::StateTracking(Split::Test) => "state tracking/test",
+            Self::IcllAutomaton(Split::Train) => "icll automaton/train",
+            Self::IcllAutomaton(Split::Validation) => "icll automaton/validation",
+            Self::IcllAutomaton(Split::Test) => "icll automaton/test",
+            Self::IcllWords(Split::Train) => "icll words/train",
+            Self::IcllWords(Split::Validation) => "icll words/validation",
+            Self::IcllWords(Split::Test) => "icll words/test",
+            Self::IcllHmm => "icll hmm",
             Self::Subset => "subset",
             Self::Guess => "guess",
             Self::Mask => "mask",
