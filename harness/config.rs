@@ -3,6 +3,7 @@
 //! Sections (`model`, `optimizer`, `schedule`, `budget`, `pretrain`) are laid over each other: defaults, then the top of the file, then
 //! the task's entry, then the mixer's entry, then the grid point, then `--set`. Each key keeps the place it came from.
 
+use crate::analysis::AnalysisConfig;
 use crate::diagnostics::{Diagnostics, Place, suggest};
 use crate::matching::Matched;
 use crate::model::{ModelConfig, Pooling};
@@ -13,6 +14,7 @@ use crate::schedule::ScheduleConfig;
 use crate::spec::Choice;
 use crate::trainer::BudgetConfig;
 use crate::yaml::{self, Data, Key, Node};
+use results::Figure;
 use results::published::{self, Beside};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
@@ -47,6 +49,8 @@ pub struct Config {
     pub runs: Vec<Draft>,
     /// How alike its models must be in size.
     pub matched: Option<Matched>,
+    /// What is drawn besides scores and learning curves.
+    pub figures: Vec<Figure>,
 }
 
 /// A run before its data are opened.
@@ -72,6 +76,8 @@ pub struct Draft {
     pub budget: BudgetConfig,
     /// What comes before the task.
     pub pretrain: Option<PretrainConfig>,
+    /// What is looked at after training.
+    pub analysis: Option<AnalysisConfig>,
     /// Trainable scalars of the published model that this one follows; only `plan` reads it.
     pub reference_parameters: Option<u64>,
     /// The run's seed.
@@ -81,8 +87,8 @@ pub struct Draft {
 }
 
 /// Sections that entries may override.
-const SECTIONS: [&str; 5] = ["model", "optimizer", "schedule", "budget", "pretrain"];
-const TOP_KEYS: [&str; 13] = [
+const SECTIONS: [&str; 6] = ["model", "optimizer", "schedule", "budget", "pretrain", "analysis"];
+const TOP_KEYS: [&str; 15] = [
     "name",
     "question",
     "tasks",
@@ -92,8 +98,10 @@ const TOP_KEYS: [&str; 13] = [
     "schedule",
     "budget",
     "pretrain",
+    "analysis",
     "seeds",
     "grid",
+    "figures",
     "match",
     "published",
 ];
@@ -224,6 +232,7 @@ impl Reader<'_> {
         let _: Option<ScheduleConfig> = self.section("schedule", &base[2]);
         let _: Option<BudgetConfig> = self.section("budget", &base[3]);
         let _: Option<PretrainConfig> = self.section("pretrain", &base[4]);
+        let _: Option<AnalysisConfig> = self.section("analysis", &base[5]);
         let task_names: Vec<&str> = self.registry.tasks.iter().map(|t| t.name).collect();
         let mixer_names: Vec<&str> = self.registry.mixers.iter().map(|m| m.name).collect();
         let tasks = self.entries(get("tasks"), "tasks", "task", &task_names);
@@ -253,6 +262,7 @@ impl Reader<'_> {
                 }
             }
         }
+        let figures = get("figures").map(|(_, node)| self.figures(node, &axes)).unwrap_or_default();
         let matched = get("match").and_then(|(key, node)| self.matched(key, node, &runs));
         let text = |key: &str| get(key).and_then(|(_, n)| n.as_str()).map(str::to_owned);
         let name = text("name").unwrap_or_else(|| stem.into());
@@ -267,7 +277,40 @@ impl Reader<'_> {
                 "use letters, digits, - and _",
             );
         }
-        Some(Config { name, question: text("question").unwrap_or_default(), runs, matched })
+        Some(Config { name, question: text("question").unwrap_or_default(), runs, matched, figures })
+    }
+
+    /// `figures: [ { lines: { x: model.d_model } } ]`.
+    fn figures(&mut self, node: &Node, axes: &[Vec<Setting>]) -> Vec<Figure> {
+        let help = "figures are `lines: { x: model.d_model }`, `details: { axis: length }`, \
+                    `cells: { axis: layer, measure: importance }` and `profile: { shape: heat }`";
+        let Some(items) = node.as_list() else {
+            self.found.error(node.place.clone(), format!("`figures` is {}, expected a list", node.describe()), help);
+            return Vec::new();
+        };
+        let swept: Vec<String> = axes.iter().filter_map(|axis| axis.first()).map(|s| s.path.join(".")).collect();
+        let mut figures = Vec::new();
+        for item in items {
+            match serde_json::from_value::<Figure>(item.to_json()) {
+                Ok(figure) => {
+                    if let Figure::Lines(lines) = &figure {
+                        for path in std::iter::once(&lines.x).chain(&lines.panels).filter(|path| !swept.contains(path))
+                        {
+                            let known: Vec<&str> = swept.iter().map(String::as_str).collect();
+                            let near = if known.is_empty() {
+                                "add the axis to `grid`".into()
+                            } else {
+                                suggest(path, &known, "axes of the grid")
+                            };
+                            self.found.error(item.place.clone(), format!("`{path}` is no axis of the grid"), near);
+                        }
+                    }
+                    figures.push(figure);
+                }
+                Err(error) => self.found.error(item.place.clone(), format!("no such figure: {error}"), help),
+            }
+        }
+        figures
     }
 
     /// `match: { parameters: 0.02 }`.
@@ -603,7 +646,7 @@ impl Reader<'_> {
             self.found.error(
                 setting.key_place.clone(),
                 format!("`{}` leads nowhere", path.join(".")),
-                near + "paths are model.KEY, optimizer.KEY, schedule.KEY, budget.KEY, pretrain.KEY, task.NAME.KEY and mixer.NAME.KEY (NAME as used in this config), and seeds for --set",
+                near + "paths are model.KEY, optimizer.KEY, schedule.KEY, budget.KEY, pretrain.KEY, analysis.KEY, task.NAME.KEY and mixer.NAME.KEY (NAME as used in this config), and seeds for --set",
             );
         }
     }
@@ -611,7 +654,7 @@ impl Reader<'_> {
     /// One combination, checked; its seed is filled in by the caller.
     fn draft(&mut self, task: &Entry, mixer: &Entry, base: &Layers, over: &[&Setting]) -> Option<Draft> {
         let before = self.found.len();
-        let [model_keys, optimizer_keys, schedule_keys, budget_keys, pretrain_keys]: Layers =
+        let [model_keys, optimizer_keys, schedule_keys, budget_keys, pretrain_keys, analysis_keys]: Layers =
             std::array::from_fn(|i| {
                 let own = over.iter().filter(|s| s.path.len() == 2 && s.path[0] == SECTIONS[i]);
                 base[i].over(&task.sections[i].0).over(&mixer.sections[i].0).over(&as_entries(own))
@@ -626,6 +669,7 @@ impl Reader<'_> {
         let schedule: Option<ScheduleConfig> = self.section("schedule", &schedule_keys);
         let budget: Option<BudgetConfig> = self.section("budget", &budget_keys);
         let pretrain: Option<PretrainConfig> = self.section("pretrain", &pretrain_keys);
+        let analysis: Option<AnalysisConfig> = self.section("analysis", &analysis_keys);
 
         let task_entry = *self.registry.task(&task.family).expect("the entry's family was looked up");
         let task_value =
@@ -658,6 +702,9 @@ impl Reader<'_> {
         if let Some(pretrain) = &pretrain {
             self.mistakes(&pretrain_keys, pretrain.check());
         }
+        if let Some(analysis) = &analysis {
+            self.mistakes(&analysis_keys, analysis.check());
+        }
         let model = model.filter(|model| {
             let found = model.check();
             let well = found.is_empty();
@@ -684,6 +731,13 @@ impl Reader<'_> {
                 };
                 self.found.error(place.unwrap_or_else(|| mixer.family_place.clone()), e.problem, help);
             }
+            let told = pretrain.as_ref().is_some_and(|p| p.objective != Objective::None);
+            if told && outline.input.width() > 1 {
+                let problem =
+                    format!("`{}` has vectors of real numbers, which self-pretraining cannot tell", task.label);
+                let place = pretrain_keys.place_of("objective").unwrap_or(Place::Whole);
+                self.found.error(place, problem, "put `pretrain: none` into the task's entry");
+            }
             let per_sequence = outline.output == tasks::Output::PerSequence;
             if dims.causal && per_sequence && model.pooling == Pooling::Cls {
                 let why = if outline.causal { "the task is causal" } else { "`objective: clm` makes the model causal" };
@@ -693,7 +747,7 @@ impl Reader<'_> {
         }
         let (model, optimizer, schedule, budget) = (model?.resolved(), optimizer?, schedule?, budget?);
         let pretrain = pretrain?.resolved(outline?.input, &optimizer, &schedule, budget.steps);
-        let (task_value, mixer_value) = (task_value?, mixer_value?);
+        let (task_value, mixer_value, analysis) = (task_value?, mixer_value?, analysis?.resolved());
         (self.found.len() == before).then(|| Draft {
             mixer_label: mixer.label.clone(),
             task_label: task.label.clone(),
@@ -705,6 +759,7 @@ impl Reader<'_> {
             schedule,
             budget,
             pretrain,
+            analysis,
             reference_parameters: mixer.reference_parameters,
             seed: 0,
             published: None,

@@ -1,5 +1,6 @@
 //! The mixarena command: plan, run, record, report. The only crate that sees mixers, tasks and results together.
 
+mod analysis;
 mod bench;
 mod checkpoint;
 mod cli;
@@ -22,6 +23,7 @@ mod run;
 #[cfg(test)]
 mod samples;
 mod schedule;
+mod scoring;
 mod seeds;
 mod sizes;
 mod spec;

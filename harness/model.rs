@@ -128,6 +128,10 @@ pub struct ModelConfig {
     pub tied_dropout: bool,
     /// Dropout on the embedding.
     pub embedding_dropout: f64,
+    /// One block applied `n_layers` times instead of as many blocks (Universal Transformer, Dehghani et al. 2019,
+    /// arXiv:1807.03819, without its halting): before each application but the first the positions are added again, and before
+    /// each a vector of sines and cosines of its number.
+    pub shared_depth: bool,
     /// How a sequence becomes one vector, for tasks of one class a sequence.
     pub pooling: Pooling,
     /// Head of tasks about two documents.
@@ -152,6 +156,7 @@ impl Default for ModelConfig {
             dropout: 0.0,
             tied_dropout: false,
             embedding_dropout: 0.0,
+            shared_depth: false,
             pooling: Pooling::Mean,
             pair_head: PairHead::S4,
             init_std: 0.02,
@@ -224,9 +229,18 @@ impl ModelConfig {
         Dims { d_model: self.d_model, seq_len, causal }
     }
 
+    /// Width of the layer between vector and classes where one vector is decoded into many tokens.
+    fn decoder_width(&self) -> i64 {
+        self.d_ff.unwrap_or(4 * self.d_model)
+    }
+
     /// FLOPs of a task's head on one example: on `scored` positions of one document, once on two.
     pub fn head_flops(&self, scored: i64, outline: &tasks::Outline) -> i64 {
         let (d, classes) = (self.d_model, outline.classes);
+        if outline.output == Output::Reconstruction {
+            let wide = self.decoder_width();
+            return linear_flops(scored, d, wide) + linear_flops(scored, wide, classes);
+        }
         match (outline.documents, self.pair_head) {
             (2, PairHead::S4) => linear_flops(1, 4 * d, d) + linear_flops(1, d, classes),
             (2, PairHead::Lra) => {
@@ -242,7 +256,7 @@ impl ModelConfig {
         let d = self.d_model;
         let encoder = match outline.input {
             Input::Tokens => 0,
-            Input::Reals { .. } => linear_flops(length, 1, d),
+            Input::Reals { width, .. } => linear_flops(length, width, d),
         };
         let ffn = match (self.ffn, self.d_ff) {
             (Some(Ffn::Mlp), Some(d_ff)) => 2 * linear_flops(length, d, d_ff),
@@ -394,18 +408,19 @@ impl Block {
 enum Encoder {
     /// A row of `[vocab_size, d_model]`.
     Table(Tensor),
-    /// A linear map of one real feature, `scale · token + shift`.
+    /// A linear map of real features, each `scale · token + shift`.
     Line { map: nn::Linear, scale: f64, shift: f64 },
 }
 
 impl Encoder {
-    /// int64 `[rows, length]` → `[rows, length, d_model]`.
+    /// int64 `[rows, length]`, or `[rows, length, width]` of several numbers a position → `[rows, length, d_model]`.
     fn forward(&self, tokens: &Tensor) -> Tensor {
         match self {
             Self::Table(table) => Tensor::embedding(table, tokens, -1, false, false),
             Self::Line { map, scale, shift } => {
                 let kind = map.ws.kind();
-                (tokens.to_kind(kind).unsqueeze(-1) * *scale + *shift).apply(map)
+                let numbers = if tokens.dim() == 2 { tokens.unsqueeze(-1) } else { tokens.shallow_clone() };
+                (numbers.to_kind(kind) * *scale + *shift).apply(map)
             }
         }
     }
@@ -418,11 +433,21 @@ enum Head {
     Plain(nn::Linear),
     /// Two documents: layers with their activation between, on `[u, v, u·v, u − v]`.
     Pair(Vec<nn::Linear>, PairHead),
+    /// One vector and a code of the position asked for, `[length, d_model]`: `W₂ gelu(W₁ (x + code))`.
+    Decoder { codes: Tensor, up: nn::Linear, down: nn::Linear },
 }
 
 impl Head {
     fn new(vs: &nn::Path, config: &ModelConfig, task: &TaskSpec) -> Self {
         let (d, classes) = (config.d_model, task.classes);
+        if task.output == Output::Reconstruction {
+            let normal = nn::Init::Randn { mean: 0.0, stdev: config.init_std };
+            return Self::Decoder {
+                codes: (vs / "positions").var("weight", &[task.max_length, d], normal),
+                up: linear(&(vs / "up"), d, config.decoder_width(), true),
+                down: linear(&(vs / "down"), config.decoder_width(), classes, true),
+            };
+        }
         if task.documents == 1 {
             return Self::Plain(linear(vs, d, classes, true));
         }
@@ -439,6 +464,7 @@ impl Head {
     fn forward(&self, x: &Tensor) -> Tensor {
         let (layers, shape) = match self {
             Self::Plain(map) => return x.apply(map),
+            Self::Decoder { up, down, .. } => return x.apply(up).gelu("none").apply(down),
             Self::Pair(layers, shape) => (layers, shape),
         };
         let examples = x.size()[0] / 2;
@@ -458,6 +484,10 @@ pub struct Model {
     cls: Option<Tensor>,
     embedding_norm: Option<Norm>,
     blocks: Vec<Block>,
+    /// Sines and cosines of the number of each application, `[n_layers, d_model]`, where one block has them all.
+    steps: Option<Tensor>,
+    /// Factors on the heads of each layer; `None`: as they are.
+    heads: Vec<Option<Tensor>>,
     final_norm: Option<Norm>,
     head: Head,
     config: ModelConfig,
@@ -467,7 +497,8 @@ pub struct Model {
 /// A batch on the device.
 #[derive(Debug)]
 pub struct Inputs {
-    /// Token ids, int64 `[batch, length]`; of two documents every example's first, then every example's second.
+    /// Token ids, int64 `[batch, length]`, or `[batch, length, width]` of several numbers a position; of two documents every
+    /// example's first, then every example's second.
     pub tokens: Tensor,
     /// Valid length of each row, int64 `[batch]`; `None` when every position is valid.
     pub lengths: Option<Tensor>,
@@ -505,16 +536,18 @@ impl Model {
         };
         let kind = config.norm.unwrap_or(NormKind::Layer);
         let place = config.norm_place.unwrap_or(NormPlace::Pre);
-        let blocks =
-            (0..config.n_layers).map(|i| Block::new(&(vs / "blocks" / i), &config, &dims, mixer, settings)).collect();
+        let built = if config.shared_depth { 1 } else { config.n_layers };
+        let blocks = (0..built).map(|i| Block::new(&(vs / "blocks" / i), &config, &dims, mixer, settings)).collect();
         let final_norm = place == NormPlace::Pre && config.block != BlockShape::Bigs;
         Self {
             encoder: match task.input {
                 Input::Tokens => Encoder::Table((vs / "embedding").var("weight", &[task.vocab_size, d], normal)),
-                Input::Reals { scale, shift } => {
-                    Encoder::Line { map: linear(&(vs / "embedding"), 1, d, true), scale, shift }
+                Input::Reals { width, scale, shift } => {
+                    Encoder::Line { map: linear(&(vs / "embedding"), width, d, true), scale, shift }
                 }
             },
+            steps: config.shared_depth.then(|| sinusoids(config.n_layers, d).to_device(vs.device())),
+            heads: (0..config.n_layers).map(|_| None).collect(),
             positions,
             cls: use_cls.then(|| (vs / "embedding_cls").var("weight", &[1, 1, d], normal)),
             embedding_norm: config
@@ -554,29 +587,119 @@ impl Model {
         (x, ctx)
     }
 
+    /// Layers: applications of a block.
+    pub fn layers(&self) -> usize {
+        self.heads.len()
+    }
+
+    /// The block of a layer.
+    fn block(&self, layer: usize) -> &Block {
+        &self.blocks[layer.min(self.blocks.len() - 1)]
+    }
+
+    /// One layer on what the layer before it, or the embedding, gave.
+    fn layer(&self, layer: usize, x: &Tensor, ctx: &mut Context) -> Tensor {
+        ctx.heads = self.heads[layer].as_ref().map(Tensor::shallow_clone);
+        self.block(layer).forward(&self.stepped(layer, x), ctx)
+    }
+
+    /// `x` with what tells the applications of a shared block apart.
+    fn stepped(&self, layer: usize, x: &Tensor) -> Tensor {
+        let Some(steps) = &self.steps else { return x.shallow_clone() };
+        let x = x + steps.get(layer as i64).to_kind(x.kind());
+        match &self.positions {
+            Some(table) if layer > 0 => &x + table.narrow(0, 0, x.size()[1]),
+            _ => x,
+        }
+    }
+
+    /// Heads of each layer's mixer that [`Model::silence`] knows; 0 where it has none.
+    pub fn mixer_heads(&self) -> i64 {
+        self.blocks[0].mixer.heads()
+    }
+
+    /// Sets the factors on the heads of a layer's mixer, `[heads]`; `None` leaves them as they are.
+    pub fn silence(&mut self, layer: usize, factors: Option<Tensor>) {
+        self.heads[layer] = factors;
+    }
+
+    /// What the mixer of `layer` reads of `inputs`.
+    fn read(&self, inputs: &Inputs, layer: usize) -> (Tensor, Context) {
+        let (x, mut ctx) = self.embed(inputs, None, false);
+        let x = (0..layer).fold(x, |x, i| self.layer(i, &x, &mut ctx));
+        let (x, block) = (self.stepped(layer, &x), self.block(layer));
+        let x = match block.place {
+            NormPlace::Pre => block.mixer_norm.forward(&x, &ctx),
+            NormPlace::Post => x,
+        };
+        (x, ctx)
+    }
+
     /// The mixing matrix of block `layer` on what its mixer reads of `inputs`: `[batch, heads, length, length]`.
     pub fn matrix(&self, inputs: &Inputs, layer: usize) -> Result<Tensor, NotLinear> {
-        let (x, ctx) = self.embed(inputs, None, false);
-        let x = self.blocks[..layer].iter().fold(x, |x, block| block.forward(&x, &ctx));
-        let block = &self.blocks[layer];
-        match block.place {
-            NormPlace::Pre => block.mixer.materialize(&block.mixer_norm.forward(&x, &ctx), &ctx),
-            NormPlace::Post => block.mixer.materialize(&x, &ctx),
+        let (x, ctx) = self.read(inputs, layer);
+        self.block(layer).mixer.materialize(&x, &ctx)
+    }
+
+    /// The decoding state of `layer`'s mixer after each of the positions `at`, which rise: each a `[batch, channels]`. Empty
+    /// where the mixer has no state of constant size to show.
+    pub fn states(&self, inputs: &Inputs, layer: usize, at: &[i64]) -> Vec<Tensor> {
+        let (x, _) = self.read(inputs, layer);
+        let Some(mut steps) = self.block(layer).mixer.recurrent() else { return Vec::new() };
+        steps.reset(x.size()[0]);
+        let mut found = Vec::new();
+        for (t, x) in x.unbind(1).iter().enumerate() {
+            let _ = steps.step(x);
+            if at.contains(&(t as i64)) {
+                let parts: Vec<Tensor> = steps.state().iter().map(|part| part.flatten(1, -1)).collect();
+                if parts.is_empty() {
+                    return Vec::new();
+                }
+                found.push(Tensor::cat(&parts, 1));
+            }
+        }
+        found
+    }
+
+    /// What the head could read after the embedding and after each layer, without any norm: `layers + 1` tensors
+    /// `[scored, d_model]`.
+    pub fn after_layers(&self, inputs: &Inputs) -> Vec<Tensor> {
+        let (x, mut ctx) = self.embed(inputs, None, false);
+        let mut found = vec![self.scored(&x, inputs, &ctx)];
+        let mut x = x;
+        for layer in 0..self.layers() {
+            x = self.layer(layer, &x, &mut ctx);
+            found.push(self.scored(&x, inputs, &ctx));
+        }
+        found
+    }
+
+    /// Rows of the vectors an answer is read off: at scored positions, or one a sequence.
+    fn scored(&self, x: &Tensor, inputs: &Inputs, ctx: &Context) -> Tensor {
+        match (self.output, &inputs.positions) {
+            (Output::PerPosition | Output::Number, Some(at)) => x.flatten(0, 1).index_select(0, at),
+            _ => self.pool(x, ctx),
         }
     }
 
     /// Logits `[scored, classes]`: one row a sequence, or one row a scored position.
     pub fn forward(&self, inputs: &Inputs, train: bool) -> Tensor {
-        let (x, ctx) = self.embed(inputs, None, train);
-        let x = self.blocks.iter().fold(x, |x, block| block.forward(&x, &ctx));
+        let (x, mut ctx) = self.embed(inputs, None, train);
+        let x = (0..self.layers()).fold(x, |x, layer| self.layer(layer, &x, &mut ctx));
         // The head, and a per-position final norm, are worth computing only where an answer is asked for.
-        let scored = |x: Tensor| match (&self.output, &inputs.positions) {
-            (Output::PerPosition, Some(at)) => x.flatten(0, 1).index_select(0, at),
-            _ => self.pool(&x, &ctx),
+        let vectors = match (self.output, &self.final_norm) {
+            (Output::PerPosition | Output::Number, Some(Norm::Layer(norm))) => {
+                norm.forward(&self.scored(&x, inputs, &ctx))
+            }
+            _ => self.scored(&self.normed(&x, &ctx), inputs, &ctx),
         };
-        match (self.output, &self.final_norm) {
-            (Output::PerPosition, Some(Norm::Layer(norm))) => self.head.forward(&norm.forward(&scored(x))),
-            _ => self.head.forward(&scored(self.normed(&x, &ctx))),
+        match (&self.head, &inputs.positions) {
+            (Head::Decoder { codes, .. }, Some(at)) => {
+                let length = x.size()[1];
+                let rows = vectors.index_select(0, &at.divide_scalar_mode(length, "floor").to_kind(Kind::Int64));
+                self.head.forward(&(rows + codes.index_select(0, &at.remainder(length))))
+            }
+            _ => self.head.forward(&vectors),
         }
     }
 
@@ -584,8 +707,8 @@ impl Model {
     /// head: `[positions, d_model]`.
     pub fn features(&self, inputs: &Inputs, hidden: Option<Hidden>, at: &Tensor, train: bool) -> Tensor {
         let length = inputs.tokens.size()[1];
-        let (x, ctx) = self.embed(inputs, hidden, train);
-        let x = self.blocks.iter().fold(x, |x, block| block.forward(&x, &ctx));
+        let (x, mut ctx) = self.embed(inputs, hidden, train);
+        let x = (0..self.layers()).fold(x, |x, layer| self.layer(layer, &x, &mut ctx));
         // Positions count without the cls vector in front, which a batch norm counts like any other.
         let taken = |x: Tensor| x.narrow(1, x.size()[1] - length, length).flatten(0, 1).index_select(0, at);
         match &self.final_norm {
@@ -601,7 +724,9 @@ impl Model {
     /// `[batch, length, d_model]` → `[batch, d_model]`.
     fn pool(&self, x: &Tensor, ctx: &Context) -> Tensor {
         let length = x.size()[1];
-        match self.config.pooling {
+        // An auto-encoder reads the last position, whatever sequences of one class are pooled by.
+        let pooling = if self.output == Output::Reconstruction { Pooling::Last } else { self.config.pooling };
+        match pooling {
             Pooling::Cls => x.select(1, 0),
             Pooling::Mean => match &ctx.lengths {
                 None => x.mean_dim(1, false, None::<Kind>),

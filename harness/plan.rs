@@ -32,6 +32,8 @@ pub struct Plan {
     pub question: String,
     /// Seed by seed, so that the first results cover every mixer.
     pub runs: Vec<Planned>,
+    /// What is drawn besides scores and learning curves.
+    pub figures: Vec<results::Figure>,
 }
 
 /// A task by its settings, and what opening it gave.
@@ -72,7 +74,7 @@ impl Plan {
         runs.sort_by_key(|r| r.spec.seed);
         let sentence = config.matched.as_ref().map(Matched::sentence);
         let question = [Some(config.question.clone()), sentence].into_iter().flatten().collect::<Vec<_>>().join(" ");
-        Ok(Self { name: config.name.clone(), question: question.trim().into(), runs })
+        Ok(Self { name: config.name.clone(), question: question.trim().into(), runs, figures: config.figures.clone() })
     }
 
     /// The plan as it is kept beside the records; `command` made it.
@@ -90,6 +92,7 @@ impl Plan {
             question: self.question.clone(),
             command: command.into(),
             runs: self.runs.iter().map(planned).collect(),
+            figures: self.figures.clone(),
         }
     }
 }
@@ -111,6 +114,7 @@ impl Draft {
             schedule: self.schedule.clone(),
             budget: self.budget.clone(),
             pretrain: self.pretrain.clone(),
+            analysis: self.analysis.clone(),
             seed: self.seed,
         }
     }
@@ -191,7 +195,7 @@ fn estimate(draft: &Draft, registry: &Registry, counter: &mut Counter, records: 
     let outline = entry.outline(&draft.task.settings);
     let spec = counter.spec(draft);
     let scored = match (counter.task(draft), spec.output) {
-        (Some(task), Output::PerPosition) => {
+        (Some(task), Output::PerPosition | Output::Reconstruction | Output::Number) => {
             task.example(tasks::Split::Train, 0).map_or(1, |e| e.targets.classes().len() as i64)
         }
         _ => 1,
@@ -244,6 +248,7 @@ fn same_but_seed(record: &Record, draft: &Draft) -> bool {
         && same("model", json(&draft.model))
         && same("budget", json(&draft.budget))
         && same("pretrain", json(&draft.pretrain))
+        && same("analysis", json(&draft.analysis))
 }
 
 fn json(value: &impl Serialize) -> serde_json::Value {

@@ -79,6 +79,8 @@ pub fn run(
         Ok(Ok(ended)) => {
             record.outcome = ended.outcome;
             record.scores = ended.scores;
+            record.measures.extend(ended.measures);
+            record.details = ended.details;
         }
         Ok(Err(error)) => record.outcome = Outcome::Failed { reason: one_line(&error.to_string()) },
         Err(panic) => {
@@ -133,6 +135,7 @@ fn train(
     record.curve = trainer.state.curve.clone();
     record.notes.extend(trainer.pretraining_note());
     record.wall_seconds = trainer.clock.wall_seconds;
+    record.measures.extend(trainer.clock.measures().map(|(name, value)| (name.to_owned(), value)));
     record.steps_per_second = median(&trainer.clock.steps_per_second);
     record.tokens_per_second = record.steps_per_second * trainer.clock.tokens_per_step;
     ended

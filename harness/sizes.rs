@@ -43,7 +43,7 @@ impl Sizes {
         };
         let rows = config.dims(task.max_length, task.causal).seq_len;
         let positions = if learned { (rows * config.d_model) as u64 } else { 0 };
-        let more = config.n_layers as u64 - 1;
+        let more = if config.shared_depth { 0 } else { config.n_layers as u64 - 1 };
         Some(Self {
             parameters: count("") + more * count("blocks.0.") + positions,
             mixer_parameters: (1 + more) * count(".mixer."),

@@ -66,6 +66,9 @@ pub struct RunSpec {
     /// What comes before the task; absent where it is learned from scratch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pretrain: Option<crate::pretrain::PretrainConfig>,
+    /// What is looked at after training; absent where nothing is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub analysis: Option<crate::analysis::AnalysisConfig>,
     /// Seed of initial values, data order and dropout.
     pub seed: u64,
 }

@@ -1,26 +1,29 @@
 //! Training one run: pretraining where asked for, then steps, validation, checkpoints, one look at test.
 
+mod analysing;
 mod pretraining;
 
 use crate::checkpoint::{self, CheckpointError};
 use crate::config::Mistake;
 use crate::events::{Event, Progress};
-use crate::feed::{Feed, to_tensors};
+use crate::feed::{Feed, FeedClock, to_tensors};
 use crate::model::Model;
 use crate::optimizer::AdamW;
 use crate::pretrain::{self, Stage};
 use crate::registry::Registry;
+use crate::scoring::{self, Look};
 use crate::seeds::{Purpose, reseed};
 use crate::spec::RunSpec;
-use results::{Outcome, Point, Scores};
+use results::{Detail, Outcome, Point, Scores};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
-use tasks::{DataError, Order, Split, Targets, Task};
+use tasks::{Batch, DataError, Order, Output, Split, Task, TaskSpec};
 use tch::nn::VarStore;
-use tch::{Device, Kind, Reduction, Tensor, no_grad};
+use tch::{Device, Tensor};
 
 /// Keys of the budget that change no number, left out of a run's identity.
 pub const BUDGET_KEYS_WITHOUT_EFFECT: &[&str] = &["checkpoint_every", "timeout_minutes"];
@@ -153,6 +156,29 @@ pub struct Clock {
     pub steps_per_second: Vec<f64>,
     /// Tokens a step, padding included, averaged.
     pub tokens_per_step: f64,
+    /// Seconds of optimizer steps, waiting for their batches included.
+    #[serde(default)]
+    pub stepping: f64,
+    /// Seconds of making batches.
+    #[serde(default)]
+    pub feed: FeedClock,
+}
+
+impl Clock {
+    fn add(&mut self, before: FeedClock, after: FeedClock) {
+        self.feed.waited += after.waited - before.waited;
+        self.feed.making += after.making - before.making;
+        self.feed.examples += after.examples - before.examples;
+    }
+
+    /// Share of the time of training steps in which they waited for a batch, and examples one thread makes a second.
+    pub fn measures(&self) -> [(&'static str, f64); 2] {
+        let share = |part: f64, whole: f64| if whole > 0.0 { part / whole } else { 0.0 };
+        [
+            ("wait_share", share(self.feed.waited, self.stepping)),
+            ("examples_made_per_second", share(self.feed.examples, self.feed.making)),
+        ]
+    }
 }
 
 /// One run, being trained.
@@ -161,6 +187,8 @@ pub struct Trainer {
     pub spec: RunSpec,
     /// Its task, opened.
     pub task: Arc<dyn Task>,
+    /// Its terms.
+    task_spec: TaskSpec,
     /// Where training stands.
     pub state: State,
     /// Wall-clock facts.
@@ -182,13 +210,10 @@ pub struct Ended {
     pub outcome: Outcome,
     /// What was measured.
     pub scores: Scores,
-}
-
-/// What one look at a split found.
-#[derive(Clone, Copy, Debug)]
-struct Look {
-    loss: f64,
-    score: f64,
+    /// Numbers of the whole run besides its score.
+    pub measures: BTreeMap<String, f64>,
+    /// Numbers by length, pairs, layer, head.
+    pub details: Vec<Detail>,
 }
 
 impl Trainer {
@@ -217,6 +242,7 @@ impl Trainer {
         let mut trainer = Self {
             state: State { pretraining: stage.is_some().then(Pretraining::default), ..State::default() },
             spec,
+            task_spec: task.spec(),
             task,
             clock: Clock::default(),
             vs,
@@ -280,10 +306,12 @@ impl Trainer {
         }
         let budget = self.spec.budget.clone();
         let before = self.spec.pretrain.as_ref().map_or(0, |p| p.steps);
-        let feed = Feed::start(self.task.clone(), self.order(), self.state.step, budget.steps);
+        let mut feed = Feed::start(self.task.clone(), self.order(), self.state.step, budget.steps);
         let mut since = Instant::now();
         let (mut interval_steps, mut interval_loss) = (0u64, 0.0);
         while !self.state.trained {
+            let begun = Instant::now();
+            let before_batch = feed.clock;
             let batch = feed.take()?;
             let (loss, norm) = self.step(&batch);
             let step = self.state.step;
@@ -298,9 +326,11 @@ impl Trainer {
                 };
                 return Ok(self.ended(Outcome::Diverged { reason: format!("{what} at step {step}{last}") }, None)?);
             }
+            self.clock.stepping += begun.elapsed().as_secs_f64();
+            self.clock.add(before_batch, feed.clock);
             interval_steps += 1;
             interval_loss += loss;
-            let tokens = batch.tokens.len() as f64;
+            let tokens = (batch.tokens.len() / batch.width) as f64;
             self.clock.tokens_per_step += (tokens - self.clock.tokens_per_step) / step as f64;
             let looked = step.is_multiple_of(budget.eval_every) || step == budget.steps;
             let seconds = since.elapsed().as_secs_f64();
@@ -344,15 +374,21 @@ impl Trainer {
             }
         }
         self.load_best()?;
-        let test = self.score(Split::Test)?;
-        Ok(self.ended(Outcome::Finished, Some(test.score))?)
+        let test = self.score(Split::Test, true)?;
+        let mut ended = self.ended(Outcome::Finished, Some(test.score))?;
+        (ended.measures, ended.details) = (test.measures, test.details);
+        if let (Some(floor), Some(ceiling)) = (ended.scores.floor, ended.scores.ceiling) {
+            ended.measures.insert("scaled".into(), (test.score - floor) / (ceiling - floor).max(f64::MIN_POSITIVE));
+        }
+        self.baselines(&mut ended)?;
+        self.analyse(&mut ended, stop)?;
+        Ok(ended)
     }
 
     /// One optimizer step; the loss before it and the gradient's norm.
-    fn step(&mut self, batch: &tasks::Batch) -> (f64, f64) {
+    fn step(&mut self, batch: &Batch) -> (f64, f64) {
         reseed(self.spec.seed, Purpose::Dropout, self.state.step);
-        let (inputs, classes) = to_tensors(batch, self.vs.device());
-        let loss = self.model.forward(&inputs, true).cross_entropy_for_logits(&classes);
+        let loss = self.loss(batch);
         self.optimizer.zero_grad();
         loss.backward();
         let factor = self.spec.schedule.factor(self.state.step, self.spec.budget.steps);
@@ -366,7 +402,7 @@ impl Trainer {
 
     /// Scores validation, keeps the best model, decides about stopping.
     fn look(&mut self) -> Result<Point, TrainError> {
-        let look = self.score(Split::Validation)?;
+        let look = self.score(Split::Validation, false)?;
         let point = Point {
             step: self.state.step,
             train_loss: self.state.loss_sum / self.state.loss_count.max(1) as f64,
@@ -394,32 +430,23 @@ impl Trainer {
         Ok(point)
     }
 
-    /// Mean loss over scored positions, and the mean over examples of the share of their positions that are right.
-    fn score(&self, split: Split) -> Result<Look, TrainError> {
+    /// One look at a split.
+    fn score(&self, split: Split, closely: bool) -> Result<Look, TrainError> {
         let rows = self.spec.budget.eval_batch_size.unwrap_or(self.spec.budget.batch_size);
-        let order = Order { seed: self.spec.seed, batch_size: rows as usize };
-        let (mut loss, mut positions, mut score, mut examples) = (0.0, 0.0, 0.0, 0.0);
-        for index in 0..self.task.len(split).div_ceil(rows) {
-            let batch = self.task.batch(split, index, &order)?;
-            let (inputs, classes) = to_tensors(&batch, self.vs.device());
-            let (sum, right) = no_grad(|| {
-                let logits = self.model.forward(&inputs, false);
-                let sum =
-                    logits.log_softmax(-1, Kind::Float).g_nll_loss::<Tensor>(&classes, None, Reduction::Sum, -100);
-                (sum.double_value(&[]), logits.argmax(-1, false).eq_tensor(&classes).to_kind(Kind::Float))
-            });
-            loss += sum;
-            positions += classes.size()[0] as f64;
-            score += match &batch.targets {
-                Targets::PerSequence(_) => right.sum(Kind::Double).double_value(&[]),
-                Targets::PerPosition { positions, .. } => {
-                    let right: Vec<f32> = Vec::try_from(right.to_device(Device::Cpu)).unwrap_or_default();
-                    per_example(positions, &right, batch.length, batch.size)
-                }
-            };
-            examples += batch.size as f64;
+        scoring::look(&self.model, &*self.task, split, rows, self.vs.device(), closely)
+    }
+
+    /// The training loss of a batch.
+    fn loss(&self, batch: &Batch) -> Tensor {
+        let (inputs, classes) = to_tensors(batch, self.vs.device());
+        let logits = self.model.forward(&inputs, true);
+        match self.task_spec.output {
+            Output::Number => {
+                let wanted = scoring::numbers(&classes, &self.task_spec, logits.kind());
+                (logits.squeeze_dim(-1) - wanted).square().mean(logits.kind())
+            }
+            _ => logits.cross_entropy_for_logits(&classes),
         }
-        Ok(Look { loss: loss / f64::max(positions, 1.0), score: score / f64::max(examples, 1.0) })
     }
 
     fn model_tensors(&self) -> Vec<(String, Tensor)> {
@@ -483,31 +510,13 @@ impl Trainer {
             floor: Some(self.task.floor()?.score),
             ceiling: Some(self.task.ceiling()?.score),
         };
-        Ok(Ended { outcome, scores })
+        Ok(Ended { outcome, scores, measures: BTreeMap::new(), details: Vec::new() })
     }
-}
-
-/// Sum over examples of the share of right positions; an example without a scored position counts as 0.
-fn per_example(positions: &[i64], right: &[f32], length: usize, size: usize) -> f64 {
-    let (mut hits, mut asked) = (vec![0.0; size], vec![0.0; size]);
-    for (position, right) in positions.iter().zip(right) {
-        let row = *position as usize / length;
-        hits[row] += f64::from(*right);
-        asked[row] += 1.0;
-    }
-    hits.iter().zip(&asked).filter(|(_, n)| **n > 0.0).map(|(h, n)| h / n).sum()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_score_is_a_mean_over_examples_of_the_mean_over_their_positions() {
-        // Row 0 has three positions, one right; row 1 has one, right.
-        let score = per_example(&[0, 3, 7, 9], &[1.0, 0.0, 0.0, 1.0], 8, 2);
-        assert!((score - (1.0 / 3.0 + 1.0)).abs() < 1e-9);
-    }
 
     #[test]
     fn a_budget_of_nothing_is_refused_key_by_key() {

@@ -239,7 +239,14 @@ fn turn(x: &Tensor, base: f64, start: i64) -> Tensor {
 
 impl Mixer for Attention {
     fn forward(&self, x: &Tensor, ctx: &Context) -> Tensor {
-        self.attend(&self.project(x, 0), ctx).transpose(1, 2).flatten(2, 3).apply(&self.out_proj)
+        self.attend(&self.project(x, 0), ctx)
+            .transpose(1, 2)
+            .flatten(2, 3)
+            .apply(&ctx.join_heads(&self.out_proj, self.cfg.n_heads))
+    }
+
+    fn heads(&self) -> i64 {
+        self.cfg.n_heads
     }
 
     fn materialize(&self, x: &Tensor, ctx: &Context) -> Result<Tensor, NotLinear> {

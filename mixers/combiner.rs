@@ -291,8 +291,8 @@ impl Projection {
     }
 
     /// `[…, heads · d_head]` → `[…, d_model]`.
-    fn join(&self, y: &Tensor) -> Tensor {
-        y.linear(&self.weight.flatten(0, 1).tr(), self.bias.as_ref())
+    fn join(&self, y: &Tensor, ctx: &Context) -> Tensor {
+        y.linear(&ctx.weigh_heads(&self.weight, 0).flatten(0, 1).tr(), self.bias.as_ref())
     }
 
     fn shape(&self) -> [i64; 3] {
@@ -377,9 +377,13 @@ impl Mixer for Combiner {
         if (!ctx.train || self.core.dropout == 0.0) && pieces::many(&self.core, x, heads, d_head) {
             let lengths = ctx.lengths.as_ref().map(|l| l.to_device(x.device()));
             let y = pieces::from_input(&self.core, x, &self.qkv, &self.learned, lengths);
-            return self.out.join(&y.flatten(2, 3));
+            return self.out.join(&y.flatten(2, 3), ctx);
         }
-        self.out.join(&pieces::attend(&self.core, &self.operands(x, ctx), ctx.train).flatten(2, 3))
+        self.out.join(&pieces::attend(&self.core, &self.operands(x, ctx), ctx.train).flatten(2, 3), ctx)
+    }
+
+    fn heads(&self) -> i64 {
+        self.out.shape()[0]
     }
 
     /// The plain path, whole and with the identity for V.

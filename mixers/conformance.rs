@@ -437,6 +437,93 @@ fn step_by_step_is_the_parallel_form_and_its_state_is_what_the_cost_says() {
     }
 }
 
+/// Mixers that hold the same state however long the sequence, all of which must be shown.
+const CONSTANT_STATE: [&str; 7] = ["linear_attention", "mamba2", "s4", "s4d_minimal", "lstm", "gru", "deltanet"];
+
+#[test]
+fn the_state_shown_is_the_state_held() {
+    let x = input(SEQ_LEN, 6);
+    for case in under("the state shown is the state held, row by row", |c| c.mixer.recurrent().is_some()) {
+        let mut steps = case.mixer.recurrent().expect("chosen for it");
+        let mut states = |rows: i64| {
+            steps.reset(rows);
+            (0..SEQ_LEN).for_each(|t| drop(steps.step(&x.narrow(0, 0, rows).select(1, t))));
+            (steps.state(), steps.state_bytes())
+        };
+        let (both, bytes) = states(BATCH);
+        if CONSTANT_STATE.contains(&case.entry.name) {
+            assert!(!both.is_empty(), "shows nothing: {}", case.label);
+        }
+        if both.is_empty() {
+            continue;
+        }
+        assert_eq!(both.iter().map(crate::tensor_bytes).sum::<i64>(), bytes, "{}", case.label);
+        let (first, _) = states(1);
+        for (both, first) in both.iter().zip(&first) {
+            assert!(both.kind() == Kind::Double && both.size()[0] == BATCH, "{both:?}: {}", case.label);
+            assert_close(&both.narrow(0, 0, 1), first, &case, "the state of one row");
+            assert!(both.numel() == 0 || largest(both) > 0.0, "a state of zeros: {}", case.label);
+        }
+    }
+}
+
+#[test]
+fn each_head_can_be_silenced_and_the_output_is_their_sum() {
+    let x = input(13, 12);
+    let law = "the output is that of silence, and what each head adds; ones are no factors";
+    for case in under(law, |c| c.mixer.heads() > 0) {
+        let heads = case.mixer.heads();
+        if let Ok(m) = case.mixer.materialize(&x, &Context::eval()) {
+            assert_eq!(heads, m.size()[1], "heads of M: {}", case.label);
+        }
+        for lengths in [None, Some([13i64, 7])] {
+            let ctx = |heads: Option<&Tensor>| Context {
+                lengths: lengths.map(|l| Tensor::from_slice(&l)),
+                heads: heads.map(Tensor::shallow_clone),
+                ..Context::default()
+            };
+            let with = |factors: &Tensor| case.mixer.forward(&x, &ctx(Some(factors)));
+            let whole = case.mixer.forward(&x, &ctx(None));
+            let ones = Tensor::ones([heads], F64).set_requires_grad(true);
+            let weighed = with(&ones);
+            assert_close(&weighed, &whole, &case, "factors of one");
+            let silence = with(&Tensor::zeros([heads], F64));
+            let constant = silence.narrow(0, 0, 1).narrow(1, 0, 1).expand_as(&silence);
+            assert_close(&silence, &constant, &case, "silence is the bias of the last projection");
+            let each: Vec<Tensor> = Tensor::eye(heads, F64).unbind(0).iter().map(with).collect();
+            let sum = each.iter().fold(silence.shallow_clone(), |sum, y| sum + y - &silence);
+            assert_close(&sum, &whole, &case, "the sum over heads");
+            // The output is linear in the factors: the gradient of each is what its head adds.
+            let gradient = Tensor::run_backward(&[loss(&weighed)], &[&ones], false, false).remove(0);
+            let added: Vec<f64> = each.iter().map(|y| loss(&(y - &silence)).double_value(&[])).collect();
+            assert_close(&gradient, &Tensor::from_slice(&added), &case, "the gradient of the factors");
+            assert!(added.iter().all(|added| added.abs() > 1e-9), "a head that adds nothing: {}", case.label);
+        }
+    }
+}
+
+#[test]
+fn a_mixer_without_heads_ignores_their_factors() {
+    let x = input(9, 12);
+    for case in under("a mixer without heads ignores their factors", |c| c.mixer.heads() == 0) {
+        let ctx = Context { heads: Some(Tensor::zeros([3], F64)), ..Context::default() };
+        let (with, without) = (case.mixer.forward(&x, &ctx), case.mixer.forward(&x, &Context::eval()));
+        assert_close(&with, &without, &case, "factors of no head");
+    }
+}
+
+#[test]
+fn reversing_within_the_valid_length_is_its_own_inverse_and_leaves_padding() {
+    let x = input(5, 13);
+    let back = |x: &Tensor, lengths: &[i64]| padded(lengths).reversed(x);
+    let turned = back(&x, &[5, 3]);
+    assert!(turned.narrow(0, 0, 1).equal(&x.narrow(0, 0, 1).flip([1])));
+    let order = Tensor::from_slice(&[2i64, 1, 0, 3, 4]);
+    assert!(turned.narrow(0, 1, 1).equal(&x.narrow(0, 1, 1).index_select(1, &order)));
+    assert!(back(&turned, &[5, 3]).equal(&x) && back(&x, &[5, 5]).equal(&Context::eval().reversed(&x)));
+    assert!(back(&x, &[0, 1]).equal(&x), "a row without valid positions stays as it is");
+}
+
 #[test]
 fn the_cost_counts_the_parameters_there_are() {
     for case in under("counted parameters equal the formula", every) {

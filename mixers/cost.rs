@@ -33,6 +33,10 @@ pub(crate) fn counted_flops<T>(f: impl FnOnce() -> T) -> f64 {
             ("aten::addmm" | "aten::baddbmm", [_, a, b, ..]) => 2.0 * product(a) * last(b),
             ("aten::convolution", [x, weight, ..]) => 2.0 * product(x) / x[1] as f64 * product(weight),
             ("aten::_scaled_dot_product_flash_attention_for_cpu", [q, k, ..]) => 4.0 * product(q) * k[2] as f64,
+            // One gated network over all positions, `[length, batch, …]`, in one operation.
+            ("aten::mkldnn_rnn_layer", [x, w_ih, w_hh, ..]) => 2.0 * product(&x[..2]) * (product(w_ih) + product(w_hh)),
+            // Half of the square.
+            ("aten::linalg_solve_triangular", [a, right, ..]) => product(right) * last(a),
             ("aten::_fft_r2c", [x, ..]) => transform(product(x), last(x), 2.5),
             ("aten::_fft_c2r", [x, ..]) => {
                 let n = 2.0 * (last(x) - 1.0);

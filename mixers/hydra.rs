@@ -314,7 +314,12 @@ impl Mixer for Hydra {
         let (z, parts) = self.parts(x, ctx);
         let z = if self.cfg.copies() == 2 { Tensor::cat(&[&z, &z], -1) } else { z };
         let y = self.inside.apply(&parts);
-        norm_gate_project(&y, &z, &self.norm, &self.out_proj, Order::NormThenGate)
+        norm_gate_project(&y, &z, &self.norm, &ctx.join_heads(&self.out_proj, Mixer::heads(self)), Order::NormThenGate)
+    }
+
+    /// As in [`Mixer::materialize`]. A silenced head still counts in the norm that all heads share.
+    fn heads(&self) -> i64 {
+        self.cfg.copies() * self.inside.heads
     }
 
     /// Of `concat`, the matrices of the forward heads, then those of the backward ones.

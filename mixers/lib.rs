@@ -14,11 +14,15 @@ pub mod weights;
 pub mod attention;
 pub mod bigs;
 pub mod combiner;
+pub mod deltanet;
+pub mod gru;
 pub mod hydra;
 pub mod linear_attention;
+pub mod lstm;
 pub mod mamba2;
 pub mod matrix_mixer;
 pub mod s4;
+pub mod sliding_window;
 
 #[cfg(test)]
 mod conformance;
@@ -64,6 +68,44 @@ impl Context {
         let lengths = self.lengths.as_ref()?;
         let positions = Tensor::arange(length, (Kind::Int64, device));
         Some(positions.unsqueeze(0).lt_tensor(&lengths.to_device(device).unsqueeze(1)))
+    }
+
+    /// The projection that joins the heads, with the columns that read each head multiplied by its factor: what it makes of the
+    /// joined heads is what `out` makes of the heads multiplied one by one.
+    ///
+    /// # Panics
+    /// If the factors are not one a head.
+    pub fn join_heads(&self, out: &tch::nn::Linear, heads: i64) -> tch::nn::Linear {
+        let ws = match &self.heads {
+            None => out.ws.shallow_clone(),
+            Some(_) => self.weigh_heads(&out.ws.unflatten(1, [heads, -1]), 1).flatten(1, 2),
+        };
+        tch::nn::Linear { ws, bs: out.bs.as_ref().map(Tensor::shallow_clone) }
+    }
+
+    /// `t` with every head multiplied by its factor; `axis` runs over the heads.
+    ///
+    /// # Panics
+    /// If the factors are not one a head.
+    pub fn weigh_heads(&self, t: &Tensor, axis: usize) -> Tensor {
+        let Some(factors) = &self.heads else { return t.shallow_clone() };
+        assert_eq!(factors.size(), [t.size()[axis]], "`Context::heads` holds one factor a head");
+        let mut shape = vec![1; t.dim()];
+        shape[axis] = -1;
+        t * factors.to_device(t.device()).to_kind(t.kind()).view(shape.as_slice())
+    }
+
+    /// `x` of shape `[batch, length, …]` with the valid positions of each row in the opposite order, padding where it was: its
+    /// own inverse.
+    pub fn reversed(&self, x: &Tensor) -> Tensor {
+        let Some(lengths) = &self.lengths else { return x.flip([1]) };
+        let size = x.size();
+        let positions = Tensor::arange(size[1], (Kind::Int64, x.device())).unsqueeze(0);
+        let last = lengths.to_device(x.device()).to_kind(Kind::Int64).unsqueeze(1) - 1;
+        let from = (&last - &positions).where_self(&positions.le_tensor(&last), &positions);
+        let mut shape = from.size();
+        shape.resize(size.len(), 1);
+        x.gather(1, &from.view(shape.as_slice()).expand(&size, false), false)
     }
 
     /// `x` of shape `[batch, length, …]` with every padded position set to zero.
@@ -152,8 +194,8 @@ pub trait Recurrent {
     fn step(&mut self, x: &Tensor) -> Tensor;
     /// Bytes of state held now for the whole batch, measured on the tensors themselves.
     fn state_bytes(&self) -> i64;
-    /// The state held now, each tensor `[batch, …]`: what is watched for channels that explode past the training length. Empty where
-    /// it grows with the length or is not shown.
+    /// The state held now, real, each tensor `[batch, …]` (complex numbers as pairs): what is watched for channels that explode past
+    /// the training length. Empty where it grows with the length or is not shown; otherwise all of it.
     fn state(&self) -> Vec<Tensor> {
         Vec::new()
     }

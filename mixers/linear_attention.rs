@@ -177,9 +177,9 @@ impl LinearAttention {
     }
 
     /// `[batch, heads, length, d_head]` → `[batch, length, d_model]`.
-    fn merge(&self, y: &Tensor) -> Tensor {
+    fn merge(&self, y: &Tensor, ctx: &Context) -> Tensor {
         let y = if self.cfg.normalise { y.shallow_clone() } else { y / rms(y) };
-        y.transpose(1, 2).flatten(2, 3).apply(&self.out_projection)
+        y.transpose(1, 2).flatten(2, 3).apply(&ctx.join_heads(&self.out_projection, self.cfg.n_heads))
     }
 }
 
@@ -251,7 +251,11 @@ fn sums_so_far(q: &Tensor, k: &Tensor, v: &Tensor, chunk: i64) -> Tensor {
 
 impl Mixer for LinearAttention {
     fn forward(&self, x: &Tensor, ctx: &Context) -> Tensor {
-        self.merge(&self.attend(&self.project(x), ctx))
+        self.merge(&self.attend(&self.project(x), ctx), ctx)
+    }
+
+    fn heads(&self) -> i64 {
+        self.cfg.n_heads
     }
 
     fn materialize(&self, x: &Tensor, ctx: &Context) -> Result<Tensor, NotLinear> {
@@ -333,11 +337,15 @@ impl Recurrent for Sum<'_> {
         };
         let y = self.layer.quotient(&q.matmul(&state));
         self.state = Some(state);
-        self.layer.merge(&y).squeeze_dim(1)
+        self.layer.merge(&y, &Context::eval()).squeeze_dim(1)
     }
 
     fn state_bytes(&self) -> i64 {
         self.state.iter().map(tensor_bytes).sum()
+    }
+
+    fn state(&self) -> Vec<Tensor> {
+        self.state.iter().map(Tensor::shallow_clone).collect()
     }
 }
 
@@ -358,7 +366,7 @@ mod tests {
     /// The formula as it stands.
     fn plain(layer: &LinearAttention, x: &Tensor, ctx: &Context) -> Tensor {
         let [_, _, v] = layer.project(x);
-        layer.merge(&layer.materialize(x, ctx).expect("linear attention has a matrix").matmul(&v))
+        layer.merge(&layer.materialize(x, ctx).expect("linear attention has a matrix").matmul(&v), ctx)
     }
 
     fn finite(t: &Tensor) -> bool {

@@ -258,9 +258,20 @@ impl Mamba2 {
 }
 
 impl Mixer for Mamba2 {
-    fn forward(&self, x: &Tensor, _ctx: &Context) -> Tensor {
+    fn forward(&self, x: &Tensor, ctx: &Context) -> Tensor {
         let (z, parts) = self.parts(x);
-        norm_gate_project(&self.inside.apply(&parts), &z, &self.norm, &self.out_proj, self.order())
+        norm_gate_project(
+            &self.inside.apply(&parts),
+            &z,
+            &self.norm,
+            &ctx.join_heads(&self.out_proj, self.heads()),
+            self.order(),
+        )
+    }
+
+    /// A silenced head still counts in the norm that all heads share.
+    fn heads(&self) -> i64 {
+        self.inside.heads
     }
 
     fn materialize(&self, x: &Tensor, _ctx: &Context) -> Result<Tensor, NotLinear> {
@@ -376,6 +387,10 @@ impl Recurrent for State<'_> {
 
     fn state_bytes(&self) -> i64 {
         tensor_bytes(&self.window) + tensor_bytes(&self.states)
+    }
+
+    fn state(&self) -> Vec<Tensor> {
+        vec![self.states.shallow_clone(), self.window.shallow_clone()]
     }
 }
 

@@ -1,8 +1,9 @@
-//! Mathematics shared by mixers: FFT convolution, HiPPO matrices, the chunked scan of SSD, pooling.
+//! Mathematics shared by mixers: FFT convolution, HiPPO matrices, the chunked scan of SSD, recurrent networks, pooling.
 
 pub mod conv;
 pub mod depthwise;
 pub(crate) mod gated;
 pub mod hippo;
 pub mod real;
+pub(crate) mod rnn;
 pub mod ssd;

@@ -411,7 +411,13 @@ impl Mixer for MatrixMixer {
         let (z, inside) = self.inside(x, ctx);
         let mixed = self.class.apply(&inside, ctx);
         let y = if self.class.residual() { mixed + &inside.v } else { mixed };
-        (y.flatten(2, 3).rms_norm([self.d_inner()], Some(&self.norm), EPS) * z.silu()).apply(&self.out_proj)
+        (y.flatten(2, 3).rms_norm([self.d_inner()], Some(&self.norm), EPS) * z.silu())
+            .apply(&ctx.join_heads(&self.out_proj, Mixer::heads(self)))
+    }
+
+    /// A silenced head still counts in the norm that all heads share.
+    fn heads(&self) -> i64 {
+        self.d_inner() / self.cfg.headdim(self.d_inner())
     }
 
     fn materialize(&self, x: &Tensor, ctx: &Context) -> Result<Tensor, NotLinear> {

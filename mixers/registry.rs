@@ -115,5 +115,9 @@ pub fn registry() -> Vec<Entry> {
         Entry::of::<crate::matrix_mixer::Config>(),
         Entry::of::<crate::mamba2::Config>(),
         Entry::of::<crate::linear_attention::Config>(),
+        Entry::of::<crate::lstm::Config>(),
+        Entry::of::<crate::gru::Config>(),
+        Entry::of::<crate::deltanet::Config>(),
+        Entry::of::<crate::sliding_window::Config>(),
     ]
 }

@@ -150,7 +150,7 @@ impl Sections {
     }
 
     /// The examples of batch `index` in file order.
-    fn rows(&self, index: u64, rows: u64) -> Vec<u64> {
+    pub fn rows(&self, index: u64, rows: u64) -> Vec<u64> {
         let (mut batch, mut begin) = (index, 0);
         for part in &self.parts {
             let own = part.examples.div_ceil(rows);

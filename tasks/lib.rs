@@ -6,6 +6,7 @@
 mod batch;
 mod bounds;
 mod characters;
+mod drawn;
 mod error;
 pub mod fetch;
 pub mod formats;
@@ -17,12 +18,18 @@ pub mod rng;
 mod shrink;
 mod subset;
 
+pub mod algorithmic;
+pub mod associative_recall;
+pub mod depth;
 pub mod icll;
 pub mod image;
+pub mod induction_heads;
 pub mod listops;
+pub mod mad;
 pub mod mqar;
 pub mod pathfinder;
 pub mod retrieval;
+pub mod sparse_regression;
 pub mod state_tracking;
 pub mod text;
 

@@ -11,14 +11,54 @@
 //! Departs  only zeros outside the context and the queries are replaced by random tokens, so every query stays
 //!          answerable (zoology#29); R > 1 repeats the context, which there is a shape error; the random bits are our own
 //!
+//! Zoology's figure 2 is one setting at a time: (`seq_len`, `kv_pairs`) = (64, 4), (128, 8), (256, 16), (512, 64) with
+//! `random_non_queries: false`. Figure 2 of Arora et al. 2024 (Based), arXiv:2402.18668, is `mixture: based`: five kinds
+//! of training examples and seven of test examples, never two in a batch, scored by K.
+//!
 //! A query's answer always lies before it, and what follows a query is independent of its answer. So a bidirectional
 //! mixer gains nothing from seeing the whole sequence, and `causal: false` lets mixers without a causal form compete.
 
-use crate::bounds;
 use crate::registry::{Family, Outline};
 use crate::rng::{Purpose, Stream};
-use crate::{Bound, ConfigError, DataDir, DataError, Example, Input, Judge, Output, Split, Targets, Task, TaskSpec};
+use crate::{
+    Bound, ConfigError, DataDir, DataError, Example, FRESH, Goodness, Input, Judge, Output, Section, Sections, Split,
+    Targets, Task, TaskSpec, bounds, drawn,
+};
 use serde::{Deserialize, Serialize};
+
+/// A published mixture of kinds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mixture {
+    /// Figure 2 of Based.
+    Based,
+}
+
+/// Examples of one length and one number of pairs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kind {
+    /// Tokens of every example; even.
+    pub seq_len: u32,
+    /// K.
+    pub kv_pairs: u32,
+    /// How many there are; null, in every kind of a training mixture: new ones at every step.
+    pub examples: Option<u64>,
+}
+
+impl Mixture {
+    /// The kinds of a split, (L, K, examples).
+    fn kinds(self, split: Split) -> Vec<Kind> {
+        let Self::Based = self;
+        let kind = |(seq_len, kv_pairs, examples)| Kind { seq_len, kv_pairs, examples: Some(examples) };
+        let train = [(64, 4, 100_000), (128, 8, 20_000), (256, 16, 20_000), (256, 32, 20_000), (256, 64, 20_000)];
+        let test = [(64, 4), (64, 8), (64, 16), (128, 32), (256, 64), (512, 128), (1024, 256)];
+        match split {
+            Split::Test => test.into_iter().map(|(l, k)| kind((l, k, 1_000))).collect(),
+            Split::Train | Split::Validation => train.into_iter().map(kind).collect(),
+        }
+    }
+}
 
 /// `task: { mqar: { seq_len: 64, kv_pairs: 4 } }`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,9 +76,15 @@ pub struct Config {
     pub power_a: f64,
     /// Whether the filler after the context is random tokens instead of zeros. Zoology's figure 2 has zeros.
     pub random_non_queries: bool,
-    /// Training examples. Zoology's figure 2: 100,000.
-    pub train_examples: u64,
-    /// Validation examples, from a stream of their own.
+    /// Both mixtures at once; null: the lists below.
+    pub mixture: Option<Mixture>,
+    /// Kinds of training examples, `[{ seq_len: 64, kv_pairs: 4, examples: 100000 }, …]`; null: one, of the keys here.
+    pub train_mixture: Option<Vec<Kind>>,
+    /// Kinds of test examples, likewise.
+    pub test_mixture: Option<Vec<Kind>>,
+    /// Training examples; null: new ones at every step. Zoology's figure 2: 100,000.
+    pub train_examples: Option<u64>,
+    /// Validation examples, from a stream of their own, shared out over the kinds that are trained on.
     pub validation_examples: u64,
     /// Test examples, from a stream of their own. Zoology's figure 2: 3,000.
     pub test_examples: u64,
@@ -57,7 +103,10 @@ impl Default for Config {
             passes: 1,
             power_a: 0.01,
             random_non_queries: true,
-            train_examples: 100_000,
+            mixture: None,
+            train_mixture: None,
+            test_mixture: None,
+            train_examples: Some(100_000),
             validation_examples: 1_000,
             test_examples: 3_000,
             data_seed: 0,
@@ -67,19 +116,111 @@ impl Default for Config {
 }
 
 impl Config {
-    /// 2KR, the tokens of the context.
-    fn context(&self) -> u64 {
-        (2 * u64::from(self.kv_pairs)).saturating_mul(u64::from(self.passes))
-    }
-
-    /// Pairs of tokens after the context; a query opens one.
-    fn slots(&self) -> u64 {
-        u64::from(self.seq_len).saturating_sub(self.context()) / 2
-    }
-
     /// The smallest value; keys lie below.
     fn first_value(&self) -> u32 {
         self.vocab_size / 2
+    }
+
+    /// The list that says what a split's kinds are, if there is one.
+    fn listed(&self, split: Split) -> Option<Vec<Kind>> {
+        let list = if split == Split::Test { &self.test_mixture } else { &self.train_mixture };
+        self.mixture.map(|mixture| mixture.kinds(split)).or_else(|| list.clone())
+    }
+
+    /// What a split consists of.
+    fn kinds(&self, split: Split) -> Vec<Kind> {
+        let one = |examples| vec![Kind { seq_len: self.seq_len, kv_pairs: self.kv_pairs, examples }];
+        match split {
+            Split::Train => self.listed(split).unwrap_or_else(|| one(self.train_examples)),
+            Split::Test => self.listed(split).unwrap_or_else(|| one(Some(self.test_examples))),
+            Split::Validation => {
+                let mut kinds = self.listed(split).unwrap_or_else(|| one(None));
+                let (n, all) = (kinds.len() as u64, self.validation_examples);
+                for (i, kind) in (0..n).zip(&mut kinds) {
+                    kind.examples = Some(all / n + u64::from(i < all % n));
+                }
+                kinds
+            }
+        }
+    }
+
+    /// Longest example of any split.
+    fn max_length(&self) -> u32 {
+        Split::ALL.into_iter().flat_map(|split| self.kinds(split)).map(|kind| kind.seq_len).max().unwrap_or_default()
+    }
+
+    /// What is wrong with a kind. `keys` are the keys to blame for its length and its pairs.
+    fn check_kind(&self, kind: Kind, keys: [&'static str; 2], wrong: &mut dyn FnMut(&'static str, String, String)) {
+        let (length, k, r) = (u64::from(kind.seq_len), u64::from(kind.kv_pairs), u64::from(self.passes));
+        if k < 2 {
+            let problem = format!("`kv_pairs` is {k}, and with fewer than two pairs there is nothing to tell apart");
+            wrong(keys[1], problem, "use 2 or more".into());
+        }
+        if length % 2 == 1 {
+            let help = format!("use {} or {}", length - 1, length + 1);
+            wrong(keys[0], format!("`seq_len` is {length}, which is odd; slots are two tokens wide"), help);
+        }
+        let needed = kind.context(self.passes).saturating_add(2 * k);
+        if needed > length {
+            let problem = format!(
+                "`kv_pairs` {k} and `passes` {r} need 2·{k}·{r} + 2·{k} = {needed} tokens, more than `seq_len` = {length}"
+            );
+            let help = format!("raise `seq_len` to {needed} or lower `kv_pairs` to {}", length / (2 * r.max(1) + 2));
+            wrong(keys[1], problem, help);
+        }
+        if u64::from(self.vocab_size) <= length {
+            let problem = format!("`vocab_size` is {}, not more than `seq_len` = {length}", self.vocab_size);
+            wrong("vocab_size", problem, format!("use {} or more; Zoology uses 8192", length + 1));
+        }
+        let there = u64::from(self.first_value()).saturating_sub(1);
+        if k > there {
+            let problem = format!("`vocab_size` {} leaves {there} keys, fewer than `kv_pairs` = {k}", self.vocab_size);
+            wrong("vocab_size", problem, format!("use {} or more", 2 * (k + 1)));
+        }
+    }
+
+    /// What is wrong with a list of kinds.
+    fn check_list(
+        &self,
+        key: &'static str,
+        list: &[Kind],
+        split: Split,
+        wrong: &mut dyn FnMut(&'static str, String, String),
+    ) {
+        if list.is_empty() {
+            wrong(key, format!("`{key}` is an empty list"), "name at least one kind, or use null".into());
+        }
+        list.iter().for_each(|&kind| self.check_kind(kind, [key, key], wrong));
+        if let Some(kind) = list.iter().find(|kind| kind.examples.is_some_and(|n| !(1..=FRESH).contains(&n))) {
+            let problem = format!("`{key}` has `examples` {}, not 1 to 2^40", kind.examples.unwrap_or_default());
+            wrong(key, problem, "use 1 or more".into());
+        }
+        let fresh = list.iter().filter(|kind| kind.examples.is_none()).count();
+        if split == Split::Test && fresh > 0 {
+            wrong(key, format!("`{key}` has a kind without `examples`"), "say how many; Based has 1000".into());
+        } else if fresh > 0 && fresh < list.len() {
+            let problem = format!("`{key}` has {fresh} of {} kinds with `examples: null`", list.len());
+            wrong(key, problem, "use null in all of them or in none: the others would hardly ever come".into());
+        }
+        let twice = |i: usize| list[..i].iter().any(|kind| kind.kv_pairs == list[i].kv_pairs);
+        if split == Split::Test
+            && let Some(i) = (0..list.len()).find(|&i| twice(i))
+        {
+            let problem = format!("`{key}` has `kv_pairs` {} twice", list[i].kv_pairs);
+            wrong(key, problem, "name each number of pairs once: scores are kept by it".into());
+        }
+    }
+}
+
+impl Kind {
+    /// 2KR, the tokens of the context.
+    fn context(self, passes: u32) -> u64 {
+        (2 * u64::from(self.kv_pairs)).saturating_mul(u64::from(passes))
+    }
+
+    /// Pairs of tokens after the context; a query opens one.
+    fn slots(self, passes: u32) -> u64 {
+        u64::from(self.seq_len).saturating_sub(self.context(passes)) / 2
     }
 }
 
@@ -88,49 +229,45 @@ impl Family for Config {
     const ABOUT: &'static str = "multi-query associative recall (Zoology): recall the value of each key that returns";
 
     fn check(&self) -> Vec<ConfigError> {
-        let mut errors = Vec::new();
-        let mut wrong = |key, problem: String, help: String| errors.push(ConfigError { key, problem, help });
-        let (length, k, r) = (u64::from(self.seq_len), u64::from(self.kv_pairs), u64::from(self.passes));
-        if k < 2 {
-            let problem = format!("`kv_pairs` is {k}, and with fewer than two pairs there is nothing to tell apart");
-            wrong("kv_pairs", problem, "use 2 or more".into());
-        }
-        if r == 0 {
+        let mut errors: Vec<ConfigError> = Vec::new();
+        let mut wrong = |key: &'static str, problem: String, help: String| {
+            let error = ConfigError { key, problem, help };
+            if !errors.contains(&error) {
+                errors.push(error);
+            }
+        };
+        if self.passes == 0 {
             wrong("passes", "`passes` is 0, so no pair is ever shown".into(), "use 1, as Zoology does".into());
         }
-        if length % 2 == 1 {
-            let help = format!("use {} or {}", length - 1, length + 1);
-            wrong("seq_len", format!("`seq_len` is {length}, which is odd; slots are two tokens wide"), help);
-        }
-        let needed = self.context().saturating_add(2 * k);
-        if needed > length {
-            let problem = format!(
-                "`kv_pairs` {k} and `passes` {r} need 2·{k}·{r} + 2·{k} = {needed} tokens, more than `seq_len` = {length}"
-            );
-            let help = format!("raise `seq_len` to {needed} or lower `kv_pairs` to {}", length / (2 * r.max(1) + 2));
-            wrong("kv_pairs", problem, help);
-        }
-        if self.vocab_size <= self.seq_len {
-            let problem = format!("`vocab_size` is {}, not more than `seq_len` = {length}", self.vocab_size);
-            wrong("vocab_size", problem, format!("use {} or more; Zoology uses 8192", length + 1));
-        }
-        let keys = u64::from(self.first_value()).saturating_sub(1);
-        if k > keys {
-            let problem = format!("`vocab_size` {} leaves {keys} keys, fewer than `kv_pairs` = {k}", self.vocab_size);
-            wrong("vocab_size", problem, format!("use {} or more", 2 * (k + 1)));
+        let lists =
+            [("train_mixture", &self.train_mixture, Split::Train), ("test_mixture", &self.test_mixture, Split::Test)];
+        for (key, list, split) in lists {
+            match (list, self.mixture) {
+                (Some(_), Some(_)) => {
+                    let problem = format!("both `mixture` and `{key}` say what the kinds are");
+                    wrong(key, problem, "use one of them".into());
+                }
+                (Some(list), None) => self.check_list(key, list, split, &mut wrong),
+                (None, Some(_)) => {
+                    self.kinds(split).into_iter().for_each(|kind| self.check_kind(kind, ["mixture"; 2], &mut wrong));
+                }
+                (None, None) => self.check_kind(self.kinds(split)[0], ["seq_len", "kv_pairs"], &mut wrong),
+            }
         }
         if !(0.0..=2.0).contains(&self.power_a) {
             let help = "use a number from 0 to 2; Zoology uses 0.01, and 1 spreads queries evenly".into();
             wrong("power_a", format!("`power_a` is {}, which is not between 0 and 2", self.power_a), help);
         }
-        for (key, count) in [
-            ("train_examples", self.train_examples),
-            ("validation_examples", self.validation_examples),
-            ("test_examples", self.test_examples),
-        ] {
-            if count == 0 {
-                wrong(key, format!("`{key}` is 0"), "use 1 or more".into());
-            }
+        for error in drawn::count_errors(self.train_examples, self.validation_examples, self.test_examples) {
+            wrong(error.key, error.problem, error.help);
+        }
+        let kinds = self.listed(Split::Validation).map_or(1, |list| list.len() as u64);
+        if (1..kinds).contains(&self.validation_examples) {
+            let problem = format!(
+                "`validation_examples` is {}, fewer than {kinds} kinds to share them",
+                self.validation_examples
+            );
+            wrong("validation_examples", problem, format!("use {kinds} or more"));
         }
         errors
     }
@@ -138,7 +275,7 @@ impl Family for Config {
     fn outline(&self) -> Outline {
         Outline {
             causal: self.causal,
-            max_length: i64::from(self.seq_len),
+            max_length: i64::from(self.max_length()),
             needs_files: false,
             vocab_size: i64::from(self.vocab_size),
             classes: i64::from(self.vocab_size),
@@ -157,34 +294,81 @@ impl Family for Config {
 #[derive(Debug)]
 pub struct Mqar {
     cfg: Config,
+    parts: [Vec<Part>; 3], // of each split
+}
+
+/// A stretch of a split.
+#[derive(Debug)]
+struct Part {
+    kind: Kind,
+    examples: u64,
     weights: Vec<u64>, // one for each slot
 }
 
 impl Mqar {
     /// The task of settings that passed their check.
     pub fn new(cfg: Config) -> Self {
-        let weights = slot_weights(cfg.slots(), cfg.power_a);
-        Self { cfg, weights }
+        let part = |kind: Kind| Part {
+            kind,
+            examples: kind.examples.unwrap_or(FRESH),
+            weights: slot_weights(kind.slots(cfg.passes), cfg.power_a),
+        };
+        let parts = Split::ALL.map(|split| cfg.kinds(split).into_iter().map(part).collect());
+        Self { cfg, parts }
     }
 
-    /// The slots of the queries, in the order in which the keys are asked: drawn one after the other, each time among
-    /// those that are left, in proportion to their weights.
-    fn query_slots(&self, stream: &mut Stream) -> Vec<usize> {
-        let mut weights = self.weights.clone();
-        let mut total: u64 = weights.iter().sum();
-        (0..self.cfg.kv_pairs)
-            .map(|_| {
-                let slot = stream.weighted(&weights, total);
-                total -= std::mem::take(&mut weights[slot]);
-                slot
-            })
-            .collect()
+    fn parts(&self, split: Split) -> &[Part] {
+        &self.parts[split as usize]
     }
 
-    /// The values shown in an example's context, in order.
-    fn values<'a>(&self, tokens: &'a [i64]) -> impl Iterator<Item = i64> + use<'a> {
-        tokens.chunks_exact(2).take(self.cfg.kv_pairs as usize).map(|pair| pair[1])
+    /// Example `index` of a split, of the given kind.
+    fn draw(&self, split: Split, index: u64, part: &Part) -> Example {
+        let mut stream = Stream::new(self.cfg.data_seed, Purpose::Mqar(split), index);
+        let (k, context) = (part.kind.kv_pairs as usize, part.kind.context(self.cfg.passes) as usize);
+        let (vocab_size, first_value) = (self.cfg.vocab_size as usize, self.cfg.first_value() as usize);
+        let keys = stream.distinct(k, first_value - 1); // one less than the key
+        let values = stream.distinct(k, vocab_size - first_value); // less than the value by first_value
+
+        let mut tokens = Vec::with_capacity(part.kind.seq_len as usize);
+        for _ in 0..self.cfg.passes {
+            tokens.extend(keys.iter().zip(&values).flat_map(|(key, value)| [key + 1, value + first_value as i64]));
+        }
+        tokens.resize(part.kind.seq_len as usize, 0);
+
+        let mut queries: Vec<(i64, i64)> = Vec::with_capacity(k); // position, class
+        for (i, slot) in query_slots(&part.weights, k, &mut stream).into_iter().enumerate() {
+            let position = context + 2 * slot;
+            tokens[position] = keys[i] + 1;
+            queries.push((position as i64, values[i] + first_value as i64));
+        }
+        queries.sort_unstable();
+        if self.cfg.random_non_queries {
+            for token in tokens[context..].iter_mut().filter(|token| **token == 0) {
+                *token = stream.below(vocab_size as u64) as i64;
+            }
+        }
+        let (positions, classes) = queries.into_iter().unzip();
+        Example::new(tokens, Targets::PerPosition { positions, classes })
     }
+}
+
+/// The slots of `k` queries, in the order in which the keys are asked: drawn one after the other, each time among those that
+/// are left, in proportion to their weights.
+fn query_slots(weights: &[u64], k: usize, stream: &mut Stream) -> Vec<usize> {
+    let mut weights = weights.to_vec();
+    let mut total: u64 = weights.iter().sum();
+    (0..k)
+        .map(|_| {
+            let slot = stream.weighted(&weights, total);
+            total -= std::mem::take(&mut weights[slot]);
+            slot
+        })
+        .collect()
+}
+
+/// The key–value pairs at the front of an example of `k` pairs.
+fn pairs(tokens: &[i64], k: usize) -> impl Iterator<Item = (i64, i64)> {
+    tokens.chunks_exact(2).take(k).map(|pair| (pair[0], pair[1]))
 }
 
 /// `(g + 1)^(a − 1)` for each slot g, the largest being 2^32. Integers, because a last bit that differs between two
@@ -202,7 +386,7 @@ impl Task for Mqar {
             input: Input::Tokens,
             documents: 1,
             classes: i64::from(self.cfg.vocab_size),
-            max_length: i64::from(self.cfg.seq_len),
+            max_length: i64::from(self.cfg.max_length()),
             pad_token: 0,
             causal: self.cfg.causal,
             output: Output::PerPosition,
@@ -215,80 +399,84 @@ impl Task for Mqar {
     }
 
     fn len(&self, split: Split) -> u64 {
-        match split {
-            Split::Train => self.cfg.train_examples,
-            Split::Validation => self.cfg.validation_examples,
-            Split::Test => self.cfg.test_examples,
-        }
+        self.parts(split).iter().map(|part| part.examples).sum()
+    }
+
+    fn sections(&self, split: Split) -> Sections {
+        let section = |part: &Part| Section { at: f64::from(part.kind.kv_pairs), examples: part.examples };
+        let axis = if self.cfg.listed(split).is_some() { "pairs" } else { "" };
+        Sections { axis, parts: self.parts(split).iter().map(section).collect() }
     }
 
     fn example(&self, split: Split, index: u64) -> Result<Example, DataError> {
-        let mut stream = Stream::new(self.cfg.data_seed, Purpose::Mqar(split), index);
-        let (k, context) = (self.cfg.kv_pairs as usize, self.cfg.context() as usize);
-        let (vocab_size, first_value) = (self.cfg.vocab_size as usize, self.cfg.first_value() as usize);
-        let keys = stream.distinct(k, first_value - 1); // one less than the key
-        let values = stream.distinct(k, vocab_size - first_value); // less than the value by first_value
+        let parts = self.parts(split);
+        let own = if let [_] = parts { 0 } else { self.sections(split).find(index).0 };
+        Ok(self.draw(split, index, &parts[own]))
+    }
 
-        let mut tokens = Vec::with_capacity(self.cfg.seq_len as usize);
-        for _ in 0..self.cfg.passes {
-            tokens.extend(keys.iter().zip(&values).flat_map(|(key, value)| [key + 1, value + first_value as i64]));
-        }
-        tokens.resize(self.cfg.seq_len as usize, 0);
-
-        let mut queries: Vec<(i64, i64)> = Vec::with_capacity(k); // position, class
-        for (i, slot) in self.query_slots(&mut stream).into_iter().enumerate() {
-            let position = context + 2 * slot;
-            tokens[position] = keys[i] + 1;
-            queries.push((position as i64, values[i] + first_value as i64));
-        }
-        queries.sort_unstable();
-        if self.cfg.random_non_queries {
-            for token in tokens[context..].iter_mut().filter(|token| **token == 0) {
-                *token = stream.below(vocab_size as u64) as i64;
+    /// The first key, its value, the slot where it returns, and the token after the context's end plus one, which is never a
+    /// query: each is one draw of an example, so their counts are exactly multinomial.
+    fn distributions(&self, examples: u64) -> Result<Vec<Goodness>, DataError> {
+        let (vocab_size, first_value) = (i64::from(self.cfg.vocab_size), i64::from(self.cfg.first_value()));
+        let mut found = Vec::new();
+        for part in self.parts(Split::Train) {
+            let of = |what: &str| format!("{what}, length {}, {} pairs", part.kind.seq_len, part.kind.kv_pairs);
+            let context = part.kind.context(self.cfg.passes) as usize;
+            let (mut keys, mut values, mut fillers) = (Vec::new(), Vec::new(), Vec::new());
+            let mut slots = vec![0; part.weights.len()];
+            for index in 0..examples {
+                let Example { tokens, targets, .. } = self.draw(Split::Train, index, part);
+                let Targets::PerPosition { positions, .. } = targets else { continue };
+                keys.push(tokens[0] as u64 - 1);
+                values.push((tokens[1] - first_value) as u64);
+                fillers.push(tokens[context + 1] as u64);
+                let asked = positions.iter().find(|&&at| tokens[at as usize] == tokens[0]);
+                asked.into_iter().for_each(|&at| slots[(at as usize - context) / 2] += 1);
+            }
+            let weights: Vec<f64> = part.weights.iter().map(|&weight| weight as f64).collect();
+            found.extend(drawn::uniform(of("first key"), first_value as u64 - 1, keys.into_iter()));
+            found.extend(drawn::uniform(of("first value"), (vocab_size - first_value) as u64, values.into_iter()));
+            found.extend(Goodness::chi_square(of("slot of the first key's query"), &slots, &weights));
+            if self.cfg.random_non_queries {
+                found.extend(drawn::uniform(of("filler"), vocab_size as u64, fillers.into_iter()));
             }
         }
-        let (positions, classes) = queries.into_iter().unzip();
-        Ok(Example::new(tokens, Targets::PerPosition { positions, classes }))
+        Ok(found)
     }
 
     fn floor(&self) -> Result<Bound, DataError> {
-        let rows = self.len(Split::Test);
-        let mut score = 0.0;
-        for index in 0..rows {
-            let example = self.example(Split::Test, index)?;
-            let mut stream = Stream::new(self.cfg.data_seed, Purpose::Guess, index);
-            let values: Vec<i64> = self.values(&example.tokens).collect();
-            let classes = example.targets.classes();
-            let guesses: Vec<i64> =
-                classes.iter().map(|_| values[stream.below(values.len() as u64) as usize]).collect();
-            score += bounds::agreement(&guesses, classes);
-        }
-        let how = "a uniform guess among the values of the context, measured on test".into();
-        Ok(Bound { score: bounds::share(score, rows), how })
+        let how = "a uniform guess among the values of the context";
+        bounds::guesser(self, self.cfg.data_seed, how, |example, stream| {
+            let k = example.targets.classes().len();
+            let values: Vec<i64> = pairs(&example.tokens, k).map(|(_, value)| value).collect();
+            (0..k).map(|_| values[stream.below(k as u64) as usize]).collect()
+        })
     }
 
     fn ceiling(&self) -> Result<Bound, DataError> {
         bounds::oracle(self)
     }
 
-    /// Reads the pairs from the context and looks up the token at every scored position.
+    /// Reads the pairs from the context, as many as are asked for, and looks up the token at every scored position.
     fn solve(&self, example: &Example) -> Option<Vec<i64>> {
         let Targets::PerPosition { positions, .. } = &example.targets else { return None };
-        let pairs = example.tokens.get(..2 * self.cfg.kv_pairs as usize)?;
-        let recall = |query: i64| pairs.chunks_exact(2).find(|pair| pair[0] == query).map(|pair| pair[1]);
+        let recall =
+            |query: i64| pairs(&example.tokens, positions.len()).find(|pair| pair.0 == query).map(|pair| pair.1);
         positions.iter().map(|&at| example.tokens.get(at as usize).copied().and_then(recall)).collect()
     }
 
     fn notes(&self) -> Vec<String> {
-        let k = self.cfg.kv_pairs;
-        let ways = |n: u32| (0..k).map(|i| f64::from(n.saturating_sub(i))).product::<f64>();
-        let contexts = ways(self.cfg.first_value() - 1) * ways(self.cfg.vocab_size - self.cfg.first_value());
+        let values = self.cfg.vocab_size - self.cfg.first_value();
+        let ways = |n: u32, k: u32| (0..k).map(|i| f64::from(n.saturating_sub(i))).product::<f64>();
+        let contexts = |kind: &Kind| ways(self.cfg.first_value() - 1, kind.kv_pairs) * ways(values, kind.kv_pairs);
+        let fewest = self.parts(Split::Test).iter().map(|part| contexts(&part.kind)).fold(f64::INFINITY, f64::min);
         let drawn: f64 = Split::ALL.iter().map(|&split| self.len(split) as f64).sum();
-        if contexts >= 1e3 * drawn {
+        if fewest >= 1e3 * drawn {
             return Vec::new();
         }
+        let examples = if self.len(Split::Train) >= FRESH { "ever new".into() } else { format!("{drawn:.0}") };
         vec![format!(
-            "these settings allow {contexts:.0} different contexts for {drawn:.0} examples: some test contexts occur in training"
+            "these settings allow {fewest:.0} different contexts for {examples} examples: some test contexts occur in training"
         )]
     }
 }
@@ -404,8 +592,71 @@ mod tests {
         assert_eq!(bad(|c| (c.vocab_size, c.seq_len, c.kv_pairs) = (17, 16, 4)), [""; 0]);
         assert_eq!(bad(|c| c.power_a = f64::NAN), ["power_a"]);
         assert_eq!(bad(|c| c.power_a = -0.1), ["power_a"]);
-        assert_eq!(bad(|c| c.train_examples = 0), ["train_examples"]);
+        assert_eq!(bad(|c| c.train_examples = Some(0)), ["train_examples"]);
+        assert_eq!(bad(|c| c.train_examples = None), [""; 0]);
+        assert_eq!(bad(|c| c.mixture = Some(Mixture::Based)), [""; 0]);
+        assert_eq!(bad(|c| (c.mixture, c.vocab_size) = (Some(Mixture::Based), 1024)), ["vocab_size"]);
+        assert_eq!(bad(|c| (c.mixture, c.validation_examples) = (Some(Mixture::Based), 4)), ["validation_examples"]);
+        let kinds = |list: &[(u32, u32, Option<u64>)]| -> Option<Vec<Kind>> {
+            Some(list.iter().map(|&(seq_len, kv_pairs, examples)| Kind { seq_len, kv_pairs, examples }).collect())
+        };
+        let mixed = |train, test| {
+            let cfg = Config { train_mixture: train, test_mixture: test, ..Config::default() };
+            cfg.check().into_iter().map(|error| error.problem).collect::<Vec<_>>()
+        };
+        let two = kinds(&[(64, 4, Some(1)), (64, 8, Some(1))]);
+        assert_eq!(mixed(two.clone(), two.clone()), [""; 0]);
+        assert_eq!(mixed(kinds(&[(64, 4, None), (64, 8, None)]), two.clone()), [""; 0]);
+        assert_eq!(
+            mixed(kinds(&[(64, 4, None), (64, 8, Some(1))]), None),
+            ["`train_mixture` has 1 of 2 kinds with `examples: null`"]
+        );
+        assert_eq!(mixed(None, kinds(&[(64, 4, None)])), ["`test_mixture` has a kind without `examples`"]);
+        assert_eq!(
+            mixed(None, kinds(&[(64, 4, Some(1)), (32, 4, Some(1))])),
+            ["`test_mixture` has `kv_pairs` 4 twice"]
+        );
+        assert_eq!(
+            mixed(kinds(&[(64, 32, Some(1))]), None),
+            ["`kv_pairs` 32 and `passes` 1 need 2·32·1 + 2·32 = 128 tokens, more than `seq_len` = 64"]
+        );
         assert_eq!(bad(|c| (c.kv_pairs, c.passes) = (u32::MAX, u32::MAX)), ["kv_pairs", "vocab_size"]);
+    }
+
+    #[test]
+    fn the_mixture_of_based_has_its_kinds_in_stretches() {
+        let task = Mqar::new(Config { mixture: Some(Mixture::Based), ..Config::default() });
+        assert_eq!(Split::ALL.map(|split| task.len(split)), [180_000, 1_000, 7_000]);
+        let pairs = |split| task.sections(split).parts.iter().map(|part| part.at).collect::<Vec<_>>();
+        assert_eq!(pairs(Split::Test), [4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0]);
+        assert_eq!(pairs(Split::Validation), [4.0, 8.0, 16.0, 32.0, 64.0]);
+        let size = |split, index| {
+            let example = task.example(split, index).unwrap();
+            (example.tokens.len(), example.targets.classes().len())
+        };
+        assert_eq!((size(Split::Train, 99_999), size(Split::Train, 100_000)), ((64, 4), (128, 8)));
+        assert_eq!((size(Split::Train, 179_999), size(Split::Test, 6_999)), ((256, 64), (1024, 256)));
+        assert_eq!((size(Split::Validation, 199), size(Split::Validation, 200)), ((64, 4), (128, 8)));
+        assert_eq!(task.spec().max_length, 1024);
+    }
+
+    #[test]
+    fn a_mixture_of_one_kind_has_the_tokens_of_the_single_setting() {
+        let single = Mqar::new(Config::default());
+        let list = Some(vec![Kind { seq_len: 64, kv_pairs: 4, examples: Some(50) }]);
+        let mixed = Mqar::new(Config { train_mixture: list.clone(), test_mixture: list, ..Config::default() });
+        for split in Split::ALL {
+            assert_eq!(single.example(split, 7).unwrap(), mixed.example(split, 7).unwrap());
+        }
+    }
+
+    #[test]
+    fn fresh_examples_never_end_and_begin_as_the_fixed_ones() {
+        let (fresh, fixed) = (Config { train_examples: None, ..Config::default() }, Config::default());
+        let (fresh, fixed) = (Mqar::new(fresh), Mqar::new(fixed));
+        assert_eq!(fresh.len(Split::Train), FRESH);
+        assert_eq!(fresh.example(Split::Train, 5).unwrap(), fixed.example(Split::Train, 5).unwrap());
+        fresh.example(Split::Train, FRESH - 1).unwrap();
     }
 
     #[test]
@@ -436,14 +687,15 @@ mod tests {
             let task = Mqar::new(cfg.clone());
             let example = task.example(Split::Train, index).unwrap();
             let (positions, classes) = parts(&example);
-            let context = &example.tokens[..cfg.context() as usize];
+            let kind = cfg.kinds(Split::Train)[0];
+            let context = &example.tokens[..kind.context(cfg.passes) as usize];
             let half = i64::from(cfg.first_value());
             prop_assert_eq!(example.tokens.len(), cfg.seq_len as usize);
             prop_assert!(context.chunks(2).all(|pair| (1..half).contains(&pair[0]) && pair[1] >= half));
             prop_assert_eq!(positions.len(), cfg.kv_pairs as usize);
             prop_assert!(positions.windows(2).all(|pair| pair[0] < pair[1]));
             for (&at, &class) in positions.iter().zip(classes) {
-                prop_assert!(at >= cfg.context() as i64 && at % 2 == 0);
+                prop_assert!(at >= context.len() as i64 && at % 2 == 0);
                 let shown = context.chunks(2).filter(|pair| pair[0] == example.tokens[at as usize]);
                 let answers: Vec<i64> = shown.map(|pair| pair[1]).collect();
                 prop_assert_eq!(answers, vec![class; cfg.passes as usize]);

@@ -153,12 +153,18 @@ impl Entry {
 pub fn registry() -> Vec<Entry> {
     vec![
         Entry::of::<crate::mqar::Config>(),
+        Entry::of::<crate::associative_recall::Config>(),
+        Entry::of::<crate::induction_heads::Config>(),
         Entry::of::<crate::listops::Config>(),
         Entry::of::<crate::text::Config>(),
         Entry::of::<crate::retrieval::Config>(),
         Entry::of::<crate::image::Config>(),
         Entry::of::<crate::pathfinder::Config>(),
+        Entry::of::<crate::depth::Config>(),
         Entry::of::<crate::state_tracking::Config>(),
+        Entry::of::<crate::mad::Config>(),
+        Entry::of::<crate::algorithmic::Config>(),
+        Entry::of::<crate::sparse_regression::Config>(),
         Entry::of::<crate::icll::Config>(),
     ]
 }

@@ -22,6 +22,16 @@ pub enum Purpose {
     EpochSection,
     /// An MQAR example; the index is the example's.
     Mqar(Split),
+    /// An example of associative recall; the index is the example's.
+    AssociativeRecall(Split),
+    /// An example of induction heads; the index is the example's.
+    InductionHeads(Split),
+    /// An example of selective copying; the index is the example's.
+    SelectiveCopying(Split),
+    /// A passkey example; the index is the example's.
+    Passkey(Split),
+    /// A filler text; the index is the example's.
+    Filler(Split),
     /// A ListOps example; the index is the example's.
     ListOps(Split),
     /// A synthetic pair of documents; the index is the pair's.
@@ -30,8 +40,24 @@ pub enum Purpose {
     RetrievalLabel(Split),
     /// A Pathfinder image; the index is the image's.
     Pathfinder(Split),
+    /// The table behind a depth task: sequences and labels, templates and labels.
+    DepthTable,
+    /// An example of a depth task; the index is the example's.
+    Depth(Split),
     /// A state-tracking sequence; the index is the example's.
     StateTracking(Split),
+    /// A MAD example; the index is the example's.
+    Mad(Split),
+    /// The map that MAD's memorization is about; the index is 0.
+    MadMap,
+    /// An example of copy, reverse, sort or Dyck; the index is the example's.
+    Algorithmic(Split),
+    /// Which of two neighbouring strings of brackets is nested rightly; the index is theirs, halved.
+    AlgorithmicLabel(Split),
+    /// A prompt of sparse regression; the index is the example's.
+    SparseRegression(Split),
+    /// A prompt on which sparse regression's baselines are tuned; the index is n and a number.
+    SparseRegressionTuning,
     /// An automaton of in-context language learning; the index is the example's.
     IcllAutomaton(Split),
     /// The words of its prompt; the index is the example's.
@@ -56,6 +82,21 @@ impl Purpose {
             Self::Mqar(Split::Train) => "mqar/train",
             Self::Mqar(Split::Validation) => "mqar/validation",
             Self::Mqar(Split::Test) => "mqar/test",
+            Self::AssociativeRecall(Split::Train) => "associative recall/train",
+            Self::AssociativeRecall(Split::Validation) => "associative recall/validation",
+            Self::AssociativeRecall(Split::Test) => "associative recall/test",
+            Self::InductionHeads(Split::Train) => "induction heads/train",
+            Self::InductionHeads(Split::Validation) => "induction heads/validation",
+            Self::InductionHeads(Split::Test) => "induction heads/test",
+            Self::SelectiveCopying(Split::Train) => "selective copying/train",
+            Self::SelectiveCopying(Split::Validation) => "selective copying/validation",
+            Self::SelectiveCopying(Split::Test) => "selective copying/test",
+            Self::Passkey(Split::Train) => "passkey/train",
+            Self::Passkey(Split::Validation) => "passkey/validation",
+            Self::Passkey(Split::Test) => "passkey/test",
+            Self::Filler(Split::Train) => "filler/train",
+            Self::Filler(Split::Validation) => "filler/validation",
+            Self::Filler(Split::Test) => "filler/test",
             Self::ListOps(Split::Train) => "listops/train",
             Self::ListOps(Split::Validation) => "listops/validation",
             Self::ListOps(Split::Test) => "listops/test",
@@ -68,9 +109,27 @@ impl Purpose {
             Self::Pathfinder(Split::Train) => "pathfinder/train",
             Self::Pathfinder(Split::Validation) => "pathfinder/validation",
             Self::Pathfinder(Split::Test) => "pathfinder/test",
+            Self::DepthTable => "depth table",
+            Self::Depth(Split::Train) => "depth/train",
+            Self::Depth(Split::Validation) => "depth/validation",
+            Self::Depth(Split::Test) => "depth/test",
             Self::StateTracking(Split::Train) => "state tracking/train",
             Self::StateTracking(Split::Validation) => "state tracking/validation",
             Self::StateTracking(Split::Test) => "state tracking/test",
+            Self::Mad(Split::Train) => "mad/train",
+            Self::Mad(Split::Validation) => "mad/validation",
+            Self::Mad(Split::Test) => "mad/test",
+            Self::MadMap => "mad/map",
+            Self::Algorithmic(Split::Train) => "algorithmic/train",
+            Self::Algorithmic(Split::Validation) => "algorithmic/validation",
+            Self::Algorithmic(Split::Test) => "algorithmic/test",
+            Self::AlgorithmicLabel(Split::Train) => "algorithmic label/train",
+            Self::AlgorithmicLabel(Split::Validation) => "algorithmic label/validation",
+            Self::AlgorithmicLabel(Split::Test) => "algorithmic label/test",
+            Self::SparseRegression(Split::Train) => "sparse regression/train",
+            Self::SparseRegression(Split::Validation) => "sparse regression/validation",
+            Self::SparseRegression(Split::Test) => "sparse regression/test",
+            Self::SparseRegressionTuning => "sparse regression tuning",
             Self::IcllAutomaton(Split::Train) => "icll automaton/train",
             Self::IcllAutomaton(Split::Validation) => "icll automaton/validation",
             Self::IcllAutomaton(Split::Test) => "icll automaton/test",

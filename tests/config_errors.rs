@@ -184,9 +184,9 @@ grid:
     error: bad.yaml:4:17: grid axis `optimizer.lr` is an empty list, expected a list of values
       help: write `grid: { optimizer.lr: [1e-3, 3e-3] }`, or leave `grid` out
     error: bad.yaml:5:3: `optimzer.lr` leads nowhere
-      help: did you mean `optimizer`? paths are model.KEY, optimizer.KEY, schedule.KEY, budget.KEY, pretrain.KEY, task.NAME.KEY and mixer.NAME.KEY (NAME as used in this config), and seeds for --set
+      help: did you mean `optimizer`? paths are model.KEY, optimizer.KEY, schedule.KEY, budget.KEY, pretrain.KEY, analysis.KEY, task.NAME.KEY and mixer.NAME.KEY (NAME as used in this config), and seeds for --set
     error: bad.yaml:6:3: `mixer.s4.d_state` leads nowhere
-      help: paths are model.KEY, optimizer.KEY, schedule.KEY, budget.KEY, pretrain.KEY, task.NAME.KEY and mixer.NAME.KEY (NAME as used in this config), and seeds for --set
+      help: paths are model.KEY, optimizer.KEY, schedule.KEY, budget.KEY, pretrain.KEY, analysis.KEY, task.NAME.KEY and mixer.NAME.KEY (NAME as used in this config), and seeds for --set
     error: bad.yaml:7:3: unknown field `d_modle` of `model`
       help: did you mean `d_model`? fields are block, d_model, n_layers, norm, norm_place, norm_eps, ffn, d_ff, positions, embedding_norm, dropout, tied_dropout, embedding_dropout, pooling, pair_head, init_std
     4 mistakes in bad.yaml; nothing was run
@@ -347,7 +347,7 @@ mixers: [attention]
     error: --set model.d_modle=4: unknown field `d_modle` of `model`
       help: did you mean `d_model`? fields are block, d_model, n_layers, norm, norm_place, norm_eps, ffn, d_ff, positions, embedding_norm, dropout, tied_dropout, embedding_dropout, pooling, pair_head, init_std
     error: --set modle.d_model=4: `modle.d_model` leads nowhere
-      help: did you mean `model`? paths are model.KEY, optimizer.KEY, schedule.KEY, budget.KEY, pretrain.KEY, task.NAME.KEY and mixer.NAME.KEY (NAME as used in this config), and seeds for --set
+      help: did you mean `model`? paths are model.KEY, optimizer.KEY, schedule.KEY, budget.KEY, pretrain.KEY, analysis.KEY, task.NAME.KEY and mixer.NAME.KEY (NAME as used in this config), and seeds for --set
     error: --set optimizer.lr: no `=` in it
       help: write --set model.d_model=128
     error: --set seeds=[0,0]: seed 0 is listed twice

@@ -82,7 +82,7 @@ fn rates_that_are_not_given_follow_the_input_and_warm_up_the_schedule() {
     let cosine = ScheduleConfig { warmup_steps: 100, ..Default::default() };
     let tokens = resolve(&mlm, Input::Tokens, &cosine);
     assert_eq!((tokens.mask_rate, tokens.lr, tokens.warmup_steps), (Some(0.15), Some(0.3), Some(50)));
-    assert_eq!(resolve(&mlm, Input::Reals { scale: 1.0, shift: 0.0 }, &cosine).mask_rate, Some(0.5));
+    assert_eq!(resolve(&mlm, Input::Reals { width: 1, scale: 1.0, shift: 0.0 }, &cosine).mask_rate, Some(0.5));
     assert_eq!(resolve(&tokens, Input::Tokens, &cosine), tokens, "resolving again changes nothing");
     let root = ScheduleConfig { shape: Shape::InverseSqrt, ..cosine };
     assert_eq!(resolve(&mlm, Input::Tokens, &root).warmup_steps, Some(100));
@@ -107,7 +107,7 @@ fn every_mistake_of_the_section_names_its_key() {
 fn models(check: impl Fn(&str, &nn::VarStore, &Model, &TaskSpec, &ModelConfig), causal: bool) {
     for (entry, settings) in small_mixers() {
         for (block, pooling) in [("transformer", "cls"), ("s4", "mean"), ("bigs", "last"), ("hydra", "cls")] {
-            for input in [Input::Tokens, Input::Reals { scale: 0.1, shift: -0.5 }] {
+            for input in [Input::Tokens, Input::Reals { width: 1, scale: 0.1, shift: -0.5 }] {
                 let text = serde_json::json!({"block": block, "d_model": 16, "n_layers": 2, "pooling": pooling});
                 let config: ModelConfig = serde_json::from_value(text).expect("a model");
                 let task = TaskSpec { input, causal, ..task_spec(Output::PerSequence) };

@@ -61,7 +61,7 @@ impl Trainer {
         let Some(config) = self.spec.pretrain.clone().filter(|_| self.pretraining_left() > 0) else { return Ok(None) };
         let budget = self.spec.budget.clone();
         let (from, every) = (self.steps_done(), budget.checkpoint_every.unwrap_or(budget.eval_every));
-        let feed = Feed::start(self.task.clone(), self.order(), from, config.steps);
+        let mut feed = Feed::start(self.task.clone(), self.order(), from, config.steps);
         let (mut since, mut losses) = (Instant::now(), Vec::new());
         for step in from + 1..=config.steps {
             let (loss, norm) = self.pretraining_step(&feed.take()?);

@@ -185,4 +185,12 @@ impl Recurrent for Stepper<'_> {
             Step::None(_) => 0,
         }
     }
+
+    fn state(&self) -> Vec<Tensor> {
+        match &self.step {
+            Step::Ssm(recurrence, _) => vec![recurrence.state_as_real()],
+            Step::Attention(cache) => cache.state(),
+            Step::None(_) => Vec::new(),
+        }
+    }
 }

@@ -145,4 +145,9 @@ impl Recurrence {
     pub fn bytes(&self) -> i64 {
         tensor_bytes(&self.state)
     }
+
+    /// `[batch, channels, n, 2]`.
+    pub fn state_as_real(&self) -> Tensor {
+        self.state.view_as_real()
+    }
 }

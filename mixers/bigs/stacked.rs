@@ -136,6 +136,10 @@ impl Recurrent for Stepper<'_> {
     fn state_bytes(&self) -> i64 {
         self.recurrence.as_ref().map_or(0, Recurrence::bytes)
     }
+
+    fn state(&self) -> Vec<Tensor> {
+        self.recurrence.iter().map(Recurrence::state_as_real).collect()
+    }
 }
 
 /// The mixer `attention`, seen through this family's settings.
@@ -147,7 +151,12 @@ pub(super) struct Attending {
 
 impl Mixer for Attending {
     fn forward(&self, x: &Tensor, ctx: &Context) -> Tensor {
-        self.attention.forward(x, &self.cfg.seen(ctx))
+        let heads = ctx.heads.as_ref().map(Tensor::shallow_clone);
+        self.attention.forward(x, &Context { heads, ..self.cfg.seen(ctx) })
+    }
+
+    fn heads(&self) -> i64 {
+        self.attention.heads()
     }
 
     fn materialize(&self, x: &Tensor, ctx: &Context) -> Result<Tensor, NotLinear> {

@@ -204,7 +204,7 @@ impl Recurrent for Cache<'_> {
             _ => self.step_axial(qkv),
         };
         self.tokens += 1;
-        self.layer.out.join(&y.flatten(1, 3))
+        self.layer.out.join(&y.flatten(1, 3), &Context::eval())
     }
 
     fn state_bytes(&self) -> i64 {

@@ -218,4 +218,8 @@ impl Recurrent for Stepper<'_> {
     fn state_bytes(&self) -> i64 {
         tensor_bytes(&self.recurrence.state)
     }
+
+    fn state(&self) -> Vec<Tensor> {
+        vec![self.recurrence.state_as_real()]
+    }
 }

@@ -66,6 +66,11 @@ impl Recurrence {
         self.state = self.matrices.start(batch);
     }
 
+    /// `[batch, d_model, n, 2]` where the state is complex.
+    pub fn state_as_real(&self) -> Tensor {
+        if self.state.is_complex() { self.state.view_as_real() } else { self.state.shallow_clone() }
+    }
+
     /// `[batch, d_model]` → `K * u` at this position, `[batch, channels, d_model]`.
     pub fn step(&mut self, u: &Tensor) -> Tensor {
         let column = u.unsqueeze(-1);
@@ -181,5 +186,9 @@ impl Recurrent for Stepper<'_> {
 
     fn state_bytes(&self) -> i64 {
         tensor_bytes(&self.recurrence.state)
+    }
+
+    fn state(&self) -> Vec<Tensor> {
+        vec![self.recurrence.state_as_real()]
     }
 }

@@ -5,10 +5,12 @@ use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tasks::{DataError, Example, Output, Split, Targets, Task, TaskSpec};
+use tasks::{DataError, Example, FRESH, Output, Split, Targets, Task, TaskSpec};
 
 /// Examples that break the task's own terms and are named one by one; more are counted.
 const NAMED: usize = 5;
+/// Examples read of a split that is drawn anew at every step.
+const OF_FRESH: u64 = 10_000;
 
 /// What every example of a task says.
 #[derive(Debug, Serialize)]
@@ -93,17 +95,25 @@ struct Read {
     broken: Vec<(u64, String)>,
 }
 
-/// Reads every example of every split, with all cores.
+/// Examples of a split that are read: all of them, and the first ones where they never end.
+pub fn shown(task: &dyn Task, split: Split) -> u64 {
+    match task.len(split) {
+        FRESH.. => OF_FRESH,
+        n => n,
+    }
+}
+
+/// Reads every example of every split, with all cores; of a split without end the first ones.
 pub fn measure(task: &dyn Task, bar: &mut Bar) -> Result<Stats, DataError> {
     let spec = task.spec();
-    let total = Split::ALL.iter().map(|&split| task.len(split)).sum();
+    let total = Split::ALL.iter().map(|&split| shown(task, split)).sum();
     bar.begin(0, Some(total));
     let (mut splits, mut between, mut broken) = (Vec::new(), Vec::new(), Vec::new());
     let mut earlier: Vec<(Split, Index)> = Vec::new();
     let mut done = 0;
     for split in Split::ALL {
         let read = read(task, &spec, split, bar, done)?;
-        done += task.len(split);
+        done += shown(task, split);
         broken.extend(read.broken.iter().map(|(index, what)| format!("{} {index}: {what}", split.name())));
         let mut own: Index = HashMap::with_capacity(read.seen.len());
         let (mut repeats, mut first_repeat) = (0, None);
@@ -162,7 +172,7 @@ fn summary(split: Split, read: Read, spec: &TaskSpec, repeats: u64, first_repeat
 
 /// One split in stretches, one for each core.
 fn read(task: &dyn Task, spec: &TaskSpec, split: Split, bar: &mut Bar, before: u64) -> Result<Read, DataError> {
-    let rows = task.len(split);
+    let rows = shown(task, split);
     let workers = crate::limits::cores().max(1) as u64;
     let stretch = rows.div_ceil(workers).max(1);
     let (counted, bar) = (AtomicU64::new(before), Mutex::new(bar));
@@ -208,7 +218,8 @@ fn read_stretch(
     for index in range {
         let example = task.example(split, index)?;
         read.seen.push(Seen::of(&example));
-        read.lengths.extend(example.documents().map(|document| document.len() as u32));
+        let width = spec.input.width() as usize;
+        read.lengths.extend(example.documents().map(|document| (document.len() / width) as u32));
         example.targets.classes().iter().for_each(|&class| *read.labels.entry(class).or_default() += 1);
         if let Some(answer) = task.solve(&example) {
             read.solved += 1;
@@ -260,21 +271,27 @@ fn broken(example: &Example, spec: &TaskSpec) -> Option<String> {
         if document.is_empty() {
             return Some("an empty document".into());
         }
-        if document.len() as i64 > spec.max_length {
-            return Some(format!("{} tokens, more than {}", document.len(), spec.max_length));
+        let length = document.len() as i64 / spec.input.width();
+        if length > spec.max_length {
+            return Some(format!("{length} tokens, more than {}", spec.max_length));
         }
         if let Some(token) = document.iter().find(|token| !(0..spec.vocab_size).contains(token)) {
             return Some(format!("token {token} is not in the vocabulary of {}", spec.vocab_size));
         }
     }
     let classes = example.targets.classes();
-    if let Some(class) = classes.iter().find(|class| !(0..spec.classes).contains(class)) {
-        return Some(format!("class {class} is none of the {} classes", spec.classes));
+    let of = if spec.output == Output::Number { spec.vocab_size } else { spec.classes };
+    if let Some(class) = classes.iter().find(|class| !(0..of).contains(class)) {
+        return Some(format!("class {class} is none of the {of} classes"));
     }
     match (&example.targets, spec.output) {
         (Targets::PerSequence(classes), Output::PerSequence) if classes.len() == 1 => None,
-        (Targets::PerPosition { positions, classes }, Output::PerPosition) => {
-            let inside = positions.iter().all(|&at| (0..example.tokens.len() as i64).contains(&at));
+        (
+            Targets::PerPosition { positions, classes },
+            Output::PerPosition | Output::Reconstruction | Output::Number,
+        ) => {
+            let length = example.tokens.len() as i64 / spec.input.width();
+            let inside = positions.iter().all(|&at| (0..length).contains(&at));
             let rising = positions.windows(2).all(|pair| pair[0] < pair[1]);
             (!inside || !rising || positions.len() != classes.len())
                 .then(|| "positions that do not rise or lie outside".into())
@@ -304,6 +321,8 @@ mod tests {
                 pad_token: 0,
                 causal: false,
                 output: Output::PerSequence,
+                judge: tasks::Judge::Class,
+                by_position: None,
                 metric: "accuracy".into(),
                 version: 1,
                 marks: Vec::new(),

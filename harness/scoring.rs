@@ -1,0 +1,385 @@
+//! Scores of a model on a split, under the task's judge.
+//!
+//! ```text
+//! score     mean over examples of the share of their scored positions that are right; of real numbers 1 − Σ(ŷ − y)² / Σ y²,
+//!           not below 0
+//! loss      mean over scored positions of the cross-entropy, nats; of real numbers of the squared error
+//! ```
+//! Of the test split more is recorded than that: see [`Look::measures`] and [`Look::details`].
+
+use crate::feed::to_tensors;
+use crate::model::Model;
+use crate::trainer::TrainError;
+use results::Detail;
+use std::collections::BTreeMap;
+use tasks::{Batch, Judge, Order, Output, Sections, Split, Targets, Task, TaskSpec};
+use tch::{Device, Kind, Tensor, no_grad};
+
+/// What one look at a split found.
+#[derive(Clone, Debug, Default)]
+pub struct Look {
+    /// Mean loss over scored positions.
+    pub loss: f64,
+    /// The score, 0 ..= 1.
+    pub score: f64,
+    /// Numbers of the whole split by name. `accuracy`: share of scored positions that are right. `macro_accuracy`: its mean over
+    /// classes that are asked for or predicted. `exact`: share of examples without a mistake. `distance`, `tvd`, `perplexity`:
+    /// of the distribution where several classes are right, Σ|p − q|, half of it, and e to the loss. `risk`: mean squared error.
+    pub measures: BTreeMap<String, f64>,
+    /// `score`, `loss` and `risk` by stretch of the split and by position.
+    pub details: Vec<Detail>,
+}
+
+/// Scores `split`, `rows` examples at a time. With `closely`, measures and details are found too.
+pub fn look(
+    model: &Model,
+    task: &dyn Task,
+    split: Split,
+    rows: u64,
+    device: Device,
+    closely: bool,
+) -> Result<Look, TrainError> {
+    let spec = task.spec();
+    let sections = task.sections(split);
+    let order = Order { seed: 0, batch_size: rows as usize };
+    let mut tallies: Vec<Tally> = sections.parts.iter().map(|_| Tally::default()).collect();
+    let mut close = Close::default();
+    for index in 0..task.batches(split, rows) {
+        let batch = task.batch(split, index, &order)?;
+        let allowed = allowed(task, &spec, split, &sections, index, rows)?;
+        let (inputs, classes) = to_tensors(&batch, device);
+        let judged = no_grad(|| Judged::of(&model.forward(&inputs, false), &classes, &spec, &allowed));
+        let part = sections.of_batch(index, rows).unwrap_or(0);
+        tallies[part].add(&batch, &judged);
+        if closely {
+            close.add(&batch, &judged, &spec);
+        }
+    }
+    let whole = tallies.iter().fold(Tally::default(), Tally::plus);
+    let mut look = Look { loss: whole.loss(), score: whole.score(&spec), ..Look::default() };
+    if closely {
+        look.measures = close.measures(&whole, &spec);
+        if !sections.axis.is_empty() {
+            let parts = sections.parts.iter().zip(&tallies);
+            look.details = parts.flat_map(|(part, tally)| tally.details(sections.axis, part.at, &spec)).collect();
+        }
+        look.details.extend(close.by_position(&spec));
+    }
+    Ok(look)
+}
+
+/// The classes that count at each scored position of a batch, where the judge asks for them.
+fn allowed(
+    task: &dyn Task,
+    spec: &TaskSpec,
+    split: Split,
+    sections: &Sections,
+    index: u64,
+    rows: u64,
+) -> Result<Vec<Vec<i64>>, TrainError> {
+    if !matches!(spec.judge, Judge::Allowed | Judge::Mass { .. }) {
+        return Ok(Vec::new());
+    }
+    let mut all = Vec::new();
+    for example in sections.rows(index, rows) {
+        let own = task.allowed(split, example)?;
+        all.extend(own.ok_or_else(|| TrainError::Spec("the task does not say which classes are allowed".into()))?);
+    }
+    Ok(all)
+}
+
+/// What became of each scored position of a batch.
+struct Judged {
+    loss: Vec<f32>,
+    /// 1 where right; of real numbers the squared error.
+    right: Vec<f32>,
+    /// The likeliest class, and the one asked for; of real numbers the two numbers.
+    answers: Vec<f32>,
+    wanted: Vec<f32>,
+    /// Σ|p − q| where several classes are right.
+    distance: Vec<f32>,
+}
+
+impl Judged {
+    fn of(logits: &Tensor, classes: &Tensor, spec: &TaskSpec, allowed: &[Vec<i64>]) -> Self {
+        let list = |t: &Tensor| -> Vec<f32> {
+            Vec::try_from(t.to_kind(Kind::Float).to_device(Device::Cpu).flatten(0, -1)).unwrap_or_default()
+        };
+        if spec.output == Output::Number {
+            let (answers, wanted) = (logits.squeeze_dim(-1), numbers(classes, spec, logits.kind()));
+            let error = list(&(&answers - &wanted).square());
+            return Self {
+                loss: error.clone(),
+                right: error,
+                answers: list(&answers),
+                wanted: list(&wanted),
+                distance: Vec::new(),
+            };
+        }
+        let log_p = logits.log_softmax(-1, Kind::Float);
+        let loss = -log_p.gather(1, &classes.unsqueeze(1), false).squeeze_dim(1);
+        let best = logits.argmax(-1, false);
+        let (right, distance) = match spec.judge {
+            Judge::Class | Judge::Explained => (best.eq_tensor(classes).to_kind(Kind::Float), None),
+            Judge::Allowed => {
+                let mask = mask(allowed, spec.classes, logits.device());
+                let right = mask.gather(1, &best.unsqueeze(1), false).squeeze_dim(1);
+                let q = &mask / mask.sum_dim_intlist([1].as_slice(), true, Kind::Float);
+                let distance = (log_p.exp() - q).abs().sum_dim_intlist([1].as_slice(), false, Kind::Float);
+                (right, Some(distance))
+            }
+            Judge::Mass { share } => {
+                let mask = mask(allowed, spec.classes, logits.device());
+                let rivals = (log_p.exp() * mask).sum_dim_intlist([1].as_slice(), false, Kind::Float);
+                ((-&loss).exp().gt_tensor(&(rivals * share)).to_kind(Kind::Float), None)
+            }
+        };
+        Self {
+            loss: list(&loss),
+            right: list(&right),
+            answers: list(&best),
+            wanted: list(classes),
+            distance: distance.map(|d| list(&d)).unwrap_or_default(),
+        }
+    }
+}
+
+/// The real numbers behind classes of an [`Output::Number`].
+pub fn numbers(classes: &Tensor, spec: &TaskSpec, kind: Kind) -> Tensor {
+    let (shift, scale) = (spec.input.real(0), spec.input.real(1) - spec.input.real(0));
+    classes.to_kind(kind) * scale + shift
+}
+
+/// 1 at allowed classes, float `[scored, classes]`.
+fn mask(allowed: &[Vec<i64>], classes: i64, device: Device) -> Tensor {
+    let mut entries = vec![0.0f32; allowed.len() * classes as usize];
+    for (row, set) in allowed.iter().enumerate() {
+        set.iter().for_each(|class| entries[row * classes as usize + *class as usize] = 1.0);
+    }
+    Tensor::from_slice(&entries).view([allowed.len() as i64, classes]).to_device(device)
+}
+
+/// Sums over a stretch.
+#[derive(Clone, Debug, Default)]
+struct Tally {
+    loss: f64,
+    positions: f64,
+    shares: f64,
+    exact: f64,
+    examples: f64,
+    hits: f64,
+    squares: f64,
+}
+
+impl Tally {
+    fn add(&mut self, batch: &Batch, judged: &Judged) {
+        let sum = |list: &[f32]| list.iter().map(|x| f64::from(*x)).sum::<f64>();
+        self.loss += sum(&judged.loss);
+        self.hits += sum(&judged.right);
+        self.squares += judged.wanted.iter().map(|y| f64::from(*y).powi(2)).sum::<f64>();
+        self.positions += judged.wanted.len() as f64;
+        self.examples += batch.size as f64;
+        let shares = shares(batch, &judged.right);
+        self.shares += shares.iter().sum::<f64>();
+        self.exact += shares.iter().filter(|share| **share >= 1.0).count() as f64;
+    }
+
+    fn plus(self, other: &Self) -> Self {
+        Self {
+            loss: self.loss + other.loss,
+            positions: self.positions + other.positions,
+            shares: self.shares + other.shares,
+            exact: self.exact + other.exact,
+            examples: self.examples + other.examples,
+            hits: self.hits + other.hits,
+            squares: self.squares + other.squares,
+        }
+    }
+
+    fn loss(&self) -> f64 {
+        self.loss / self.positions.max(1.0)
+    }
+
+    fn score(&self, spec: &TaskSpec) -> f64 {
+        match spec.output {
+            Output::Number => (1.0 - self.loss / self.squares.max(f64::MIN_POSITIVE)).max(0.0),
+            _ => self.shares / self.examples.max(1.0),
+        }
+    }
+
+    fn details(&self, axis: &str, at: f64, spec: &TaskSpec) -> Vec<Detail> {
+        let detail = |measure: &str, value: f64| Detail {
+            measure: measure.into(),
+            series: "model".into(),
+            axis: axis.into(),
+            at,
+            value,
+        };
+        match spec.output {
+            Output::Number => vec![detail("score", self.score(spec)), detail("risk", self.loss())],
+            _ => vec![
+                detail("score", self.score(spec)),
+                detail("loss", self.loss()),
+                detail("exact", self.exact / self.examples.max(1.0)),
+            ],
+        }
+    }
+}
+
+/// For each example of a batch, the share of its scored positions that are right; 0 without any.
+fn shares(batch: &Batch, right: &[f32]) -> Vec<f64> {
+    let Targets::PerPosition { positions, .. } = &batch.targets else {
+        return right.iter().map(|x| f64::from(*x)).collect();
+    };
+    let (mut hits, mut asked) = (vec![0.0; batch.size], vec![0.0; batch.size]);
+    for (position, right) in positions.iter().zip(right) {
+        let row = *position as usize / batch.length;
+        hits[row] += f64::from(*right);
+        asked[row] += 1.0;
+    }
+    hits.iter().zip(&asked).map(|(hits, asked)| if *asked > 0.0 { hits / asked } else { 0.0 }).collect()
+}
+
+/// What is counted only when looking closely.
+#[derive(Debug, Default)]
+struct Close {
+    /// By class: right, asked for, predicted.
+    classes: BTreeMap<i64, [f64; 3]>,
+    distance: f64,
+    /// By window of positions: loss, right, count.
+    windows: BTreeMap<i64, [f64; 3]>,
+}
+
+impl Close {
+    fn add(&mut self, batch: &Batch, judged: &Judged, spec: &TaskSpec) {
+        if spec.output != Output::Number {
+            for ((answer, wanted), right) in judged.answers.iter().zip(&judged.wanted).zip(&judged.right) {
+                let asked = self.classes.entry(*wanted as i64).or_default();
+                asked[0] += f64::from(*right);
+                asked[1] += 1.0;
+                self.classes.entry(*answer as i64).or_default()[2] += 1.0;
+            }
+        }
+        self.distance += judged.distance.iter().map(|x| f64::from(*x)).sum::<f64>();
+        if let (Some(window), Targets::PerPosition { positions, .. }) = (spec.by_position, &batch.targets) {
+            for ((at, loss), right) in positions.iter().zip(&judged.loss).zip(&judged.right) {
+                let sums = self.windows.entry(at % batch.length as i64 / window).or_default();
+                sums[0] += f64::from(*loss);
+                sums[1] += f64::from(*right);
+                sums[2] += 1.0;
+            }
+        }
+    }
+
+    fn measures(&self, whole: &Tally, spec: &TaskSpec) -> BTreeMap<String, f64> {
+        let mut found = BTreeMap::from([("loss".to_owned(), whole.loss())]);
+        let positions = whole.positions.max(1.0);
+        if spec.output == Output::Number {
+            found.insert("risk".into(), whole.loss());
+            return found;
+        }
+        found.insert("accuracy".into(), whole.hits / positions);
+        if spec.output != Output::PerSequence {
+            found.insert("exact".into(), whole.exact / whole.examples.max(1.0));
+        }
+        if spec.judge == Judge::Class {
+            let seen = self.classes.values().map(|[right, asked, _]| right / asked.max(1.0));
+            found.insert("macro_accuracy".into(), seen.sum::<f64>() / self.classes.len().max(1) as f64);
+        }
+        if spec.judge == Judge::Allowed {
+            found.insert("distance".into(), self.distance / positions);
+            found.insert("tvd".into(), self.distance / positions / 2.0);
+            found.insert("perplexity".into(), whole.loss().exp());
+        }
+        found
+    }
+
+    fn by_position(&self, spec: &TaskSpec) -> Vec<Detail> {
+        let window = spec.by_position.unwrap_or(1);
+        let of = |(at, [loss, right, count]): (&i64, &[f64; 3])| {
+            [("loss", loss / count), ("score", right / count)].map(|(measure, value)| Detail {
+                measure: measure.into(),
+                series: "model".into(),
+                axis: "position".into(),
+                at: (at * window) as f64,
+                value,
+            })
+        };
+        self.windows.iter().flat_map(of).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples::task_spec;
+
+    fn batch(size: usize, length: usize, positions: &[i64], classes: &[i64]) -> Batch {
+        Batch {
+            size,
+            documents: 1,
+            length,
+            width: 1,
+            tokens: vec![0; size * length],
+            lengths: vec![length as i64; size],
+            targets: Targets::PerPosition { positions: positions.to_vec(), classes: classes.to_vec() },
+        }
+    }
+
+    fn judged(logits: &[[f32; 5]], classes: &[i64], spec: &TaskSpec, allowed: &[Vec<i64>]) -> Judged {
+        let logits = Tensor::from_slice2(logits);
+        Judged::of(&logits, &Tensor::from_slice(classes), spec, allowed)
+    }
+
+    #[test]
+    fn the_score_is_a_mean_over_examples_of_the_mean_over_their_positions() {
+        // Row 0 has three positions, one right; row 1 has one, right.
+        let shares = shares(&batch(2, 8, &[0, 3, 7, 9], &[1; 4]), &[1.0, 0.0, 0.0, 1.0]);
+        assert!((shares[0] - 1.0 / 3.0).abs() < 1e-9 && shares[1] == 1.0);
+    }
+
+    #[test]
+    fn macro_accuracy_averages_over_classes_asked_for_or_predicted() {
+        let spec = task_spec(Output::PerPosition);
+        let favour = |class: usize| std::array::from_fn(|i| if i == class { 3.0 } else { 0.0 });
+        // Class 0 is right in two of three, class 1 in one of one, class 2 is only ever predicted.
+        let wanted = [0, 0, 0, 1];
+        let found = judged(&[favour(0), favour(0), favour(2), favour(1)], &wanted, &spec, &[]);
+        let (mut close, mut tally) = (Close::default(), Tally::default());
+        let batch = batch(4, 1, &[0, 1, 2, 3], &wanted);
+        close.add(&batch, &found, &spec);
+        tally.add(&batch, &found);
+        let measures = close.measures(&tally, &spec);
+        assert!((measures["macro_accuracy"] - (2.0 / 3.0 + 1.0 + 0.0) / 3.0).abs() < 1e-9, "{measures:?}");
+        assert!((measures["accuracy"] - 0.75).abs() < 1e-9 && (measures["exact"] - 0.75).abs() < 1e-9);
+    }
+
+    #[test]
+    fn where_several_classes_are_right_the_likeliest_must_be_one_and_the_distance_is_to_their_even_mixture() {
+        let spec = TaskSpec { judge: Judge::Allowed, ..task_spec(Output::PerPosition) };
+        let logits = [[9.0, 9.0, -90.0, -90.0, -90.0], [0.0, 0.0, 9.0, 0.0, 0.0]];
+        let found = judged(&logits, &[1, 0], &spec, &[vec![0, 1], vec![0, 1]]);
+        assert_eq!(found.right, [1.0, 0.0]);
+        assert!(found.distance[0] < 1e-6 && found.distance[1] > 1.9, "{:?}", found.distance);
+    }
+
+    #[test]
+    fn a_share_of_the_rivals_mass_is_asked_for_whatever_the_rest_holds() {
+        let spec = TaskSpec { judge: Judge::Mass { share: 0.8 }, ..task_spec(Output::PerPosition) };
+        let p = |share: f32| [share.ln(), (1.0 - share).ln(), 5.0, 0.0, 0.0];
+        let found = judged(&[p(0.81), p(0.79)], &[0, 0], &spec, &[vec![0, 1], vec![0, 1]]);
+        assert_eq!(found.right, [1.0, 0.0]);
+    }
+
+    #[test]
+    fn real_numbers_are_scored_by_the_share_of_their_square_that_is_explained() {
+        let input = tasks::Input::Reals { width: 2, scale: 0.5, shift: -2.0 };
+        let spec = TaskSpec { input, judge: Judge::Explained, ..task_spec(Output::Number) };
+        // Classes 6 and 2 are the numbers 1 and -1.
+        let logits = Tensor::from_slice(&[1.0f32, 0.0]).view([2, 1]);
+        let found = Judged::of(&logits, &Tensor::from_slice(&[6i64, 2]), &spec, &[]);
+        let mut tally = Tally::default();
+        tally.add(&batch(2, 3, &[2, 5], &[6, 2]), &found);
+        assert!((tally.score(&spec) - 0.5).abs() < 1e-9 && (tally.loss() - 0.5).abs() < 1e-9);
+    }
+}
