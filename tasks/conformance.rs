@@ -142,6 +142,14 @@ fn settings() -> Vec<(&'static str, Value)> {
                 "contexts": [6], "dimension": 5, "weights": "unit_norm", "covariance": "decaying", "noise": 0.0,
             })),
         ),
+        ("icll", with(json!({}))),
+        (
+            "icll",
+            with(json!({
+                "letters": 6, "min_alphabet": 4, "max_alphabet": 6, "max_states": 5, "max_edges": 2, "max_words": 12,
+                "max_word_length": 9,
+            })),
+        ),
     ]
 }
 
@@ -215,6 +223,10 @@ fn expected_floor(name: &str, settings: &Value) -> (f64, f64) {
         "passkey" => (0.1, 0.038),
         // A hundred examples of 27 or more guesses.
         "filler" => (1.0 / 20.0, 0.017),
+        // Two edges on average of 20 tokens; 1 or 2 edges, 1.5 on average, of 8. How often a state is met is not uniform, which
+        // moves both by less than a fifth.
+        "icll" if settings["letters"] == 6 => (1.5 / 8.0, 0.3 / 8.0),
+        "icll" => (2.0 / 20.0, 0.4 / 20.0),
         _ => panic!("write down what a guesser scores on {name} {settings}"),
     }
 }
@@ -463,7 +475,11 @@ fn generated_tokens_have_not_moved() {
             "d266d325c6ad017b",
             "2620b4beabfb24bd",
             "358f7d4a93cea026",
-            "6638e833061787f2"
+            "6638e833061787f2",
+            "4e94924c8772e33a",
+            "6638e833061787f2",
+            "7f0d9a364c2e958c",
+            "6c9cc61dbe2daf24"
         ]
     );
 }

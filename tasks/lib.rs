@@ -22,6 +22,7 @@ pub mod algorithmic;
 pub mod associative_recall;
 pub mod depth;
 pub mod filler;
+pub mod icll;
 pub mod image;
 pub mod induction_heads;
 pub mod listops;

@@ -168,5 +168,6 @@ pub fn registry() -> Vec<Entry> {
         Entry::of::<crate::mad::Config>(),
         Entry::of::<crate::algorithmic::Config>(),
         Entry::of::<crate::sparse_regression::Config>(),
+        Entry::of::<crate::icll::Config>(),
     ]
 }

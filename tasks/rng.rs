@@ -58,6 +58,12 @@ pub enum Purpose {
     SparseRegression(Split),
     /// A prompt on which sparse regression's baselines are tuned; the index is n and a number.
     SparseRegressionTuning,
+    /// An automaton of in-context language learning; the index is the example's.
+    IcllAutomaton(Split),
+    /// The words of its prompt; the index is the example's.
+    IcllWords(Split),
+    /// Where Baum–Welch begins; the index is the test example's.
+    IcllHmm,
     /// Which examples of a class are used, and which of them validate; the index is the class.
     Subset,
     /// The guesses behind a task's floor; the index is the example's.
@@ -124,6 +130,13 @@ impl Purpose {
             Self::SparseRegression(Split::Validation) => "sparse regression/validation",
             Self::SparseRegression(Split::Test) => "sparse regression/test",
             Self::SparseRegressionTuning => "sparse regression tuning",
+            Self::IcllAutomaton(Split::Train) => "icll automaton/train",
+            Self::IcllAutomaton(Split::Validation) => "icll automaton/validation",
+            Self::IcllAutomaton(Split::Test) => "icll automaton/test",
+            Self::IcllWords(Split::Train) => "icll words/train",
+            Self::IcllWords(Split::Validation) => "icll words/validation",
+            Self::IcllWords(Split::Test) => "icll words/test",
+            Self::IcllHmm => "icll hmm",
             Self::Subset => "subset",
             Self::Guess => "guess",
             Self::Mask => "mask",

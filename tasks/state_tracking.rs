@@ -148,6 +148,19 @@ impl Config {
         i64::from(longest) + i64::from(self.has_end(problem))
     }
 
+    fn shape(&self, problem: &Problem) -> Outline {
+        Outline {
+            causal: self.causal,
+            max_length: self.max_length(problem),
+            needs_files: false,
+            vocab_size: problem.pad() + 1,
+            classes: problem.classes(),
+            documents: 1,
+            input: Input::Tokens,
+            output: Output::PerPosition,
+        }
+    }
+
     fn check_lengths(&self, problem: &Problem, wrong: &mut dyn FnMut(&'static str, String, String)) {
         let (min, max) = (self.train_min, self.train_max);
         if min == 0 {
@@ -314,19 +327,7 @@ impl Family for Config {
     }
 
     fn outline(&self) -> Outline {
-        let (vocab_size, classes, max_length) = self
-            .problem()
-            .map_or((1, 1, 1), |problem| (problem.pad() + 1, problem.classes(), self.max_length(&problem)));
-        Outline {
-            causal: self.causal,
-            max_length,
-            needs_files: false,
-            vocab_size,
-            classes,
-            documents: 1,
-            input: Input::Tokens,
-            output: Output::PerPosition,
-        }
+        self.problem().map_or_else(|_| self.shape(&Problem::Majority), |problem| self.shape(&problem))
     }
 
     fn open(&self, _: &DataDir) -> Result<Box<dyn Task>, DataError> {
@@ -397,7 +398,7 @@ impl StateTracking {
 
 impl Task for StateTracking {
     fn spec(&self) -> TaskSpec {
-        let outline = self.cfg.outline();
+        let outline = self.cfg.shape(&self.problem);
         TaskSpec {
             vocab_size: outline.vocab_size,
             input: outline.input,
