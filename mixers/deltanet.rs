@@ -12,7 +12,7 @@
 //! Paper    Schlag, Irie & Schmidhuber 2021, arXiv:2102.11174; chunks and the layer: Yang et al. 2024, arXiv:2406.06484;
 //!          negative eigenvalues: Grazzi et al. 2024, arXiv:2411.12537; several steps a token (DeltaProduct): Siems et al. 2025,
 //!          arXiv:2502.10297
-//! Time     O(length · d_model · (d_model + (d_head + chunk_size) · householder²)); the solves of all chunks at once, only S goes
+//! Time     O(length · d_model · (d_model + d_head + chunk_size) · householder); the solves of all chunks at once, only S goes
 //!          from chunk to chunk
 //! Memory   O(length · (d_model + n_heads · chunk_size) · householder) to train; state O(d_model · d_head) to decode
 //! Matches  the recurrence as it stands, in values and gradients, for any chunk. No dump: the references' layers run Triton kernels
@@ -46,7 +46,7 @@ pub struct Config {
     pub householder: i64,
     /// Multiplies the normalised output by SiLU of one more projection.
     pub gate: bool,
-    /// Tokens in a chunk. Changes speed and memory, numbers only by rounding.
+    /// Steps in a chunk, `householder` of them a token. Changes speed and memory, numbers only by rounding.
     pub chunk_size: i64,
 }
 
@@ -99,6 +99,13 @@ impl Family for Config {
 
     fn build(&self, vs: &nn::Path, dims: &Dims) -> Box<dyn Mixer> {
         Box::new(DeltaNet::new(vs, dims, self))
+    }
+}
+
+impl Config {
+    /// Tokens in a chunk.
+    fn chunk(&self) -> i64 {
+        (self.chunk_size / self.householder).max(1)
     }
 }
 
@@ -219,7 +226,7 @@ impl DeltaNet {
 
     /// o of every head, `[batch, heads of all directions, length, d_head]`.
     fn recall(&self, read: &[Steps], ctx: &Context) -> Tensor {
-        let chunk = self.cfg.chunk_size;
+        let chunk = self.cfg.chunk();
         self.in_order(read.iter().map(|steps| in_chunks(steps, chunk, self.cfg.householder)).collect(), ctx)
     }
 
@@ -360,7 +367,7 @@ impl Mixer for DeltaNet {
         let channels = (1 + 2 * n) * inner;
         let outer = ends * inner * d * (1 + i64::from(self.cfg.gate)); // o_proj, g_proj
         let direction = channels * (d + self.cfg.d_conv) + n * self.cfg.n_heads * d;
-        let chunk = self.cfg.chunk_size.min(length);
+        let chunk = self.cfg.chunk().min(length);
         let count = (length + chunk - 1) / chunk;
         let (tokens, rows) = (count * chunk, count * chunk * n);
         let within = linear_flops(rows, chunk * n, 2 * d_head) // K Kᵀ, and half of twice as much to solve
