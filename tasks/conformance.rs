@@ -476,8 +476,6 @@ fn generated_tokens_have_not_moved() {
             "2620b4beabfb24bd",
             "358f7d4a93cea026",
             "6638e833061787f2",
-            "4e94924c8772e33a",
-            "6638e833061787f2",
             "7f0d9a364c2e958c",
             "6c9cc61dbe2daf24"
         ]
