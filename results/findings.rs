@@ -1,13 +1,13 @@
 //! What the numbers say, one sentence each. Nothing is claimed beyond overlapping or disjoint intervals.
 
 use crate::statistics::{Estimate, wilson_interval};
-use crate::table::{Above, Overall, Row, normalised, tasks};
+use crate::table::{Above, Overall, Row, normalised, places};
 
 pub(crate) fn findings(rows: &[Row], overall: &[Overall]) -> Vec<String> {
     let mut sentences = Vec::new();
-    for task in tasks(rows) {
-        let rows: Vec<&Row> = rows.iter().filter(|row| row.task == task).collect();
-        let task = &rows.first().map_or(task.into(), |row| row.task_shown());
+    for place in places(rows) {
+        let rows: Vec<&Row> = rows.iter().filter(|row| row.place() == place).collect();
+        let task = &rows.first().map_or(place.0.into(), |row| row.place_shown());
         let mut scored: Vec<&Row> = rows.iter().copied().filter(|row| row.test.is_some()).collect();
         scored.sort_by(|a, b| mean(b).total_cmp(&mean(a))); // stable: equals stay in the manifest's order
         // A mixer whose every run diverged stands at the floor by rule, and has beaten nobody.

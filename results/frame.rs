@@ -38,12 +38,13 @@ pub(crate) fn runs<'a>(manifest: &'a Manifest, records: &'a [Record]) -> Vec<Run
     let mixers = places(manifest.runs.iter().map(|run| &run.mixer));
     let tasks = places(manifest.runs.iter().map(|run| &run.task));
     let settings = places(manifest.runs.iter().map(|run| &run.settings));
-    let floors = floors(manifest, find);
+    let swept = manifest.swept();
+    let floors = floors(manifest, &swept, find);
     let marks = marks(manifest, find);
     let join = |planned: &'a PlannedRun| {
         let record = find(planned);
         let order = [mixers[&planned.mixer], tasks[&planned.task], settings[&planned.settings]];
-        let floor = floors.get(&planned.task).copied();
+        let floor = floors.get(&(planned.task.as_str(), swept_text(&planned.settings, &swept))).copied();
         let (test, validation, outcome, reason) = scored(record, floor);
         let marks = marks.get(&planned.task).map(|marks| marks.iter().cloned().collect()).unwrap_or_default();
         Run { planned, record, order, test, validation, outcome, reason, marks }
@@ -61,15 +62,19 @@ fn places<'a, T: Eq + std::hash::Hash>(names: impl Iterator<Item = &'a T>) -> Ha
     places
 }
 
-/// The floor of each task: the mean over the runs that know it, in the manifest's order.
-fn floors<'a>(manifest: &'a Manifest, find: impl Fn(&PlannedRun) -> Option<&'a Record>) -> HashMap<&'a String, f64> {
-    let mut known: HashMap<&String, Vec<f64>> = HashMap::new();
+/// The floor of each task and value of the swept axes: the mean over the runs that know it, in the manifest's order.
+fn floors<'a>(
+    manifest: &'a Manifest,
+    swept: &[&str],
+    find: impl Fn(&PlannedRun) -> Option<&'a Record>,
+) -> HashMap<(&'a str, String), f64> {
+    let mut known: HashMap<(&str, String), Vec<f64>> = HashMap::new();
     for run in &manifest.runs {
         if let Some(floor) = find(run).and_then(|record| record.scores.floor) {
-            known.entry(&run.task).or_default().push(floor);
+            known.entry((&run.task, swept_text(&run.settings, swept))).or_default().push(floor);
         }
     }
-    known.into_iter().filter_map(|(task, floors)| Some((task, crate::statistics::mean(&floors)?))).collect()
+    known.into_iter().filter_map(|(place, floors)| Some((place, crate::statistics::mean(&floors)?))).collect()
 }
 
 /// What is to be said of each task: by a record of any of its runs, or by the plan.
@@ -119,7 +124,7 @@ pub(crate) fn runs_frame(runs: &[Run]) -> PolarsResult<DataFrame> {
     let text = |of: fn(&Record) -> String| -> Vec<Option<String>> { runs.iter().map(|r| r.record.map(of)).collect() };
     let planned = |of: fn(&PlannedRun) -> String| -> Vec<String> { runs.iter().map(|r| of(r.planned)).collect() };
     let place = |i: usize| -> Vec<u32> { runs.iter().map(|r| r.order[i]).collect() };
-    df!(
+    let mut frame = df!(
         "mixer_order" => place(0),
         "task_order" => place(1),
         "setting_order" => place(2),
@@ -149,7 +154,20 @@ pub(crate) fn runs_frame(runs: &[Run]) -> PolarsResult<DataFrame> {
         "commit" => text(|r| r.versions.commit.clone()),
         "marks" => runs.iter().map(|r| r.marks.join(" ")).collect::<Vec<_>>(),
         "id" => planned(|p| p.id.clone()),
-    )
+    )?;
+    let measures: BTreeSet<&String> = runs.iter().filter_map(|r| r.record).flat_map(|r| r.measures.keys()).collect();
+    for measure in measures {
+        let values: Vec<Option<f64>> = runs.iter().map(|r| r.record?.measures.get(measure).copied()).collect();
+        let taken = |name: &str| frame.get_column_names().iter().any(|column| column.as_str() == name);
+        let name = measure_column(measure, taken);
+        frame.with_column(Column::new(name.into(), values))?;
+    }
+    Ok(frame)
+}
+
+/// A measure's column: its name, marked where the table has another column of that name.
+pub(crate) fn measure_column(measure: &str, taken: impl Fn(&str) -> bool) -> String {
+    if taken(measure) { format!("measure.{measure}") } else { measure.into() }
 }
 
 /// One row per (mixer, task, settings), sorted by the manifest's order. Speed, memory and time are medians over the runs
@@ -192,10 +210,24 @@ pub(crate) fn aggregate(runs: DataFrame) -> PolarsResult<DataFrame> {
 
 /// `lr=0.001 width=64`: the last words of the keys.
 pub(crate) fn settings_text(settings: &[(String, String)]) -> String {
-    let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_string();
-    let unique = |key: &str| settings.iter().filter(|(other, _)| last(other) == last(key)).count() == 1;
-    let name = |key: &str| if unique(key) { last(key) } else { key.to_string() };
-    settings.iter().map(|(key, value)| format!("{}={value}", name(key))).collect::<Vec<_>>().join(" ")
+    chosen_text(settings, |_| true)
+}
+
+/// The same for the axes of a figure alone.
+pub(crate) fn swept_text(settings: &[(String, String)], swept: &[&str]) -> String {
+    chosen_text(settings, |key| swept.contains(&key))
+}
+
+fn chosen_text(settings: &[(String, String)], wanted: impl Fn(&str) -> bool) -> String {
+    let unique = |key: &str| settings.iter().filter(|(other, _)| last_word(other) == last_word(key)).count() == 1;
+    let name = |key: &str| if unique(key) { last_word(key).to_string() } else { key.to_string() };
+    let shown = settings.iter().filter(|(key, _)| wanted(key));
+    shown.map(|(key, value)| format!("{}={value}", name(key))).collect::<Vec<_>>().join(" ")
+}
+
+/// `model.d_model` is called `d_model`.
+pub(crate) fn last_word(path: &str) -> &str {
+    path.rsplit('.').next().unwrap_or(path)
 }
 
 #[cfg(test)]

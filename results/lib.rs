@@ -1,11 +1,13 @@
 //! Records of runs, and the tables and plots made of them. Never links libtorch: a report can be rebuilt on any machine.
 
 mod averages;
+mod charts;
 mod claim;
 mod figure;
 mod files;
 mod findings;
 mod frame;
+mod groups;
 mod manifest;
 mod record;
 mod render;
@@ -24,6 +26,7 @@ mod samples;
 
 pub use averages::{Average, TaskMean};
 pub use figure::{Cells, Details, Figure, Lines, Profile, Scale, Shape};
+pub use groups::{Group, GroupMean};
 pub use manifest::{Manifest, PlannedRun};
 pub use record::{Detail, Device, FORMAT, Outcome, Point, Record, Scores, Versions};
 pub use store::{Claim, Contents, Store, StoreError};

@@ -38,6 +38,20 @@ pub struct Manifest {
     pub figures: Vec<Figure>,
 }
 
+impl Manifest {
+    /// Paths of the axes that a figure draws along: every value has its own rows, and none is tuned over.
+    pub(crate) fn swept(&self) -> Vec<&str> {
+        let mut paths: Vec<&str> = Vec::new();
+        for figure in &self.figures {
+            let Figure::Lines(lines) = figure else { continue };
+            paths.extend([Some(lines.x.as_str()), lines.panels.as_deref()].into_iter().flatten());
+        }
+        let mut seen = std::collections::BTreeSet::new();
+        paths.retain(|path| seen.insert(*path));
+        paths
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,15 +1,18 @@
 //! Plots that can be printed: every seed's score by mixer, and learning curves. SVG and PNG, by the path's extension.
 
 mod bench;
+pub(crate) mod cells;
+pub(crate) mod chart;
 mod curves;
 pub mod heatmap;
 mod marks;
+pub(crate) mod radar;
 mod scores;
 
 use crate::bench::{Bench, Quantity, Suite};
 use crate::frame::{self, Run};
 use crate::statistics::Estimate;
-use crate::table::{Row, Table, mixers, sign_notes, tasks};
+use crate::table::{Row, Table, mixers, places, sign_notes};
 use crate::{Manifest, Record, files};
 use std::collections::BTreeSet;
 use std::fs;
@@ -119,20 +122,20 @@ impl Data {
     pub fn new(manifest: &Manifest, records: &[Record], table: &Table) -> Self {
         let runs = frame::runs(manifest, records);
         let names: Vec<String> = mixers(manifest).into_iter().map(String::from).collect();
-        let of_task = |task: &str| -> Vec<(usize, &Row)> {
-            let place = |row: &Row| names.iter().position(|name| *name == row.mixer).unwrap_or_default();
-            table.rows.iter().filter(|row| row.task == task).map(|row| (place(row), row)).collect()
+        let at_place = |place: (&str, &str)| -> Vec<(usize, &Row)> {
+            let of_mixer = |row: &Row| names.iter().position(|name| *name == row.mixer).unwrap_or_default();
+            table.rows.iter().filter(|row| row.place() == place).map(|row| (of_mixer(row), row)).collect()
         };
         let (mut panels, mut curves) = (Vec::new(), Vec::new());
-        for task in tasks(&table.rows) {
-            let rows = of_task(task);
+        for shared in places(&table.rows) {
+            let rows = at_place(shared);
             let metric =
                 rows.iter().map(|(_, row)| row.metric.clone()).find(|m| !m.is_empty()).unwrap_or("score".into());
             let floor = rows.iter().find_map(|(_, row)| row.floor);
             let ceiling = rows.iter().find_map(|(_, row)| row.ceiling);
             let lines: Vec<_> = rows.iter().map(|(place, row)| (*place, lines(&chosen(&runs, row)))).collect();
             let entries = rows.iter().map(|(place, row)| (*place, entry(row, &chosen(&runs, row)))).collect();
-            let task = rows.first().map_or(task.into(), |(_, row)| row.task_shown());
+            let task = rows.first().map_or(shared.0.into(), |(_, row)| row.place_shown());
             panels.push(Panel { task: task.clone(), metric: metric.clone(), floor, ceiling, entries });
             if lines.iter().any(|(_, lines)| !lines.seeds.is_empty()) {
                 curves.push(Curves { task, metric, floor, lines });
@@ -143,7 +146,7 @@ impl Data {
 }
 
 /// The runs behind a row.
-fn chosen<'a, 'b>(runs: &'a [Run<'b>], row: &Row) -> Vec<&'a Run<'b>> {
+pub(crate) fn chosen<'a, 'b>(runs: &'a [Run<'b>], row: &Row) -> Vec<&'a Run<'b>> {
     let same = |run: &&Run| {
         (&run.planned.mixer, &run.planned.task) == (&row.mixer, &row.task)
             && frame::settings_text(&run.planned.settings) == row.settings
@@ -214,6 +217,21 @@ pub fn bench(measured: &Bench, path: &Path) -> Result<(), PlotError> {
         return Err(PlotError::Empty { path: path.into(), what: "no mixer was measured" });
     }
     write(&bench::picture(measured), path)
+}
+
+/// Draws a figure of the config.
+pub(crate) fn chart(chart: &chart::Chart, path: &Path) -> Result<(), PlotError> {
+    write(&chart::picture(chart), path)
+}
+
+/// Draws heat maps with numbers.
+pub(crate) fn cells(maps: &cells::Maps, path: &Path) -> Result<(), PlotError> {
+    write(&cells::picture(maps), path)
+}
+
+/// Draws profiles as polygons.
+pub(crate) fn radar(radar: &radar::Radar, path: &Path) -> Result<(), PlotError> {
+    write(&radar::picture(radar), path)
 }
 
 /// Draws beside `path` and renames, so that a drawing that fails leaves what was there.

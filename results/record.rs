@@ -175,7 +175,7 @@ pub struct Record {
     /// The learning curve.
     pub curve: Vec<Point>,
     /// Numbers of the whole run besides its score, by name: `macro_accuracy`, `exact`, `risk`, `wait_share`.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "numbers")]
     pub measures: BTreeMap<String, f64>,
     /// Numbers by length, pairs, layer, head.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -198,6 +198,11 @@ fn number<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
     Ok(Option::deserialize(from)?.unwrap_or(f64::NAN))
 }
 
+fn numbers<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, f64>, D::Error> {
+    let named = BTreeMap::<String, Option<f64>>::deserialize(from)?;
+    Ok(named.into_iter().map(|(name, value)| (name, value.unwrap_or(f64::NAN))).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -217,5 +222,14 @@ mod tests {
         let back: Point = serde_json::from_str(&text).expect("null stands for NaN");
         assert!(back.train_loss.is_nan() && back.validation_loss.is_nan());
         assert_eq!((back.step, back.validation_score), (3, 0.25));
+    }
+
+    #[test]
+    fn a_measure_that_was_not_a_number_can_be_read_back() {
+        let mut record = crate::samples::record("a", 0.5);
+        record.measures = [("exact".to_string(), 0.25), ("risk".to_string(), f64::NAN)].into();
+        let text = serde_json::to_string(&record).expect("plain data");
+        let back: Record = serde_json::from_str(&text).expect("null stands for NaN");
+        assert!(back.measures["risk"].is_nan() && back.measures["exact"] == 0.25);
     }
 }

@@ -2,10 +2,14 @@
 
 use crate::averages::{Average, TaskMean};
 use crate::findings::score_text;
+use crate::frame::measure_column;
+use crate::groups::{Group, GroupMean};
 use crate::published::Averages;
 use crate::signs;
-use crate::statistics::Interval;
+use crate::statistics::{Interval, Measured};
 use crate::table::{Above, Ended, Overall, Row, Table, sign_notes, tasks};
+use std::collections::BTreeSet;
+
 use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, ContentLineStyle, LineStyle, TableStyle};
 
 /// Rules above and below and under the header, as in print.
@@ -94,6 +98,15 @@ const OVERALL: [Column<Overall>; 3] = [
 const OVERALL_CAPTION: &str = "Interquartile mean of (score - floor) / (ceiling - floor) over all scored runs, 95 % \
                                bootstrap interval stratified by task; only for mixers scored on every task.";
 
+const GROUPS_CAPTION: &str = "Means over groups: tasks whose labels share the part before the first `/` are one group, which \
+                              counts by the mean over its tasks of the mean over seeds; the last column is the mean over \
+                              groups with its 95 % bootstrap interval, seeds redrawn within each task. A mixer without a \
+                              number on every task of a group has no mean of it.";
+
+const MEASURES_CAPTION: &str = "Mean over the scored seeds that report a measure; (k/n) where only k of the n planned runs do: \
+                                a run that failed or diverged has none. Intervals and single runs are in table.json and \
+                                runs.csv.";
+
 /// The score; behind FAIL where papers would print that alone.
 fn test(row: &Row) -> String {
     let score = row.test.as_ref().map_or("-".into(), score_text);
@@ -163,7 +176,7 @@ pub(crate) fn significant(value: Option<f64>) -> String {
 
 /// Titles and cells of those columns that say anything.
 pub(crate) struct Grid {
-    titles: Vec<&'static str>,
+    titles: Vec<String>,
     right: Vec<bool>,
     rows: Vec<Vec<String>>,
 }
@@ -173,10 +186,15 @@ impl Grid {
         let says = |column: &&Column<T>| rows.iter().any(|row| !(column.cell)(row).is_empty());
         let kept: Vec<_> = columns.iter().filter(|column| column.rank <= rank).filter(says).collect();
         Self {
-            titles: kept.iter().map(|column| column.title).collect(),
+            titles: kept.iter().map(|column| column.title.to_string()).collect(),
             right: kept.iter().map(|column| column.right).collect(),
             rows: rows.iter().map(|row| kept.iter().map(|column| (column.cell)(row)).collect()).collect(),
         }
+    }
+
+    /// With columns known only from the records: the first `left` hold words, the others numbers.
+    pub(crate) fn of(titles: Vec<String>, left: usize, rows: Vec<Vec<String>>) -> Self {
+        Self { right: (0..titles.len()).map(|i| i >= left).collect(), titles, rows }
     }
 
     /// With as many columns as fit into `width`, and the number of those left out.
@@ -220,11 +238,11 @@ impl Grid {
         table.trim_fmt()
     }
 
-    fn markdown(&self) -> String {
+    pub(crate) fn markdown(&self) -> String {
         let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
         let escape = |text: &String| text.replace('|', "\\|").replace(['\n', '\r'], " ");
         let rule = |right: &bool| if *right { "---:".to_string() } else { "---".to_string() };
-        let mut text = line(self.titles.iter().map(ToString::to_string).collect());
+        let mut text = line(self.titles.iter().map(escape).collect());
         text += &line(self.right.iter().map(rule).collect());
         for row in &self.rows {
             text += &line(row.iter().map(escape).collect());
@@ -254,6 +272,10 @@ impl Table {
         if !self.averages.is_empty() {
             let grid = Grid::new(&AVERAGE, &self.averages, u8::MAX);
             parts.push(format!("{}\n{}", grid.terminal(width, None), wrap(&self.with_signs(AVERAGE_CAPTION), width)));
+        }
+        if !self.groups.is_empty() {
+            let grid = groups_grid(&self.groups).terminal(width, None);
+            parts.push(format!("{grid}\n{}", wrap(&self.with_signs(GROUPS_CAPTION), width)));
         }
         if !self.ended.is_empty() {
             let grid = Grid::new(&ENDED, &self.ended, u8::MAX);
@@ -291,8 +313,8 @@ impl Table {
     fn colour(&self, i: usize) -> Option<Color> {
         let row = &self.rows[i];
         let mean = |row: &Row| row.test.map(|test| test.mean);
-        let of_task = self.rows.iter().filter(|other| other.task == row.task);
-        let best = of_task.filter_map(mean).fold(f64::NEG_INFINITY, f64::max);
+        let of_place = self.rows.iter().filter(|other| other.place() == row.place());
+        let best = of_place.filter_map(mean).fold(f64::NEG_INFINITY, f64::max);
         match mean(row) {
             None => Some(Color::Red),
             Some(_) if row.above == Above::AtFloor => Some(Color::Yellow),
@@ -319,6 +341,38 @@ impl Table {
         if self.settings.is_empty() { String::new() } else { Grid::new(&ROW, &self.settings, u8::MAX).markdown() }
     }
 
+    /// The means over groups of tasks; empty without groups.
+    pub fn markdown_groups(&self) -> String {
+        if self.groups.is_empty() {
+            return String::new();
+        }
+        format!("{}\n{}", groups_grid(&self.groups).markdown(), self.with_sign_notes(GROUPS_CAPTION))
+    }
+
+    /// Numbers besides the score; empty where no run has any.
+    pub fn markdown_measures(&self) -> String {
+        let names = self.measures();
+        if names.is_empty() {
+            return String::new();
+        }
+        let with_settings = self.rows.iter().any(|row| !row.settings.is_empty());
+        let words = if with_settings { vec!["task", "mixer", "settings"] } else { vec!["task", "mixer"] };
+        let titles = words.iter().map(ToString::to_string).chain(names.iter().map(ToString::to_string)).collect();
+        let cells = |row: &Row| {
+            let settings = with_settings.then(|| row.settings.clone());
+            let numbers = names.iter().map(|name| measured(row.measures.get(*name), row.planned));
+            [row.task_shown(), row.mixer.clone()].into_iter().chain(settings).chain(numbers).collect()
+        };
+        let grid = Grid::of(titles, words.len(), self.rows.iter().map(cells).collect());
+        format!("{}\n{MEASURES_CAPTION}\n", grid.markdown())
+    }
+
+    /// Names of all measures.
+    fn measures(&self) -> BTreeSet<&str> {
+        let rows = if self.settings.is_empty() { &self.rows } else { &self.settings };
+        rows.iter().flat_map(|row| row.measures.keys().map(String::as_str)).collect()
+    }
+
     /// The averages over Long Range Arena; empty without its tasks.
     pub fn markdown_averages(&self) -> String {
         if self.averages.is_empty() {
@@ -343,7 +397,7 @@ impl Table {
             self.rows.iter().any(|r| (&r.mixer, &r.task, &r.settings) == (&row.mixer, &row.task, &row.settings))
         };
         let mut writer = csv::Writer::from_writer(Vec::new());
-        writer.write_record([
+        let titles = [
             "task",
             "mixer",
             "settings",
@@ -378,7 +432,10 @@ impl Table {
             "published_source",
             "published_recalled",
             "difference_points",
-        ])?;
+        ];
+        let measures = self.measures();
+        let named = measures.iter().map(|name| measure_column(name, |column| titles.contains(&column)));
+        writer.write_record(titles.map(String::from).into_iter().chain(named))?;
         let float = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
         let count = |value: Option<u64>| value.map_or(String::new(), |value| value.to_string());
         for row in if self.settings.is_empty() { &self.rows } else { &self.settings } {
@@ -386,7 +443,7 @@ impl Table {
             let tried = self
                 .rows
                 .iter()
-                .find(|r| (&r.mixer, &r.task) == (&row.mixer, &row.task))
+                .find(|r| r.mixer == row.mixer && r.place() == row.place())
                 .map_or(1, |r| r.settings_tried);
             let above = match row.above {
                 _ if row.test.is_none() => "",
@@ -396,7 +453,8 @@ impl Table {
             };
             let cell = row.published.as_ref();
             let c = row.counts;
-            writer.write_record([
+            let numbers = measures.iter().map(|name| float(row.measures.get(*name).and_then(|m| m.mean)));
+            let cells = [
                 row.task.clone(),
                 row.mixer.clone(),
                 row.settings.clone(),
@@ -431,10 +489,49 @@ impl Table {
                 cell.map_or(String::new(), |cell| cell.source.clone()),
                 cell.map_or(String::new(), |cell| cell.recalled.to_string()),
                 float(row.difference_points),
-            ])?;
+            ];
+            writer.write_record(cells.into_iter().chain(numbers))?;
         }
         let bytes = writer.into_inner().map_err(|error| csv::Error::from(error.into_error()))?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+}
+
+/// Mixers by groups, and the mean over groups.
+fn groups_grid(groups: &[Group]) -> Grid {
+    let names = groups.first().map(|group| group.groups.iter().map(|g| g.name.clone())).into_iter().flatten();
+    let titles = ["mixer", "of"].map(String::from).into_iter().chain(names).chain(["mean".into()]).collect();
+    let of_group = |group: &GroupMean| match group.mean {
+        Some(mean) => format!("{mean:.3}"),
+        None => format!("- ({}/{} tasks)", group.scored, group.tasks),
+    };
+    let cells = |group: &Group| {
+        let mean = task_mean(group.mean.map(|mean| TaskMean { mean, interval: group.interval }));
+        let words = [group.mixer.clone(), group.measure.clone()];
+        words.into_iter().chain(group.groups.iter().map(of_group)).chain([mean]).collect()
+    };
+    Grid::of(titles, 2, groups.iter().map(cells).collect())
+}
+
+/// `0.0312`, or `0.0312 (2/3)` where some planned runs do not say.
+fn measured(measured: Option<&Measured>, planned: u64) -> String {
+    let Some((mean, n)) = measured.and_then(|measured| Some((measured.mean?, measured.n))) else { return "-".into() };
+    let whole = n as u64 == planned;
+    if whole { digits(mean) } else { format!("{} ({n}/{planned})", digits(mean)) }
+}
+
+/// Three digits that count: `0.0312`, `1.25`, `1234`, `1.23e-7`.
+pub(crate) fn digits(value: f64) -> String {
+    let size = value.abs();
+    match size {
+        0.0 => "0".into(),
+        1000.0..1e7 => format!("{value:.0}"),
+        1e-4..1000.0 => {
+            // The power after rounding to three digits: 0.09999 is 0.100.
+            let power = format!("{size:.2e}").split_once('e').and_then(|(_, power)| power.parse::<i32>().ok());
+            format!("{value:.*}", (2 - power.unwrap_or(0)).clamp(0, 9) as usize)
+        }
+        _ => format!("{value:.2e}"),
     }
 }
 

@@ -1,7 +1,8 @@
 //! The page of a sweep: question, table, findings, plots, failures and the command, all from manifest and records alone.
 
+use crate::charts::{self, Built};
 use crate::table::{Ended, Overall, Row, Table};
-use crate::{Average, Manifest, Record, Store, StoreError, files, plot};
+use crate::{Average, Group, Manifest, Record, Store, StoreError, files, plot};
 use polars::prelude::{CsvWriter, PolarsError, SerWriter};
 use serde::Serialize;
 use std::fs;
@@ -41,6 +42,10 @@ pub enum ReportError {
 pub struct Report {
     table: Table,
     plots: plot::Data,
+    /// What the config asks to be drawn.
+    figures: Vec<Built>,
+    /// One line a run and detail; empty without details.
+    details: String,
     /// Files of the store that are no records.
     warnings: Vec<String>,
 }
@@ -56,9 +61,12 @@ impl Report {
 
     /// The report of these records.
     pub fn from_records(manifest: &Manifest, records: &[Record]) -> Result<Self, ReportError> {
-        let table = Table::build(manifest, records)?;
+        let mut table = Table::build(manifest, records)?;
         let plots = plot::Data::new(manifest, records, &table);
-        Ok(Self { table, plots, warnings: Vec::new() })
+        let (figures, missing) = charts::build(manifest, records, &table);
+        table.warnings.extend(missing);
+        let details = charts::details_csv(manifest, records, &table)?;
+        Ok(Self { table, plots, figures, details, warnings: Vec::new() })
     }
 
     /// The tables.
@@ -86,6 +94,8 @@ impl Report {
             settings: &'a [Row],
             overall: &'a [Overall],
             averages: &'a [Average],
+            #[serde(skip_serializing_if = "<[Group]>::is_empty")]
+            groups: &'a [Group],
             unfinished: &'a [Ended],
             caption: &'a [String],
             notes: &'a [String],
@@ -100,6 +110,7 @@ impl Report {
             settings: &table.settings,
             overall: &table.overall,
             averages: &table.averages,
+            groups: &table.groups,
             unfinished: &table.ended,
             caption: &table.caption,
             notes: &table.notes,
@@ -117,16 +128,26 @@ impl Report {
         };
         fs::create_dir_all(dir).map_err(failed(dir))?;
         let mut paths = Vec::new();
-        let texts = [
+        let mut texts = vec![
             ("table.md", self.table.markdown()),
             ("table.csv", self.table.csv()?),
             ("table.json", self.json() + "\n"),
             ("runs.csv", self.runs_csv()?),
         ];
+        if !self.details.is_empty() {
+            texts.push(("details.csv", self.details.clone()));
+        }
         for (name, text) in texts {
             let path = dir.join(name);
             files::replace(&path, text.as_bytes()).map_err(failed(&path))?;
             paths.push(path);
+        }
+        for figure in &self.figures {
+            for kind in ["svg", "png"] {
+                let path = dir.join(format!("{}.{kind}", figure.stem));
+                figure.draw(&path)?;
+                paths.push(path);
+            }
         }
         let mut images = Vec::new();
         let drawings = [("scores", plot::scores as plot::Drawing), ("curves", plot::curves as plot::Drawing)];
@@ -169,7 +190,11 @@ impl Report {
         section("Scores", table.markdown());
         section("Findings", list(&table.findings));
         section("Long Range Arena averages", table.markdown_averages());
+        section("Means over groups", table.markdown_groups());
         section("Over all tasks", table.markdown_overall());
+        for Built { stem, title, alt, caption, table, .. } in &self.figures {
+            section(title, format!("![{alt}]({stem}.svg)\n\n{caption}\n\n{table}"));
+        }
         for image in images {
             let (title, alt, caption) = match *image {
                 "scores" => ("Plot", "test score of every seed by mixer", ""),
@@ -177,6 +202,7 @@ impl Report {
             };
             section(title, format!("![{alt}]({image}.svg)\n\n{caption}"));
         }
+        section("Measures", table.markdown_measures());
         section("Runs that did not finish", table.markdown_ended());
         section("All settings", table.markdown_settings());
         section("Files that are no records", list(&self.warnings));

@@ -2,7 +2,7 @@
 
 use crate::bench::{Bench, Case, Measured, Memory, Protocol, State, Suite, Target};
 use crate::published::Beside;
-use crate::{Device, Manifest, Outcome, PlannedRun, Point, Record, Scores, Versions};
+use crate::{Detail, Device, Figure, Lines, Manifest, Outcome, PlannedRun, Point, Record, Scale, Scores, Versions};
 
 /// A finished run that scored `test`.
 pub(crate) fn record(id: &str, test: f64) -> Record {
@@ -123,6 +123,111 @@ pub(crate) fn lra() -> (Manifest, Vec<Record>) {
         Manifest { name: "lra_small".into(), question: "Who sees far?".into(), command, runs, figures: Vec::new() },
         records,
     )
+}
+
+/// A task with two changes and a task without, two mixers, two seeds; macro accuracy is half of the score.
+pub(crate) fn grouped() -> (Manifest, Vec<Record>) {
+    let tasks = ["recall", "recall/vocab_size=32", "recall/noise=0.2", "compression"];
+    let manifest = manifest(&["attention", "s4"], &tasks, 2);
+    let of_run = |run: &PlannedRun| {
+        let place = tasks.iter().position(|task| *task == run.task).expect("planned");
+        let score = [0.9, 0.7, 0.5, 0.3][place] - if run.mixer == "s4" { 0.15 } else { 0.0 };
+        let score = score + if run.seed == 1 { 0.02 } else { -0.02 };
+        let measures = [("macro_accuracy".to_string(), score / 2.0)].into();
+        Record { seed: run.seed, measures, ..record(&run.id, score) }
+    };
+    let records = manifest.runs.iter().map(of_run).collect();
+    (manifest, records)
+}
+
+/// Two mixers by two tasks by three widths by two learning rates by two seeds; attention needs no width, s4 grows with it.
+/// Every run reports `wait_share`. s4 failed at the smallest width on copy, and one of its seeds diverged at 64 on mqar.
+pub(crate) fn swept() -> (Manifest, Vec<Record>) {
+    let (mut runs, mut records) = (Vec::new(), Vec::new());
+    for mixer in ["attention", "s4"] {
+        for task in ["mqar", "copy"] {
+            for (place, width) in ["32", "64", "128"].into_iter().enumerate() {
+                for (lr, loss) in [("0.001", 0.0), ("0.01", 0.05)] {
+                    for seed in 1..=2 {
+                        let id = format!("{mixer}.{task}.{width}.{lr}.{seed}");
+                        let pair = |key: &str, value: &str| (key.to_string(), value.to_string());
+                        let settings = vec![pair("model.d_model", width), pair("optimizer.lr", lr)];
+                        let (label, task_label) = (mixer.to_string(), task.to_string());
+                        let run = PlannedRun { id, mixer: label, task: task_label, seed, settings, published: None };
+                        let score = if mixer == "attention" { 0.97 } else { 0.3 + 0.2 * place as f64 };
+                        let made = Record { seed, ..record(&run.id, score - loss - 0.01 * seed as f64) };
+                        let measures = [("wait_share".to_string(), 0.01 * seed as f64)].into();
+                        records.push(match (mixer, task, width, seed) {
+                            ("s4", "copy", "32", _) => Record { seed, ..ended(&run.id, failed("out of memory")) },
+                            ("s4", "mqar", "64", 2) => Record { seed, ..ended(&run.id, diverged("NaN")) },
+                            _ => Record { measures, parameters: 1000 << place, ..made },
+                        });
+                        runs.push(run);
+                    }
+                }
+            }
+        }
+    }
+    let lines = Lines { x: "model.d_model".into(), panels: None, measure: "score".into(), scale: Scale::Log };
+    (Manifest { runs, figures: vec![Figure::Lines(lines)], ..manifest(&[], &[], 0) }, records)
+}
+
+/// Four mixers on seven tasks with two seeds; mamba failed on one task, one seed of it on another, and one of s4 diverged.
+pub(crate) fn eventful_profile() -> (Manifest, Vec<Record>) {
+    let tasks =
+        ["mqar", "selective-copy", "parity", "s5", "in-context-recall", "in-context-recall/vocab_size=32", "sort"];
+    let mixers = ["attention", "s4", "mamba", "gated_deltanet"];
+    let manifest = manifest(&mixers, &tasks, 2);
+    let of_run = |run: &PlannedRun| {
+        let place = |names: &[&str], name: &String| names.iter().position(|n| n == name).expect("planned") as f64;
+        let (mixer, task) = (place(&mixers, &run.mixer), place(&tasks, &run.task));
+        let score = (1.0 - 0.13 * ((mixer * 3.0 + task * 2.0) % 7.0) + 0.02 * run.seed as f64).clamp(0.1, 1.0);
+        match (run.mixer.as_str(), run.task.as_str(), run.seed) {
+            ("mamba", "s5", _) | ("mamba", "sort", 2) => Record { seed: run.seed, ..ended(&run.id, failed("killed")) },
+            ("s4", "mqar", 1) => Record { seed: run.seed, ..ended(&run.id, diverged("NaN")) },
+            _ => Record { seed: run.seed, ..record(&run.id, score) },
+        }
+    };
+    let records = manifest.runs.iter().map(of_run).collect();
+    (manifest, records)
+}
+
+/// Three mixers on two tasks with three seeds: scores by length, the risk of each mixer and of two baselines by context,
+/// and the importance of four heads in two layers. s4 failed once, mamba on every s5; fnet has not begun.
+pub(crate) fn detailed() -> (Manifest, Vec<Record>) {
+    let manifest = manifest(&["attention", "s4", "mamba", "fnet"], &["parity", "s5"], 3);
+    let detail = |measure: &str, series: &str, axis: &str, at: f64, value: f64| Detail {
+        measure: measure.into(),
+        series: series.into(),
+        axis: axis.into(),
+        at,
+        value,
+    };
+    let mut records = Vec::new();
+    for run in manifest.runs.iter().filter(|run| run.mixer != "fnet") {
+        let made = Record { seed: run.seed, ..record(&run.id, 0.8) };
+        let seed = run.seed as f64;
+        let strength = if run.mixer == "attention" { 0.9 } else { 0.6 };
+        let mut details = Vec::new();
+        for (place, length) in [32.0, 64.0, 128.0, 256.0].into_iter().enumerate() {
+            let fall = if run.task == "s5" { 0.15 } else { 0.02 } * place as f64;
+            details.push(detail("score", "model", "length", length, strength - fall + 0.01 * seed));
+            let context = 8.0 * (place + 1) as f64;
+            details.push(detail("risk", "model", "context", context, 3.0 / context / strength + 0.002 * seed));
+            details.push(detail("risk", "ridge", "context", context, 2.0 / context));
+            details.push(detail("risk", "support oracle", "context", context, 0.4 / context));
+        }
+        for (layer, head) in [(0, 0), (0, 1), (0, 2), (0, 3), (1, 0), (1, 1), (1, 2), (1, 3)] {
+            let weight = if layer == 0 { 0.05 * head as f64 } else { 0.4 / (1 + head) as f64 };
+            let value = weight * strength + 0.001 * seed - 0.02;
+            details.push(detail("importance", &format!("head {head}"), "layer", f64::from(layer), value));
+        }
+        records.push(match (run.mixer.as_str(), run.task.as_str(), run.seed) {
+            ("s4", "parity", 3) | ("mamba", "s5", _) => Record { seed: run.seed, ..ended(&run.id, failed("killed")) },
+            _ => Record { details, ..made },
+        });
+    }
+    (manifest, records)
 }
 
 /// Two mixers, three learning rates each, two seeds; the best rate of `s4` lies at the edge.

@@ -53,6 +53,30 @@ impl Estimate {
     }
 }
 
+/// A number besides the score over seeds: of any size, so its interval is not clipped.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Measured {
+    /// Mean over the finite values; `None` without one.
+    pub mean: Option<f64>,
+    /// Student-t interval; `None` below two finite values.
+    pub interval: Option<Interval>,
+    /// Number of finite values.
+    pub n: usize,
+    /// Those values, in the order of the seeds.
+    #[serde(skip)]
+    pub values: Vec<f64>,
+}
+
+impl Measured {
+    /// Of these values; what is no finite number is left out and not counted.
+    pub fn new(mut values: Vec<f64>) -> Self {
+        values.retain(|value| value.is_finite());
+        let (mean, n) = (mean(&values), values.len());
+        let interval = mean.zip(sample_sd(&values)).and_then(|(mean, sd)| t_interval(mean, sd, n));
+        Self { mean, interval, n, values }
+    }
+}
+
 /// The arithmetic mean; `None` of nothing.
 pub fn mean(x: &[f64]) -> Option<f64> {
     (!x.is_empty()).then(|| x.iter().sum::<f64>() / x.len() as f64)
@@ -121,11 +145,31 @@ pub fn bootstrap_task_mean(tasks: &[Vec<f64>], draws: usize, seed: u64) -> Optio
     bootstrap(tasks, draws, seed, |tasks| mean(&tasks.iter().filter_map(|scores| mean(scores)).collect::<Vec<_>>()))
 }
 
+/// The same bootstrap of [`mean_of_group_means`].
+pub fn bootstrap_group_mean(groups: &[Vec<Vec<f64>>], draws: usize, seed: u64) -> Option<Interval> {
+    let sizes: Vec<usize> = groups.iter().map(Vec::len).collect();
+    bootstrap(&groups.concat(), draws, seed, |tasks| {
+        let (mut rest, mut groups) = (tasks, Vec::new());
+        for size in &sizes {
+            let (group, after) = rest.split_at(*size);
+            groups.push(group.to_vec());
+            rest = after;
+        }
+        mean_of_group_means(&groups)
+    })
+}
+
+/// The mean over groups of the mean over their tasks of the mean over seeds; `None` if one of them holds nothing.
+pub fn mean_of_group_means(groups: &[Vec<Vec<f64>>]) -> Option<f64> {
+    let of_group = |group: &Vec<Vec<f64>>| mean(&group.iter().map(|seeds| mean(seeds)).collect::<Option<Vec<_>>>()?);
+    mean(&groups.iter().map(of_group).collect::<Option<Vec<_>>>()?)
+}
+
 fn bootstrap(
     tasks: &[Vec<f64>],
     draws: usize,
     seed: u64,
-    statistic: fn(&[Vec<f64>]) -> Option<f64>,
+    statistic: impl Fn(&[Vec<f64>]) -> Option<f64>,
 ) -> Option<Interval> {
     if draws == 0 || tasks.is_empty() || tasks.iter().any(|scores| scores.len() < 2) {
         return None;
@@ -255,6 +299,26 @@ mod tests {
         near(interval.low, 0.5, 1e-12);
         near(interval.high, 0.5, 1e-12);
         assert_eq!(bootstrap_task_mean(&[vec![0.2; 4], vec![0.8]], 200, 1), None);
+    }
+
+    // Groups {0.2, 0.4} and {0.9}: (0.3 + 0.9) / 2, where the mean over the three tasks would be 0.5.
+    #[test]
+    fn every_group_weighs_the_same_whatever_its_tasks() {
+        let groups = [vec![vec![0.2; 2], vec![0.4; 2]], vec![vec![0.9; 3]]];
+        near(mean_of_group_means(&groups).expect("whole"), 0.6, 1e-12);
+        let interval = bootstrap_group_mean(&groups, 200, 1).expect("two seeds each");
+        near(interval.low, 0.6, 1e-12);
+        near(interval.high, 0.6, 1e-12);
+        assert_eq!(mean_of_group_means(&[vec![vec![0.2], vec![]]]), None);
+    }
+
+    #[test]
+    fn a_measure_is_not_clipped_and_leaves_out_what_is_no_number() {
+        // As above: 0.93 ± 0.039265, here shifted by 7.
+        let measured = Measured::new(vec![7.91, 7.95, f64::NAN, 7.89, 7.97, 7.93, f64::INFINITY]);
+        assert_eq!(measured.n, 5);
+        near(measured.interval.expect("five values").low, 7.890_735_136_770_449, 1e-9);
+        assert_eq!((Measured::new(vec![f64::NAN]).mean, Measured::new(vec![2.0]).interval), (None, None));
     }
 
     #[test]

@@ -2,16 +2,18 @@
 //!
 //! A diverged run scores its task's floor. A run that failed, ran out of time, was interrupted or is missing is not
 //! scored; it stays visible as a count in its row and as a line of its own. With a grid, the setting with the best mean
-//! validation score is the one shown; test scores play no part in the choice.
+//! validation score is the one shown; test scores play no part in the choice. An axis that a figure draws along is not tuned
+//! over: every value of it has its own rows, and no mean is taken over them.
 
 use crate::averages::{self, Average};
 use crate::frame::{self, Run};
+use crate::groups::{self, Group};
 use crate::published::{self, PATH_256, PATH_X, Published};
-use crate::statistics::{Estimate, Interval, bootstrap_interval, interquartile_mean};
+use crate::statistics::{Estimate, Interval, Measured, bootstrap_interval, interquartile_mean};
 use crate::{Manifest, Record, Versions, findings, signs};
 use polars::prelude::{DataFrame, PolarsError};
 use serde::Serialize;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What the difference to a published number is, and what it is not.
 const PUBLISHED: &str = "Published numbers come from their papers' own sizes, data and budgets: Δ, ours minus published in \
@@ -75,7 +77,10 @@ pub struct Row {
     pub task: String,
     /// Grid settings as text, empty without a grid.
     pub settings: String,
-    /// Settings tried for this mixer and task.
+    /// Those of them that a figure draws along, which are not tuned over; empty without such a figure.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub swept: String,
+    /// Settings tried for this mixer and task, at these values of the swept ones.
     pub settings_tried: usize,
     /// Name of the score; empty while no run has a record.
     pub metric: String,
@@ -109,6 +114,9 @@ pub struct Row {
     pub wall_seconds: Option<f64>,
     /// Test scores that entered the mean, by seed in the manifest's order.
     pub scores: Vec<f64>,
+    /// Other numbers of the runs that are scored, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub measures: BTreeMap<String, Measured>,
     /// What must be known of the task's data: `synthetic`, `validation_is_test`, `stand_in`.
     pub marks: Vec<String>,
     /// The task of the published table that this one is or stands for.
@@ -128,6 +136,16 @@ impl Row {
     /// The task with the signs of its marks.
     pub(crate) fn task_shown(&self) -> String {
         signs::named(&self.task, &self.marks)
+    }
+
+    /// Where mixers are compared: the task and the values of the swept axes.
+    pub(crate) fn place(&self) -> (&str, &str) {
+        (&self.task, &self.swept)
+    }
+
+    /// `mqar ‡ at d_model=64`.
+    pub(crate) fn place_shown(&self) -> String {
+        if self.swept.is_empty() { self.task_shown() } else { format!("{} at {}", self.task_shown(), self.swept) }
     }
 
     /// Whether the row is what papers print as FAIL: a Path-X or Path-256 at its floor.
@@ -193,6 +211,8 @@ pub struct Table {
     pub overall: Vec<Overall>,
     /// Averages over Long Range Arena; empty unless the sweep has its first five tasks.
     pub averages: Vec<Average>,
+    /// Means over tasks whose labels share the part before the first `/`; empty unless some label has one.
+    pub groups: Vec<Group>,
     /// How to read the numbers: metric, n, interval, what is matched, the command.
     pub caption: Vec<String>,
     /// Signs of tasks and letters of published numbers, explained.
@@ -210,16 +230,21 @@ impl Table {
     pub fn build(manifest: &Manifest, records: &[Record]) -> Result<Self, PolarsError> {
         let runs = frame::runs(manifest, records);
         let frame = frame::runs_frame(&runs)?;
-        let mut all = rows(&frame::aggregate(frame.clone())?, &runs)?;
+        let swept = manifest.swept();
+        let mut all = rows(&frame::aggregate(frame.clone())?, &runs, &swept)?;
         let sources = published_notes(&mut all);
         let rows = tuned(&all);
         let grid = manifest.runs.iter().any(|run| !run.settings.is_empty());
-        let overall = if tasks(&rows).len() > 1 { overall(&mixers(manifest), &rows) } else { Vec::new() };
-        let mut warnings = edges(manifest, &rows);
+        // A mean over tasks would mix the values of a swept axis.
+        let pooled = rows.iter().all(|row| row.swept.is_empty());
+        let many = pooled && tasks(&rows).len() > 1;
+        let overall = if many { overall(&mixers(manifest), &rows) } else { Vec::new() };
+        let mut warnings = edges(manifest, &rows, &swept);
         warnings.extend(few_seeds(&rows));
         warnings.extend(uneven(&runs));
         warnings.extend(unknown_models(&rows));
-        let (averages, problem) = match averages::averages(&mixers(manifest), &rows) {
+        let found = if pooled { averages::averages(&mixers(manifest), &rows) } else { Ok(Vec::new()) };
+        let (averages, problem) = match found {
             Ok(averages) => (averages, None),
             Err(problem) => (Vec::new(), Some(problem)),
         };
@@ -228,10 +253,11 @@ impl Table {
         Ok(Self {
             name: manifest.name.clone(),
             question: manifest.question.clone(),
-            caption: caption(manifest, &runs, &rows, grid),
+            caption: caption(manifest, &runs, &rows, &swept),
             findings: findings::findings(&rows, &overall),
-            settings: if grid { all } else { Vec::new() },
+            settings: if grid && (pooled || rows.iter().any(|row| row.settings_tried > 1)) { all } else { Vec::new() },
             ended: runs.iter().filter_map(ended).collect(),
+            groups: if pooled { groups::groups(&mixers(manifest), &rows) } else { Vec::new() },
             rows,
             overall,
             averages,
@@ -253,6 +279,17 @@ pub(crate) fn tasks<'a>(rows: impl IntoIterator<Item = &'a Row>) -> Vec<&'a str>
     tasks
 }
 
+/// The distinct tasks and values of the swept axes, in order of the tasks and within them of the axes.
+pub(crate) fn places<'a>(rows: impl IntoIterator<Item = &'a Row>) -> Vec<(&'a str, &'a str)> {
+    let mut places: Vec<(&str, &str)> = Vec::new();
+    for row in rows {
+        if !places.contains(&row.place()) {
+            places.push(row.place());
+        }
+    }
+    places
+}
+
 /// The distinct mixers in the manifest's order.
 pub(crate) fn mixers(manifest: &Manifest) -> Vec<&str> {
     let mut mixers: Vec<&str> = Vec::new();
@@ -265,7 +302,7 @@ pub(crate) fn mixers(manifest: &Manifest) -> Vec<&str> {
 }
 
 /// The aggregated frame as rows.
-fn rows(cells: &DataFrame, runs: &[Run]) -> Result<Vec<Row>, PolarsError> {
+fn rows(cells: &DataFrame, runs: &[Run], swept: &[&str]) -> Result<Vec<Row>, PolarsError> {
     let float = |name: &str, i: usize| Ok::<_, PolarsError>(cells.column(name)?.f64()?.get(i));
     let count = |name: &str, i: usize| Ok::<_, PolarsError>(cells.column(name)?.u64()?.get(i));
     let place = |name: &str, i: usize| Ok::<_, PolarsError>(cells.column(name)?.u32()?.get(i).unwrap_or_default());
@@ -277,7 +314,8 @@ fn rows(cells: &DataFrame, runs: &[Run]) -> Result<Vec<Row>, PolarsError> {
         let (scored, sd) = (number("scored")?, float("test_sd", i)?);
         let test = float("test", i)?.map(|mean| Estimate::new(mean, sd, scored as usize));
         let (floor, ceiling) = (float("floor", i)?, float("ceiling", i)?);
-        let first = runs.iter().find(|run| run.order == order);
+        let alike: Vec<&Run> = runs.iter().filter(|run| run.order == order).collect();
+        let first = alike.first();
         let beside = first.and_then(|run| run.planned.published.as_ref());
         let published_model = beside.and_then(|beside| beside.model.clone());
         let published = beside.and_then(|beside| published::find(beside.model.as_deref()?, &beside.task)).cloned();
@@ -285,6 +323,7 @@ fn rows(cells: &DataFrame, runs: &[Run]) -> Result<Vec<Row>, PolarsError> {
             mixer: text("mixer", i)?.into(),
             task: text("task", i)?.into(),
             settings: text("settings", i)?.into(),
+            swept: first.map(|run| frame::swept_text(&run.planned.settings, swept)).unwrap_or_default(),
             settings_tried: 1,
             metric: text("metric", i)?.into(),
             planned: number("planned")?,
@@ -308,7 +347,8 @@ fn rows(cells: &DataFrame, runs: &[Run]) -> Result<Vec<Row>, PolarsError> {
             tokens_per_second: float("tokens_per_second", i)?,
             peak_memory_bytes: float("peak_memory_bytes", i)?,
             wall_seconds: float("wall_seconds", i)?,
-            scores: runs.iter().filter(|run| run.order == order).filter_map(|run| run.test).collect(),
+            scores: alike.iter().filter_map(|run| run.test).collect(),
+            measures: measures(&alike),
             marks: first.map(|run| run.marks.clone()).unwrap_or_default(),
             published_task: beside.map(|beside| beside.task.clone()),
             published_model,
@@ -318,6 +358,17 @@ fn rows(cells: &DataFrame, runs: &[Run]) -> Result<Vec<Row>, PolarsError> {
         });
     }
     Ok(rows)
+}
+
+/// Numbers besides the score, over the runs that are scored.
+fn measures(runs: &[&Run]) -> BTreeMap<String, Measured> {
+    let mut values: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    for record in runs.iter().filter(|run| run.test.is_some()).filter_map(|run| run.record) {
+        for (name, value) in &record.measures {
+            values.entry(name.clone()).or_default().push(*value);
+        }
+    }
+    values.into_iter().map(|(name, values)| (name, Measured::new(values))).collect()
 }
 
 fn above(test: Option<Estimate>, floor: Option<f64>, ceiling: Option<f64>) -> Above {
@@ -330,12 +381,12 @@ fn above(test: Option<Estimate>, floor: Option<f64>, ceiling: Option<f64>) -> Ab
     if near { Above::AtFloor } else { Above::Unsure }
 }
 
-/// For each (mixer, task) the setting with the best mean validation score among those with most scored seeds, the first
-/// of equals: one lucky seed of a setting that mostly failed is no tuning.
+/// For each (mixer, task) and value of the swept axes the setting with the best mean validation score among those with most
+/// scored seeds, the first of equals: one lucky seed of a setting that mostly failed is no tuning.
 fn tuned(all: &[Row]) -> Vec<Row> {
     let mut best: Vec<Row> = Vec::new();
     for row in all {
-        let known = best.iter_mut().find(|b| (&b.mixer, &b.task) == (&row.mixer, &row.task));
+        let known = best.iter_mut().find(|b| b.mixer == row.mixer && b.place() == row.place());
         let Some(known) = known else {
             best.push(row.clone());
             continue;
@@ -428,15 +479,16 @@ fn unknown_models(rows: &[Row]) -> Vec<String> {
     unknown.map(|model| format!("`{model}` is not in this build's table of published numbers")).collect()
 }
 
-/// A best value at the edge of its axis: a better one may lie beyond.
-fn edges(manifest: &Manifest, rows: &[Row]) -> Vec<String> {
+/// A best value at the edge of an axis that is tuned over: a better one may lie beyond.
+fn edges(manifest: &Manifest, rows: &[Row], swept: &[&str]) -> Vec<String> {
     let mut warnings = Vec::new();
     for row in rows.iter().filter(|row| row.settings_tried > 1 && row.validation.is_some()) {
-        let tried: Vec<_> = manifest.runs.iter().filter(|r| r.mixer == row.mixer && r.task == row.task).collect();
+        let of_row = manifest.runs.iter().filter(|run| run.mixer == row.mixer && run.task == row.task);
+        let tried: Vec<_> = of_row.filter(|run| frame::swept_text(&run.settings, swept) == row.swept).collect();
         let Some(chosen) = tried.iter().find(|run| frame::settings_text(&run.settings) == row.settings) else {
             continue;
         };
-        for (key, value) in &chosen.settings {
+        for (key, value) in chosen.settings.iter().filter(|(key, _)| !swept.contains(&key.as_str())) {
             let on_axis = tried.iter().flat_map(|run| &run.settings).filter(|(k, _)| k == key);
             let values: Option<Vec<f64>> = on_axis.map(|(_, v)| v.parse().ok()).collect();
             let (Some(mut values), Ok(best)) = (values, value.parse::<f64>()) else { continue };
@@ -445,9 +497,10 @@ fn edges(manifest: &Manifest, rows: &[Row]) -> Vec<String> {
             let (Some(first), Some(last)) = (values.first(), values.last()) else { continue };
             let edge = if best == *first { "smallest" } else { "largest" };
             if values.len() > 1 && (best == *first || best == *last) {
+                let at = if row.swept.is_empty() { String::new() } else { format!(" at {}", row.swept) };
                 let (mixer, task, n) = (&row.mixer, &row.task, values.len());
                 warnings.push(format!(
-                    "{mixer} on {task}: the best `{key}` = {value} is the {edge} of {n} tried; a better one may lie beyond"
+                    "{mixer} on {task}{at}: the best `{key}` = {value} is the {edge} of {n} tried; a better one may lie beyond"
                 ));
             }
         }
@@ -488,12 +541,21 @@ fn uneven(runs: &[Run]) -> Vec<String> {
     warnings
 }
 
-fn caption(manifest: &Manifest, runs: &[Run], rows: &[Row], grid: bool) -> Vec<String> {
+fn caption(manifest: &Manifest, runs: &[Run], rows: &[Row], swept: &[&str]) -> Vec<String> {
     let mut lines = vec![format!("{}, {}.", metrics(rows), interval_text(rows))];
-    if grid {
-        let tried: BTreeSet<usize> = rows.iter().map(|row| row.settings_tried).collect();
+    let axes = axes(rows, manifest, swept);
+    let tried: BTreeSet<usize> = rows.iter().map(|row| row.settings_tried).collect();
+    let grid = manifest.runs.iter().any(|run| !run.settings.is_empty());
+    if grid && (axes.is_empty() || tried.last().is_some_and(|most| *most > 1)) {
         let tried = range(tried.first().copied().unwrap_or(0) as u64, tried.last().copied().unwrap_or(0) as u64);
-        lines.push(format!("Settings chosen by mean validation score, {tried} tried for each mixer and task."));
+        let each = if axes.is_empty() { "mixer and task".into() } else { format!("mixer, task, {}", axes.join(", ")) };
+        lines.push(format!("Settings chosen by mean validation score, {tried} tried for each {each}."));
+    }
+    if !axes.is_empty() {
+        let (axes, are) = (axes.join(" and "), if axes.len() > 1 { "are" } else { "is" });
+        lines.push(format!(
+            "{axes} {are} swept, not tuned: every value has its own row, and no mean is taken over them."
+        ));
     }
     if rows.iter().any(|row| row.counts.diverged > 0) {
         lines.push("A diverged run scores the floor.".into());
@@ -507,13 +569,22 @@ fn caption(manifest: &Manifest, runs: &[Run], rows: &[Row], grid: bool) -> Vec<S
     if rows.iter().any(Row::fails) {
         lines.push("FAIL: no better than guessing, as papers print it for Path-X.".into());
     }
-    lines.push(matching(runs, rows));
+    lines.push(matching(runs, rows, swept));
     lines.push(machine(runs));
     lines.retain(|line| !line.is_empty());
     if !manifest.command.is_empty() {
         lines.push(format!("Made by `{}`.", manifest.command));
     }
     lines
+}
+
+/// The swept axes that some run has, by the last words of their paths.
+fn axes<'a>(rows: &[Row], manifest: &Manifest, swept: &[&'a str]) -> Vec<&'a str> {
+    if rows.iter().all(|row| row.swept.is_empty()) {
+        return Vec::new();
+    }
+    let some = |path: &&&str| manifest.runs.iter().flat_map(|run| &run.settings).any(|(key, _)| key == **path);
+    swept.iter().filter(some).map(|path| frame::last_word(path)).collect()
 }
 
 /// `Test accuracy`, or each task's metric where they differ.
@@ -540,39 +611,44 @@ fn interval_text(rows: &[Row]) -> String {
 }
 
 /// What the mixers were given alike, and what not.
-fn matching(runs: &[Run], rows: &[Row]) -> String {
+fn matching(runs: &[Run], rows: &[Row], swept: &[&str]) -> String {
     let finished = || runs.iter().filter(|run| run.outcome == "finished").filter_map(|run| Some((run, run.record?)));
     let steps: BTreeSet<u64> = finished().map(|(_, record)| record.steps).collect();
     let (Some(fewest), Some(most)) = (steps.first(), steps.last()) else { return String::new() };
     // What was granted counts, not what a run that stopped early made of it.
     let granted = |record: &Record| record.spec["budget"]["steps"].as_u64().unwrap_or(record.steps);
-    let budgets: BTreeSet<(&str, u64)> = finished().map(|(run, r)| (run.planned.task.as_str(), granted(r))).collect();
-    let tasks_alike: BTreeSet<&str> = budgets.iter().map(|(task, _)| *task).collect();
+    let place = |run: &Run| (run.planned.task.clone(), frame::swept_text(&run.planned.settings, swept));
+    let budgets: BTreeSet<((String, String), u64)> = finished().map(|(run, r)| (place(run), granted(r))).collect();
+    let tasks_alike: BTreeSet<&(String, String)> = budgets.iter().map(|(place, _)| place).collect();
     let alike: BTreeSet<u64> = budgets.iter().map(|(_, budget)| *budget).collect();
     let early = if finished().any(|(_, record)| record.steps < granted(record)) {
         format!("; early stops from {fewest}")
     } else {
         String::new()
     };
+    let and_value = if rows.iter().all(|row| row.swept.is_empty()) { "" } else { " and swept value" };
     let steps = match alike.first() {
         Some(budget) if alike.len() == 1 => format!("Matched by training steps ({budget}{early})"),
         _ if budgets.len() == tasks_alike.len() => {
-            format!("Matched by training steps within each task ({fewest} to {most}{early})")
+            format!("Matched by training steps within each task{and_value} ({fewest} to {most}{early})")
         }
         _ => format!("Not matched by training steps, which vary from {fewest} to {most}"),
     };
-    let of_task = |task: &str| {
-        let counts = rows.iter().filter(|row| row.task == task).filter_map(|row| row.parameters);
+    let of_place = |place: (&str, &str)| {
+        let counts = rows.iter().filter(|row| row.place() == place).filter_map(|row| row.parameters);
         let (low, high) = counts.fold((u64::MAX, 0), |(low, high), n| (low.min(n), high.max(n)));
         (low <= high && low > 0).then_some((low, high))
     };
-    let ranges: Vec<(u64, u64)> = tasks(rows).into_iter().filter_map(of_task).collect();
+    let ranges: Vec<(u64, u64)> = places(rows).into_iter().filter_map(of_place).collect();
     let spread = ranges.iter().map(|(low, high)| *high as f64 / *low as f64).fold(1.0, f64::max);
     let (Some(low), Some(high)) = (ranges.iter().map(|r| r.0).min(), ranges.iter().map(|r| r.1).max()) else {
         return format!("{steps}.");
     };
-    let alike =
-        if ranges.len() > 1 { format!(", by up to a factor of {spread:.2} within a task") } else { String::new() };
+    let alike = if ranges.len() > 1 {
+        format!(", by up to a factor of {spread:.2} within a task{and_value}")
+    } else {
+        String::new()
+    };
     if low == high {
         format!("{steps} and by parameters ({low}).")
     } else if spread <= 1.1 {

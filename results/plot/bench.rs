@@ -1,6 +1,6 @@
 //! Time and memory of one block against the length, both axes logarithmic; the legend holds the fitted exponents.
 
-use super::marks::{Anchor, GREY, INK, Look, PALE, Picture, Place, looks, shortened, text_width, widest};
+use super::marks::{Anchor, GREY, INK, Look, PALE, Picture, Place, looks, shortened, stroke, text_width, widest};
 use crate::bench::{Bench, Pass, Quantity};
 
 const WIDTH: f64 = 290.0;
@@ -134,16 +134,8 @@ fn panel(picture: &mut Picture, (left, top): Place, title: &str, lengths: &[f64]
     }
 }
 
-fn stroke(picture: &mut Picture, points: &[Place], look: Look) {
-    if look.dashed {
-        picture.dashes(points, look.colour, 1.67, 4.0);
-    } else {
-        picture.line(points, look.colour, 1.67);
-    }
-}
-
 /// Powers of ten between two logarithms; with 2 and 5 between them where those would be fewer than three.
-fn ticks(low: f64, high: f64) -> Vec<f64> {
+pub(super) fn ticks(low: f64, high: f64) -> Vec<f64> {
     let with = |digits: &[f64]| -> Vec<f64> {
         let powers = low.floor() as i32..=high.ceil() as i32;
         let all = powers.flat_map(|power| digits.iter().map(move |digit| digit * 10f64.powi(power)));
@@ -154,7 +146,7 @@ fn ticks(low: f64, high: f64) -> Vec<f64> {
 }
 
 /// As few digits as a tick needs.
-fn number(tick: f64) -> String {
+pub(super) fn number(tick: f64) -> String {
     if tick >= 1.0 { format!("{tick:.0}") } else { format!("{tick:.*}", (-tick.log10()).ceil() as usize) }
 }
 

@@ -1,7 +1,7 @@
 //! Validation score against training step: one panel per task, the mean of each mixer strong, its seeds thin.
 
 use super::marks::{
-    Anchor, GREY, INK, Lighter, Look, NOTE, PALE, Picture, Place, below, looks, shortened, text_width, widest,
+    Anchor, GREY, INK, Lighter, Look, NOTE, PALE, Picture, Place, below, looks, shortened, stroke, text_width, widest,
 };
 use super::{Curves, Data};
 
@@ -89,14 +89,6 @@ fn panel(picture: &mut Picture, (left, top): Place, curves: &Curves, looks: &[Lo
             [only] => picture.dot(*only, 2.7, looks[*mixer].colour),
             points => stroke(picture, points, looks[*mixer]),
         }
-    }
-}
-
-fn stroke(picture: &mut Picture, points: &[Place], look: Look) {
-    if look.dashed {
-        picture.dashes(points, look.colour, 1.67, 4.0);
-    } else {
-        picture.line(points, look.colour, 1.67);
     }
 }
 

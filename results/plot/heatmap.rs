@@ -142,7 +142,7 @@ pub fn draw(figure: &Figure, path: &Path) -> Result<(), PlotError> {
 }
 
 /// The colour of `value` where `limit` has the darkest.
-fn colour(value: f32, limit: f32) -> RGBColor {
+pub(super) fn colour(value: f32, limit: f32) -> RGBColor {
     let anchors = if value < 0.0 { &NEGATIVE } else { &POSITIVE };
     // Few shades keep an SVG small: it has a path for each.
     let t = ((value.abs() / limit).min(1.0) * SHADES).round() / SHADES * (anchors.len() - 1) as f32;
@@ -263,7 +263,7 @@ fn panel(picture: &mut Picture, (left, top): Place, side: f64, matrix: &Matrix, 
 }
 
 /// The colour bar with its ends.
-fn bar(picture: &mut Picture, (left, top): Place, side: f64, scale: Scale) {
+pub(super) fn bar(picture: &mut Picture, (left, top): Place, side: f64, scale: Scale) {
     let (right, bottom) = (left + BAR, top + side);
     let shades = SHADES as i32;
     let least = if scale.signed { -shades } else { 0 };
@@ -318,7 +318,7 @@ fn ticks(count: usize) -> Vec<usize> {
 }
 
 /// Lines of at most `width`, broken at spaces, at most `most` of them: what is left is cut.
-fn wrapped(text: &str, size: f64, width: f64, most: usize) -> Vec<String> {
+pub(super) fn wrapped(text: &str, size: f64, width: f64, most: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
         let longer = lines.last().map(|line| format!("{line} {word}"));

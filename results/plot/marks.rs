@@ -44,6 +44,8 @@ pub(super) trait Lighter {
     fn into_half(self) -> RGBAColor;
     /// For lines in the background.
     fn into_faint(self) -> RGBAColor;
+    /// For bands that lines lie in.
+    fn into_veil(self) -> RGBAColor;
 }
 
 impl Lighter for RGBColor {
@@ -54,6 +56,10 @@ impl Lighter for RGBColor {
     fn into_faint(self) -> RGBAColor {
         self.mix(0.35)
     }
+
+    fn into_veil(self) -> RGBAColor {
+        self.mix(0.12)
+    }
 }
 
 /// A mixer's look: the eighth and later mixers repeat the colours with dashes.
@@ -61,6 +67,13 @@ impl Lighter for RGBColor {
 pub(super) struct Look {
     pub(super) colour: RGBColor,
     pub(super) dashed: bool,
+}
+
+impl Look {
+    /// Place of its colour, which decides the shape of its marker.
+    fn shape(self) -> usize {
+        COLOURS.iter().position(|colour| *colour == self.colour).unwrap_or(0)
+    }
 }
 
 /// A look for each name. It follows from the name (FNV-1a), so a mixer keeps its colour from sweep to sweep unless an
@@ -184,6 +197,42 @@ impl Picture {
         let points = [(x - radius, y), (x, y - radius), (x + radius, y), (x, y + radius), (x - radius, y)];
         self.diamond((x, y), radius, WHITE);
         self.line(&points, colour, 1.2);
+    }
+
+    /// A point of a mixer's line: each colour has its shape, and a dashed look is hollow.
+    pub(super) fn marker(&mut self, at: Place, radius: f64, look: Look) {
+        let (x, y) = at;
+        // Corners on the circle, from `turn` twelfths of a turn clockwise off the top, and areas about alike.
+        let polygon = |corners: usize, turn: f64, grow: f64| -> Vec<Place> {
+            let angle = |i: usize| std::f64::consts::TAU * (turn / 12.0 + i as f64 / corners as f64);
+            let place = |i: usize| (x + grow * radius * angle(i).sin(), y - grow * radius * angle(i).cos());
+            (0..corners).map(place).collect()
+        };
+        let points = match look.shape() {
+            0 => {
+                self.dot(at, radius, look.colour);
+                if look.dashed {
+                    self.dot(at, radius - 1.1, WHITE);
+                }
+                return;
+            }
+            1 => polygon(4, 1.5, 1.25),
+            2 => polygon(3, 0.0, 1.45),
+            3 => polygon(4, 0.0, 1.35),
+            4 => polygon(3, 6.0, 1.45),
+            5 => polygon(3, 3.0, 1.45),
+            _ => polygon(3, 9.0, 1.45),
+        };
+        let fill = if look.dashed { WHITE } else { look.colour };
+        self.marks.push(Mark::Fill { points: points.clone(), colour: fill.into() });
+        if look.dashed {
+            let closed: Vec<Place> = points.iter().chain(points.first()).copied().collect();
+            self.line(&closed, look.colour, 1.0);
+        }
+    }
+
+    pub(super) fn fill(&mut self, points: Vec<Place>, colour: impl Into<RGBAColor>) {
+        self.marks.push(Mark::Fill { points, colour: colour.into() });
     }
 
     pub(super) fn cross(&mut self, (x, y): Place, radius: f64, colour: impl Into<RGBAColor>) {
@@ -416,6 +465,15 @@ fn advances<'a>(font: &'a FontRef, text: &'a str, em: f64) -> impl Iterator<Item
 pub(super) fn text_width(text: &str, size: f64) -> f64 {
     let Ok(font) = font() else { return 0.6 * size * text.chars().count() as f64 };
     f64::from(advances(&font, text, size).map(|(_, advance)| advance).sum::<f32>())
+}
+
+/// A mixer's line.
+pub(super) fn stroke(picture: &mut Picture, points: &[Place], look: Look) {
+    if look.dashed {
+        picture.dashes(points, look.colour, 1.67, 4.0);
+    } else {
+        picture.line(points, look.colour, 1.67);
+    }
 }
 
 /// How wide the notes below a plot are.

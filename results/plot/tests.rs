@@ -132,7 +132,7 @@ fn boxes(picture: &marks::Picture) -> Vec<(String, [f64; 4])> {
 }
 
 /// No text leaves the picture or lies over another.
-fn apart(picture: &marks::Picture) {
+pub(super) fn apart(picture: &marks::Picture) {
     let boxes = boxes(picture);
     for (i, (text, [left, top, right, bottom])) in boxes.iter().enumerate() {
         let inside = *left >= 0.0 && *top >= 0.0 && *right <= picture.width && *bottom <= picture.height;

@@ -1,0 +1,155 @@
+//! Means over groups of tasks: the labels that share the part before the first `/` are one task and its changes.
+//!
+//! ```text
+//! group   mean over its tasks of the mean over seeds     recall, recall/vocab_size=32, recall/noise=0.2
+//! all     mean over groups                               the MAD score, where the groups are the tasks of MAD
+//! ```
+//! A group counts once, however many changes it has. A mixer without a score on one of its tasks has no mean.
+
+use crate::statistics::{Interval, bootstrap_group_mean, mean_of_group_means};
+use crate::table::{BOOTSTRAP_SEED, DRAWS, Row, tasks};
+use serde::Serialize;
+
+/// Macro accuracy, averaged beside the score where runs report it.
+const MACRO: &str = "macro_accuracy";
+
+/// One mixer's means of one quantity.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Group {
+    /// Mixer.
+    pub mixer: String,
+    /// `score` or `macro_accuracy`.
+    pub measure: String,
+    /// The groups by name, in the order of their first tasks.
+    pub groups: Vec<GroupMean>,
+    /// Over the groups.
+    pub mean: Option<f64>,
+    /// Stratified bootstrap interval; `None` where a task has fewer than two seeds.
+    pub interval: Option<Interval>,
+}
+
+/// The mean over one group.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct GroupMean {
+    /// What its labels share.
+    pub name: String,
+    /// Tasks in it.
+    pub tasks: usize,
+    /// Tasks of it with a number.
+    pub scored: usize,
+    /// The mean over its tasks; `None` unless every one has a number.
+    pub mean: Option<f64>,
+}
+
+/// The means of every mixer, empty unless some label holds a `/`.
+pub(crate) fn groups(mixers: &[&str], rows: &[Row]) -> Vec<Group> {
+    let labels = tasks(rows);
+    if !labels.iter().any(|label| label.contains('/')) {
+        return Vec::new();
+    }
+    let mut names: Vec<&str> = Vec::new();
+    for label in &labels {
+        if !names.contains(&stem(label)) {
+            names.push(stem(label));
+        }
+    }
+    let mut measures = vec!["score"];
+    if rows.iter().any(|row| row.measures.contains_key(MACRO)) {
+        measures.push(MACRO);
+    }
+    let of_mixer = |mixer: &str, measure: &str| {
+        let seeds = |label: &&str| {
+            let row = rows.iter().find(|row| row.mixer == mixer && row.task == *label);
+            row.map(|row| match measure {
+                MACRO => row.measures.get(MACRO).map(|measured| measured.values.clone()).unwrap_or_default(),
+                _ => row.scores.clone(),
+            })
+            .unwrap_or_default()
+        };
+        let of_group =
+            |name: &&str| labels.iter().filter(|label| stem(label) == *name).map(seeds).collect::<Vec<Vec<f64>>>();
+        let cells: Vec<Vec<Vec<f64>>> = names.iter().map(of_group).collect();
+        let summary = |(name, tasks): (&&str, &Vec<Vec<f64>>)| GroupMean {
+            name: name.to_string(),
+            tasks: tasks.len(),
+            scored: tasks.iter().filter(|seeds| !seeds.is_empty()).count(),
+            mean: mean_of_group_means(std::slice::from_ref(tasks)),
+        };
+        let mean = mean_of_group_means(&cells);
+        Group {
+            mixer: mixer.into(),
+            measure: measure.into(),
+            groups: names.iter().zip(&cells).map(summary).collect(),
+            mean,
+            interval: mean.and_then(|_| bootstrap_group_mean(&cells, DRAWS, BOOTSTRAP_SEED)),
+        }
+    };
+    let of_mixer = |mixer: &&str| measures.iter().map(|measure| of_mixer(mixer, measure)).collect::<Vec<Group>>();
+    mixers.iter().flat_map(of_mixer).collect()
+}
+
+fn stem(label: &str) -> &str {
+    label.split('/').next().unwrap_or(label)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::samples;
+    use crate::table::Table;
+
+    const TASKS: [&str; 4] = ["recall", "recall/vocab_size=32", "recall/noise=0.2", "compression"];
+
+    #[test]
+    fn a_group_counts_once_however_many_changes_it_has() {
+        let (manifest, records) = samples::grouped();
+        let table = Table::build(&manifest, &records).expect("builds");
+        let attention = &table.groups[0];
+        let near = |found: Option<f64>, wanted: f64| found.is_some_and(|found| (found - wanted).abs() < 1e-12);
+        // (0.9 + 0.7 + 0.5) / 3 = 0.7 and 0.3, so 0.5; over the four tasks it would be 0.6.
+        assert!(near(attention.groups[0].mean, 0.7) && near(attention.mean, 0.5), "{attention:?}");
+        assert_eq!((attention.groups[0].tasks, attention.groups[1].name.as_str()), (3, "compression"));
+        let interval = attention.interval.expect("two seeds each");
+        assert!(interval.low < 0.5 && interval.high > 0.5);
+        // Macro accuracy is half of the score in these records.
+        assert_eq!(table.groups[1].measure, "macro_accuracy");
+        assert!(near(table.groups[1].mean, 0.25), "{:?}", table.groups[1]);
+    }
+
+    #[test]
+    fn a_group_with_a_task_that_has_no_score_has_no_mean() {
+        let (manifest, mut records) = samples::grouped();
+        records.retain(|record| !record.id.starts_with("s4.recall/noise"));
+        let table = Table::build(&manifest, &records).expect("builds");
+        let s4 = &table.groups[2];
+        assert_eq!((s4.groups[0].mean, s4.groups[0].scored, s4.mean, s4.interval), (None, 2, None, None));
+        assert!(s4.groups[1].mean.is_some());
+        assert!(table.markdown_groups().contains("| - (2/3 tasks) |"), "{}", table.markdown_groups());
+    }
+
+    #[test]
+    fn without_a_slash_there_are_no_groups() {
+        let (mut manifest, records) = samples::grouped();
+        manifest.runs.retain(|run| !run.task.contains('/'));
+        let table = Table::build(&manifest, &records).expect("builds");
+        assert!(table.groups.is_empty() && table.markdown_groups().is_empty());
+        assert!(!table.terminal(120, false).contains("Means over groups"));
+    }
+
+    #[test]
+    fn the_means_stand_below_the_table() {
+        let (manifest, mut records) = samples::grouped();
+        assert_eq!(crate::table::tasks(&Table::build(&manifest, &records).expect("builds").rows), TASKS);
+        records.reverse();
+        let table = Table::build(&manifest, &records).expect("builds");
+        insta::assert_snapshot!(table.markdown_groups(), @r"
+        | mixer | of | recall | compression | mean |
+        | --- | --- | ---: | ---: | ---: |
+        | attention | score | 0.700 | 0.300 | 0.500 [0.483, 0.517] |
+        | attention | macro_accuracy | 0.350 | 0.150 | 0.250 [0.242, 0.258] |
+        | s4 | score | 0.550 | 0.150 | 0.350 [0.333, 0.367] |
+        | s4 | macro_accuracy | 0.275 | 0.075 | 0.175 [0.167, 0.183] |
+
+        Means over groups: tasks whose labels share the part before the first `/` are one group, which counts by the mean over its tasks of the mean over seeds; the last column is the mean over groups with its 95 % bootstrap interval, seeds redrawn within each task. A mixer without a number on every task of a group has no mean of it.
+        ");
+    }
+}
