@@ -31,6 +31,7 @@ impl Symbols {
     }
 
     /// `=`
+    #[cfg(test)]
     pub const fn equals(self) -> i64 {
         self.sign(5)
     }
