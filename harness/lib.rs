@@ -24,6 +24,8 @@ mod run;
 mod samples;
 mod schedule;
 mod scoring;
+#[cfg(test)]
+mod shuffled;
 mod seeds;
 mod sizes;
 mod spec;

@@ -4,7 +4,13 @@
 pub(crate) const STAND_IN: &str = "stand_in";
 
 /// Marks with their signs, in the order of the signs.
-const SIGNS: [(&str, &str); 4] = [("validation_is_test", "†"), ("synthetic", "‡"), (STAND_IN, "§"), ("reduced", "¶")];
+const SIGNS: [(&str, &str); 5] = [
+    ("validation_is_test", "†"),
+    ("synthetic", "‡"),
+    (STAND_IN, "§"),
+    ("reduced", "¶"),
+    ("test_is_train", "‖"),
+];
 /// The sign of a mark that this build does not know.
 const OTHER: &str = "#";
 
@@ -41,6 +47,7 @@ pub(crate) fn explained(tasks: &[Marked]) -> Vec<String> {
                 "synthetic: made up by Mixarena in the form of the published data, which it is not".to_string()
             }
             "reduced" => "inputs are shorter than the published task's".into(),
+            "test_is_train" => "scored on what it was trained on: how much is memorised is the question".into(),
             STAND_IN => {
                 let places = marked.iter().filter_map(|(.., place)| *place).collect::<Vec<_>>().join(", ");
                 format!("taken for {places} here, but not the same: other data or another size")

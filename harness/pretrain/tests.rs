@@ -16,6 +16,7 @@ fn batch(lengths: &[i64]) -> Batch {
         filled.chain(std::iter::repeat_n(-1, length - n as usize)).collect::<Vec<_>>()
     };
     Batch {
+        width: 1,
         size: lengths.len(),
         documents: 1,
         length,

@@ -13,10 +13,15 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use tasks::fetch::{self, DataSet, FileState, SETS};
-use tasks::{Bound, DataDir, DataError, Entry, Prepared, TaskSpec, listops, prepared};
+use std::time::Instant;
+use tasks::{Bound, DataDir, DataError, Entry, Goodness, Prepared, Split, Task, TaskSpec, listops, prepared};
 
 /// A task with more classes than this has its label shares left out of the table; `--json` has them all.
 const MANY: usize = 12;
+/// Training examples whose distributions are tested.
+const DRAWN: u64 = 10_000;
+/// A p-value that no draw as specified gives in practice.
+const UNLIKELY: f64 = 1e-6;
 
 /// One fetched file.
 #[derive(Debug, Serialize)]
@@ -47,6 +52,9 @@ struct TaskReport {
     floor: Bound,
     notes: Vec<String>,
     stats: Stats,
+    distributions: Vec<Goodness>,
+    /// Training examples that one core draws a second; none where they are read.
+    drawn_per_second: Option<f64>,
 }
 
 /// Everything that was looked at.
@@ -241,7 +249,22 @@ fn check_task(
         floor: task.floor()?,
         notes: task.notes(),
         stats,
+        distributions: task.distributions(DRAWN)?,
+        drawn_per_second: task.fingerprint().is_none().then(|| speed(&*task)).transpose()?,
     })
+}
+
+/// Training examples drawn a second, over half a second.
+fn speed(task: &dyn Task) -> Result<f64, DataError> {
+    let begun = Instant::now();
+    let (mut drawn, n) = (0_u64, task.len(Split::Train).max(1));
+    while begun.elapsed().as_secs_f64() < 0.5 {
+        for _ in 0..16 {
+            std::hint::black_box(task.example(Split::Train, drawn % n)?);
+            drawn += 1;
+        }
+    }
+    Ok(drawn as f64 / begun.elapsed().as_secs_f64())
 }
 
 /// Prepared sets of the same families besides: of other settings, or of a source that has changed since.
@@ -272,6 +295,8 @@ fn check_prepared(folder: PathBuf) -> PreparedReport {
 fn note_failures(task: &TaskReport, failures: &mut Vec<String>) {
     failures.extend(task.prepared.iter().filter(|set| !set.ok).map(|set| format!("{}: {}", task.name, set.found)));
     failures.extend(task.stats.broken.iter().map(|broken| format!("{}: {broken}", task.name)));
+    let odd = task.distributions.iter().filter(|test| test.p < UNLIKELY);
+    failures.extend(odd.map(|test| format!("{}: {}: p = {:.1e} if drawn as specified", task.name, test.what, test.p)));
     let empty = task.stats.splits.iter().filter(|split| split.examples == 0);
     failures.extend(empty.map(|split| format!("{}: {} holds nothing", task.name, split.split.name())));
 }
@@ -333,6 +358,13 @@ fn print_task(task: &TaskReport) {
     }
     if task.stats.between.is_empty() {
         println!("  no example stands in two splits");
+    }
+    for test in &task.distributions {
+        let Goodness { what, statistic, degrees, p } = test;
+        println!("  as specified: {what}: chi-square {statistic:.1}, {degrees} degrees of freedom, p = {p:.3}");
+    }
+    if let Some(speed) = task.drawn_per_second {
+        println!("  one core draws {} training examples a second", grouped(speed as u64));
     }
 }
 
