@@ -24,9 +24,9 @@ mod run;
 mod samples;
 mod schedule;
 mod scoring;
+mod seeds;
 #[cfg(test)]
 mod shuffled;
-mod seeds;
 mod sizes;
 mod spec;
 mod trainer;

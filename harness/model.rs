@@ -898,6 +898,133 @@ mod tests {
         }
     }
 
+    /// One application of a block is that block; two are that block twice, with the step's sines before each.
+    #[test]
+    fn a_shared_block_is_applied_as_often_as_there_are_layers_with_its_parameters_once() {
+        let shared = |n: i64| {
+            let text = format!(r#"{{"d_model":16,"n_layers":{n},"shared_depth":true,"positions":"sinusoidal"}}"#);
+            config(&text)
+        };
+        for (entry, settings) in small_mixers() {
+            let spec = task_spec(Output::PerSequence);
+            let build = |n: i64| {
+                let vs = nn::VarStore::new(Device::Cpu);
+                let model = Model::new(&vs.root(), &shared(n), &spec, &entry, &settings);
+                (vs, model)
+            };
+            let ((once, _), (mut twice, model)) = (build(1), build(3));
+            assert_eq!(once.variables().len(), twice.variables().len(), "{}", entry.name);
+            twice.copy(&once).expect("the same names and shapes");
+            let inputs = Inputs { tokens: tokens(3, 9), lengths: None, positions: None };
+            let (x, mut ctx) = model.embed(&inputs, None, false);
+            let table = model.positions.as_ref().expect("sines").narrow(0, 0, 9);
+            let steps = sinusoids(3, 16);
+            let by_hand = (0..3).fold(x, |x, step| {
+                let x = if step == 0 { x } else { x + &table };
+                model.blocks[0].forward(&(x + steps.get(step)), &ctx)
+            });
+            ctx.train = false;
+            let logits = model.head.forward(&model.scored(&model.normed(&by_hand, &ctx), &inputs, &ctx));
+            assert!(no_grad(|| model.forward(&inputs, false)).allclose(&logits, 1e-5, 1e-6, false), "{}", entry.name);
+        }
+    }
+
+    #[test]
+    fn an_auto_encoder_tells_every_position_from_the_last_vector_alone() {
+        let spec = TaskSpec { causal: true, ..task_spec(Output::Reconstruction) };
+        let config = config(r#"{"d_model":16,"n_layers":1}"#);
+        let (entry, settings) = small_mixers().swap_remove(0);
+        let vs = nn::VarStore::new(Device::Cpu);
+        let model = Model::new(&vs.root(), &config, &spec, &entry, &settings);
+        let inputs = |tokens: Tensor| Inputs {
+            tokens,
+            lengths: None,
+            positions: Some(Tensor::arange(2 * 9, (Kind::Int64, Device::Cpu))),
+        };
+        let run = |tokens: Tensor| no_grad(|| model.forward(&inputs(tokens), false));
+        let logits = run(tokens(2, 9));
+        assert_eq!(logits.size(), [18, 5]);
+        assert!(!logits.get(0).allclose(&logits.get(1), 1e-6, 1e-7, false), "positions are told apart");
+        // Another last token changes what is said of every position; the first token only through it.
+        let mut other = tokens(2, 9);
+        let _ = other.narrow(1, 8, 1).fill_(3);
+        let changed = (run(other) - &logits).abs().amax([1].as_slice(), false);
+        assert!(changed.min().double_value(&[]) > 0.0, "{changed}");
+    }
+
+    #[test]
+    fn a_silenced_head_is_silenced_in_its_layer_alone() {
+        for (entry, settings) in small_mixers() {
+            let vs = nn::VarStore::new(Device::Cpu);
+            let config = config(r#"{"d_model":16,"n_layers":2,"ffn":"none"}"#);
+            let mut model = Model::new(&vs.root(), &config, &task_spec(Output::PerSequence), &entry, &settings);
+            let heads = model.mixer_heads();
+            let inputs = Inputs { tokens: tokens(3, 9), lengths: None, positions: None };
+            let run = |model: &Model| no_grad(|| model.forward(&inputs, false));
+            let whole = run(&model);
+            if heads == 0 {
+                continue;
+            }
+            model.silence(1, Some(Tensor::ones([heads], (Kind::Float, Device::Cpu))));
+            assert!(run(&model).allclose(&whole, 1e-5, 1e-6, false), "{}", entry.name);
+            let before = no_grad(|| model.after_layers(&inputs));
+            model.silence(1, Some(Tensor::zeros([heads], (Kind::Float, Device::Cpu))));
+            let after = no_grad(|| model.after_layers(&inputs));
+            assert!(before[1].equal(&after[1]) && !before[2].allclose(&after[2], 1e-4, 1e-5, false), "{}", entry.name);
+            model.silence(1, None);
+            assert!(run(&model).allclose(&whole, 1e-6, 1e-7, false), "{}", entry.name);
+        }
+    }
+
+    /// Milliseconds of a training step on MQAR with the head where an answer is asked for, and everywhere.
+    #[test]
+    #[ignore = "a measurement: cargo test --workspace the_head_where -- --ignored --nocapture"]
+    fn the_head_where_it_is_asked_for_and_everywhere() {
+        use crate::optimizer::{AdamW, OptimizerConfig};
+        use tasks::{DataDir, Order, Split};
+        let entry = tasks::registry().into_iter().find(|entry| entry.name == "mqar").expect("registered");
+        let task = entry.open(&(entry.defaults)(), &DataDir("none".into())).expect("drawn");
+        let (mixer, _) = small_mixers().swap_remove(0);
+        let settings = (mixer.resolve)(&serde_json::json!({ "n_heads": 1 })).expect("settings");
+        let vs = nn::VarStore::new(Device::Cpu);
+        let config = config(r#"{"d_model":64,"n_layers":2,"ffn":"none"}"#);
+        let model = Model::new(&vs.root(), &config, &task.spec(), &mixer, &settings);
+        let mut optimizer = AdamW::new(&vs, &OptimizerConfig::default(), &[]);
+        let batch = task.batch(Split::Train, 0, &Order { seed: 0, batch_size: 64 }).expect("drawn");
+        let (scored, classes) = crate::feed::to_tensors(&batch, Device::Cpu);
+        let at = scored.positions.as_ref().expect("scored positions").shallow_clone();
+        let all = Inputs {
+            tokens: scored.tokens.shallow_clone(),
+            lengths: None,
+            positions: Some(Tensor::arange(64 * 64, (Kind::Int64, Device::Cpu))),
+        };
+        let mut step = |everywhere: bool| {
+            let begun = std::time::Instant::now();
+            let logits = match everywhere {
+                true => model.forward(&all, true).index_select(0, &at),
+                false => model.forward(&scored, true),
+            };
+            optimizer.zero_grad();
+            logits.cross_entropy_for_logits(&classes).backward();
+            optimizer.step(1.0);
+            1e3 * begun.elapsed().as_secs_f64()
+        };
+        for threads in [1, 2] {
+            tch::set_num_threads(threads);
+            let mut times: [Vec<f64>; 2] = Default::default();
+            for i in 0..42 {
+                let seconds = step(i % 2 == 0);
+                times[i % 2].extend((i >= 4).then_some(seconds));
+            }
+            times.iter_mut().for_each(|times| times.sort_by(f64::total_cmp));
+            let [all, some] = times.map(|times| times[times.len() / 2]);
+            println!(
+                "{threads} threads: all positions {all:.1} ms, scored ones {some:.1} ms a step, {:.1} times",
+                all / some
+            );
+        }
+    }
+
     #[test]
     fn null_means_what_the_block_s_paper_uses() {
         let hydra = config(r#"{"block":"hydra"}"#).resolved();

@@ -378,10 +378,16 @@ impl Trainer {
         let mut ended = self.ended(Outcome::Finished, Some(test.score))?;
         (ended.measures, ended.details) = (test.measures, test.details);
         if let (Some(floor), Some(ceiling)) = (ended.scores.floor, ended.scores.ceiling) {
-            ended.measures.insert("scaled".into(), (test.score - floor) / (ceiling - floor).max(f64::MIN_POSITIVE));
+            if ceiling > floor {
+                ended.measures.insert("scaled".into(), (test.score - floor) / (ceiling - floor));
+            }
         }
         self.baselines(&mut ended)?;
         self.analyse(&mut ended, stop)?;
+        if stop.load(Ordering::Relaxed) && self.spec.analysis.is_some() {
+            let reason = "stopped by a signal after training, while it was analysed".into();
+            return Ok(self.ended(Outcome::Interrupted { reason }, None)?);
+        }
         Ok(ended)
     }
 

@@ -4,13 +4,8 @@
 pub(crate) const STAND_IN: &str = "stand_in";
 
 /// Marks with their signs, in the order of the signs.
-const SIGNS: [(&str, &str); 5] = [
-    ("validation_is_test", "†"),
-    ("synthetic", "‡"),
-    (STAND_IN, "§"),
-    ("reduced", "¶"),
-    ("test_is_train", "‖"),
-];
+const SIGNS: [(&str, &str); 5] =
+    [("validation_is_test", "†"), ("synthetic", "‡"), (STAND_IN, "§"), ("reduced", "¶"), ("test_is_train", "‖")];
 /// The sign of a mark that this build does not know.
 const OTHER: &str = "#";
 

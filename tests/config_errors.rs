@@ -33,13 +33,13 @@ mixers:
     );
     insta::assert_snapshot!(said, @r#"
     error: bad.yaml:2:1: unknown key `modle` of the config
-      help: did you mean `model`? keys are name, question, tasks, mixers, model, optimizer, schedule, budget, pretrain, seeds, grid, match, published
+      help: did you mean `model`? keys are name, question, tasks, mixers, model, optimizer, schedule, budget, pretrain, analysis, seeds, grid, figures, match, published
     error: bad.yaml:3:23: unknown field `n_layer` of `model`
-      help: did you mean `n_layers`? fields are block, d_model, n_layers, norm, norm_place, norm_eps, ffn, d_ff, positions, embedding_norm, dropout, tied_dropout, embedding_dropout, pooling, pair_head, init_std
+      help: did you mean `n_layers`? fields are block, d_model, n_layers, norm, norm_place, norm_eps, ffn, d_ff, positions, embedding_norm, dropout, tied_dropout, embedding_dropout, shared_depth, pooling, pair_head, init_std
     error: bad.yaml:5:11: unknown field `d_sate` of `s4`
       help: did you mean `d_state`? fields are mode, init, rank, disc, d_state, n_ssm, channels, dt_min, dt_max, dt_tie, dt_transform, real_transform, bandlimit, l_max, rate, step_mode, lr, dropout, tie_dropout, bidirectional, final_act
     error: bad.yaml:7:5: unknown key `optimiser` of this mixer's entry
-      help: did you mean `optimizer`? keys are mixer, name, published, model, optimizer, schedule, budget, pretrain, tasks, reference_parameters
+      help: did you mean `optimizer`? keys are mixer, name, published, model, optimizer, schedule, budget, pretrain, analysis, tasks, reference_parameters
     4 mistakes in bad.yaml; nothing was run
     "#);
 }
@@ -188,7 +188,7 @@ grid:
     error: bad.yaml:6:3: `mixer.s4.d_state` leads nowhere
       help: paths are model.KEY, optimizer.KEY, schedule.KEY, budget.KEY, pretrain.KEY, analysis.KEY, task.NAME.KEY and mixer.NAME.KEY (NAME as used in this config), and seeds for --set
     error: bad.yaml:7:3: unknown field `d_modle` of `model`
-      help: did you mean `d_model`? fields are block, d_model, n_layers, norm, norm_place, norm_eps, ffn, d_ff, positions, embedding_norm, dropout, tied_dropout, embedding_dropout, pooling, pair_head, init_std
+      help: did you mean `d_model`? fields are block, d_model, n_layers, norm, norm_place, norm_eps, ffn, d_ff, positions, embedding_norm, dropout, tied_dropout, embedding_dropout, shared_depth, pooling, pair_head, init_std
     4 mistakes in bad.yaml; nothing was run
     "#);
 }
@@ -203,7 +203,7 @@ mixers: []
     );
     insta::assert_snapshot!(said, @r#"
     error: bad.yaml:2:9: `mixers` is an empty list, expected a list of at least one
-      help: write `mixers:` and below it `- attention: {}`; mixers are attention, combiner, s4, s4d_minimal, bigs, hydra, matrix_mixer, mamba2, linear_attention
+      help: write `mixers:` and below it `- attention: {}`; mixers are attention, combiner, s4, s4d_minimal, bigs, hydra, matrix_mixer, mamba2, linear_attention, lstm, gru, deltanet, sliding_window
     1 mistake in bad.yaml; nothing was run
     "#);
 }
@@ -217,9 +217,9 @@ name: nothing
     );
     insta::assert_snapshot!(said, @r#"
     error: bad.yaml:1:1: `tasks` is missing
-      help: write `tasks:` and below it `- mqar: {}`; tasks are mqar, listops, text, retrieval, image, pathfinder
+      help: write `tasks:` and below it `- mqar: {}`; tasks are mqar, associative_recall, induction_heads, selective_copying, passkey, filler, listops, text, retrieval, image, pathfinder, depth, state_tracking, mad, algorithmic, sparse_regression, icll
     error: bad.yaml:1:1: `mixers` is missing
-      help: write `mixers:` and below it `- attention: {}`; mixers are attention, combiner, s4, s4d_minimal, bigs, hydra, matrix_mixer, mamba2, linear_attention
+      help: write `mixers:` and below it `- attention: {}`; mixers are attention, combiner, s4, s4d_minimal, bigs, hydra, matrix_mixer, mamba2, linear_attention, lstm, gru, deltanet, sliding_window
     2 mistakes in bad.yaml; nothing was run
     "#);
 }
@@ -234,11 +234,11 @@ mixers: [atention, mamba]
     );
     insta::assert_snapshot!(said, @r#"
     error: bad.yaml:1:9: unknown task `mqa`
-      help: did you mean `mqar`? tasks are mqar, listops, text, retrieval, image, pathfinder
+      help: did you mean `mqar`? tasks are mqar, associative_recall, induction_heads, selective_copying, passkey, filler, listops, text, retrieval, image, pathfinder, depth, state_tracking, mad, algorithmic, sparse_regression, icll
     error: bad.yaml:2:10: unknown mixer `atention`
-      help: did you mean `attention`? mixers are attention, combiner, s4, s4d_minimal, bigs, hydra, matrix_mixer, mamba2, linear_attention
+      help: did you mean `attention`? mixers are attention, combiner, s4, s4d_minimal, bigs, hydra, matrix_mixer, mamba2, linear_attention, lstm, gru, deltanet, sliding_window
     error: bad.yaml:2:20: unknown mixer `mamba`
-      help: did you mean `mamba2`? mixers are attention, combiner, s4, s4d_minimal, bigs, hydra, matrix_mixer, mamba2, linear_attention
+      help: did you mean `mamba2`? mixers are attention, combiner, s4, s4d_minimal, bigs, hydra, matrix_mixer, mamba2, linear_attention, lstm, gru, deltanet, sliding_window
     3 mistakes in bad.yaml; nothing was run
     "#);
 }
@@ -258,7 +258,7 @@ fn an_empty_file_is_no_config() {
     let said = refused("");
     insta::assert_snapshot!(said, @r#"
     error: bad.yaml:1:1: a config is a mapping, not nothing
-      help: keys are name, question, tasks, mixers, model, optimizer, schedule, budget, pretrain, seeds, grid, match, published
+      help: keys are name, question, tasks, mixers, model, optimizer, schedule, budget, pretrain, analysis, seeds, grid, figures, match, published
     1 mistake in bad.yaml; nothing was run
     "#);
 }
@@ -345,7 +345,7 @@ mixers: [attention]
     error: --set budget.steps=many: `steps` is `many`, expected a whole number, 0 or more
       help: write a whole number, 0 or more; the default is `1000`
     error: --set model.d_modle=4: unknown field `d_modle` of `model`
-      help: did you mean `d_model`? fields are block, d_model, n_layers, norm, norm_place, norm_eps, ffn, d_ff, positions, embedding_norm, dropout, tied_dropout, embedding_dropout, pooling, pair_head, init_std
+      help: did you mean `d_model`? fields are block, d_model, n_layers, norm, norm_place, norm_eps, ffn, d_ff, positions, embedding_norm, dropout, tied_dropout, embedding_dropout, shared_depth, pooling, pair_head, init_std
     error: --set modle.d_model=4: `modle.d_model` leads nowhere
       help: did you mean `model`? paths are model.KEY, optimizer.KEY, schedule.KEY, budget.KEY, pretrain.KEY, analysis.KEY, task.NAME.KEY and mixer.NAME.KEY (NAME as used in this config), and seeds for --set
     error: --set optimizer.lr: no `=` in it
@@ -436,7 +436,7 @@ mixers: [attentoin]
     error: bad.yaml:2:18: `lr` is `.nan`, expected a number
       help: write a number; the default is `0.001`
     error: bad.yaml:4:10: unknown mixer `attentoin`
-      help: did you mean `attention`? mixers are attention, combiner, s4, s4d_minimal, bigs, hydra, matrix_mixer, mamba2, linear_attention
+      help: did you mean `attention`? mixers are attention, combiner, s4, s4d_minimal, bigs, hydra, matrix_mixer, mamba2, linear_attention, lstm, gru, deltanet, sliding_window
     2 mistakes in bad.yaml; nothing was run
     "#);
 }

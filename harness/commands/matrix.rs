@@ -258,12 +258,15 @@ fn example(task: &dyn Task, args: &MatrixArgs) -> Result<Inputs, Exit> {
         return Err(Exit::Usage);
     }
     let example = task.example(Split::Validation, args.example).map_err(|error| data_errors(&[Arc::new(error)]))?;
+    let width = task.spec().input.width() as usize;
+    let positions = example.tokens.len() / width;
     let most = args.length.map_or(LENGTH, usize::from);
-    if args.length.is_some_and(|length| usize::from(length) > example.tokens.len()) {
-        eprintln!("the example has only {}", count(example.tokens.len(), "position"));
+    if args.length.is_some_and(|length| usize::from(length) > positions) {
+        eprintln!("the example has only {}", count(positions, "position"));
     }
-    let tokens = &example.tokens[..most.min(example.tokens.len())];
-    Ok(Inputs { tokens: Tensor::from_slice(tokens).unsqueeze(0), lengths: None, positions: None })
+    let tokens = Tensor::from_slice(&example.tokens[..most.min(positions) * width]);
+    let tokens = if width > 1 { tokens.view([1, -1, width as i64]) } else { tokens.unsqueeze(0) };
+    Ok(Inputs { tokens, lengths: None, positions: None })
 }
 
 /// The runs of a store that have ended, by id.

@@ -50,7 +50,7 @@ impl Trainer {
         if asked.states {
             ended.details.extend(self.states()?);
         }
-        if asked.heads || asked.prune {
+        if (asked.heads || asked.prune) && !stop.load(Ordering::Relaxed) {
             self.heads(ended, asked.heads, asked.prune, asked.retrain_steps, stop)?;
         }
         Ok(())
@@ -187,6 +187,9 @@ impl Trainer {
         for layer in 0..layers {
             let mut rises = Vec::new();
             for head in 0..heads {
+                if stop.load(Ordering::Relaxed) {
+                    return Ok(());
+                }
                 let factors = Tensor::ones([heads], options);
                 let _ = factors.narrow(0, head, 1).zero_();
                 self.model.silence(layer, Some(factors));

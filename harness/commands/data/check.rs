@@ -12,8 +12,8 @@ use serde::Serialize;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use tasks::fetch::{self, DataSet, FileState, SETS};
 use std::time::Instant;
+use tasks::fetch::{self, DataSet, FileState, SETS};
 use tasks::{Bound, DataDir, DataError, Entry, Goodness, Prepared, Split, Task, TaskSpec, listops, prepared};
 
 /// A task with more classes than this has its label shares left out of the table; `--json` has them all.

@@ -57,6 +57,12 @@ pub fn export(args: &ExportArgs, cli: &Cli, registry: &Registry) -> Result<Exit,
         Exit::Environment
     })?;
     let split = Split::from(args.split);
+    if args.limit.is_none() && task.len(split) >= tasks::FRESH {
+        let problem =
+            format!("{} of {} never ends: its examples are drawn as they are needed", split.name(), args.name);
+        fail(problem, "say how many with --limit, or write `train_examples: N`");
+        return Err(Exit::Usage);
+    }
     let rows = args.limit.unwrap_or(u64::MAX).min(task.len(split));
     let part = part_of(&args.out);
     let mut bar = Bar::new(args.name.clone(), Unit::Examples, cli.quiet);
