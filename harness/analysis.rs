@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AnalysisConfig {
-    /// The rise of the validation loss when one head alone is silenced, for every head of every layer, as a share of its layer's
-    /// rises (Chen, Zhao and Zou 2024, arXiv:2408.04532).
+    /// The rise of the validation loss when one head alone is silenced, for every head of every layer; and, by rank within the layer,
+    /// as a share of the layer's rises (Chen, Zhao and Zou 2024, arXiv:2408.04532).
     pub heads: bool,
     /// Test scores of the model that keeps every head of the first layer and of each later layer the most important one.
     pub prune: bool,
@@ -32,8 +32,9 @@ impl AnalysisConfig {
     /// Everything wrong with these settings.
     pub fn check(&self) -> Vec<Mistake> {
         let mut found = Vec::new();
-        if self.probe_examples == 0 {
-            found.push(Mistake::new("probe_examples", "`probe_examples` is 0, which is below 1", "use 1000 or more"));
+        if !(1..=1_000_000).contains(&self.probe_examples) {
+            let problem = format!("`probe_examples` is {}, which is not between 1 and 1000000", self.probe_examples);
+            found.push(Mistake::new("probe_examples", problem, "use some thousand"));
         }
         if self.retrain_steps > 0 && !self.prune {
             let problem = format!("`retrain_steps` is {}, but nothing is pruned", self.retrain_steps);

@@ -1,7 +1,8 @@
 //! Scores of a model on a split, under the task's judge.
 //!
 //! ```text
-//! score     mean over examples of the share of their scored positions that are right; of real numbers 1 − Σ(ŷ − y)² / Σ y²,
+//! score     mean over examples of the share of their scored positions that are right (under `Exact` the share of examples all of
+//!           whose positions are); of real numbers 1 − Σ(ŷ − y)² / Σ y²,
 //!           not below 0
 //! loss      mean over scored positions of the cross-entropy, nats; of real numbers of the squared error
 //! ```
@@ -120,7 +121,7 @@ impl Judged {
         let loss = -log_p.gather(1, &classes.unsqueeze(1), false).squeeze_dim(1);
         let best = logits.argmax(-1, false);
         let (right, distance) = match spec.judge {
-            Judge::Class | Judge::Explained => (best.eq_tensor(classes).to_kind(Kind::Float), None),
+            Judge::Class | Judge::Exact | Judge::Explained => (best.eq_tensor(classes).to_kind(Kind::Float), None),
             Judge::Allowed => {
                 let mask = mask(allowed, spec.classes, logits.device());
                 let right = mask.gather(1, &best.unsqueeze(1), false).squeeze_dim(1);
@@ -203,6 +204,7 @@ impl Tally {
     fn score(&self, spec: &TaskSpec) -> f64 {
         match spec.output {
             Output::Number => (1.0 - self.loss / self.squares.max(f64::MIN_POSITIVE)).max(0.0),
+            _ if spec.judge == Judge::Exact => self.exact / self.examples.max(1.0),
             _ => self.shares / self.examples.max(1.0),
         }
     }
@@ -282,7 +284,7 @@ impl Close {
         if spec.output != Output::PerSequence {
             found.insert("exact".into(), whole.exact / whole.examples.max(1.0));
         }
-        if spec.judge == Judge::Class {
+        if matches!(spec.judge, Judge::Class | Judge::Exact) {
             let seen = self.classes.values().map(|[right, asked, _]| right / asked.max(1.0));
             found.insert("macro_accuracy".into(), seen.sum::<f64>() / self.classes.len().max(1) as f64);
         }

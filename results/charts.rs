@@ -657,7 +657,7 @@ impl Notes {
 /// Whether a series belongs to a mixer; the others are baselines of its task.
 fn is_own(series: &str) -> bool {
     let first = series.split([' ', ':', '_', '-']).next().unwrap_or(series);
-    [MODEL, "head", "probe", "pruned"].contains(&first)
+    [MODEL, "head", "rank", "probe", "layer", "pruned", "retrained"].contains(&first)
 }
 
 /// The place of a line among the names, which get a new one where it is not there yet.

@@ -65,6 +65,7 @@ pub(crate) fn judged<T: Task + ?Sized>(
             let hits = answer.iter().zip(&allowed).filter(|(got, sets)| sets.contains(got)).count();
             Ok(share(hits as f64, classes.len() as u64))
         }
+        (Judge::Exact, _) => Ok(f64::from(u8::from(answer == classes))),
         _ => Ok(agreement(answer, classes)),
     }
 }

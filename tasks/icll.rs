@@ -157,7 +157,7 @@ impl Config {
             ("max_words", self.max_words.into(), 2, 10_000),
             ("min_word_length", self.min_word_length.into(), 1, 10_000),
             ("max_word_length", self.max_word_length.into(), 1, 10_000),
-            ("train_examples", self.train_examples.unwrap_or(1), 1, 10_000_000),
+            ("train_examples", self.train_examples.unwrap_or(1), 1, 1_000_000),
             ("validation_examples", self.validation_examples, 1, 1_000_000),
             ("test_examples", self.test_examples, 1, 1_000_000),
             ("hmm_states", self.hmm_states.into(), 1, 100),

@@ -109,6 +109,10 @@ impl Family for Config {
         let mut errors = drawn::count_errors(self.train_examples, self.validation_examples, self.test_examples);
         let mut wrong = |key, problem: String, help: String| errors.push(ConfigError { key, problem, help });
         let (n, plain, least) = (u64::from(self.induction_len), self.plain(), drawn::INPUTS);
+        if self.triggers > self.seq_len {
+            let problem = format!("`triggers` is {}, more than `seq_len` = {}", self.triggers, self.seq_len);
+            wrong("triggers", problem, "use 1, or a few".into());
+        }
         for (key, value) in [("induction_len", self.induction_len), ("triggers", self.triggers)] {
             if value == 0 {
                 wrong(key, format!("`{key}` is 0, so there is nothing to copy"), "use 1 or more".into());

@@ -133,6 +133,8 @@ pub enum Judge {
     Class,
     /// The likeliest class is one of [`Task::allowed`].
     Allowed,
+    /// As `Class`, but an example counts only where every scored position is right.
+    Exact,
     /// Among the classes of [`Task::allowed`], the one asked for has more than this share of their probability.
     Mass {
         /// The share.

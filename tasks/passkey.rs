@@ -17,8 +17,8 @@
 use crate::registry::{Family, Outline};
 use crate::rng::{Purpose, Stream};
 use crate::{
-    Bound, ConfigError, DataDir, DataError, Example, FRESH, Goodness, Input, Output, Sections, Split, Targets, Task,
-    TaskSpec, bounds, drawn,
+    Bound, ConfigError, DataDir, DataError, Example, FRESH, Goodness, Input, Judge, Output, Sections, Split, Targets,
+    Task, TaskSpec, bounds, drawn,
 };
 use serde::{Deserialize, Serialize};
 
@@ -115,9 +115,9 @@ impl Family for Config {
         let mut errors = drawn::count_errors(self.train_examples, self.validation_examples, self.test_examples);
         let mut wrong = |key, problem: String, help: String| errors.push(ConfigError { key, problem, help });
         let (d, least, most) = (self.digits, self.train_min_length, self.train_max_length);
-        if !(3..=18).contains(&d) {
-            let help = "use 3 to 18: splits share no number, and fewer than 1,000 are too few".into();
-            wrong("digits", format!("`digits` is {d}, not between 3 and 18"), help);
+        if !(5..=18).contains(&d) {
+            let help = "use 5 to 18: splits share no number, and fewer than 100,000 are too few".into();
+            wrong("digits", format!("`digits` is {d}, not between 5 and 18"), help);
         }
         for (key, value) in [("depths", self.depths), ("filler", self.filler)] {
             if value == 0 {
@@ -199,7 +199,7 @@ impl Passkey {
 
 impl Task for Passkey {
     fn spec(&self) -> TaskSpec {
-        TaskSpec { metric: "accuracy".into(), version: 1, ..self.cfg.outline().spec() }
+        TaskSpec { metric: "exact match".into(), judge: Judge::Exact, version: 1, ..self.cfg.outline().spec() }
     }
 
     fn len(&self, split: Split) -> u64 {
@@ -293,7 +293,7 @@ mod tests {
             problem(Config { test_lengths: vec![128], ..base.clone() }),
             ["the longest of `test_lengths` is 128, less than 256, the length trained on"]
         );
-        assert_eq!(problem(Config { digits: 2, ..base.clone() }), ["`digits` is 2, not between 3 and 18"]);
+        assert_eq!(problem(Config { digits: 2, ..base.clone() }), ["`digits` is 2, not between 5 and 18"]);
         assert_eq!(problem(Config { filler: 0, ..base }), ["`filler` is 0"]);
     }
 

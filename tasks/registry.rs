@@ -116,7 +116,10 @@ impl Entry {
             defaults: || serde_json::to_value(F::default()).expect("settings are plain data"),
             accepts: |settings| F::deserialize(settings).map(drop),
             resolve: |settings| serde_json::to_value(F::deserialize(settings)?),
-            check: |settings| typed::<F>(settings).check(),
+            check: |settings| {
+                let beyond = limits(settings);
+                if beyond.is_empty() { typed::<F>(settings).check() } else { beyond }
+            },
             outline: |settings| typed::<F>(settings).outline(),
             open: |settings, data| typed::<F>(settings).open(data),
             generate: |settings, folder, step| typed::<F>(settings).generate(folder, step),
@@ -147,6 +150,38 @@ impl Entry {
     pub fn open(&self, settings: &Value, data: &DataDir) -> Result<Box<dyn Task>, DataError> {
         (self.open)(settings, data)
     }
+}
+
+/// Settings that ask for more than a machine holds, whatever the task: they are told before the task looks at them.
+fn limits(settings: &Value) -> Vec<ConfigError> {
+    const COUNTS: [&str; 3] = ["train_examples", "validation_examples", "test_examples"];
+    const LENGTHS: [&str; 14] = [
+        "seq_len",
+        "train_min",
+        "train_max",
+        "train_min_length",
+        "train_max_length",
+        "train_length",
+        "test_lengths",
+        "contexts",
+        "test_contexts",
+        "triggers",
+        "copy",
+        "copy_tokens",
+        "pairs",
+        "kv_pairs",
+    ];
+    let beyond = |key: &'static str, most: u64, power: u32| {
+        let value = &settings[key];
+        let asked = value.as_array().map_or_else(|| value.as_u64(), |list| list.iter().filter_map(Value::as_u64).max());
+        asked.filter(|&asked| asked > most).map(|asked| ConfigError {
+            key,
+            problem: format!("`{key}` is {asked}, more than 2^{power}"),
+            help: format!("use at most {most}"),
+        })
+    };
+    let counts = COUNTS.iter().filter_map(|key| beyond(key, crate::FRESH, 40));
+    counts.chain(LENGTHS.iter().filter_map(|key| beyond(key, 1 << 20, 20))).collect()
 }
 
 /// Every task of this crate.

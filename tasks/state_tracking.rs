@@ -295,7 +295,7 @@ impl Family for Config {
     fn check(&self) -> Vec<ConfigError> {
         let mut errors = Vec::new();
         let mut wrong = |key, problem: String, help: String| errors.push(ConfigError { key, problem, help });
-        if self.problem.starts_with("modular") && !(2..=1000).contains(&self.modulus) {
+        if self.problem.to_lowercase().starts_with("modular") && !(2..=1000).contains(&self.modulus) {
             let message = format!("`modulus` is {}, which is not between 2 and 1000", self.modulus);
             wrong("modulus", message, "use 5, as Grazzi et al. do".into());
             return errors;

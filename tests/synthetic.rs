@@ -36,6 +36,9 @@ fn what_cannot_be_is_refused_at_load_with_the_inequality_written_out() {
         ("algorithmic: { kind: sort, distinct: true, symbols: 10 }", "integers are more than the `symbols` = 10"),
         ("sparse_regression: { sparsity: 20 }", "`sparsity` is 20, more than `dimension` = 16"),
         ("mad: { task: selective_copying, seq_len: 20 }", "needs 2·16 + 1 = 33 tokens, more than `seq_len` = 20"),
+        ("state_tracking: { problem: Modular, modulus: 0 }", "`modulus` is 0, which is not between 2 and 1000"),
+        ("algorithmic: { train_max: 4294967295 }", "`train_max` is 4294967295, more than 2^20"),
+        ("algorithmic: { test_examples: 9223372036854775808 }", "more than 2^40"),
         ("mad: { task: compression, noise_vocab: 3 }", "`noise_vocab` is set, and `compression` has no use for it"),
     ];
     for (task, wanted) in cases {
@@ -110,7 +113,7 @@ fn what_is_measured_by_context_head_and_layer_is_recorded_and_drawn() {
         {
             assert!(found.contains(&("risk", baseline)), "{baseline}: {found:?}");
         }
-        assert_eq!(found.contains(&("importance", "head 2")), heads);
+        assert_eq!(found.contains(&("importance", "rank 2")) && found.contains(&("loss_rise", "head 2")), heads);
         assert_eq!(found.contains(&("risk", "retrained")), heads);
         let probes = record.details.iter().filter(|d| d.measure == "probe_risk").count() as f64;
         assert_eq!(probes, layers + 1.0, "one probe a layer and one of the embedding");

@@ -18,6 +18,8 @@ const WATCHED: usize = 2;
 const LOOKS: i64 = 32;
 /// A loss so many times that at the training length is called a collapse (Stuffed Mamba, COLM 2025).
 const COLLAPSE: f64 = 2.0;
+/// And the least rise that counts, nats: text that is known by heart has almost no loss to double.
+const RISE: f64 = 0.1;
 
 fn detail(measure: &str, series: impl Into<String>, axis: &str, at: f64, value: f64) -> Detail {
     Detail { measure: measure.into(), series: series.into(), axis: axis.into(), at, value }
@@ -45,7 +47,7 @@ impl Trainer {
         self.collapse(ended)?;
         let Some(asked) = self.spec.analysis.clone() else { return Ok(()) };
         if asked.probes {
-            ended.details.extend(self.probes(asked.probe_examples)?);
+            ended.details.extend(self.probes(asked.probe_examples, stop)?);
         }
         if asked.states {
             ended.details.extend(self.states()?);
@@ -72,7 +74,9 @@ impl Trainer {
         let at_length =
             losses.iter().rev().find(|(at, _)| *at + window as f64 <= trained as f64).map(|(_, loss)| *loss);
         let Some(at_length) = at_length else { return Ok(()) };
-        let past = losses.iter().find(|(at, loss)| *at >= trained as f64 && *loss > COLLAPSE * at_length);
+        let past = losses
+            .iter()
+            .find(|(at, loss)| *at >= trained as f64 && *loss > (COLLAPSE * at_length).max(at_length + RISE));
         if let Some((at, _)) = past {
             ended.measures.insert("collapse_at".into(), *at);
         }
@@ -80,58 +84,63 @@ impl Trainer {
         Ok(())
     }
 
-    /// Vectors after the embedding and each layer, and their answers, of `batches`.
-    fn features(&self, batches: &[Batch]) -> (Vec<Tensor>, Tensor) {
-        let mut layers: Vec<Vec<Tensor>> = (0..=self.model.layers()).map(|_| Vec::new()).collect();
-        let mut answers = Vec::new();
-        for batch in batches {
-            let (inputs, classes) = to_tensors(batch, self.vs.device());
-            let found = no_grad(|| self.model.after_layers(&inputs));
-            layers.iter_mut().zip(found).for_each(|(layer, x)| layer.push(x.to_kind(Kind::Double)));
-            answers.push(match self.task_spec.output {
-                Output::Number => scoring::numbers(&classes, &self.task_spec, Kind::Double).unsqueeze(1),
-                _ => classes.one_hot(self.task_spec.classes).to_kind(Kind::Double),
-            });
-        }
-        let joined = layers.iter().map(|layer| {
-            let x = Tensor::cat(layer, 0);
+    /// Vectors after the embedding and each layer with a column of ones, and the answers, of one batch.
+    fn features(&self, batch: &Batch) -> (Vec<Tensor>, Tensor) {
+        let (inputs, classes) = to_tensors(batch, self.vs.device());
+        let with_ones = |x: Tensor| {
+            let x = x.to_kind(Kind::Double);
             Tensor::cat(&[&x, &x.narrow(1, 0, 1).ones_like()], 1)
-        });
-        (joined.collect(), Tensor::cat(&answers, 0))
+        };
+        let layers = no_grad(|| self.model.after_layers(&inputs)).into_iter().map(with_ones).collect();
+        let answers = match self.task_spec.output {
+            Output::Number => scoring::numbers(&classes, &self.task_spec, Kind::Double).unsqueeze(1),
+            _ => classes.one_hot(self.task_spec.classes).to_kind(Kind::Double),
+        };
+        (layers, answers)
     }
 
     /// Risk (of numbers) or accuracy (of classes) on test of the best linear map from each layer; layer 0 is the embedding.
-    fn probes(&self, examples: u64) -> Result<Vec<Detail>, TrainError> {
+    fn probes(&self, examples: u64, stop: &AtomicBool) -> Result<Vec<Detail>, TrainError> {
         if self.task_spec.output == Output::Reconstruction || self.task_spec.documents > 1 {
             return Ok(Vec::new());
         }
         let order = self.order();
         let rows = order.batch_size as u64;
         let from = self.spec.budget.steps;
-        let train: Vec<Batch> = (from..from + examples.div_ceil(rows))
-            .map(|index| self.task.batch(Split::Train, index, &order))
-            .collect::<Result<_, _>>()?;
-        let test: Vec<Batch> = (0..self.task.batches(Split::Test, rows))
-            .map(|index| self.task.batch(Split::Test, index, &order))
-            .collect::<Result<_, _>>()?;
-        let ((x, y), (x_test, y_test)) = (self.features(&train), self.features(&test));
-        let mut found = Vec::new();
-        for (layer, (x, x_test)) in x.iter().zip(&x_test).enumerate() {
-            let gram = x.tr().matmul(x);
+        let mut sums: Vec<(Tensor, Tensor)> = Vec::new(); // XᵀX and XᵀY of each layer
+        for index in from..from + examples.div_ceil(rows) {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(Vec::new());
+            }
+            let (layers, y) = self.features(&self.task.batch(Split::Train, index, &order)?);
+            let products: Vec<_> = layers.iter().map(|x| (x.tr().matmul(x), x.tr().matmul(&y))).collect();
+            sums = match sums.is_empty() {
+                true => products,
+                false => sums.iter().zip(&products).map(|(sum, new)| (&sum.0 + &new.0, &sum.1 + &new.1)).collect(),
+            };
+        }
+        let solve = |(gram, moment): &(Tensor, Tensor)| {
             let ridge = gram.diag(0).mean(Kind::Double) * RIDGE;
             let eye = Tensor::eye(gram.size()[0], (Kind::Double, gram.device()));
-            let map = Tensor::linalg_solve(&(gram + eye * ridge), &x.tr().matmul(&y), true);
-            let answer = x_test.matmul(&map);
-            let (measure, value) = match self.task_spec.output {
-                Output::Number => ("probe_risk", (answer - &y_test).square().mean(Kind::Double)),
-                _ => {
-                    let right = answer.argmax(1, false).eq_tensor(&y_test.argmax(1, false));
-                    ("probe_accuracy", right.to_kind(Kind::Double).mean(Kind::Double))
-                }
-            };
-            found.push(detail(measure, "probe", "layer", layer as f64, value.double_value(&[])));
+            Tensor::linalg_solve(&(gram + eye * ridge), moment, true)
+        };
+        let maps: Vec<Tensor> = sums.iter().map(solve).collect();
+        let (mut totals, mut count) = (vec![0.0; maps.len()], 0.0);
+        for index in 0..self.task.batches(Split::Test, rows) {
+            let (layers, y) = self.features(&self.task.batch(Split::Test, index, &order)?);
+            for ((x, map), total) in layers.iter().zip(&maps).zip(&mut totals) {
+                let answer = x.matmul(map);
+                let sum = match self.task_spec.output {
+                    Output::Number => (answer - &y).square().sum(Kind::Double),
+                    _ => answer.argmax(1, false).eq_tensor(&y.argmax(1, false)).sum(Kind::Double),
+                };
+                *total += sum.double_value(&[]);
+            }
+            count += y.size()[0] as f64;
         }
-        Ok(found)
+        let measure = if self.task_spec.output == Output::Number { "probe_risk" } else { "probe_accuracy" };
+        let found = totals.iter().enumerate();
+        Ok(found.map(|(layer, sum)| detail(measure, "probe", "layer", layer as f64, sum / count)).collect())
     }
 
     /// Statistics of the decoding states, by layer and position.
@@ -197,13 +206,20 @@ impl Trainer {
             }
             self.model.silence(layer, None);
             best.push((0..heads).max_by(|a, b| rises[*a as usize].total_cmp(&rises[*b as usize])).unwrap_or(0));
-            // A head whose absence helps weighs nothing.
-            let whole: f64 = rises.iter().map(|rise| rise.max(0.0)).sum();
-            for (head, rise) in rises.iter().enumerate().filter(|_| importance) {
-                let share = if whole > 0.0 { rise.max(0.0) / whole } else { 0.0 };
-                let (series, at) = (format!("head {}", head + 1), (layer + 1) as f64);
-                ended.details.push(detail("importance", series.clone(), "layer", at, share));
-                ended.details.push(detail("loss_rise", series, "layer", at, *rise));
+            if !importance {
+                continue;
+            }
+            let at = (layer + 1) as f64;
+            for (head, rise) in rises.iter().enumerate() {
+                ended.details.push(detail("loss_rise", format!("head {}", head + 1), "layer", at, *rise));
+            }
+            // Heads have no order that two seeds share: only by rank can they be averaged. One whose absence helps weighs nothing.
+            let mut ranked: Vec<f64> = rises.iter().map(|rise| rise.max(0.0)).collect();
+            ranked.sort_by(|a, b| b.total_cmp(a));
+            let whole: f64 = ranked.iter().sum();
+            for (rank, rise) in ranked.iter().enumerate() {
+                let share = if whole > 0.0 { rise / whole } else { 0.0 };
+                ended.details.push(detail("importance", format!("rank {}", rank + 1), "layer", at, share));
             }
         }
         if !prune {
@@ -217,19 +233,22 @@ impl Trainer {
         let pruned = self.score(Split::Test, true)?;
         keep(ended, "pruned", pruned);
         if retrain_steps > 0 && !stop.load(Ordering::Relaxed) {
-            self.retrain(retrain_steps)?;
+            self.retrain(retrain_steps, stop)?;
             let retrained = self.score(Split::Test, true)?;
             keep(ended, "retrained", retrained);
         }
         Ok(())
     }
 
-    /// Trains on at the end of the schedule's rate, with the batches after those of the budget and a new optimizer.
-    fn retrain(&mut self, steps: u64) -> Result<(), TrainError> {
+    /// Trains on with the batches after those of the budget and a new optimizer, under the whole schedule in so many steps.
+    fn retrain(&mut self, steps: u64, stop: &AtomicBool) -> Result<(), TrainError> {
         let mut optimizer = AdamW::new(&self.vs, &self.spec.optimizer, &self.model.param_rules());
         let from = self.spec.budget.steps;
         let mut feed = Feed::start(self.task.clone(), self.order(), from, from + steps);
         for step in 0..steps {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(());
+            }
             reseed(self.spec.seed, Purpose::Dropout, from + step);
             let loss = self.loss(&feed.take()?);
             optimizer.zero_grad();

@@ -249,7 +249,7 @@ fn check_task(
         floor: task.floor()?,
         notes: task.notes(),
         stats,
-        distributions: task.distributions(DRAWN)?,
+        distributions: task.distributions(DRAWN.min((1 << 24) / task.spec().max_length.max(1) as u64).max(100))?,
         drawn_per_second: task.fingerprint().is_none().then(|| speed(&*task)).transpose()?,
     })
 }

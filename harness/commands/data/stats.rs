@@ -5,7 +5,7 @@ use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tasks::{DataError, Example, FRESH, Output, Split, Targets, Task, TaskSpec};
+use tasks::{DataError, Example, FRESH, Output, Sections, Split, Targets, Task, TaskSpec};
 
 /// Examples that break the task's own terms and are named one by one; more are counted.
 const NAMED: usize = 5;
@@ -101,6 +101,16 @@ pub fn shown(task: &dyn Task, split: Split) -> u64 {
         FRESH.. => OF_FRESH,
         n => n,
     }
+}
+
+/// The example at `place` of what is read: itself, and of a split without end each stretch in turn.
+fn spread(place: u64, sections: &Sections, len: u64) -> u64 {
+    if len < FRESH {
+        return place;
+    }
+    let parts = sections.parts.len().max(1) as u64;
+    let before: u64 = sections.parts.iter().take((place % parts) as usize).map(|part| part.examples).sum();
+    before + place / parts
 }
 
 /// Reads every example of every split, with all cores; of a split without end the first ones.
@@ -215,7 +225,9 @@ fn read_stretch(
     /// Examples between two looks at the bar.
     const STEP: u64 = 64;
     let mut read = Read::default();
-    for index in range {
+    let sections = task.sections(split);
+    for place in range {
+        let index = spread(place, &sections, task.len(split));
         let example = task.example(split, index)?;
         read.seen.push(Seen::of(&example));
         let width = spec.input.width() as usize;
@@ -226,7 +238,7 @@ fn read_stretch(
             read.agreed += u64::from(answer == example.targets.classes());
         }
         read.broken.extend(broken(&example, spec).map(|what| (index, what)));
-        if (index + 1).is_multiple_of(STEP) {
+        if (place + 1).is_multiple_of(STEP) {
             done(STEP);
         }
     }
