@@ -946,7 +946,7 @@ mod tests {
         assert_eq!(logits.size(), [18, 5]);
         assert!(!logits.get(0).allclose(&logits.get(1), 1e-6, 1e-7, false), "positions are told apart");
         // Another last token changes what is said of every position; the first token only through it.
-        let mut other = tokens(2, 9);
+        let other = tokens(2, 9);
         let _ = other.narrow(1, 8, 1).fill_(3);
         let changed = (run(other) - &logits).abs().amax([1].as_slice(), false);
         assert!(changed.min().double_value(&[]) > 0.0, "{changed}");

@@ -377,10 +377,10 @@ impl Trainer {
         let test = self.score(Split::Test, true)?;
         let mut ended = self.ended(Outcome::Finished, Some(test.score))?;
         (ended.measures, ended.details) = (test.measures, test.details);
-        if let (Some(floor), Some(ceiling)) = (ended.scores.floor, ended.scores.ceiling) {
-            if ceiling > floor {
-                ended.measures.insert("scaled".into(), (test.score - floor) / (ceiling - floor));
-            }
+        if let (Some(floor), Some(ceiling)) = (ended.scores.floor, ended.scores.ceiling)
+            && ceiling > floor
+        {
+            ended.measures.insert("scaled".into(), (test.score - floor) / (ceiling - floor));
         }
         self.baselines(&mut ended)?;
         self.analyse(&mut ended, stop)?;

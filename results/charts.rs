@@ -355,7 +355,7 @@ impl Source<'_> {
         let mut panels = Vec::new();
         for (row, collected, why) in &found {
             let title = format!("{}, {}", row.mixer, row.place_shown());
-            let mut series: Vec<&(String, Vec<(f64, Vec<f64>)>)> = collected.series.iter().collect();
+            let mut series: Vec<&Series> = collected.series.iter().collect();
             if word.is_some() {
                 series.sort_by_key(|(name, _)| number_of(name).unwrap_or(u64::MAX));
             }
@@ -582,11 +582,14 @@ impl Chart {
     }
 }
 
+/// A name, and for each place on the axis the values recorded there.
+type Series = (String, Vec<(f64, Vec<f64>)>);
+
 /// Values by series and place on the axis: of every run the mean of what it has there.
 #[derive(Default)]
 struct Collected {
     /// In the order of the records of the manifest's first run that has them.
-    series: Vec<(String, Vec<(f64, Vec<f64>)>)>,
+    series: Vec<Series>,
     /// Runs with a number.
     runs: usize,
     /// Numbers that are none.

@@ -346,6 +346,9 @@ pub struct Depth {
     templates: Vec<Vec<usize>>,
 }
 
+/// Questions with their answers, and the last question.
+type Prompt<'a> = (Vec<(&'a [i64], i64)>, &'a [i64]);
+
 impl Depth {
     /// The task of settings that passed their check.
     pub fn new(cfg: Config) -> Self {
@@ -486,7 +489,7 @@ impl Depth {
     }
 
     /// Pairs of a prompt and the last question.
-    fn read<'a>(&self, tokens: &'a [i64]) -> Option<(Vec<(&'a [i64], i64)>, &'a [i64])> {
+    fn read<'a>(&self, tokens: &'a [i64]) -> Option<Prompt<'a>> {
         let item = match self.cfg.kind {
             Kind::InContextQa => self.cfg.question_length,
             _ => self.cfg.template_length,

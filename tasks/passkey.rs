@@ -264,7 +264,7 @@ impl Task for Passkey {
         bounds::oracle(self)
     }
 
-    /// The digits behind the first [`KEY`].
+    /// The digits behind the first key token.
     fn solve(&self, example: &Example) -> Option<Vec<i64>> {
         let stated = example.tokens.iter().position(|&token| token == KEY)?;
         example.tokens.get(stated + 1..=stated + self.cfg.digits as usize).map(<[i64]>::to_vec)
@@ -324,7 +324,7 @@ mod tests {
     proptest! {
         #[test]
         fn lengths_are_met_and_the_number_is_stated_twice(
-            digits in 3_u32..8, filler in 1_u32..20, depths in 1_u32..12, spare in 0_u32..90, data_seed: u64, index: u64,
+            digits in 5_u32..8, filler in 1_u32..20, depths in 1_u32..12, spare in 0_u32..90, data_seed: u64, index: u64,
         ) {
             let train_min_length = 3 * digits + 3 + spare;
             let train_max_length = train_min_length + 40;

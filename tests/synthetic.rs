@@ -42,7 +42,7 @@ fn what_cannot_be_is_refused_at_load_with_the_inequality_written_out() {
         ("mad: { task: compression, noise_vocab: 3 }", "`noise_vocab` is set, and `compression` has no use for it"),
     ];
     for (task, wanted) in cases {
-        folder.write("bad.yaml", &config(task));
+        folder.write("bad.yaml", config(task));
         let ended = folder.run("plan bad.yaml").expect(2);
         let first = ended.err.lines().next().unwrap_or_default();
         assert!(first.starts_with("error: bad.yaml:1:") && first.contains(wanted), "{task}: {}", ended.err);
@@ -62,13 +62,13 @@ fn a_figure_of_what_is_not_swept_and_an_analysis_of_nothing_are_refused() {
         ("pretrain: mlm\n", ""),
     ];
     for (more, wanted) in cases {
-        folder.write("bad.yaml", &(base.clone() + more));
+        folder.write("bad.yaml", base.clone() + more);
         let code = if wanted.is_empty() { 0 } else { 2 };
         let ended = folder.run("plan bad.yaml").expect(code);
         assert!(ended.err.contains(wanted), "{more}: {}", ended.err);
     }
     let vectors = config("sparse_regression: { contexts: [4], test_contexts: [4] }") + "pretrain: mlm\n";
-    folder.write("bad.yaml", &vectors);
+    folder.write("bad.yaml", vectors);
     let err = folder.run("plan bad.yaml").expect(2).err;
     assert!(err.contains("bad.yaml:4:11") && err.contains("which self-pretraining cannot tell"), "{err}");
 }
