@@ -91,6 +91,7 @@ pub fn to_tensors(batch: &Batch, device: Device) -> (Inputs, Tensor) {
     }
     let inputs = Inputs {
         tokens: move_to(Tensor::from_slice(&batch.tokens).view(shape.as_slice())),
+        types: (!batch.types.is_empty()).then(|| move_to(Tensor::from_slice(&batch.types).view(shape.as_slice()))),
         lengths: padded.then(|| move_to(Tensor::from_slice(&batch.lengths))),
         positions,
     };

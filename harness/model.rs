@@ -500,6 +500,8 @@ pub struct Inputs {
     /// Token ids, int64 `[batch, length]`, or `[batch, length, width]` of several numbers a position; of two documents every
     /// example's first, then every example's second.
     pub tokens: Tensor,
+    /// Type of each token, 0 or 1, shaped as `tokens`; `None` where all are 0.
+    pub types: Option<Tensor>,
     /// Valid length of each row, int64 `[batch]`; `None` when every position is valid.
     pub lengths: Option<Tensor>,
     /// Scored positions as indices into `batch · length`, int64; `None` when a sequence has one class.
@@ -677,7 +679,7 @@ impl Model {
     /// Rows of the vectors an answer is read off: at scored positions, or one a sequence.
     fn scored(&self, x: &Tensor, inputs: &Inputs, ctx: &Context) -> Tensor {
         match (self.output, &inputs.positions) {
-            (Output::PerPosition | Output::Number, Some(at)) => x.flatten(0, 1).index_select(0, at),
+            (Output::PerPosition | Output::Number | Output::Tokens, Some(at)) => x.flatten(0, 1).index_select(0, at),
             _ => self.pool(x, ctx),
         }
     }
@@ -688,7 +690,7 @@ impl Model {
         let x = (0..self.layers()).fold(x, |x, layer| self.layer(layer, &x, &mut ctx));
         // The head, and a per-position final norm, are worth computing only where an answer is asked for.
         let vectors = match (self.output, &self.final_norm) {
-            (Output::PerPosition | Output::Number, Some(Norm::Layer(norm))) => {
+            (Output::PerPosition | Output::Number | Output::Tokens, Some(Norm::Layer(norm))) => {
                 norm.forward(&self.scored(&x, inputs, &ctx))
             }
             _ => self.scored(&self.normed(&x, &ctx), inputs, &ctx),
@@ -806,7 +808,7 @@ mod tests {
                     let short = tokens(1, 7);
                     let padded = Tensor::cat(&[&short, &Tensor::full([1, 5], 3i64, (Kind::Int64, Device::Cpu))], 1);
                     let run = |tokens: &Tensor, lengths: Option<Tensor>| {
-                        let inputs = Inputs { tokens: tokens.shallow_clone(), lengths, positions: None };
+                        let inputs = Inputs { tokens: tokens.shallow_clone(), types: None, lengths, positions: None };
                         no_grad(|| model.forward(&inputs, false))
                     };
                     let alone = run(&short, None);
@@ -828,7 +830,12 @@ mod tests {
                 let spec = TaskSpec { documents: 2, ..task_spec(Output::PerSequence) };
                 let model = Model::new(&vs.root(), &config, &spec, &entry, &settings);
                 let run = |first: &Tensor, second: &Tensor| {
-                    let inputs = Inputs { tokens: Tensor::cat(&[first, second], 0), lengths: None, positions: None };
+                    let inputs = Inputs {
+                        tokens: Tensor::cat(&[first, second], 0),
+                        types: None,
+                        lengths: None,
+                        positions: None,
+                    };
                     no_grad(|| model.forward(&inputs, false))
                 };
                 let alike = |x: &Tensor, y: &Tensor| x.allclose(y, 1e-5, 1e-6, false);
@@ -869,7 +876,12 @@ mod tests {
                 let all = Tensor::arange(2 * 9, (Kind::Int64, Device::Cpu));
                 let some = Tensor::from_slice(&[2i64, 8, 11]);
                 let run = |at: &Tensor| {
-                    let inputs = Inputs { tokens: tokens(2, 9), lengths: None, positions: Some(at.shallow_clone()) };
+                    let inputs = Inputs {
+                        tokens: tokens(2, 9),
+                        types: None,
+                        lengths: None,
+                        positions: Some(at.shallow_clone()),
+                    };
                     no_grad(|| model.forward(&inputs, false))
                 };
                 assert!(run(&some).allclose(&run(&all).index_select(0, &some), 1e-5, 1e-6, false), "{name} in {block}");
@@ -885,7 +897,7 @@ mod tests {
                     r#"{{"block":"{block}","d_model":16,"n_layers":2,"ffn":"{ffn}","pooling":"cls","positions":"learned"}}"#
                 ));
                 for (name, vs, model) in models(&config, Output::PerSequence) {
-                    let inputs = Inputs { tokens: tokens(4, 12), lengths: None, positions: None };
+                    let inputs = Inputs { tokens: tokens(4, 12), types: None, lengths: None, positions: None };
                     model
                         .forward(&inputs, true)
                         .cross_entropy_for_logits(&Tensor::from_slice(&[0i64, 1, 2, 3]))
@@ -915,7 +927,7 @@ mod tests {
             let ((once, _), (mut twice, model)) = (build(1), build(3));
             assert_eq!(once.variables().len(), twice.variables().len(), "{}", entry.name);
             twice.copy(&once).expect("the same names and shapes");
-            let inputs = Inputs { tokens: tokens(3, 9), lengths: None, positions: None };
+            let inputs = Inputs { tokens: tokens(3, 9), types: None, lengths: None, positions: None };
             let (x, mut ctx) = model.embed(&inputs, None, false);
             let table = model.positions.as_ref().expect("sines").narrow(0, 0, 9);
             let steps = sinusoids(3, 16);
@@ -938,6 +950,7 @@ mod tests {
         let model = Model::new(&vs.root(), &config, &spec, &entry, &settings);
         let inputs = |tokens: Tensor| Inputs {
             tokens,
+            types: None,
             lengths: None,
             positions: Some(Tensor::arange(2 * 9, (Kind::Int64, Device::Cpu))),
         };
@@ -959,7 +972,7 @@ mod tests {
             let config = config(r#"{"d_model":16,"n_layers":2,"ffn":"none"}"#);
             let mut model = Model::new(&vs.root(), &config, &task_spec(Output::PerSequence), &entry, &settings);
             let heads = model.mixer_heads();
-            let inputs = Inputs { tokens: tokens(3, 9), lengths: None, positions: None };
+            let inputs = Inputs { tokens: tokens(3, 9), types: None, lengths: None, positions: None };
             let run = |model: &Model| no_grad(|| model.forward(&inputs, false));
             let whole = run(&model);
             if heads == 0 {
@@ -995,6 +1008,7 @@ mod tests {
         let at = scored.positions.as_ref().expect("scored positions").shallow_clone();
         let all = Inputs {
             tokens: scored.tokens.shallow_clone(),
+            types: None,
             lengths: None,
             positions: Some(Tensor::arange(64 * 64, (Kind::Int64, Device::Cpu))),
         };

@@ -195,7 +195,7 @@ fn estimate(draft: &Draft, registry: &Registry, counter: &mut Counter, records: 
     let outline = entry.outline(&draft.task.settings);
     let spec = counter.spec(draft);
     let scored = match (counter.task(draft), spec.output) {
-        (Some(task), Output::PerPosition | Output::Reconstruction | Output::Number) => {
+        (Some(task), Output::PerPosition | Output::Reconstruction | Output::Number | Output::Tokens) => {
             task.example(tasks::Split::Train, 0).map_or(1, |e| e.targets.classes().len() as i64)
         }
         _ => 1,

@@ -121,7 +121,12 @@ impl Judged {
         let loss = -log_p.gather(1, &classes.unsqueeze(1), false).squeeze_dim(1);
         let best = logits.argmax(-1, false);
         let (right, distance) = match spec.judge {
-            Judge::Class | Judge::Exact | Judge::Explained => (best.eq_tensor(classes).to_kind(Kind::Float), None),
+            Judge::Class
+            | Judge::Exact
+            | Judge::Explained
+            | Judge::Matthews
+            | Judge::F1Accuracy
+            | Judge::Correlation => (best.eq_tensor(classes).to_kind(Kind::Float), None),
             Judge::Allowed => {
                 let mask = mask(allowed, spec.classes, logits.device());
                 let right = mask.gather(1, &best.unsqueeze(1), false).squeeze_dim(1);
@@ -323,6 +328,7 @@ mod tests {
             length,
             width: 1,
             tokens: vec![0; size * length],
+            types: Vec::new(),
             lengths: vec![length as i64; size],
             targets: Targets::PerPosition { positions: positions.to_vec(), classes: classes.to_vec() },
         }

@@ -451,6 +451,10 @@ impl Trainer {
                 let wanted = scoring::numbers(&classes, &self.task_spec, logits.kind());
                 (logits.squeeze_dim(-1) - wanted).square().mean(logits.kind())
             }
+            Output::Value => {
+                let wanted = classes.to_kind(logits.kind()) * tasks::THOUSANDTH;
+                (logits.squeeze_dim(-1) - wanted).square().mean(logits.kind())
+            }
             _ => logits.cross_entropy_for_logits(&classes),
         }
     }

@@ -1,7 +1,7 @@
 //! Examples, and how they become a padded batch.
 
 use crate::rng::{Permutation, Purpose};
-use crate::{DataError, Sections, Split, Task};
+use crate::{DataError, Draw, Sections, Split, Task};
 
 /// One sequence and what is asked about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,6 +10,8 @@ pub struct Example {
     pub tokens: Vec<i64>,
     /// The second document of a task about pairs; at least one token.
     pub second: Option<Vec<i64>>,
+    /// Where the second segment of a sequence of two texts begins: from there on a token's type is 1, before it 0.
+    pub segment: Option<usize>,
     /// What is asked.
     pub targets: Targets,
 }
@@ -41,7 +43,7 @@ impl Targets {
 impl Example {
     /// An example of one document.
     pub fn new(tokens: Vec<i64>, targets: Targets) -> Self {
-        Self { tokens, second: None, targets }
+        Self { tokens, second: None, segment: None, targets }
     }
 
     /// Its documents: one or two.
@@ -63,6 +65,8 @@ pub struct Batch {
     pub width: usize,
     /// `documents · size · length · width` token ids.
     pub tokens: Vec<i64>,
+    /// Type of each token, shaped as `tokens`; empty where no example has a second segment.
+    pub types: Vec<i64>,
     /// Valid length of each row.
     pub lengths: Vec<i64>,
     /// What is asked.
@@ -96,19 +100,23 @@ fn in_epoch(examples: u64, rows: u64) -> u64 {
 pub(crate) fn collate<T: Task + ?Sized>(task: &T, split: Split, index: u64, order: &Order) -> Result<Batch, DataError> {
     let rows = order.batch_size as u64;
     let sections = task.sections(split);
-    let indices: Vec<u64> = match (split, sections.parts.as_slice()) {
-        (Split::Train, [_, _, ..]) => of_one_section(&sections, task.batches(split, rows), index, order),
+    let drawn = |(index, epoch): (u64, u64)| task.drawn(index, Draw { seed: order.seed, epoch });
+    let examples: Vec<Example> = match (split, sections.parts.as_slice()) {
+        (Split::Train, [_, _, ..]) => {
+            let in_all = task.batches(split, rows);
+            let of_one = of_one_section(&sections, in_all, index, order);
+            of_one.into_iter().map(|i| drawn((i, index / in_all))).collect::<Result<_, _>>()?
+        }
         (Split::Train, _) => {
             let n = task.len(split);
-            let draw = |row| {
-                let drawn = index * rows + row;
-                Permutation::new(n, order.seed, Purpose::Epoch, drawn / n).at(drawn % n)
+            let place = |row| {
+                let (epoch, place) = ((index * rows + row) / n, (index * rows + row) % n);
+                (Permutation::new(n, order.seed, Purpose::Epoch, epoch).at(place), epoch)
             };
-            (0..rows).map(draw).collect()
+            (0..rows).map(place).map(drawn).collect::<Result<_, _>>()?
         }
-        _ => sections.rows(index, rows),
+        _ => sections.rows(index, rows).into_iter().map(|i| task.example(split, i)).collect::<Result<_, _>>()?,
     };
-    let examples: Vec<Example> = indices.into_iter().map(|i| task.example(split, i)).collect::<Result<_, _>>()?;
     let spec = task.spec();
     Ok(pad(&examples, spec.pad_token, spec.input.width() as usize))
 }
@@ -190,6 +198,14 @@ fn pad(examples: &[Example], pad_token: i64, width: usize) -> Batch {
             }
         }
     }
+    let mut types = Vec::new();
+    if examples.iter().any(|example| example.segment.is_some()) {
+        types.resize(tokens.len(), 0);
+        for (row, example) in examples.iter().enumerate() {
+            let start = row * length;
+            types[start + example.segment.unwrap_or(example.tokens.len())..start + example.tokens.len()].fill(1);
+        }
+    }
     let lengths = rows.iter().map(|row| (row.len() / width) as i64).collect();
     let targets =
         if classes.is_empty() { Targets::PerSequence(sequence) } else { Targets::PerPosition { positions, classes } };
@@ -199,6 +215,7 @@ fn pad(examples: &[Example], pad_token: i64, width: usize) -> Batch {
         length,
         width,
         tokens,
+        types,
         lengths,
         targets,
     }

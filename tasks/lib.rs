@@ -17,6 +17,7 @@ mod registry;
 pub mod rng;
 mod shrink;
 mod subset;
+pub mod tokenizer;
 
 pub mod algorithmic;
 pub mod associative_recall;
@@ -45,6 +46,7 @@ pub use formats::DataDir;
 pub use goodness::Goodness;
 pub use prepared::Prepared;
 pub use registry::{Entry, Family, Generated, Outline, registry};
+pub use tokenizer::Tokenizer;
 
 use std::fmt::Debug;
 
@@ -86,6 +88,10 @@ pub enum Output {
     Reconstruction,
     /// One real number at each scored position, written as the numbers of [`Input::Reals`] are; the loss is its squared error.
     Number,
+    /// One token of the task's own vocabulary at each scored position: a language model. e to the loss is a perplexity.
+    Tokens,
+    /// One real number for a whole sequence, written in thousandths ([`THOUSANDTH`]); the loss is its squared error.
+    Value,
 }
 
 /// What the numbers of a sequence are to a model.
@@ -142,6 +148,12 @@ pub enum Judge {
     },
     /// Of real numbers: the score is 1 − (mean squared error) / (mean square of what is asked for), and not below 0.
     Explained,
+    /// The score is Matthews' correlation of the classes over the whole split, −1 ..= 1.
+    Matthews,
+    /// The score is the mean of F1 (positive class 1) and accuracy over the whole split.
+    F1Accuracy,
+    /// Of [`Output::Value`]: the score is the mean of Pearson's and Spearman's correlation over the whole split, −1 ..= 1.
+    Correlation,
 }
 
 /// Stretches of a split, one after the other, whose examples are alike in one quantity.
@@ -173,6 +185,28 @@ pub struct Baseline {
     pub at: Option<f64>,
     /// The value.
     pub value: f64,
+}
+
+/// What a class of [`Output::Value`] is multiplied by.
+pub const THOUSANDTH: f64 = 1e-3;
+
+/// One draw of a training example: what is random about it may differ from draw to draw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Draw {
+    /// The run's seed.
+    pub seed: u64,
+    /// How often the example was drawn before.
+    pub epoch: u64,
+}
+
+/// A quantity of each scored position of a test batch, by whose value loss and score are recorded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Facet {
+    /// The quantity: `distance`, `frequency`.
+    pub axis: &'static str,
+    /// Its value at each scored position, in the order of the batch's targets, rounded to what is told apart; NaN where it has
+    /// none.
+    pub at: Vec<f64>,
 }
 
 /// Length of a training split whose examples are always new.
@@ -227,7 +261,7 @@ pub struct TaskSpec {
     pub judge: Judge,
     /// Positions in a window over which loss and score of the test split are recorded by position; `None`: they are not.
     pub by_position: Option<i64>,
-    /// Name of the score; every score lies in 0 ..= 1 and higher is better.
+    /// Name of the score; higher is better. Every score lies in 0 ..= 1, correlations in −1 ..= 1.
     pub metric: String,
     /// Raised whenever the task's distribution changes; part of a run's identity.
     pub version: u32,
@@ -277,6 +311,26 @@ pub trait Task: Debug + Send + Sync {
 
     /// Example `index` of a split; the same on any machine.
     fn example(&self, split: Split, index: u64) -> Result<Example, DataError>;
+
+    /// Training example `index` as it is drawn in a batch: [`Task::example`], unless something about it is drawn anew each time.
+    fn drawn(&self, index: u64, _draw: Draw) -> Result<Example, DataError> {
+        self.example(Split::Train, index)
+    }
+
+    /// Quantities of the scored positions of a test batch.
+    fn facets(&self, _batch: &Batch) -> Vec<Facet> {
+        Vec::new()
+    }
+
+    /// What makes tokens of text, for tasks about text cut by a tokenizer.
+    fn tokenizer(&self) -> Option<&Tokenizer> {
+        None
+    }
+
+    /// UTF-8 bytes of the text whose every token a split asks for once: of causal language models.
+    fn bytes(&self, _split: Split) -> Option<u64> {
+        None
+    }
 
     /// Batch `index` of a split. Training batches follow a permutation of the split per epoch, drawn from `order.seed`;
     /// validation and test are in file order, and every stretch of them ends with a short batch.

@@ -378,7 +378,7 @@ impl Task for Retrieval {
             }
         };
         let targets = Targets::PerSequence(vec![i64::from(self.label(split, index))]);
-        Ok(Example { tokens, second: Some(second), targets })
+        Ok(Example { second: Some(second), ..Example::new(tokens, targets) })
     }
 
     fn floor(&self) -> Result<Bound, DataError> {

@@ -266,7 +266,7 @@ fn example(task: &dyn Task, args: &MatrixArgs) -> Result<Inputs, Exit> {
     }
     let tokens = Tensor::from_slice(&example.tokens[..most.min(positions) * width]);
     let tokens = if width > 1 { tokens.view([1, -1, width as i64]) } else { tokens.unsqueeze(0) };
-    Ok(Inputs { tokens, lengths: None, positions: None })
+    Ok(Inputs { tokens, types: None, lengths: None, positions: None })
 }
 
 /// The runs of a store that have ended, by id.

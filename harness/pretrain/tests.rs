@@ -21,6 +21,7 @@ fn batch(lengths: &[i64]) -> Batch {
         documents: 1,
         length,
         tokens: lengths.iter().enumerate().flat_map(row).collect(),
+        types: Vec::new(),
         lengths: lengths.to_vec(),
         targets: Targets::PerSequence(vec![0; lengths.len()]),
     }
@@ -124,7 +125,7 @@ fn models(check: impl Fn(&str, &nn::VarStore, &Model, &TaskSpec, &ModelConfig), 
 }
 
 fn inputs(tokens: &Tensor, lengths: Option<&[i64]>) -> Inputs {
-    Inputs { tokens: tokens.shallow_clone(), lengths: lengths.map(Tensor::from_slice), positions: None }
+    Inputs { tokens: tokens.shallow_clone(), types: None, lengths: lengths.map(Tensor::from_slice), positions: None }
 }
 
 fn tokens() -> Tensor {

@@ -293,14 +293,16 @@ fn broken(example: &Example, spec: &TaskSpec) -> Option<String> {
     }
     let classes = example.targets.classes();
     let of = if spec.output == Output::Number { spec.vocab_size } else { spec.classes };
-    if let Some(class) = classes.iter().find(|class| !(0..of).contains(class)) {
+    if spec.output != Output::Value
+        && let Some(class) = classes.iter().find(|class| !(0..of).contains(class))
+    {
         return Some(format!("class {class} is none of the {of} classes"));
     }
     match (&example.targets, spec.output) {
-        (Targets::PerSequence(classes), Output::PerSequence) if classes.len() == 1 => None,
+        (Targets::PerSequence(classes), Output::PerSequence | Output::Value) if classes.len() == 1 => None,
         (
             Targets::PerPosition { positions, classes },
-            Output::PerPosition | Output::Reconstruction | Output::Number,
+            Output::PerPosition | Output::Reconstruction | Output::Number | Output::Tokens,
         ) => {
             let length = example.tokens.len() as i64 / spec.input.width();
             let inside = positions.iter().all(|&at| (0..length).contains(&at));
