@@ -133,6 +133,7 @@ fn train(
     record.steps = trainer.state.step;
     record.best_step = trainer.state.best_step;
     record.curve = trainer.state.curve.clone();
+    record.notes.extend(trainer.start_note());
     record.notes.extend(trainer.pretraining_note());
     record.wall_seconds = trainer.clock.wall_seconds;
     record.measures.extend(trainer.clock.measures().map(|(name, value)| (name.to_owned(), value)));

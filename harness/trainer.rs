@@ -2,6 +2,7 @@
 
 mod analysing;
 mod pretraining;
+mod starting;
 
 use crate::checkpoint::{self, CheckpointError};
 use crate::config::Mistake;
@@ -253,8 +254,9 @@ impl Trainer {
             started: Instant::now(),
             wall_before: 0.0,
         };
-        if trainer.last_path().exists() {
-            trainer.resume()?;
+        match trainer.last_path().exists() {
+            true => trainer.resume()?,
+            false => trainer.start()?,
         }
         Ok(trainer)
     }
