@@ -449,12 +449,8 @@ impl Trainer {
         let (inputs, classes) = to_tensors(batch, self.vs.device());
         let logits = self.model.forward(&inputs, true);
         match self.task_spec.output {
-            Output::Number => {
+            Output::Number | Output::Value => {
                 let wanted = scoring::numbers(&classes, &self.task_spec, logits.kind());
-                (logits.squeeze_dim(-1) - wanted).square().mean(logits.kind())
-            }
-            Output::Value => {
-                let wanted = classes.to_kind(logits.kind()) * tasks::THOUSANDTH;
                 (logits.squeeze_dim(-1) - wanted).square().mean(logits.kind())
             }
             _ => logits.cross_entropy_for_logits(&classes),

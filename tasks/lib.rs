@@ -94,6 +94,13 @@ pub enum Output {
     Value,
 }
 
+impl Output {
+    /// Whether real numbers are predicted.
+    pub const fn is_real(self) -> bool {
+        matches!(self, Self::Number | Self::Value)
+    }
+}
+
 /// What the numbers of a sequence are to a model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -93,7 +93,9 @@ impl Trainer {
         };
         let layers = no_grad(|| self.model.after_layers(&inputs)).into_iter().map(with_ones).collect();
         let answers = match self.task_spec.output {
-            Output::Number => scoring::numbers(&classes, &self.task_spec, Kind::Double).unsqueeze(1),
+            Output::Number | Output::Value => {
+                scoring::numbers(&classes, &self.task_spec, Kind::Double).unsqueeze(1)
+            }
             _ => classes.one_hot(self.task_spec.classes).to_kind(Kind::Double),
         };
         (layers, answers)
@@ -131,14 +133,14 @@ impl Trainer {
             for ((x, map), total) in layers.iter().zip(&maps).zip(&mut totals) {
                 let answer = x.matmul(map);
                 let sum = match self.task_spec.output {
-                    Output::Number => (answer - &y).square().sum(Kind::Double),
+                    Output::Number | Output::Value => (answer - &y).square().sum(Kind::Double),
                     _ => answer.argmax(1, false).eq_tensor(&y.argmax(1, false)).sum(Kind::Double),
                 };
                 *total += sum.double_value(&[]);
             }
             count += y.size()[0] as f64;
         }
-        let measure = if self.task_spec.output == Output::Number { "probe_risk" } else { "probe_accuracy" };
+        let measure = if self.task_spec.output.is_real() { "probe_risk" } else { "probe_accuracy" };
         let found = totals.iter().enumerate();
         Ok(found.map(|(layer, sum)| detail(measure, "probe", "layer", layer as f64, sum / count)).collect())
     }
