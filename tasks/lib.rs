@@ -11,6 +11,7 @@ mod error;
 pub mod fetch;
 pub mod formats;
 mod goodness;
+pub mod metrics;
 mod newfile;
 pub mod prepared;
 mod registry;
