@@ -847,6 +847,9 @@ impl Reader<'_> {
             well
         });
         let outline = task_value.as_ref().map(|value| task_entry.outline(value));
+        if let (Some(analysis), Some(outline)) = (&analysis, &outline) {
+            self.mistakes(&analysis_keys, analysis.check_task(outline.output, outline.causal));
+        }
         if let (Some(model), Some(outline), Some(mixer_value)) = (&model, &outline, &mixer_value) {
             let clm = pretrain.as_ref().is_some_and(|p| p.objective == Objective::Clm);
             let dims = model.resolved().dims(outline.max_length, outline.causal || clm);

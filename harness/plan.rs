@@ -140,7 +140,10 @@ impl Planned {
             Some(spec::Start::Run(id)) => Some(id.clone()),
             _ => None,
         };
-        let spec = RunSpec { start, ..draft.spec(registry, own.spec().version, own.fingerprint()) };
+        let pairs = draft.analysis.as_ref().and_then(|analysis| analysis.minimal_pairs.as_ref());
+        let minimal_pairs = pairs.map(|path| content_hash(path.as_ref())).transpose();
+        let minimal_pairs = minimal_pairs.map_err(|error| vec![Arc::new(error)])?;
+        let spec = RunSpec { start, minimal_pairs, ..draft.spec(registry, own.spec().version, own.fingerprint()) };
         Ok(Self { id: spec.id(), spec, draft: draft.clone(), after })
     }
 }
@@ -185,6 +188,7 @@ impl Draft {
             budget: self.budget.clone(),
             pretrain: self.pretrain.clone(),
             analysis: self.analysis.clone(),
+            minimal_pairs: None,
             start: None,
             seed: self.seed,
         }

@@ -158,6 +158,14 @@ impl Judged {
     }
 }
 
+/// The training loss of a batch: mean cross-entropy of its scored positions, or mean squared error of real numbers.
+pub fn loss(logits: &Tensor, classes: &Tensor, spec: &TaskSpec) -> Tensor {
+    match spec.output.is_real() {
+        true => (logits.squeeze_dim(-1) - numbers(classes, spec, logits.kind())).square().mean(logits.kind()),
+        false => logits.cross_entropy_for_logits(classes),
+    }
+}
+
 /// The real numbers behind classes of an [`Output::Number`] or [`Output::Value`].
 pub fn numbers(classes: &Tensor, spec: &TaskSpec, kind: Kind) -> Tensor {
     if spec.output == Output::Value {

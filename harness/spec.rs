@@ -9,6 +9,11 @@ pub const ENGINE: u32 = 1;
 /// The libtorch this build is made for.
 pub const LIBTORCH: &str = "2.11.0";
 
+/// Keys that came after the first records, with the value at which nothing changes: there they are left out of a run's identity, so
+/// that records made without them still count. (section, key, value as JSON)
+const LATER_KEYS: &[(&str, &str, &str)] =
+    &[("analysis", "pseudo_perplexity", "0"), ("analysis", "minimal_pairs", "null")];
+
 /// A choice from a registry with its settings, written as a one-key map: `{ s4: { d_state: 64 } }`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Choice {
@@ -69,6 +74,9 @@ pub struct RunSpec {
     /// What is looked at after training; absent where nothing is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub analysis: Option<crate::analysis::AnalysisConfig>,
+    /// BLAKE3 of the file of minimal pairs that the analysis asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minimal_pairs: Option<String>,
     /// What the weights start from; absent where they are drawn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<Start>,
@@ -98,6 +106,17 @@ impl RunSpec {
         let mut value = serde_json::to_value(self).expect("a spec is plain data");
         for key in crate::trainer::BUDGET_KEYS_WITHOUT_EFFECT {
             value["budget"].as_object_mut().expect("the budget is a map").remove(*key);
+        }
+        if self.minimal_pairs.is_some() {
+            value["analysis"]["minimal_pairs"].take(); // its content counts, not its path
+        }
+        for (section, key, default) in LATER_KEYS {
+            let default: Value = serde_json::from_str(default).expect("a value of JSON");
+            if let Some(section) = value.get_mut(section).and_then(Value::as_object_mut)
+                && section.get(*key) == Some(&default)
+            {
+                section.remove(*key);
+            }
         }
         if let Some(weights) = value.pointer_mut("/start/weights").and_then(Value::as_object_mut) {
             weights.remove("file");

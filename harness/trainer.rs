@@ -2,6 +2,7 @@
 
 mod analysing;
 mod pretraining;
+mod reading;
 mod starting;
 
 use crate::checkpoint::{self, CheckpointError};
@@ -114,7 +115,7 @@ pub enum TrainError {
 pub struct State {
     /// Optimizer steps done.
     pub step: u64,
-    /// Best validation score so far.
+    /// Validation score of the best checkpoint so far: of the best score, or of a language model of the least loss.
     pub best_score: Option<f64>,
     /// Validation loss at the best score: the tie-breaker.
     pub best_loss: Option<f64>,
@@ -420,6 +421,8 @@ impl Trainer {
         (self.state.loss_sum, self.state.loss_count) = (0.0, 0);
         self.state.curve.push(point);
         let better = match (self.state.best_score, self.state.best_loss) {
+            // A language model is chosen as it is judged: by its loss.
+            (Some(_), Some(loss)) if self.task_spec.output == Output::Tokens => look.loss < loss,
             (Some(score), Some(loss)) => look.score > score || (look.score == score && look.loss < loss),
             _ => true,
         };
@@ -447,14 +450,7 @@ impl Trainer {
     /// The training loss of a batch.
     fn loss(&self, batch: &Batch) -> Tensor {
         let (inputs, classes) = to_tensors(batch, self.vs.device());
-        let logits = self.model.forward(&inputs, true);
-        match self.task_spec.output {
-            Output::Number | Output::Value => {
-                let wanted = scoring::numbers(&classes, &self.task_spec, logits.kind());
-                (logits.squeeze_dim(-1) - wanted).square().mean(logits.kind())
-            }
-            _ => logits.cross_entropy_for_logits(&classes),
-        }
+        scoring::loss(&self.model.forward(&inputs, true), &classes, &self.task_spec)
     }
 
     fn model_tensors(&self) -> Vec<(String, Tensor)> {

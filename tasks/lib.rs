@@ -12,6 +12,7 @@ pub mod fetch;
 pub mod formats;
 mod goodness;
 pub mod metrics;
+pub mod minimal_pairs;
 mod newfile;
 pub mod prepared;
 mod registry;

@@ -21,7 +21,7 @@ const COLLAPSE: f64 = 2.0;
 /// And the least rise that counts, nats: text that is known by heart has almost no loss to double.
 const RISE: f64 = 0.1;
 
-fn detail(measure: &str, series: impl Into<String>, axis: &str, at: f64, value: f64) -> Detail {
+pub(super) fn detail(measure: &str, series: impl Into<String>, axis: &str, at: f64, value: f64) -> Detail {
     Detail { measure: measure.into(), series: series.into(), axis: axis.into(), at, value }
 }
 
@@ -51,6 +51,12 @@ impl Trainer {
         }
         if asked.states {
             ended.details.extend(self.states()?);
+        }
+        if asked.pseudo_perplexity > 0 {
+            self.pseudo_perplexity(asked.pseudo_perplexity, ended, stop)?;
+        }
+        if let Some(path) = &asked.minimal_pairs {
+            self.minimal_pairs(path.as_ref(), ended, stop)?;
         }
         if (asked.heads || asked.prune) && !stop.load(Ordering::Relaxed) {
             self.heads(ended, asked.heads, asked.prune, asked.retrain_steps, stop)?;
@@ -93,9 +99,7 @@ impl Trainer {
         };
         let layers = no_grad(|| self.model.after_layers(&inputs)).into_iter().map(with_ones).collect();
         let answers = match self.task_spec.output {
-            Output::Number | Output::Value => {
-                scoring::numbers(&classes, &self.task_spec, Kind::Double).unsqueeze(1)
-            }
+            Output::Number | Output::Value => scoring::numbers(&classes, &self.task_spec, Kind::Double).unsqueeze(1),
             _ => classes.one_hot(self.task_spec.classes).to_kind(Kind::Double),
         };
         (layers, answers)
