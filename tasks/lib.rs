@@ -6,6 +6,7 @@
 mod batch;
 mod bounds;
 mod characters;
+pub mod corpus;
 mod drawn;
 mod error;
 pub mod fetch;
