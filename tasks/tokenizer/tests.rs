@@ -124,20 +124,20 @@ fn what_was_trained_can_be_read_as_a_file_and_specials_go_by_other_names() {
 #[test]
 fn two_trainings_are_equal_and_learn_what_is_frequent() {
     let many: String = (0..400).map(|i| format!("word{} thing{} {}\n", i % 37, i * i % 101, TEXT)).collect();
-    for config in [wordpiece(170), bpe(400), TokenizerConfig::Characters(CharactersConfig::default())] {
+    for config in [wordpiece(170), bpe(340), TokenizerConfig::Characters(CharactersConfig::default())] {
         let once = || train::json(&config, 1_000_000, texts(&many)().unwrap()).unwrap();
         assert_eq!(once(), once());
     }
     let pieces = trained(&wordpiece(170), &many);
     assert_eq!(pieces.vocab_size(), 170);
     assert_eq!(names(&pieces, "The unaffable cat"), ["the", "unaffable", "cat"]);
-    let pairs = trained(&bpe(400), &many);
-    assert_eq!(pairs.vocab_size(), 400);
+    let pairs = trained(&bpe(340), &many);
+    assert_eq!(pairs.vocab_size(), 340);
     assert_eq!(names(&pairs, "the cat sat"), ["the", "Ġcat", "Ġsat"]);
     let few = CharactersConfig { vocab_size: 8, lowercase: true, ..CharactersConfig::default() };
     let few = trained(&TokenizerConfig::Characters(few), "Éébca ccbb\n  aab");
-    assert_eq!((5..8).map(|id| few.name(id)).collect::<String>(), "b ac"[..1].to_owned() + "ac");
-    assert_eq!(few.encode("CaX"), [7, 6, 1]);
+    assert_eq!((5..8).map(|id| few.name(id)).collect::<String>(), "b a");
+    assert_eq!(few.encode("CaX"), [1, 7, 1]);
 }
 
 #[test]
