@@ -5,6 +5,11 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 use tasks::Output;
 
+/// Whether a key stays out of a run's identity, for it is younger than the runs there are.
+fn is_zero(value: &u64) -> bool {
+    *value == 0
+}
+
 /// `analysis: { heads: true, prune: true }`. Everything is measured on the best checkpoint and kept in the run's record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -24,11 +29,13 @@ pub struct AnalysisConfig {
     pub probe_examples: u64,
     /// Test sequences over which a masked language model's pseudo-perplexity is found: every token told from all others, one
     /// forward pass each (Salazar et al. 2020, arXiv:1910.14659, §2.3); 0: none.
+    #[serde(skip_serializing_if = "is_zero")]
     pub pseudo_perplexity: u64,
     /// A file of minimal pairs, one JSON object a line in the form of BLiMP (Warstadt et al. 2020, arXiv:1912.00582): the share of
     /// pairs whose good sentence a language model finds likelier, by the sum over tokens of what
     /// pseudo-perplexity averages, or of a causal model's log-probabilities. The path counts from the folder the command runs
     /// in.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub minimal_pairs: Option<String>,
 }
 

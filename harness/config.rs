@@ -921,7 +921,10 @@ impl Reader<'_> {
 
     /// A section's typed form, every field probed alone so that each mistake has its place.
     fn section<T: Default + Serialize + DeserializeOwned>(&mut self, name: &str, keys: &Layer) -> Option<T> {
-        let defaults = serde_json::to_value(T::default()).expect("settings are plain data");
+        let written = serde_json::to_value(T::default()).expect("settings are plain data");
+        // A key that is left out at its default, so that older runs keep their identity, is a key all the same.
+        let named = fields::<T>().into_iter().map(|name| (name.clone(), written[&name].clone()));
+        let defaults = Value::Object(named.collect());
         let value = self.settings(
             name,
             keys,
@@ -994,6 +997,14 @@ impl Entry {
     fn runs_on(&self, task_label: &str) -> bool {
         self.only_tasks.as_ref().is_none_or(|only| only.iter().any(|n| n.as_str() == Some(task_label)))
     }
+}
+
+/// The fields that `T` can be read from, as serde names them when it meets another.
+fn fields<T: DeserializeOwned>() -> Vec<String> {
+    let stranger = Value::Object(Map::from_iter([(String::new(), Value::Null)]));
+    let refused = T::deserialize(&stranger).err().map(|error| error.to_string()).unwrap_or_default();
+    let named = refused.split_once("expected").map_or("", |(_, named)| named);
+    named.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
 /// Where a mistake stands: at its key, or at another key that its text names and the user wrote.
@@ -1123,6 +1134,24 @@ mod tests {
     }
 
     const BASE: &str = "tasks: [mqar: { causal: false }]\nmixers:\n  - attention\n";
+
+    #[test]
+    fn the_fields_of_a_section_are_those_it_writes_and_those_it_leaves_out_at_their_defaults() {
+        fn written<T: Serialize + Default>() -> Vec<String> {
+            let value = serde_json::to_value(T::default()).unwrap();
+            value.as_object().unwrap().keys().cloned().collect()
+        }
+        let (model, budget) = (fields::<ModelConfig>(), fields::<BudgetConfig>());
+        assert!(written::<ModelConfig>().iter().all(|key| model.contains(key)));
+        assert!(written::<BudgetConfig>().iter().all(|key| budget.contains(key)));
+        assert_eq!(fields::<OptimizerConfig>(), written::<OptimizerConfig>());
+        for key in ["precision", "checkpoint_activations"] {
+            assert!(model.iter().any(|k| k == key) && !written::<ModelConfig>().iter().any(|k| k == key), "{key}");
+        }
+        assert!(
+            budget.contains(&"micro_batch".to_owned()) && !written::<BudgetConfig>().contains(&"micro_batch".into())
+        );
+    }
 
     #[test]
     fn sections_are_laid_over_each_other_and_the_command_line_wins() {

@@ -9,11 +9,6 @@ pub const ENGINE: u32 = 1;
 /// The libtorch this build is made for.
 pub const LIBTORCH: &str = "2.11.0";
 
-/// Keys that came after the first records, with the value at which nothing changes: there they are left out of a run's identity, so
-/// that records made without them still count. (section, key, value as JSON)
-const LATER_KEYS: &[(&str, &str, &str)] =
-    &[("analysis", "pseudo_perplexity", "0"), ("analysis", "minimal_pairs", "null")];
-
 /// A choice from a registry with its settings, written as a one-key map: `{ s4: { d_state: 64 } }`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Choice {
@@ -109,14 +104,6 @@ impl RunSpec {
         }
         if self.minimal_pairs.is_some() {
             value["analysis"]["minimal_pairs"].take(); // its content counts, not its path
-        }
-        for (section, key, default) in LATER_KEYS {
-            let default: Value = serde_json::from_str(default).expect("a value of JSON");
-            if let Some(section) = value.get_mut(section).and_then(Value::as_object_mut)
-                && section.get(*key) == Some(&default)
-            {
-                section.remove(*key);
-            }
         }
         if let Some(weights) = value.pointer_mut("/start/weights").and_then(Value::as_object_mut) {
             weights.remove("file");

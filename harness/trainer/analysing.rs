@@ -4,7 +4,7 @@ use super::{Ended, TrainError, Trainer};
 use crate::feed::{Feed, to_tensors};
 use crate::optimizer::AdamW;
 use crate::scoring::{self, Look};
-use crate::seeds::{Purpose, reseed};
+use crate::seeds::Purpose;
 use results::Detail;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tasks::{Batch, Output, Split};
@@ -255,10 +255,8 @@ impl Trainer {
             if stop.load(Ordering::Relaxed) {
                 return Ok(());
             }
-            reseed(self.spec.seed, Purpose::Dropout, from + step);
-            let loss = self.loss(&feed.take()?);
             optimizer.zero_grad();
-            loss.backward();
+            self.gradients(&feed.take()?, Purpose::Dropout, from + step);
             optimizer.step(self.spec.schedule.factor(step, steps));
         }
         Ok(())
