@@ -25,8 +25,13 @@ impl CheckpointError {
     }
 }
 
-/// Writes `tensors` and one text to `path`, all or nothing.
+/// Writes `tensors` and the training state to `path`, all or nothing.
 pub fn write(path: &Path, tensors: &[(String, Tensor)], state: &str) -> Result<(), CheckpointError> {
+    write_with(path, tensors, ("state", state))
+}
+
+/// The same with a text of any name.
+pub fn write_with(path: &Path, tensors: &[(String, Tensor)], (key, text): (&str, &str)) -> Result<(), CheckpointError> {
     let fail = |why: String| CheckpointError::new(path, why);
     let mut bytes = Vec::with_capacity(tensors.len());
     for (name, tensor) in tensors {
@@ -48,7 +53,7 @@ pub fn write(path: &Path, tensors: &[(String, Tensor)], state: &str) -> Result<(
         .collect();
     let views = views.map_err(|e: safetensors::SafeTensorError| fail(e.to_string()))?;
     // One metadata key only: the order of several would differ from process to process.
-    let metadata = HashMap::from([("state".to_string(), state.to_string())]);
+    let metadata = HashMap::from([(key.to_string(), text.to_string())]);
     let buffer = safetensors::serialize(views, Some(metadata)).map_err(|e| fail(e.to_string()))?;
     write_then_rename(path, &buffer).map_err(|e| fail(e.to_string()))
 }

@@ -5,9 +5,11 @@
 
 use crate::analysis::AnalysisConfig;
 use crate::diagnostics::{Diagnostics, Place, suggest};
+use crate::fields;
 use crate::matching::Matched;
 use crate::model::{ModelConfig, Pooling};
 use crate::optimizer::OptimizerConfig;
+use crate::presets;
 use crate::pretrain::{Objective, PretrainConfig};
 use crate::registry::Registry;
 use crate::schedule::ScheduleConfig;
@@ -384,6 +386,7 @@ impl Reader<'_> {
     /// A section's own mapping.
     fn layer(&mut self, name: &str, node: &Node) -> Layer {
         match node.as_map() {
+            Some(entries) if name == "model" => Layer(self.with_preset(entries.to_vec())),
             Some(entries) => Layer(entries.to_vec()),
             None if name == "pretrain" && node.as_str().is_some() => Layer(vec![objective_alone(node)]),
             None => {
@@ -398,6 +401,26 @@ impl Reader<'_> {
                 Layer::default()
             }
         }
+    }
+
+    /// `model: { preset: bert_base, dropout: 0 }`: the preset's keys, where the preset stands, below those beside it.
+    fn with_preset(&mut self, mut entries: Vec<(Key, Node)>) -> Vec<(Key, Node)> {
+        let Some(at) = entries.iter().position(|(key, _)| key.name == "preset") else { return entries };
+        let (key, node) = entries.remove(at);
+        if node.data == Data::Scalar(Value::Null) {
+            return entries;
+        }
+        let Some(preset) = node.as_str().and_then(presets::find) else {
+            let known: Vec<&str> = presets::all().iter().map(|preset| preset.name).collect();
+            let help = suggest(node.as_str().unwrap_or_default(), &known, "presets");
+            self.found.error(node.place.clone(), format!("`preset` is {}, which is none", node.describe()), help);
+            return entries;
+        };
+        let below = preset.model().into_iter().map(|(name, value)| {
+            let place = node.place.clone();
+            (Key { name, place: key.place.clone() }, Node { place, data: Data::Scalar(value) })
+        });
+        Layer(below.collect()).over(&entries).0
     }
 
     /// Every entry of the list under `tasks` or `mixers`. An entry is a name, a one-key map `name: {…}`, or a map with the
@@ -791,8 +814,9 @@ impl Reader<'_> {
         let before = self.found.len();
         let [model_keys, optimizer_keys, schedule_keys, budget_keys, pretrain_keys, analysis_keys]: Layers =
             std::array::from_fn(|i| {
-                let own = over.iter().filter(|s| s.path.len() == 2 && s.path[0] == SECTIONS[i]);
-                base[i].over(&task.sections[i].0).over(&mixer.sections[i].0).over(&as_entries(own))
+                let own = as_entries(over.iter().filter(|s| s.path.len() == 2 && s.path[0] == SECTIONS[i]));
+                let own = if SECTIONS[i] == "model" { self.with_preset(own) } else { own };
+                base[i].over(&task.sections[i].0).over(&mixer.sections[i].0).over(&own)
             });
         let family_keys = |kind: &str, entry: &Entry| {
             let own = over.iter().filter(|s| s.path.len() == 3 && s.path[0] == kind && s.path[1] == entry.family);
@@ -852,6 +876,7 @@ impl Reader<'_> {
         }
         if let (Some(model), Some(outline), Some(mixer_value)) = (&model, &outline, &mixer_value) {
             let clm = pretrain.as_ref().is_some_and(|p| p.objective == Objective::Clm);
+            self.mistakes(&model_keys, model.check_task(outline));
             let dims = model.resolved().dims(outline.max_length, outline.causal || clm);
             let as_the_task = mixer_entry.check(mixer_value, &mixers::Dims { causal: outline.causal, ..dims });
             for e in mixer_entry.check(mixer_value, &dims) {
@@ -876,10 +901,13 @@ impl Reader<'_> {
                 let place = pretrain_keys.place_of("objective").unwrap_or(Place::Whole);
                 self.found.error(place, problem, "put `pretrain: none` into the task's entry");
             }
-            let per_sequence = outline.output == tasks::Output::PerSequence;
-            if dims.causal && per_sequence && model.pooling == Pooling::Cls {
+            let per_sequence = matches!(outline.output, tasks::Output::PerSequence | tasks::Output::Value);
+            if let (true, true, Pooling::Cls | Pooling::First) = (dims.causal, per_sequence, model.pooling) {
                 let why = if outline.causal { "the task is causal" } else { "`objective: clm` makes the model causal" };
-                let problem = format!("`pooling` is cls, but {why}: the vector in front reads nothing of the sequence");
+                let problem = match model.pooling {
+                    Pooling::First => format!("`pooling` is first, but {why}: position 0 reads no other"),
+                    _ => format!("`pooling` is cls, but {why}: the vector in front reads nothing of the sequence"),
+                };
                 self.mistakes(&model_keys, vec![Mistake::new("pooling", problem, "use `pooling: mean` or `last`")]);
             }
         }
@@ -921,10 +949,12 @@ impl Reader<'_> {
 
     /// A section's typed form, every field probed alone so that each mistake has its place.
     fn section<T: Default + Serialize + DeserializeOwned>(&mut self, name: &str, keys: &Layer) -> Option<T> {
-        let written = serde_json::to_value(T::default()).expect("settings are plain data");
-        // A key that is left out at its default, so that older runs keep their identity, is a key all the same.
-        let named = fields::<T>().into_iter().map(|name| (name.clone(), written[&name].clone()));
-        let defaults = Value::Object(named.collect());
+        let mut defaults = serde_json::to_value(T::default()).expect("settings are plain data");
+        // Keys added later are left out at their defaults, so that older runs keep their identities.
+        for field in fields::of::<T>().iter().chain((name == "model").then_some(&"preset")) {
+            let known = defaults.as_object_mut().expect("settings are a map");
+            known.entry(*field).or_insert(Value::Null);
+        }
         let value = self.settings(
             name,
             keys,
@@ -997,14 +1027,6 @@ impl Entry {
     fn runs_on(&self, task_label: &str) -> bool {
         self.only_tasks.as_ref().is_none_or(|only| only.iter().any(|n| n.as_str() == Some(task_label)))
     }
-}
-
-/// The fields that `T` can be read from, as serde names them when it meets another.
-fn fields<T: DeserializeOwned>() -> Vec<String> {
-    let stranger = Value::Object(Map::from_iter([(String::new(), Value::Null)]));
-    let refused = T::deserialize(&stranger).err().map(|error| error.to_string()).unwrap_or_default();
-    let named = refused.split_once("expected").map_or("", |(_, named)| named);
-    named.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
 /// Where a mistake stands: at its key, or at another key that its text names and the user wrote.
@@ -1134,24 +1156,6 @@ mod tests {
     }
 
     const BASE: &str = "tasks: [mqar: { causal: false }]\nmixers:\n  - attention\n";
-
-    #[test]
-    fn the_fields_of_a_section_are_those_it_writes_and_those_it_leaves_out_at_their_defaults() {
-        fn written<T: Serialize + Default>() -> Vec<String> {
-            let value = serde_json::to_value(T::default()).unwrap();
-            value.as_object().unwrap().keys().cloned().collect()
-        }
-        let (model, budget) = (fields::<ModelConfig>(), fields::<BudgetConfig>());
-        assert!(written::<ModelConfig>().iter().all(|key| model.contains(key)));
-        assert!(written::<BudgetConfig>().iter().all(|key| budget.contains(key)));
-        assert_eq!(fields::<OptimizerConfig>(), written::<OptimizerConfig>());
-        for key in ["precision", "checkpoint_activations"] {
-            assert!(model.iter().any(|k| k == key) && !written::<ModelConfig>().iter().any(|k| k == key), "{key}");
-        }
-        assert!(
-            budget.contains(&"micro_batch".to_owned()) && !written::<BudgetConfig>().contains(&"micro_batch".into())
-        );
-    }
 
     #[test]
     fn sections_are_laid_over_each_other_and_the_command_line_wins() {
