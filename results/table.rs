@@ -9,7 +9,7 @@ use crate::averages::{self, Average};
 use crate::frame::{self, Run};
 use crate::groups::{self, Group};
 use crate::published::{self, PATH_256, PATH_X, Published};
-use crate::statistics::{Estimate, Interval, Measured, bootstrap_interval, interquartile_mean};
+use crate::statistics::{Estimate, Interval, Measured, Range, bootstrap_interval, interquartile_mean};
 use crate::{Manifest, Record, Versions, findings, signs};
 use polars::prelude::{DataFrame, PolarsError};
 use serde::Serialize;
@@ -312,7 +312,8 @@ fn rows(cells: &DataFrame, runs: &[Run], swept: &[&str]) -> Result<Vec<Row>, Pol
         let number = |name: &str| count(name, i).map(Option::unwrap_or_default);
         let order = [place("mixer_order", i)?, place("task_order", i)?, place("setting_order", i)?];
         let (scored, sd) = (number("scored")?, float("test_sd", i)?);
-        let test = float("test", i)?.map(|mean| Estimate::new(mean, sd, scored as usize));
+        let metric = text("metric", i)?;
+        let test = float("test", i)?.map(|mean| Estimate::new(mean, sd, scored as usize, Range::of(metric)));
         let (floor, ceiling) = (float("floor", i)?, float("ceiling", i)?);
         let alike: Vec<&Run> = runs.iter().filter(|run| run.order == order).collect();
         let first = alike.first();
@@ -325,7 +326,7 @@ fn rows(cells: &DataFrame, runs: &[Run], swept: &[&str]) -> Result<Vec<Row>, Pol
             settings: text("settings", i)?.into(),
             swept: first.map(|run| frame::swept_text(&run.planned.settings, swept)).unwrap_or_default(),
             settings_tried: 1,
-            metric: text("metric", i)?.into(),
+            metric: metric.into(),
             planned: number("planned")?,
             scored,
             counts: Counts {
@@ -605,8 +606,23 @@ fn interval_text(rows: &[Row]) -> String {
     match (*fewest, *most) {
         (1, 1) => "one seed, so no interval".into(),
         (low, high) => {
-            format!("mean and 95 % Student-t interval over n = {} seeds, clipped to [0, 1]", range(low, high))
+            let (n, ends) = (range(low, high), clipped_to(rows.iter().map(|row| row.metric.as_str())));
+            format!("mean and 95 % Student-t interval over n = {n} seeds, clipped to {ends}")
         }
+    }
+}
+
+/// `[0, 1]`, `[−1, 1]`, or both with what they are for.
+pub(crate) fn clipped_to<'a>(metrics: impl Iterator<Item = &'a str>) -> String {
+    let (mut share, mut correlation) = (false, false);
+    for range in metrics.filter(|metric| !metric.is_empty()).map(Range::of) {
+        (share, correlation) = (share || range == Range::SHARE, correlation || range == Range::CORRELATION);
+    }
+    let (shares, correlations) = (Range::SHARE.text(), Range::CORRELATION.text());
+    match (share, correlation) {
+        (true, true) => format!("{shares}, correlations to {correlations}"),
+        (false, true) => correlations,
+        _ => shares,
     }
 }
 
