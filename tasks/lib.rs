@@ -6,6 +6,7 @@
 mod batch;
 mod bounds;
 mod characters;
+pub mod corpus;
 mod drawn;
 mod error;
 pub mod fetch;
@@ -24,6 +25,7 @@ pub mod algorithmic;
 pub mod associative_recall;
 pub mod depth;
 pub mod filler;
+pub mod glue;
 pub mod icll;
 pub mod image;
 pub mod induction_heads;
