@@ -48,7 +48,7 @@ pub fn listen(listener: Listener) {
     *LISTENER.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(listener);
 }
 
-fn tell(event: Event) {
+pub(crate) fn tell(event: Event) {
     if let Some(listener) = &*LISTENER.read().unwrap_or_else(std::sync::PoisonError::into_inner) {
         listener(event);
     }
