@@ -18,6 +18,7 @@
 mod files;
 
 use crate::corpus::CorpusConfig;
+use crate::fetch::SETS;
 use crate::metrics;
 use crate::prepared::{Part, Prepared};
 use crate::registry::{Family, Outline};
@@ -155,22 +156,26 @@ impl Name {
     }
 }
 
-/// Where the folder of a task may lie: a folder, or the archive it came in.
-fn candidates(folder: &Path, form: &Form) -> [String; 4] {
-    let name = form.folder;
-    let below = |name: String| folder.join(name).to_string_lossy().into_owned();
-    [below(name.into()), name.into(), below(format!("{name}*.tar.gz")), format!("{name}*.tar.gz")]
+/// Where the files of a task may lie: a folder, or the archive it came in.
+fn candidates(folder: &Path, form: &Form) -> Vec<String> {
+    let places = |name: String| [folder.join(&name).to_string_lossy().into_owned(), name];
+    ["", "*.zip", "*.tar.gz"].into_iter().flat_map(|end| places(format!("{}{end}", form.folder))).collect()
 }
 
 /// Where the files come from.
 fn help(data: &DataDir, folder: &Path, form: &Form) -> String {
-    let place = data.0.join(folder).join(form.folder);
-    let names = form.files.join(", ");
+    let (name, place) = (form.folder, data.0.join(folder));
+    let own = SETS.iter().filter(|set| set.name == "glue").flat_map(|set| set.files);
+    let own = own.filter_map(|file| Some((file.url, file.target.strip_prefix("glue/")?)));
+    let own = own.filter(|(_, target)| target.starts_with(name));
+    let lines =
+        own.map(|(url, target)| format!("\n  curl -fL --create-dirs -o {} {url}", place.join(target).display()));
     format!(
-        "`mixarena data fetch glue` downloads all nine tasks; or put {names} in {}, each of them .gz or not; or name in \
-         `folder` where {} lies",
-        place.display(),
-        form.folder
+        "download {name}; a zip need not be unpacked:{}\nor put {} into {}, each of them .gz or not, or name in `folder` \
+         where {name} lies",
+        lines.collect::<String>(),
+        form.files.join(", "),
+        place.join(name).display()
     )
 }
 

@@ -39,6 +39,7 @@ pub mod selective_copying;
 pub mod sparse_regression;
 pub mod state_tracking;
 pub mod text;
+mod zip;
 
 #[cfg(test)]
 mod conformance;

@@ -360,7 +360,9 @@ fn folder_gzip_and_archive_read_alike_and_files_elsewhere_are_passed_over() {
     let files: [(&str, &[u8]); 3] =
         [("RTE/dev.tsv", &dev), ("RTE/original/train.tsv", b"nonsense"), ("RTE/train.tsv", &train)];
     put(archived.path(), "glue/RTE-v1.tar.gz", &archive(&files));
-    for other in [packed, archived] {
+    let zip = tempfile::tempdir().unwrap();
+    put(zip.path(), "glue/RTE.zip", &crate::zip::tests::zipped(&files));
+    for other in [packed, archived, zip] {
         let other = open(&other, bytes(Name::Rte)).unwrap();
         assert_eq!(other.fingerprint(), loose.fingerprint());
         assert_eq!(other.example(Split::Train, 7).unwrap(), loose.example(Split::Train, 7).unwrap());
@@ -378,7 +380,14 @@ fn missing_files_say_where_to_get_them() {
     };
     assert_eq!(what, "GLUE's STS-B");
     assert_eq!(looked[0], Path::new("no/such/folder/glue/STS-B"));
-    assert!(help.starts_with("`mixarena data fetch glue` downloads all nine tasks"), "{help}");
+    let lines = "download STS-B; a zip need not be unpacked:\n  curl -fL --create-dirs -o no/such/folder/glue/STS-B.zip \
+                 https://dl.fbaipublicfiles.com/glue/data/STS-B.zip\nor put train.tsv, dev.tsv into no/such/folder/glue/STS-B,";
+    assert!(help.starts_with(lines), "{help}");
+    let DataError::Missing { looked, help, .. } = Glue::open(bytes(Name::Mrpc), &data).unwrap_err() else {
+        panic!("expected missing data")
+    };
+    assert!(help.contains("-o no/such/folder/glue/MRPC/mrpc_dev_ids.tsv https://"), "{help}");
+    assert_eq!(crate::fetch::set_at(&looked).map(|set| set.name), Some("glue"));
     let folder = released();
     std::fs::remove_file(folder.path().join("glue/MNLI/dev_mismatched.tsv")).unwrap();
     let message = open(&folder, bytes(Name::Mnli)).unwrap_err().to_string();
