@@ -26,6 +26,7 @@ pub mod algorithmic;
 pub mod associative_recall;
 pub mod depth;
 pub mod filler;
+pub mod glue;
 pub mod icll;
 pub mod image;
 pub mod induction_heads;
@@ -39,6 +40,7 @@ pub mod selective_copying;
 pub mod sparse_regression;
 pub mod state_tracking;
 pub mod text;
+mod zip;
 
 #[cfg(test)]
 mod conformance;
