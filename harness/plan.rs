@@ -149,7 +149,7 @@ impl Planned {
 }
 
 /// BLAKE3 of a file.
-fn content_hash(path: &std::path::Path) -> Result<String, DataError> {
+pub fn content_hash(path: &std::path::Path) -> Result<String, DataError> {
     let mut hasher = blake3::Hasher::new();
     std::fs::File::open(path)
         .and_then(|file| hasher.update_reader(file).map(drop))

@@ -287,8 +287,10 @@ impl Source<'_> {
                 own.complain(&mut notes, &who);
                 for (series, points) in own.series {
                     let name = named(&mut names, &mixers, &row.mixer, &series);
-                    let spots: Vec<Spot> =
-                        points.into_iter().filter_map(|(x, seeds)| spot_of(x, seeds, unit.then_some(panel.range))).collect();
+                    let spots: Vec<Spot> = points
+                        .into_iter()
+                        .filter_map(|(x, seeds)| spot_of(x, seeds, unit.then_some(panel.range)))
+                        .collect();
                     let (drawn, left): (Vec<Spot>, Vec<Spot>) = spots.into_iter().partition(|spot| {
                         Chart::drawable(asked.scale, spot.x) && Chart::drawable(asked.y_scale, spot.mean)
                     });

@@ -69,17 +69,7 @@ const RULES: [Rule; 4] = [
     Rule {
         name: "GLUE",
         whose: "the leaderboard",
-        parts: &[
-            BOTH[0],
-            BOTH[1],
-            BOTH[2],
-            BOTH[3],
-            BOTH[4],
-            BOTH[5],
-            BOTH[6],
-            BOTH[7],
-            ("WNLI", &["accuracy"]),
-        ],
+        parts: &[BOTH[0], BOTH[1], BOTH[2], BOTH[3], BOTH[4], BOTH[5], BOTH[6], BOTH[7], ("WNLI", &["accuracy"])],
     },
     Rule { name: "GLUE8", whose: "the leaderboard's rule without WNLI", parts: &BOTH },
 ];
@@ -173,8 +163,10 @@ fn published(model: &str, task: &str, measure: &str) -> Option<f64> {
 /// GLUE's table and averages, `None` without its tasks; or why there are none.
 pub(crate) fn glue(mixers: &[&str], rows: &[Row]) -> Result<Option<Glue>, String> {
     let name_of = |label: &str| rows.iter().find(|row| row.task == label).and_then(|row| row.published_task.as_deref());
-    let found: Vec<(&str, &str)> =
-        tasks(rows).into_iter().filter_map(|label| Some((label, GLUE.into_iter().find(|n| Some(*n) == name_of(label))?))).collect();
+    let found: Vec<(&str, &str)> = tasks(rows)
+        .into_iter()
+        .filter_map(|label| Some((label, GLUE.into_iter().find(|n| Some(*n) == name_of(label))?)))
+        .collect();
     if found.is_empty() {
         return Ok(None);
     }
@@ -192,7 +184,8 @@ pub(crate) fn glue(mixers: &[&str], rows: &[Row]) -> Result<Option<Glue>, String
         let cell = |mixer: &&str| {
             let row = row(mixer, label);
             let values = row.map(|row| seeds(row, measure)).unwrap_or_default();
-            let range = if ["mcc", "pearson", "spearman"].contains(&measure) { Range::CORRELATION } else { Range::SHARE };
+            let range =
+                if ["mcc", "pearson", "spearman"].contains(&measure) { Range::CORRELATION } else { Range::SHARE };
             let ours = Measured::new(values);
             let interval = ours.interval.map(|interval| interval.clipped(range));
             let model = row.and_then(|row| row.published_model.as_deref());
@@ -235,17 +228,18 @@ fn average<'a>(rule: &Rule, mixer: &str, row: impl Fn(&str) -> Option<&'a Row>) 
             // Seed by seed, as far as every measure has them.
             None => {
                 let n = all.iter().map(Vec::len).min().unwrap_or(0);
-                cells.push((0..n).filter_map(|i| mean(&all.iter().map(|seeds| seeds[i]).collect::<Vec<_>>())).collect());
+                cells
+                    .push((0..n).filter_map(|i| mean(&all.iter().map(|seeds| seeds[i]).collect::<Vec<_>>())).collect());
             }
         }
     }
     let cells: Vec<Vec<f64>> = cells;
     let means: Option<Vec<f64>> = cells.iter().map(|seeds| mean(seeds)).collect();
     let whole = missing.is_empty();
-    let ours = means.filter(|_| whole).and_then(|means| mean(&means)).map(|mean| TaskMean {
-        mean,
-        interval: bootstrap_task_mean(&cells, DRAWS, BOOTSTRAP_SEED),
-    });
+    let ours = means
+        .filter(|_| whole)
+        .and_then(|means| mean(&means))
+        .map(|mean| TaskMean { mean, interval: bootstrap_task_mean(&cells, DRAWS, BOOTSTRAP_SEED) });
     let named: Vec<&Row> = rule.parts.iter().filter_map(|(task, _)| row(task)).collect();
     let first = named.first().and_then(|row| row.published_model.clone());
     let model = first.filter(|model| named.iter().all(|row| row.published_model.as_ref() == Some(model)));
@@ -255,7 +249,10 @@ fn average<'a>(rule: &Rule, mixer: &str, row: impl Fn(&str) -> Option<&'a Row>) 
         rule: rule.name.into(),
         mixer: mixer.into(),
         missing,
-        stated: model.as_deref().filter(|_| published.is_some()).and_then(|model| published::find(model, "Avg")?.accuracy),
+        stated: model
+            .as_deref()
+            .filter(|_| published.is_some())
+            .and_then(|model| published::find(model, "Avg")?.accuracy),
         difference_points: ours.zip(published).map(|(ours, theirs)| points(ours.mean, theirs)),
         ours,
         published,
@@ -288,7 +285,19 @@ pub(crate) fn rules() -> String {
 /// Full precision: a line for each task, measure and mixer, then one for each average and mixer.
 pub(crate) fn csv(glue: &Glue) -> Result<String, csv::Error> {
     let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.write_record(["of", "task", "measure", "mixer", "mean", "low", "high", "n", "published", "stated", "missing"])?;
+    writer.write_record([
+        "of",
+        "task",
+        "measure",
+        "mixer",
+        "mean",
+        "low",
+        "high",
+        "n",
+        "published",
+        "stated",
+        "missing",
+    ])?;
     let text = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
     let ends = |interval: Option<Interval>| [text(interval.map(|i| i.low)), text(interval.map(|i| i.high))];
     for line in &glue.lines {
@@ -298,7 +307,17 @@ pub(crate) fn csv(glue: &Glue) -> Result<String, csv::Error> {
             let (mean, n) = (text(ours.and_then(|ours| ours.mean)), ours.map_or(0, |ours| ours.n).to_string());
             let published = text(cell.published);
             writer.write_record([
-                "task", &line.task, &line.measure, &cell.mixer, &mean, &low, &high, &n, &published, "", "",
+                "task",
+                &line.task,
+                &line.measure,
+                &cell.mixer,
+                &mean,
+                &low,
+                &high,
+                &n,
+                &published,
+                "",
+                "",
             ])?;
         }
     }
@@ -307,7 +326,17 @@ pub(crate) fn csv(glue: &Glue) -> Result<String, csv::Error> {
         let (mean, missing) = (text(average.ours.map(|ours| ours.mean)), average.missing.join("; "));
         let (published, stated) = (text(average.published), text(average.stated));
         writer.write_record([
-            "average", "", &average.rule, &average.mixer, &mean, &low, &high, "", &published, &stated, &missing,
+            "average",
+            "",
+            &average.rule,
+            &average.mixer,
+            &mean,
+            &low,
+            &high,
+            "",
+            &published,
+            &stated,
+            &missing,
         ])?;
     }
     let bytes = writer.into_inner().map_err(|error| csv::Error::from(error.into_error()))?;
@@ -330,7 +359,8 @@ mod tests {
     fn hydras_rule_gives_every_average_that_its_paper_prints_with_its_cells() {
         let of_hydra = |model: &&str| {
             let cell = published::find(model, "Avg");
-            cell.is_some_and(|cell| cell.source.starts_with("Hydra paper")) && of_published(rule("Hydra"), model).is_some()
+            cell.is_some_and(|cell| cell.source.starts_with("Hydra paper"))
+                && of_published(rule("Hydra"), model).is_some()
         };
         let models: Vec<&str> = published::models().into_iter().filter(of_hydra).collect();
         assert_eq!(models.len(), 19, "five of Table 4 and fourteen of Table 2");
@@ -389,7 +419,11 @@ mod tests {
             glue.averages.iter().find(|average| average.rule == rule && average.mixer == mixer).expect("there")
         };
         let single = 0.70 + 0.8 + 0.6 + 0.85 + 0.2;
-        assert!(near(of("Hydra", "attention").ours, (single + 0.84 + 0.81 + 0.58) / 8.0), "{:?}", of("Hydra", "attention"));
+        assert!(
+            near(of("Hydra", "attention").ours, (single + 0.84 + 0.81 + 0.58) / 8.0),
+            "{:?}",
+            of("Hydra", "attention")
+        );
         assert!(near(of("BERT", "attention").ours, (single + 0.78 + 0.81 + 0.58) / 8.0));
         assert!(near(of("GLUE8", "attention").ours, (single - 0.01 + 0.81 + 0.765 + 0.60) / 8.0));
         let official = of("GLUE", "attention");
@@ -431,7 +465,10 @@ mod tests {
         assert!((row.difference_points.expect("both") + 9.7).abs() < 1e-9, "{:?}", row.difference_points);
         let text = table.markdown();
         assert!(text.contains("| 0.907ᵃ (f1) | -9.7 |"), "{text}");
-        assert!(text.contains("its measure is named") && text.contains("pretrained on what this sweep names"), "{text}");
+        assert!(
+            text.contains("its measure is named") && text.contains("pretrained on what this sweep names"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -442,7 +479,10 @@ mod tests {
         report.write(folder.path()).expect("writes");
         let text = std::fs::read_to_string(folder.path().join("glue.csv")).expect("reads");
         assert_eq!(text.lines().count(), 1 + 12 * 2 + 4 * 2);
-        assert!(text.lines().any(|line| line.starts_with("average,,GLUE,attention,,") && line.ends_with(",WNLI")), "{text}");
+        assert!(
+            text.lines().any(|line| line.starts_with("average,,GLUE,attention,,") && line.ends_with(",WNLI")),
+            "{text}"
+        );
         let page = std::fs::read_to_string(folder.path().join("report.md")).expect("reads");
         assert!(page.contains("## GLUE\n\n| task | metric |"), "{page}");
         let json: serde_json::Value = serde_json::from_str(&report.json()).expect("JSON");

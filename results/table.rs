@@ -631,7 +631,9 @@ fn caption(manifest: &Manifest, runs: &[Run], rows: &[Row], swept: &[&str]) -> V
         lines.push(PRETRAINED.into());
     }
     if rows.iter().any(Row::published_otherwise) {
-        lines.push("Where a published number is not of the score, its measure is named, and Δ is from ours of it.".into());
+        lines.push(
+            "Where a published number is not of the score, its measure is named, and Δ is from ours of it.".into(),
+        );
     }
     if rows.iter().any(Row::fails) {
         lines.push("FAIL: no better than guessing, as papers print it for Path-X.".into());

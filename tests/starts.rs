@@ -55,7 +55,8 @@ fn a_run_starts_from_the_run_of_its_mixer_and_seed_wherever_the_config_puts_it()
 
 #[test]
 fn without_steps_of_its_own_to_speak_of_a_run_scores_as_its_start_does() {
-    let text = chain("optimizer: { lr: 1e-30 }\n    budget: { steps: 1 }").replace("train_examples: 128", "train_examples: 256");
+    let text = chain("optimizer: { lr: 1e-30 }\n    budget: { steps: 1 }")
+        .replace("train_examples: 128", "train_examples: 256");
     let folder = Folder::with("chain.yaml", &text);
     folder.run("sweep chain.yaml").expect(0);
     let records = folder.records();
@@ -94,7 +95,9 @@ fn a_failed_start_is_a_row_and_its_followers_say_so() {
     for record in &records {
         let reason = record.outcome.reason();
         match record.spec["start"]["run"].as_str() {
-            Some(first) => assert!(reason.starts_with(&format!("run {first}, which it starts from, diverged")), "{reason}"),
+            Some(first) => {
+                assert!(reason.starts_with(&format!("run {first}, which it starts from, diverged")), "{reason}")
+            }
             None => assert_eq!(record.outcome.word(), "diverged", "{reason}"),
         }
     }
@@ -130,7 +133,8 @@ fn a_start_that_cannot_be_is_refused_at_its_place() {
             "tasks start from each other: second from first from second",
         ),
         (
-            chain("").replace("{ attention: { n_heads: 2 } }", "{ mixer: { attention: { n_heads: 2 } }, tasks: [second] }"),
+            chain("")
+                .replace("{ attention: { n_heads: 2 } }", "{ mixer: { attention: { n_heads: 2 } }, tasks: [second] }"),
             "`attention` does not run on `first`",
         ),
     ];
@@ -148,5 +152,8 @@ fn another_width_than_the_checkpoint_s_is_told_with_both_shapes() {
     let records = folder.records();
     let failed = records.iter().find(|r| r.spec["start"]["run"].is_string()).expect("it has a record");
     let reason = failed.outcome.reason();
-    assert!(reason.contains("cannot be started from") && reason.contains("[") && reason.contains("give both the same"), "{reason}");
+    assert!(
+        reason.contains("cannot be started from") && reason.contains("[") && reason.contains("give both the same"),
+        "{reason}"
+    );
 }

@@ -3,6 +3,7 @@
 use super::{TrainError, Trainer};
 use crate::checkpoint::{self, CheckpointError};
 use crate::spec::Start;
+use crate::weights;
 
 impl Trainer {
     /// Gives the model the weights that its spec starts from.
@@ -23,7 +24,15 @@ impl Trainer {
                 let wrong = |why: String| CheckpointError::new(&path, format!("cannot be started from: {why}"));
                 Ok(checkpoint::fill_body(&self.vs, &tensors).map_err(wrong)?)
             }
-            Some(Start::Weights { .. }) => Err(TrainError::Spec("files of weights are not read yet".into())),
+            Some(Start::Weights { file, hash }) => {
+                let found = crate::plan::content_hash(&file)?;
+                if found != hash {
+                    let why = "is not the file this run was planned with; run the sweep again";
+                    return Err(CheckpointError::new(&file, why).into());
+                }
+                let report = weights::import(&file, &self.vs, &self.spec);
+                report.map(drop).map_err(|error| TrainError::Spec(error.to_string()))
+            }
         }
     }
 
