@@ -901,9 +901,9 @@ impl Model {
             (Head::Decoder { codes, .. }, Some(at)) => {
                 let length = x.size()[1];
                 let rows = vectors.index_select(0, &at.divide_scalar_mode(length, "floor").to_kind(Kind::Int64));
-                self.head.forward(&(rows + codes.index_select(0, &at.remainder(length))), train)
+                self.head.forward(&(rows + codes.index_select(0, &at.remainder(length))), ctx.train)
             }
-            _ => self.head.forward(&vectors, train),
+            _ => self.head.forward(&vectors, ctx.train),
         }
     }
 

@@ -31,7 +31,7 @@ impl Trainer {
                     return Err(CheckpointError::new(&file, why).into());
                 }
                 let report = weights::import(&file, &self.vs, &self.spec);
-                report.map(drop).map_err(|error| TrainError::Spec(error.to_string()))
+                report.map(drop).map_err(|error| TrainError::Spec(format!("{error}; {}", error.help())))
             }
         }
     }
