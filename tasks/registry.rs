@@ -204,5 +204,7 @@ pub fn registry() -> Vec<Entry> {
         Entry::of::<crate::algorithmic::Config>(),
         Entry::of::<crate::sparse_regression::Config>(),
         Entry::of::<crate::icll::Config>(),
+        Entry::of::<crate::mlm::Config>(),
+        Entry::of::<crate::clm::Config>(),
     ]
 }
