@@ -217,7 +217,7 @@ fn safe_name(archive: &Path, inner: &Path) -> Result<String, DataError> {
 }
 
 /// The system's error in words that say what to do.
-fn unreadable(path: &Path, error: &io::Error) -> DataError {
+pub(crate) fn unreadable(path: &Path, error: &io::Error) -> DataError {
     let why = match error.kind() {
         io::ErrorKind::UnexpectedEof => format!("ends early ({error}); download it again"),
         io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => format!("is damaged ({error}); download it again"),
