@@ -132,10 +132,6 @@ impl Family for Config {
         if self.most == Some(0) {
             wrong("most", "`most` is 0, so nothing is hidden".into(), "use 1 or more, or null; BERT: 20");
         }
-        if self.whole_words && self.tokenizer == TokenizerConfig::Bytes && self.seq_len < 32 {
-            let problem = format!("`whole_words` hides words of bytes, and `seq_len` is {}", self.seq_len);
-            wrong("whole_words", problem, "raise `seq_len` to 32 or more: whole sequences would be hidden");
-        }
         errors
     }
 
