@@ -184,7 +184,7 @@ const CIFAR10: DataSet = DataSet {
     places: &["cifar-10-batches-bin", "cifar10/cifar-10-batches-bin", "cifar-10-binary*.tar.gz", "cifar10/*.tar.gz"],
 };
 
-/// Sizes and sums: `datasets/glue/dataset_infos.json` of huggingface/datasets (commit 040102f), whose loader checks them.
+/// Sizes and sums: `datasets/glue/dataset_infos.json` of huggingface/datasets (commit 040102f).
 const GLUE: DataSet = DataSet {
     name: "glue",
     about: "GLUE: CoLA, SST-2, MRPC, STS-B, QQP, MNLI, QNLI, RTE, WNLI (376 MB); zips are read as they are",
@@ -274,7 +274,7 @@ const GLUE: DataSet = DataSet {
 /// Sizes and sums: `datasets/wikitext/dataset_infos.json` of huggingface/datasets (commit 040102f).
 const WIKITEXT2: DataSet = DataSet {
     name: "wikitext2",
-    about: "WikiText-2 raw; with --unpack `corpus: { path: wikitext-2-raw }` (server retired: mirrored as Salesforce/wikitext)",
+    about: "WikiText-2 raw; --unpack gives `path: wikitext-2-raw`; server retired, mirrored as Salesforce/wikitext",
     tasks: &["mlm", "lm"],
     licence: "Merity et al. 2016; CC BY-SA 3.0",
     files: &[RemoteFile::pinned(
@@ -288,7 +288,7 @@ const WIKITEXT2: DataSet = DataSet {
 
 const WIKITEXT103: DataSet = DataSet {
     name: "wikitext103",
-    about: "WikiText-103 raw; with --unpack `corpus: { path: wikitext-103-raw }` (server retired: mirrored as Salesforce/wikitext)",
+    about: "WikiText-103 raw; --unpack gives `path: wikitext-103-raw`; server retired, mirrored as Salesforce/wikitext",
     tasks: &["mlm", "lm"],
     licence: "Merity et al. 2016; CC BY-SA 3.0",
     files: &[RemoteFile::pinned(
