@@ -25,8 +25,13 @@ impl CheckpointError {
     }
 }
 
-/// Writes `tensors` and one text to `path`, all or nothing.
+/// Writes `tensors` and the training state to `path`, all or nothing.
 pub fn write(path: &Path, tensors: &[(String, Tensor)], state: &str) -> Result<(), CheckpointError> {
+    write_with(path, tensors, ("state", state))
+}
+
+/// The same with a text of any name.
+pub fn write_with(path: &Path, tensors: &[(String, Tensor)], (key, text): (&str, &str)) -> Result<(), CheckpointError> {
     let fail = |why: String| CheckpointError::new(path, why);
     let mut bytes = Vec::with_capacity(tensors.len());
     for (name, tensor) in tensors {
@@ -48,7 +53,7 @@ pub fn write(path: &Path, tensors: &[(String, Tensor)], state: &str) -> Result<(
         .collect();
     let views = views.map_err(|e: safetensors::SafeTensorError| fail(e.to_string()))?;
     // One metadata key only: the order of several would differ from process to process.
-    let metadata = HashMap::from([("state".to_string(), state.to_string())]);
+    let metadata = HashMap::from([(key.to_string(), text.to_string())]);
     let buffer = safetensors::serialize(views, Some(metadata)).map_err(|e| fail(e.to_string()))?;
     write_then_rename(path, &buffer).map_err(|e| fail(e.to_string()))
 }
@@ -70,6 +75,35 @@ pub fn fill(vs: &VarStore, tensors: &BTreeMap<String, Tensor>) -> Result<(), Str
             return Err(format!("`model.{name}` has shape {:?}, expected {:?}", value.size(), variable.size()));
         }
         no_grad(|| variable.copy_(value));
+    }
+    Ok(())
+}
+
+/// Gives every variable of `vs` its value in another run's checkpoint. What reads the answer (`head.…`) keeps its first values
+/// where that run had none of its name and shape; the error names a tensor that is missing elsewhere, or of another shape.
+pub fn fill_body(vs: &VarStore, tensors: &BTreeMap<String, Tensor>) -> Result<(), String> {
+    let mut variables: Vec<_> = vs.variables().into_iter().collect();
+    variables.sort_by(|a, b| a.0.cmp(&b.0));
+    for (name, mut variable) in variables {
+        let value = tensors.get(&format!("model.{name}"));
+        let (head, fits) = (name.starts_with("head."), value.is_some_and(|value| value.size() == variable.size()));
+        match value {
+            Some(value) if fits => no_grad(|| variable.copy_(value)),
+            _ if head => {}
+            Some(value) if name == "embedding.weight" && value.size().last() == variable.size().last() => {
+                let (there, here) = (value.size()[0], variable.size()[0]);
+                return Err(format!(
+                    "its vocabulary has {there} tokens, and the task's has {here}; give both the same tokenizer"
+                ));
+            }
+            Some(value) => {
+                let (there, here) = (value.size(), variable.size());
+                return Err(format!(
+                    "`{name}` has shape {there:?} there and {here:?} here; give both the same `model`"
+                ));
+            }
+            None => return Err(format!("it has no `{name}`; give both the same `model` and mixer")),
+        }
     }
     Ok(())
 }

@@ -37,7 +37,7 @@ pub enum Command {
     Run(RunArgs),
     /// Rebuild tables, plots and the report page from a store's records
     Report(ReportArgs),
-    /// List mixers, tasks, or the runs of a store
+    /// List mixers, tasks, presets of models, or the runs of a store
     ///
     /// A mixer comes with its paper, its cost and every setting: default, what it may be, what it means. With --json its
     /// settings are also given as a JSON schema.
@@ -69,6 +69,12 @@ pub enum Command {
     /// The process that measures for `bench`
     #[command(hide = true)]
     BenchChild,
+    /// Write a run's best weights as safetensors, under the names of released models
+    ///
+    /// BERT-shaped models get Hugging Face's names, BiGS, Hydra and the matrix mixers those of their repositories; what these
+    /// have no name for keeps its own. `--names own` writes the names of Mixarena's own checkpoints. Mixarena reads files with
+    /// either names.
+    ExportWeights(ExportWeightsArgs),
     /// Fetch data sets, check them, generate them, or export them for use elsewhere
     Data(DataArgs),
     /// Check libtorch, CUDA, threads, data folder, fonts and disk, and say what to do about the rest
@@ -194,7 +200,7 @@ pub struct ListArgs {
     /// What to list
     #[arg(value_enum)]
     pub what: Listed,
-    /// Only this mixer, task or published model
+    /// Only this mixer, task, published model or preset
     #[arg(value_name = "NAME")]
     pub name: Option<String>,
     /// The store, for runs
@@ -216,6 +222,8 @@ pub enum Listed {
     Runs,
     /// The published scores on Long Range Arena, with their sources
     Published,
+    /// Models as published and small ones, for `model: { preset: NAME }`, their parameters counted
+    Presets,
 }
 
 /// Arguments of `matrix`.
@@ -309,6 +317,32 @@ impl std::str::FromStr for Indices {
         }
         Ok(Self::Some(list))
     }
+}
+
+/// Arguments of `export-weights`.
+#[derive(Args, Clone, Debug)]
+pub struct ExportWeightsArgs {
+    /// The run: its id, or the start of it, as `mixarena list runs` shows
+    #[arg(value_name = "RUN")]
+    pub run: String,
+    /// The file, .safetensors
+    #[arg(short, long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Whose names the tensors get
+    #[arg(long, value_enum, default_value_t = NamesKind::Reference)]
+    pub names: NamesKind,
+    /// The store
+    #[arg(long, value_name = "DIR", env = "MIXARENA_STORE", default_value = "runs")]
+    pub store: PathBuf,
+}
+
+/// Whose names tensors have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum NamesKind {
+    /// The released model's
+    Reference,
+    /// Mixarena's
+    Own,
 }
 
 /// Arguments of `verify`.

@@ -9,11 +9,11 @@
 //! feed-forward).
 
 use crate::config::Mistake;
-use mixers::{Context, Cost, Dims, Mixer, NotLinear, ParamRule, linear, linear_flops};
+use mixers::{Context, Cost, Dims, Linear, Mixer, NotLinear, ParamRule, Precision, linear, linear_flops};
 use serde::{Deserialize, Serialize};
 use tasks::{Input, Output, TaskSpec};
 use tch::nn::{self, Module, ModuleT};
-use tch::{Kind, Tensor};
+use tch::{Kind, Tensor, no_grad};
 
 /// A named shape of block; it decides what the other keys default to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,6 +85,21 @@ pub enum Pooling {
     Last,
     /// A learned vector put before the sequence and read at the end.
     Cls,
+    /// Position 0, where the sequence's own `[CLS]` token stands.
+    First,
+}
+
+/// What reads the answer of a language model, or of a task of one class or number a sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HeadKind {
+    /// `W x + b`.
+    Plain,
+    /// `E x + b`, E the embedding itself: tokens only.
+    Tied,
+    /// As Devlin et al. 2019 (arXiv:1810.04805): tokens by `E norm(gelu(W x + b)) + c`, a class by
+    /// `W₂ tanh(W₁ x + b₁) + b₂`.
+    Bert,
 }
 
 /// The head over the pooled vectors u and v of two documents; both read `[u, v, u·v, u − v]`.
@@ -96,6 +111,11 @@ pub enum PairHead {
     S4,
     /// `W₃ relu(W₂ relu(W₁ ·))` of widths d_ff and d_ff / 2, as the Long Range Arena; without a feed-forward 4 d_model.
     Lra,
+}
+
+/// Whether a key stays out of a run's identity, for it is younger than the runs there are.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// `model: { block: transformer, d_model: 128, n_layers: 2 }`. `null` means: what the block's paper uses.
@@ -138,6 +158,37 @@ pub struct ModelConfig {
     pub pair_head: PairHead,
     /// Standard deviation of the initial embedding and learned positions (BERT: 0.02).
     pub init_std: f64,
+    /// What reads the answer: bert where tokens of a vocabulary are asked for, else plain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub head: Option<HeadKind>,
+    /// Dropout between pooler and classes of `head: bert`.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub classifier_dropout: f64,
+    /// Rows of an embedding of token types, which is added to the tokens'; 0: none (BERT: 2). A type beyond the last row reads
+    /// the last.
+    #[serde(skip_serializing_if = "is_none")]
+    pub token_types: i64,
+    /// Longest sequence that positions and mixers are made for; null: the task's longest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_positions: Option<i64>,
+    /// Standard deviation of the initial dense maps of blocks and head, their biases 0 (BERT: 0.02, which its every map has);
+    /// null: each mixer's own initial values. Convolutions and what else a mixer learns keep theirs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub linear_std: Option<f64>,
+    /// What dense products are taken in: f32, or bf16 with float32 weights, gradients, norms, softmax, scans and losses.
+    #[serde(skip_serializing_if = "is_default")]
+    pub precision: Precision,
+    /// Keep each layer's input alone and run the layer again in the backward: less memory, about a third more work.
+    #[serde(skip_serializing_if = "is_default")]
+    pub checkpoint_activations: bool,
+}
+
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
+}
+
+fn is_none(rows: &i64) -> bool {
+    *rows == 0
 }
 
 impl Default for ModelConfig {
@@ -160,6 +211,13 @@ impl Default for ModelConfig {
             pooling: Pooling::Mean,
             pair_head: PairHead::S4,
             init_std: 0.02,
+            precision: Precision::F32,
+            checkpoint_activations: false,
+            head: None,
+            classifier_dropout: 0.0,
+            token_types: 0,
+            max_positions: None,
+            linear_std: None,
         }
     }
 }
@@ -168,12 +226,27 @@ impl ModelConfig {
     /// Everything wrong with these settings.
     pub fn check(&self) -> Vec<Mistake> {
         let mut found = Vec::new();
-        for (key, value) in [("d_model", self.d_model), ("n_layers", self.n_layers), ("d_ff", self.d_ff.unwrap_or(1))] {
+        let counts = [
+            ("d_model", self.d_model),
+            ("n_layers", self.n_layers),
+            ("d_ff", self.d_ff.unwrap_or(1)),
+            ("max_positions", self.max_positions.unwrap_or(1)),
+        ];
+        for (key, value) in counts {
             if value < 1 {
                 found.push(Mistake::new(key, format!("`{key}` is {value}, which is below 1"), "use 1 or more"));
             }
         }
-        for (key, value) in [("dropout", self.dropout), ("embedding_dropout", self.embedding_dropout)] {
+        if self.token_types < 0 {
+            let problem = format!("`token_types` is {}, which is below 0", self.token_types);
+            found.push(Mistake::new("token_types", problem, "use 2 as BERT, or 0 for none"));
+        }
+        let shares = [
+            ("dropout", self.dropout),
+            ("embedding_dropout", self.embedding_dropout),
+            ("classifier_dropout", self.classifier_dropout),
+        ];
+        for (key, value) in shares {
             if !(0.0..1.0).contains(&value) {
                 let problem = format!("`{key}` is {value}, which is not a probability below 1");
                 found.push(Mistake::new(key, problem, "use 0 to turn it off, or a number such as 0.1"));
@@ -187,11 +260,46 @@ impl ModelConfig {
             let problem = format!("`init_std` is {}, which is not above 0 and up to 10", self.init_std);
             found.push(Mistake::new("init_std", problem, "use a number such as 0.02 or 1"));
         }
+        if let Some(std) = self.linear_std.filter(|std| !(*std > 0.0 && *std <= 10.0)) {
+            let problem = format!("`linear_std` is {std}, which is not above 0 and up to 10");
+            found.push(Mistake::new("linear_std", problem, "use a number such as 0.02, or null for the mixers' own"));
+        }
         if self.positions() == Positions::Sinusoidal && self.d_model % 2 == 1 {
             let problem = format!("`d_model` is {}, which sinusoidal positions cannot halve", self.d_model);
             found.push(Mistake::new("d_model", problem, "use an even width, or `positions: learned`"));
         }
         found
+    }
+
+    /// What of these settings the task cannot have.
+    pub fn check_task(&self, task: &tasks::Outline) -> Vec<Mistake> {
+        let mut found = Vec::new();
+        if let Some(rows) = self.max_positions.filter(|rows| *rows < task.max_length) {
+            let longest = task.max_length;
+            let problem = format!("`max_positions` is {rows}, but the task's sequences have up to {longest} positions");
+            let help = format!("use {longest} or more, or null, or make the task's sequences shorter");
+            found.push(Mistake::new("max_positions", problem, help));
+        }
+        let tokens = task.output == Output::Tokens;
+        let pooled = matches!(task.output, Output::PerSequence | Output::Value) && task.documents == 1;
+        let problem = match self.head {
+            Some(HeadKind::Tied) if !tokens => "`head` is tied, but the task does not ask for tokens of its vocabulary",
+            Some(HeadKind::Bert) if !tokens && !pooled => {
+                "`head` is bert, but the task asks neither for tokens of its vocabulary nor for one class of one sequence"
+            }
+            Some(HeadKind::Tied | HeadKind::Bert) if tokens && task.input != Input::Tokens => {
+                "`head` is tied to the embedding, but the task's inputs are real numbers, which have none"
+            }
+            _ => return found,
+        };
+        found.push(Mistake::new("head", problem, "use `head: plain`, or null, in the task's entry"));
+        found
+    }
+
+    /// The head for a task: `head`, or what `null` means.
+    fn head_for(&self, output: Output, input: Input) -> HeadKind {
+        let tokens = output == Output::Tokens && input == Input::Tokens;
+        self.head.unwrap_or(if tokens { HeadKind::Bert } else { HeadKind::Plain })
     }
 
     fn positions(&self) -> Positions {
@@ -223,9 +331,9 @@ impl ModelConfig {
         }
     }
 
-    /// What the mixers are built for, on sequences of at most `max_length`.
+    /// What the mixers are built for, on sequences of at most `max_length`, or of `max_positions`.
     pub fn dims(&self, max_length: i64, causal: bool) -> Dims {
-        let seq_len = max_length + i64::from(self.pooling == Pooling::Cls);
+        let seq_len = self.max_positions.unwrap_or(max_length) + i64::from(self.pooling == Pooling::Cls);
         Dims { d_model: self.d_model, seq_len, causal }
     }
 
@@ -247,7 +355,10 @@ impl ModelConfig {
                 let wide = self.d_ff.unwrap_or(4 * d);
                 linear_flops(1, 4 * d, wide) + linear_flops(1, wide, wide / 2) + linear_flops(1, wide / 2, classes)
             }
-            _ => linear_flops(scored, d, classes),
+            _ => {
+                let bert = self.head_for(outline.output, outline.input) == HeadKind::Bert;
+                linear_flops(scored, d, classes) + if bert { linear_flops(scored, d, d) } else { 0 }
+            }
         }
     }
 
@@ -310,8 +421,8 @@ impl Norm {
 #[derive(Debug)]
 enum Channels {
     None,
-    Mlp(nn::Linear, nn::Linear),
-    Glu(nn::Linear, nn::Linear, nn::Linear),
+    Mlp(Linear, Linear),
+    Glu(Linear, Linear, Linear),
 }
 
 impl Channels {
@@ -372,6 +483,15 @@ impl Block {
         }
     }
 
+    /// Running mean and variance of its batch norms.
+    fn running(&self) -> Vec<Tensor> {
+        let of_norm = |norm: &Norm| match norm {
+            Norm::Layer(_) => Vec::new(),
+            Norm::Batch(norm) => vec![norm.running_mean.shallow_clone(), norm.running_var.shallow_clone()],
+        };
+        std::iter::once(&self.mixer_norm).chain(&self.ffn_norm).flat_map(of_norm).collect()
+    }
+
     /// Which code the mixer runs.
     pub fn path(&self) -> &'static str {
         self.mixer.path()
@@ -409,7 +529,7 @@ enum Encoder {
     /// A row of `[vocab_size, d_model]`.
     Table(Tensor),
     /// A linear map of real features, each `scale · token + shift`.
-    Line { map: nn::Linear, scale: f64, shift: f64 },
+    Line { map: Linear, scale: f64, shift: f64 },
 }
 
 impl Encoder {
@@ -430,15 +550,20 @@ impl Encoder {
 #[derive(Debug)]
 enum Head {
     /// `[…, d_model]` → `[…, classes]`.
-    Plain(nn::Linear),
+    Plain(Linear),
+    /// The same by the embedding `[classes, d_model]`, behind BERT's transform where there is one.
+    Tied { transform: Option<(Linear, nn::LayerNorm)>, table: Tensor, bias: Tensor, precision: Precision },
+    /// BERT's pooler, dropout and classifier.
+    Pooled { pooler: Linear, dropout: f64, classifier: Linear },
     /// Two documents: layers with their activation between, on `[u, v, u·v, u − v]`.
-    Pair(Vec<nn::Linear>, PairHead),
+    Pair(Vec<Linear>, PairHead),
     /// One vector and a code of the position asked for, `[length, d_model]`: `W₂ gelu(W₁ (x + code))`.
-    Decoder { codes: Tensor, up: nn::Linear, down: nn::Linear },
+    Decoder { codes: Tensor, up: Linear, down: Linear },
 }
 
 impl Head {
-    fn new(vs: &nn::Path, config: &ModelConfig, task: &TaskSpec) -> Self {
+    /// `table` is the embedding, where tokens have one.
+    fn new(vs: &nn::Path, config: &ModelConfig, task: &TaskSpec, table: Option<Tensor>) -> Self {
         let (d, classes) = (config.d_model, task.classes);
         if task.output == Output::Reconstruction {
             let normal = nn::Init::Randn { mean: 0.0, stdev: config.init_std };
@@ -449,7 +574,26 @@ impl Head {
             };
         }
         if task.documents == 1 {
-            return Self::Plain(linear(vs, d, classes, true));
+            return match (config.head_for(task.output, task.input), table) {
+                (HeadKind::Plain, _) | (HeadKind::Tied, None) => Self::Plain(linear(vs, d, classes, true)),
+                (HeadKind::Bert, _) if task.output != Output::Tokens => Self::Pooled {
+                    pooler: linear(&(vs / "pooler"), d, d, true),
+                    dropout: config.classifier_dropout,
+                    classifier: linear(&(vs / "classifier"), d, classes, true),
+                },
+                (kind, table) => {
+                    let eps = config.norm_eps.unwrap_or(1e-5);
+                    let norm = nn::LayerNormConfig { eps, ..Default::default() };
+                    let transform =
+                        || (linear(&(vs / "transform"), d, d, true), nn::layer_norm(vs / "norm", vec![d], norm));
+                    Self::Tied {
+                        transform: (kind == HeadKind::Bert).then(transform),
+                        table: table.expect("tokens have an embedding: the settings were checked"),
+                        bias: vs.zeros("bias", &[classes]),
+                        precision: config.precision,
+                    }
+                }
+            };
         }
         let wide = config.d_ff.unwrap_or(4 * d);
         let widths = match config.pair_head {
@@ -461,9 +605,21 @@ impl Head {
     }
 
     /// One row an example; of two documents `x` holds every first one's vector, then every second one's.
-    fn forward(&self, x: &Tensor) -> Tensor {
+    fn forward(&self, x: &Tensor, train: bool) -> Tensor {
         let (layers, shape) = match self {
             Self::Plain(map) => return x.apply(map),
+            Self::Tied { transform, table, bias, precision } => {
+                let x = match transform {
+                    None => x.shallow_clone(),
+                    Some((map, norm)) => x.apply(map).gelu("none").apply(norm),
+                };
+                return precision.linear(&x, table, Some(bias));
+            }
+            Self::Pooled { pooler, dropout, classifier } => {
+                let x = x.apply(pooler).tanh();
+                let x = if *dropout > 0.0 { x.dropout(*dropout, train) } else { x };
+                return x.apply(classifier);
+            }
             Self::Decoder { up, down, .. } => return x.apply(up).gelu("none").apply(down),
             Self::Pair(layers, shape) => (layers, shape),
         };
@@ -474,6 +630,17 @@ impl Head {
         let activation = |x: Tensor| if *shape == PairHead::S4 { x.gelu("none") } else { x.relu() };
         inner.iter().fold(joined, |x, layer| activation(x.apply(layer))).apply(last)
     }
+
+    /// The dense maps, E apart.
+    fn maps(&self) -> Vec<&Linear> {
+        match self {
+            Self::Plain(map) => vec![map],
+            Self::Tied { transform, .. } => transform.iter().map(|(map, _)| map).collect(),
+            Self::Pooled { pooler, classifier, .. } => vec![pooler, classifier],
+            Self::Pair(layers, _) => layers.iter().collect(),
+            Self::Decoder { up, down, .. } => vec![up, down],
+        }
+    }
 }
 
 /// A whole model: tokens in, class logits out.
@@ -481,6 +648,8 @@ impl Head {
 pub struct Model {
     encoder: Encoder,
     positions: Option<Tensor>,
+    /// `[token_types, d_model]`.
+    types: Option<Tensor>,
     cls: Option<Tensor>,
     embedding_norm: Option<Norm>,
     blocks: Vec<Block>,
@@ -527,9 +696,11 @@ impl Model {
         settings: &serde_json::Value,
     ) -> Self {
         let config = config.resolved();
+        let _building = config.precision.building();
         let (d, eps) = (config.d_model, config.norm_eps.unwrap_or(1e-5));
         let normal = nn::Init::Randn { mean: 0.0, stdev: config.init_std };
-        let use_cls = config.pooling == Pooling::Cls && task.output == Output::PerSequence;
+        let of_sequences = matches!(task.output, Output::PerSequence | Output::Value);
+        let use_cls = config.pooling == Pooling::Cls && of_sequences;
         let dims = config.dims(task.max_length, task.causal);
         let positions = match config.positions.unwrap_or(Positions::None) {
             Positions::None => None,
@@ -541,13 +712,20 @@ impl Model {
         let built = if config.shared_depth { 1 } else { config.n_layers };
         let blocks = (0..built).map(|i| Block::new(&(vs / "blocks" / i), &config, &dims, mixer, settings)).collect();
         let final_norm = place == NormPlace::Pre && config.block != BlockShape::Bigs;
-        Self {
-            encoder: match task.input {
-                Input::Tokens => Encoder::Table((vs / "embedding").var("weight", &[task.vocab_size, d], normal)),
-                Input::Reals { width, scale, shift } => {
-                    Encoder::Line { map: linear(&(vs / "embedding"), width, d, true), scale, shift }
-                }
-            },
+        let encoder = match task.input {
+            Input::Tokens => Encoder::Table((vs / "embedding").var("weight", &[task.vocab_size, d], normal)),
+            Input::Reals { width, scale, shift } => {
+                Encoder::Line { map: linear(&(vs / "embedding"), width, d, true), scale, shift }
+            }
+        };
+        let table = match &encoder {
+            Encoder::Table(table) => Some(table.shallow_clone()),
+            Encoder::Line { .. } => None,
+        };
+        let model = Self {
+            encoder,
+            types: (config.token_types > 0)
+                .then(|| (vs / "embedding_types").var("weight", &[config.token_types, d], normal)),
             steps: config.shared_depth.then(|| sinusoids(config.n_layers, d).to_device(vs.device())),
             heads: (0..config.n_layers).map(|_| None).collect(),
             positions,
@@ -558,10 +736,23 @@ impl Model {
                 .then(|| Norm::new(&(vs / "embedding_norm"), NormKind::Layer, d, eps)),
             blocks,
             final_norm: final_norm.then(|| Norm::new(&(vs / "final_norm"), kind, d, eps)),
-            head: Head::new(&(vs / "head"), &config, task),
+            head: Head::new(&(vs / "head"), &config, task, table),
             config,
             output: task.output,
+        };
+        if let Some(std) = model.config.linear_std {
+            // A path cannot list what lies under it: the names are those of a block built aside.
+            let aside = nn::VarStore::new(tch::Device::Cpu);
+            let _ = Block::new(&aside.root(), &model.config, &dims, mixer, settings);
+            let maps = dense_maps(&aside);
+            for at in (0..built).map(|i| vs / "blocks" / i) {
+                maps.iter().for_each(|(weight, bias)| redraw(find(&at, weight), find(&at, bias), std));
+            }
+            for map in model.head.maps() {
+                redraw(Some(map.ws.shallow_clone()), map.bs.as_ref().map(Tensor::shallow_clone), std);
+            }
         }
+        model
     }
 
     /// What the first block reads, `[batch, length, d_model]`; one position more where there is a cls vector.
@@ -570,6 +761,12 @@ impl Model {
         if let Some(Hidden { at, vector }) = hidden {
             let vectors = vector.expand([at.size()[0], -1], false);
             x = x.flatten(0, 1).index_copy(0, at, &vectors).view_as(&x);
+        }
+        if let Some(table) = &self.types {
+            x = x + match &inputs.types {
+                Some(types) => Tensor::embedding(table, &types.clamp_max(table.size()[0] - 1), -1, false, false),
+                None => table.narrow(0, 0, 1),
+            };
         }
         let mut ctx =
             Context { train, lengths: inputs.lengths.as_ref().map(Tensor::shallow_clone), ..Context::default() };
@@ -688,35 +885,86 @@ impl Model {
     pub fn forward(&self, inputs: &Inputs, train: bool) -> Tensor {
         let (x, mut ctx) = self.embed(inputs, None, train);
         let x = (0..self.layers()).fold(x, |x, layer| self.layer(layer, &x, &mut ctx));
+        self.answer(&x, inputs, &ctx)
+    }
+
+    /// Logits from what the last layer gives.
+    pub fn answer(&self, x: &Tensor, inputs: &Inputs, ctx: &Context) -> Tensor {
         // The head, and a per-position final norm, are worth computing only where an answer is asked for.
         let vectors = match (self.output, &self.final_norm) {
             (Output::PerPosition | Output::Number | Output::Tokens, Some(Norm::Layer(norm))) => {
-                norm.forward(&self.scored(&x, inputs, &ctx))
+                norm.forward(&self.scored(x, inputs, ctx))
             }
-            _ => self.scored(&self.normed(&x, &ctx), inputs, &ctx),
+            _ => self.scored(&self.normed(x, ctx), inputs, ctx),
         };
         match (&self.head, &inputs.positions) {
             (Head::Decoder { codes, .. }, Some(at)) => {
                 let length = x.size()[1];
                 let rows = vectors.index_select(0, &at.divide_scalar_mode(length, "floor").to_kind(Kind::Int64));
-                self.head.forward(&(rows + codes.index_select(0, &at.remainder(length))))
+                self.head.forward(&(rows + codes.index_select(0, &at.remainder(length))), ctx.train)
             }
-            _ => self.head.forward(&vectors),
+            _ => self.head.forward(&vectors, ctx.train),
         }
     }
 
     /// What the last block and the final norm give at positions `at` (indices into `batch · length`, int64), before any
     /// head: `[positions, d_model]`.
     pub fn features(&self, inputs: &Inputs, hidden: Option<Hidden>, at: &Tensor, train: bool) -> Tensor {
-        let length = inputs.tokens.size()[1];
         let (x, mut ctx) = self.embed(inputs, hidden, train);
         let x = (0..self.layers()).fold(x, |x, layer| self.layer(layer, &x, &mut ctx));
+        self.taken(&x, inputs, at, &ctx)
+    }
+
+    /// The same from what the last layer gives.
+    pub fn taken(&self, x: &Tensor, inputs: &Inputs, at: &Tensor, ctx: &Context) -> Tensor {
+        let length = inputs.tokens.size()[1];
         // Positions count without the cls vector in front, which a batch norm counts like any other.
-        let taken = |x: Tensor| x.narrow(1, x.size()[1] - length, length).flatten(0, 1).index_select(0, at);
+        let taken = |x: &Tensor| x.narrow(1, x.size()[1] - length, length).flatten(0, 1).index_select(0, at);
         match &self.final_norm {
             Some(Norm::Layer(norm)) => norm.forward(&taken(x)),
-            _ => taken(self.normed(&x, &ctx)),
+            _ => taken(&self.normed(x, ctx)),
         }
+    }
+
+    /// The loss that `read` makes of what the last layer gives, and the gradients of all it depends on, as `backward` adds
+    /// them. Of each layer only its input is kept, and the layer is run again in the backward. `reseed` is called with 0
+    /// before the embedding and with `layer + 1` before a layer, each time it is run: both times it draws the same dropout.
+    pub fn backward_by_layers(
+        &self,
+        inputs: &Inputs,
+        hidden: Option<Hidden>,
+        reseed: impl Fn(usize),
+        read: impl Fn(&Tensor, &Context) -> Tensor,
+    ) -> Tensor {
+        let leaf = |x: &Tensor| x.detach().set_requires_grad(true);
+        let send = |y: &Tensor, grad: &Tensor| (y * grad).sum(y.kind()).backward();
+        reseed(0);
+        let (embedded, mut ctx) = self.embed(inputs, hidden, true);
+        let mut kept = vec![embedded.detach()];
+        no_grad(|| {
+            for layer in 0..self.layers() {
+                reseed(layer + 1);
+                kept.push(self.layer(layer, &kept[layer], &mut ctx));
+            }
+        });
+        let last = leaf(&kept.pop().expect("what the last layer gives"));
+        let loss = read(&last, &ctx);
+        loss.backward();
+        let mut grad = last.grad();
+        for layer in (0..self.layers()).rev() {
+            reseed(layer + 1);
+            let x = leaf(&kept.pop().expect("an input a layer"));
+            // The first run has moved the running statistics of batch norms; the second must not.
+            let running = self.block(layer).running();
+            let before: Vec<Tensor> = running.iter().map(Tensor::copy).collect();
+            send(&self.layer(layer, &x, &mut ctx), &grad);
+            no_grad(|| running.into_iter().zip(&before).for_each(|(mut now, before)| now.copy_(before)));
+            grad = x.grad();
+        }
+        if embedded.requires_grad() {
+            send(&embedded, &grad);
+        }
+        loss.detach()
     }
 
     fn normed(&self, x: &Tensor, ctx: &Context) -> Tensor {
@@ -729,7 +977,7 @@ impl Model {
         // An auto-encoder reads the last position, whatever sequences of one class are pooled by.
         let pooling = if self.output == Output::Reconstruction { Pooling::Last } else { self.config.pooling };
         match pooling {
-            Pooling::Cls => x.select(1, 0),
+            Pooling::Cls | Pooling::First => x.select(1, 0),
             Pooling::Mean => match &ctx.lengths {
                 None => x.mean_dim(1, false, None::<Kind>),
                 Some(lengths) => {
@@ -762,6 +1010,35 @@ impl Model {
     }
 }
 
+/// Weight and bias of every dense map of a block, by name, also of those that a mixer holds with an axis for its heads.
+fn dense_maps(block: &nn::VarStore) -> Vec<(String, String)> {
+    let variables: std::collections::BTreeMap<_, _> = block.variables().into_iter().collect();
+    let map = |(name, value): (&String, &Tensor)| {
+        let stem = ["weight", "kernel"].iter().find_map(|last| name.strip_suffix(last))?;
+        let convolves = value.dim() == 3 && ["conv1d", "output_linear"].iter().any(|part| name.contains(part));
+        let dense = value.dim() >= 2 && !convolves && (stem.ends_with('.') || stem.ends_with(".in_proj_"));
+        dense.then(|| (name.clone(), format!("{stem}bias")))
+    };
+    variables.iter().filter_map(map).collect()
+}
+
+/// The variable of a dotted name under `vs`.
+fn find(vs: &nn::Path, name: &str) -> Option<Tensor> {
+    let (folders, last) = name.rsplit_once('.')?;
+    folders.split('.').fold(vs.clone(), |at, part| at / part).get(last)
+}
+
+fn redraw(weight: Option<Tensor>, bias: Option<Tensor>, std: f64) {
+    tch::no_grad(|| {
+        if let Some(mut weight) = weight {
+            let _ = weight.normal_(0.0, std);
+        }
+        if let Some(mut bias) = bias {
+            let _ = bias.zero_();
+        }
+    });
+}
+
 /// `[length, d]`: sines in the even columns, cosines in the odd ones.
 fn sinusoids(length: i64, d: i64) -> Tensor {
     let periods: Vec<f64> = (0..d).map(|c| 10_000f64.powf((c / 2 * 2) as f64 / d as f64)).collect();
@@ -773,6 +1050,12 @@ fn sinusoids(length: i64, d: i64) -> Tensor {
         (0..length).flat_map(|t| (0..d as usize).map(move |c| (t, c))).map(|(t, c)| entry(t, c)).collect();
     Tensor::from_slice(&table).view([length, d])
 }
+
+#[cfg(test)]
+mod recomputing;
+
+#[cfg(test)]
+mod language;
 
 #[cfg(test)]
 mod tests {
@@ -936,7 +1219,7 @@ mod tests {
                 model.blocks[0].forward(&(x + steps.get(step)), &ctx)
             });
             ctx.train = false;
-            let logits = model.head.forward(&model.scored(&model.normed(&by_hand, &ctx), &inputs, &ctx));
+            let logits = model.head.forward(&model.scored(&model.normed(&by_hand, &ctx), &inputs, &ctx), false);
             assert!(no_grad(|| model.forward(&inputs, false)).allclose(&logits, 1e-5, 1e-6, false), "{}", entry.name);
         }
     }

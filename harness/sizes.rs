@@ -33,7 +33,7 @@ impl Sizes {
         }
         let config = config.resolved();
         let learned = config.positions == Some(Positions::Learned);
-        let one = ModelConfig { n_layers: 1, positions: Some(Positions::None), ..config.clone() };
+        let one = ModelConfig { n_layers: 1, positions: Some(Positions::None), linear_std: None, ..config.clone() };
         let vs = VarStore::new(Device::Cpu);
         let model = Model::new(&vs.root(), &one, task, mixer, settings);
         let all = vs.variables();
@@ -105,15 +105,32 @@ mod tests {
 
     #[test]
     fn the_sizes_of_every_mixer_in_every_block_are_those_of_the_whole_model() {
-        let task = crate::samples::task_spec(Output::PerSequence);
+        let classes = crate::samples::task_spec(Output::PerSequence);
+        let tokens = TaskSpec { output: Output::Tokens, classes: classes.vocab_size, ..classes.clone() };
+        let of_classes = [
+            json!({}),
+            json!({"positions": "learned", "pooling": "cls"}),
+            json!({"ffn": "glu"}),
+            json!({"head": "bert", "pooling": "first", "token_types": 2, "linear_std": 0.02}),
+        ];
+        let of_tokens = [
+            json!({"token_types": 3, "max_positions": 20, "positions": "learned"}),
+            json!({"head": "tied", "max_positions": 20}),
+            json!({"head": "plain"}),
+        ];
+        let extras: Vec<_> = of_classes
+            .iter()
+            .map(|extra| (&classes, extra))
+            .chain(of_tokens.iter().map(|extra| (&tokens, extra)))
+            .collect();
         for (entry, settings) in crate::samples::small_mixers() {
             for block in ["transformer", "s4", "bigs", "hydra"] {
-                for extra in [json!({}), json!({"positions": "learned", "pooling": "cls"}), json!({"ffn": "glu"})] {
+                for (task, extra) in &extras {
                     let mut text = json!({"block": block, "d_model": 16, "n_layers": 3});
                     text.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
                     let config: ModelConfig = serde_json::from_value(text.clone()).unwrap();
                     let vs = VarStore::new(Device::Cpu);
-                    let model = Model::new(&vs.root(), &config, &seen(task.clone(), None), &entry, &settings);
+                    let model = Model::new(&vs.root(), &config, &seen((*task).clone(), None), &entry, &settings);
                     let count = |part: &str| -> u64 {
                         let all = vs.variables();
                         let wanted = all.iter().filter(|(n, v)| v.requires_grad() && n.contains(part));
@@ -124,7 +141,7 @@ mod tests {
                         mixer_parameters: count(".mixer."),
                         mixer: model.mixer_cost(task.max_length),
                     };
-                    let found = Sizes::of(&config.resolved(), &task, &entry, &settings);
+                    let found = Sizes::of(&config.resolved(), task, &entry, &settings);
                     assert_eq!(found, Some(want), "{} in {text}", entry.name);
                 }
             }

@@ -318,6 +318,15 @@ struct Mapped {
     starts: Option<Mmap>,
 }
 
+/// Reads every byte of a prepared corpus again and holds it against the hash in its meta.json.
+pub fn verify(folder: &Path) -> Result<(), DataError> {
+    if prepare::hash_files(folder)? == prepare::Meta::read(folder)?.files {
+        return Ok(());
+    }
+    let why = "is not what was prepared; delete the folder to prepare it again".into();
+    Err(DataError::Unreadable { path: folder.into(), why })
+}
+
 impl Corpus {
     /// Opens a corpus, preparing it first where it is not there. Of two processes one prepares and the other waits; one that
     /// was stopped half way is gone on with.
@@ -340,6 +349,20 @@ impl Corpus {
         shape: Shape,
         limits: &prepare::Limits,
     ) -> Result<Self, DataError> {
+        let specials = tokenizer.specials();
+        for (token, role, needed) in [
+            (specials.cls, "that begins a sequence ([CLS], <s>)", shape.ends),
+            (
+                specials.sep,
+                "that ends a text ([SEP], </s>, <|endoftext|>)",
+                shape.ends || shape.packing == Packing::Packed,
+            ),
+        ] {
+            if needed && token as usize >= tokenizer.vocab_size() {
+                let why = format!("the tokenizer has no token {role}; use another, or add one to it");
+                return Err(DataError::Unreadable { path: data.0.clone(), why });
+            }
+        }
         let sources = sources::list(config, data)?;
         let job = prepare::Job { data, config, sources: &sources, tokenizer: &tokenizer, shape, limits };
         let folder = job.folder()?;

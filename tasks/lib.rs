@@ -13,6 +13,7 @@ pub mod fetch;
 pub mod formats;
 mod goodness;
 pub mod metrics;
+pub mod minimal_pairs;
 mod newfile;
 pub mod prepared;
 mod registry;
@@ -96,6 +97,13 @@ pub enum Output {
     Tokens,
     /// One real number for a whole sequence, written in thousandths ([`THOUSANDTH`]); the loss is its squared error.
     Value,
+}
+
+impl Output {
+    /// Whether real numbers are predicted.
+    pub const fn is_real(self) -> bool {
+        matches!(self, Self::Number | Self::Value)
+    }
 }
 
 /// What the numbers of a sequence are to a model.

@@ -41,6 +41,8 @@ pub enum Event<'a> {
         /// Bytes there are to read.
         of: Option<u64>,
     },
+    /// The preparation of this set ended with an error, which its caller tells.
+    Stopped(&'a str),
     /// This set is there and has another form; it is prepared again.
     Again(&'a str, &'a str),
     /// The set in this folder was opened.
@@ -317,7 +319,7 @@ impl PartWriter {
 }
 
 /// A small file, on the disk when this returns: a set that has its name is whole even after a power cut.
-pub(crate) fn write_synced(path: &Path, content: &[u8]) -> Result<(), DataError> {
+fn write_synced(path: &Path, content: &[u8]) -> Result<(), DataError> {
     let written = File::create(path).and_then(|mut file| file.write_all(content).and_then(|()| file.sync_all()));
     written.map_err(|error| unwritable(path, &error))
 }

@@ -34,7 +34,7 @@ static BAR: Mutex<Option<bar::Bar>> = Mutex::new(None);
 
 /// What happens to prepared sets, on stderr.
 pub(super) fn tell(event: &prepared::Event, quiet: bool) {
-    use prepared::Event::{Again, Opened, Preparing, Waiting};
+    use prepared::Event::{Again, Opened, Preparing, Stopped, Waiting};
     let mut bar = BAR.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     match event {
         _ if quiet => {}
@@ -51,7 +51,7 @@ pub(super) fn tell(event: &prepared::Event, quiet: bool) {
             eprintln!("preparing {set}: {rows} rows, {} so far", tasks::fetch::size(*bytes));
         }
         Again(set, why) => eprintln!("{set} is prepared again: {why}"),
-        Opened(_) => *bar = None,
+        Opened(_) | Stopped(_) => *bar = None,
     }
 }
 

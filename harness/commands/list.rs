@@ -5,6 +5,7 @@ use crate::Exit;
 use crate::cli::{ListArgs, Listed};
 use crate::config::suggest_model;
 use crate::diagnostics::suggest;
+use crate::presets::{self, Counted};
 use crate::registry::Registry;
 use results::{Store, published};
 use serde_json::{Value, json};
@@ -21,6 +22,7 @@ pub fn list(args: &ListArgs, registry: &Registry) -> Exit {
         Listed::Tasks => (registry.tasks.iter().map(|t| t.name).collect(), "task"),
         Listed::Runs => (Vec::new(), "run"),
         Listed::Published => (published::models(), "published model"),
+        Listed::Presets => (presets::all().iter().map(|p| p.name).collect(), "preset"),
     };
     match &args.name {
         Some(_) if args.what == Listed::Runs => {
@@ -43,6 +45,7 @@ pub fn list(args: &ListArgs, registry: &Registry) -> Exit {
         Listed::Tasks => tasks(args, registry.tasks.iter().filter(|t| wanted(t.name)).collect()),
         Listed::Runs => return runs(args),
         Listed::Published => scores(args),
+        Listed::Presets => presets(args, registry),
     }
     Exit::Ok
 }
@@ -240,6 +243,55 @@ fn score_page(model: &str, cells: &[&published::Published]) -> String {
         }
     }
     out
+}
+
+/// Every wanted preset with its variations.
+fn presets(args: &ListArgs, registry: &Registry) {
+    let wanted = presets::all().iter().filter(|preset| args.name.as_ref().is_none_or(|only| only == preset.name));
+    let counted: Vec<Counted> = wanted.flat_map(|preset| preset.counted(registry)).collect();
+    if args.json {
+        return print_json(&counted.iter().map(|one| json!(one)).collect());
+    }
+    print!("{}", preset_table(&counted));
+    if args.name.is_some() {
+        for one in counted.iter().take(1) {
+            println!(
+                "\n{}\nmodel: {}\nmixer: {{ {}: {} }}",
+                one.about,
+                flow(&one.model),
+                one.mixer,
+                flow(&one.settings)
+            );
+            one.published.iter().for_each(|published| println!("published: {}", published.source));
+        }
+    } else {
+        println!("\n`mixarena list presets NAME` shows the keys one stands for.");
+    }
+}
+
+/// One line a model.
+fn preset_table(counted: &[Counted]) -> String {
+    let widest = counted.iter().map(|one| one.name.chars().count()).max().unwrap_or(0).max(6);
+    let line = |cells: [&str; 7]| {
+        let [name, mixer, layers, width, parameters, published, ratio] = cells;
+        format!("{name:<widest$}  {mixer:<12}  {layers:>6}  {width:>5}  {parameters:>11}  {published:>9}  {ratio:>5}\n")
+    };
+    let mut out = line(["preset", "mixer", "layers", "width", "parameters", "published", "ratio"]);
+    for one in counted {
+        let millions = one.published.map_or("-".into(), |p| format!("{:.0}M", p.parameters as f64 / 1e6));
+        let ratio = one.ratio.map_or("-".into(), |ratio| format!("{ratio:.3}"));
+        let [layers, width, parameters] =
+            [one.layers as u64, one.d_model as u64, one.parameters].map(|n| n.to_string());
+        out += &line([&one.name, one.mixer, &layers, &width, &parameters, &millions, &ratio]);
+    }
+    out
+}
+
+/// A map as YAML on one line.
+fn flow(map: &Value) -> String {
+    let entries: Vec<String> =
+        map.as_object().into_iter().flatten().map(|(key, value)| format!("{key}: {value}")).collect();
+    format!("{{ {} }}", entries.join(", "))
 }
 
 fn runs(args: &ListArgs) -> Exit {

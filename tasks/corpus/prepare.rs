@@ -10,12 +10,14 @@ use super::documents::{Count, Piece, Position, Reader, Tally};
 use super::sources::Sources;
 use super::{CorpusConfig, Packing, Shape};
 use crate::formats::unreadable;
-use crate::prepared::{Event, Lock, TOLD_EVERY, replace, tell, unwritable, write_synced};
+use crate::prepared::{self, Event, Lock, TOLD_EVERY, replace, tell};
 use crate::tokenizer::Tokenizer;
 use crate::{DataDir, DataError, Split};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, ErrorKind, Write};
+
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -67,6 +69,8 @@ pub(super) struct Meta {
     pub splits: [Part; 3],
     /// Hash of the documents and their splits.
     pub content: String,
+    /// Hash of the other files of the set.
+    pub files: String,
     /// [`Tokenizer::fingerprint`].
     pub tokenizer: String,
     pub notes: Vec<String>,
@@ -81,6 +85,37 @@ impl Meta {
             DataError::Unreadable { path, why }
         })
     }
+}
+
+/// Hash of every file of a set but its meta.json, in the order of their names.
+pub(super) fn hash_files(folder: &Path) -> Result<String, DataError> {
+    let entries = fs::read_dir(folder).map_err(|error| unreadable(folder, &error))?;
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|end| end == "tokens" || end == "starts" || end == "counts"));
+    paths.sort();
+    let mut hashes = BTreeMap::new();
+    for path in paths {
+        let (mut hasher, name) = (blake3::Hasher::new(), path.file_name().unwrap_or_default().to_string_lossy());
+        let read = File::open(&path).and_then(|mut file| std::io::copy(&mut file, &mut hasher));
+        read.map_err(|error| unreadable(&path, &error))?;
+        hashes.insert(name.into_owned(), hasher.finalize());
+    }
+    Ok(crate::formats::fingerprint(&hashes))
+}
+
+/// As for other sets; but what was done of this one is kept.
+fn unwritable(path: &Path, error: &std::io::Error) -> DataError {
+    if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) {
+        let why = format!("the disk is full ({error}); make room and start again: it goes on where it stopped");
+        return DataError::Unreadable { path: path.into(), why };
+    }
+    prepared::unwritable(path, error)
+}
+
+/// A small file, on the disk when this returns.
+fn write_new(path: &Path, content: &[u8]) -> Result<(), DataError> {
+    let written = File::create(path).and_then(|mut file| file.write_all(content).and_then(|()| file.sync_all()));
+    written.map_err(|error| unwritable(path, &error))
 }
 
 /// `progress.json`: everything that the rest of the work depends on.
@@ -135,7 +170,11 @@ impl Job<'_> {
         let part = place.join(format!("{name}.part"));
         self.sweep(&place, &part);
         if Meta::read(&part).is_err() {
-            self.write(&part)?; // else it was killed when all was done but the name
+            let written = self.write(&part); // else it was killed when all was done but the name
+            if written.is_err() {
+                tell(Event::Stopped(&self.title()));
+            }
+            written?;
         }
         let now = super::sources::list(self.config, self.data)?;
         if self.config.stamp_of(&now) != stamp {
@@ -145,7 +184,7 @@ impl Job<'_> {
             return Err(DataError::Unreadable { path, why });
         }
         match fs::remove_file(part.join("progress.json")) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(unwritable(&part, &error)),
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(unwritable(&part, &error)),
             _ => replace(&part, &folder)?,
         }
         Ok(folder)
@@ -390,14 +429,14 @@ impl<'a> Writer<'a> {
         self.progress.tally = tally.clone();
         self.progress.content = self.content.to_hex().to_string();
         let (new, path) = (self.folder.join("progress.json.new"), self.folder.join("progress.json"));
-        write_synced(&new, &serde_json::to_vec(&self.progress).expect("plain data"))?;
+        write_new(&new, &serde_json::to_vec(&self.progress).expect("plain data"))?;
         fs::rename(&new, &path).map_err(|error| unwritable(&path, &error))
     }
 
     fn finish(mut self, tally: &Tally) -> Result<(), DataError> {
         self.flush()?;
         let counts: Vec<u8> = self.progress.counts.iter().flat_map(|count| count.to_le_bytes()).collect();
-        write_synced(&self.folder.join("train.counts"), &counts)?;
+        write_new(&self.folder.join("train.counts"), &counts)?;
         let mut notes = tally.notes();
         if self.progress.tokenless.times > 0 {
             let Count { times, first } = &self.progress.tokenless;
@@ -410,10 +449,11 @@ impl<'a> Writer<'a> {
             width: self.width,
             splits: self.progress.splits,
             content: self.content.to_hex().to_string(),
+            files: hash_files(&self.folder)?,
             tokenizer: self.job.tokenizer.fingerprint(),
             notes,
         };
-        write_synced(&self.folder.join("meta.json"), &serde_json::to_vec_pretty(&meta).expect("plain data"))?;
+        write_new(&self.folder.join("meta.json"), &serde_json::to_vec_pretty(&meta).expect("plain data"))?;
         Ok(())
     }
 }

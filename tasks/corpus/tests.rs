@@ -573,6 +573,17 @@ fn a_set_that_was_cut_is_refused() {
     assert!(error.contains("train.tokens: has 3 bytes, not the 8 that were prepared"), "{error}");
 }
 
+#[test]
+fn every_byte_of_a_set_can_be_verified() {
+    let (_folder, data) = data(&[("a.txt", b"text"), OTHERS[0], OTHERS[1]]);
+    let corpus = open(&data, &all_of("a.txt"), PADDED).unwrap();
+    verify(corpus.folder()).unwrap();
+    let mut bytes = std::fs::read(corpus.folder().join("train.tokens")).unwrap();
+    bytes[2] ^= 1;
+    std::fs::write(corpus.folder().join("train.tokens"), bytes).unwrap();
+    assert!(verify(corpus.folder()).unwrap_err().to_string().contains("is not what was prepared"));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
@@ -597,4 +608,57 @@ proptest! {
         prop_assert_eq!(corpus.counts().iter().sum::<u64>(), corpus.tokens(Split::Train));
         prop_assert_eq!(corpus.tokens(Split::Train), documents.iter().map(|text| text.len() as u64).sum::<u64>());
     }
+}
+
+/// Measures a preparation: kill it and start it again to see it go on.
+///
+/// ```text
+/// MIXARENA_CORPUS=DATA/FOLDER MIXARENA_TOKENIZER=bytes cargo test -p tasks --lib -- --ignored --nocapture corpus::tests::speed
+/// ```
+/// `MIXARENA_TOKENIZER`: `bytes`, or the settings of another as JSON: `{"wordpiece": {"vocab_size": 8192}}`.
+#[test]
+#[ignore = "measures the preparation of the folder that MIXARENA_CORPUS names"]
+fn speed() {
+    use crate::tokenizer::TokenizerConfig;
+    use std::time::Instant;
+    let set = PathBuf::from(std::env::var_os("MIXARENA_CORPUS").expect("MIXARENA_CORPUS names a folder of text"));
+    let tokenizer = std::env::var("MIXARENA_TOKENIZER").unwrap_or_else(|_| "bytes".into());
+    let tokenizer: TokenizerConfig =
+        if tokenizer == "bytes" { TokenizerConfig::Bytes } else { serde_json::from_str(&tokenizer).unwrap() };
+    let data = DataDir(set.parent().unwrap().into());
+    let config = CorpusConfig { path: Paths::of([set.file_name().unwrap()]), ..CorpusConfig::default() };
+    let peak = || {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or("VmHWM unknown").to_owned()
+    };
+    crate::prepared::listen(Box::new(|event| {
+        if let Event::Preparing { bytes, of: Some(of), .. } = event {
+            println!("{bytes} of {of}");
+        }
+    }));
+    let start = Instant::now();
+    let stamp = config.stamp(&data).unwrap();
+    let mut texts = || config.documents(&data, Split::Train);
+    let tokenizer = Arc::new(Tokenizer::obtain(&data, &tokenizer, &stamp, &mut texts).unwrap());
+    println!("tokenizer of {} tokens: {:.1} s, {}", tokenizer.vocab_size(), start.elapsed().as_secs_f64(), peak());
+    let start = Instant::now();
+    let shape = Shape { length: 128, packing: Packing::Packed, ends: true };
+    let corpus = Corpus::open(&data, &config, tokenizer.clone(), shape).unwrap();
+    let seconds = start.elapsed().as_secs_f64();
+    let bytes: u64 = Split::ALL.iter().map(|&split| corpus.bytes(split)).sum();
+    let tokens: u64 = Split::ALL.iter().map(|&split| corpus.tokens(split)).sum();
+    println!(
+        "opened {bytes} bytes, {tokens} tokens in {seconds:.2} s: {:.1} MB/s, {}",
+        bytes as f64 / 1e6 / seconds,
+        peak()
+    );
+    drop(corpus);
+    let start = Instant::now();
+    let corpus = Corpus::open(&data, &config, tokenizer, shape).unwrap();
+    println!(
+        "second start {:.4} s; {}; {}",
+        start.elapsed().as_secs_f64(),
+        corpus.folder().display(),
+        corpus.fingerprint()
+    );
 }

@@ -54,7 +54,7 @@ fn read(budget: u64, texts: Texts, mut each: impl FnMut(&str)) -> Result<(), Dat
         }
         if told.elapsed() >= TOLD_EVERY {
             told = Instant::now();
-            tell(Event::Preparing("tokenizer", rows, bytes));
+            tell(Event::Preparing { set: "tokenizer", rows, bytes, of: None });
         }
     }
     Ok(())

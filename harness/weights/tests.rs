@@ -1,0 +1,369 @@
+use super::*;
+use crate::model::{Inputs, Model};
+use crate::samples::{small_mixers, task_spec};
+use mixers::goldens::Golden;
+use serde_json::{Value, json};
+use tasks::{Output, TaskSpec};
+use tch::{Device, Kind};
+
+/// A language model's task, or one of classes.
+fn task(output: Output) -> TaskSpec {
+    let spec = task_spec(output);
+    let classes = if output == Output::Tokens { spec.vocab_size } else { spec.classes };
+    TaskSpec { classes, ..spec }
+}
+
+fn build(config: &Value, task: &TaskSpec, mixer: &str, settings: &Value) -> (VarStore, Model, Naming) {
+    let config: ModelConfig = serde_json::from_value(config.clone()).unwrap();
+    let entry = mixers::registry().into_iter().find(|entry| entry.name == mixer).unwrap();
+    let settings = (entry.resolve)(settings).unwrap();
+    let vs = VarStore::new(Device::Cpu);
+    let model = Model::new(&vs.root(), &config, task, &entry, &settings);
+    (vs, model, Naming::of(&config, mixer))
+}
+
+fn tokens() -> Tensor {
+    (Tensor::arange(3 * 9, (Kind::Int64, Device::Cpu)) * 7).remainder(11).view([3, 9])
+}
+
+fn logits(model: &Model, output: Output) -> Tensor {
+    let types = tokens().gt(5).to_kind(Kind::Int64);
+    let positions = (output != Output::PerSequence).then(|| Tensor::from_slice(&[1i64, 8, 20]));
+    let inputs = Inputs { tokens: tokens(), types: Some(types), lengths: None, positions };
+    no_grad(|| model.forward(&inputs, false))
+}
+
+fn own(vs: &VarStore) -> Vec<(String, Tensor)> {
+    vs.variables().into_iter().collect()
+}
+
+fn written(dir: &tempfile::TempDir, tensors: &[(String, Tensor)]) -> PathBuf {
+    let path = dir.path().join("w.safetensors");
+    checkpoint::write_with(&path, tensors, ("format", "pt")).unwrap();
+    path
+}
+
+#[test]
+fn an_exported_and_imported_model_gives_identical_logits_in_every_block_around_every_mixer() {
+    let dir = tempfile::tempdir().unwrap();
+    for (entry, settings) in small_mixers() {
+        for block in ["transformer", "s4", "bigs", "hydra"] {
+            for (output, head) in [
+                (Output::Tokens, "bert"),
+                (Output::Tokens, "tied"),
+                (Output::Tokens, "plain"),
+                (Output::PerSequence, "bert"),
+                (Output::PerSequence, "plain"),
+            ] {
+                let config = json!({"block": block, "d_model": 16, "n_layers": 2, "positions": "learned", "head": head,
+                                    "token_types": 2, "embedding_norm": true, "linear_std": 0.3});
+                let (from, model, naming) = build(&config, &task(output), entry.name, &settings);
+                let want = logits(&model, output);
+                let before = |name: &str| own(&from).into_iter().map(|(n, t)| (format!("{name}{n}"), t)).collect();
+                for file in [naming.export(own(&from)), before(""), before("model.")] {
+                    let (into, model, naming) = build(&config, &task(output), entry.name, &settings);
+                    let what = format!("{} in {block}, {head} of {output:?}", entry.name);
+                    assert!(!logits(&model, output).equal(&want), "{what}: other initial values");
+                    let report = naming.import(&written(&dir, &file), &into).unwrap_or_else(|e| panic!("{what}: {e}"));
+                    assert_eq!(
+                        (report.taken.len(), report.fresh.len(), report.left.len()),
+                        (into.len(), 0, 0),
+                        "{what}"
+                    );
+                    assert!(logits(&model, output).equal(&want), "{what}");
+                }
+            }
+        }
+    }
+}
+
+const BERT: &str = r#"{"block": "transformer", "d_model": 16, "n_layers": 2, "norm_place": "post", "norm_eps": 1e-12,
+    "ffn": "mlp", "d_ff": 24, "positions": "learned", "max_positions": 20, "embedding_norm": true, "token_types": 2,
+    "pooling": "first", "head": "bert"}"#;
+
+/// A file as Hugging Face's `BertForPreTraining` writes it, two layers of width 16.
+fn released() -> Vec<(String, Tensor)> {
+    tch::manual_seed(5);
+    let mut found: Vec<(String, Tensor)> = Vec::new();
+    let mut add = |name: &str, shape: &[i64]| {
+        found.push((name.to_string(), Tensor::randn(shape, (Kind::Float, Device::Cpu)) * 0.3));
+    };
+    let mut map = |name: &str, from: i64, to: i64| {
+        add(&format!("{name}.weight"), &[to, from]);
+        add(&format!("{name}.bias"), &[to]);
+    };
+    for layer in 0..2 {
+        let at = format!("bert.encoder.layer.{layer}");
+        for part in ["self.query", "self.key", "self.value", "output.dense"] {
+            map(&format!("{at}.attention.{part}"), 16, 16);
+        }
+        map(&format!("{at}.intermediate.dense"), 16, 24);
+        map(&format!("{at}.output.dense"), 24, 16);
+    }
+    map("bert.pooler.dense", 16, 16);
+    map("cls.predictions.transform.dense", 16, 16);
+    map("cls.seq_relationship", 16, 2);
+    // The files of 2019 call a norm's weight gamma and its bias beta.
+    let norms = ["bert.encoder.layer.0.attention.output", "bert.encoder.layer.0.output", "bert.embeddings"];
+    let modern = ["bert.encoder.layer.1.attention.output", "bert.encoder.layer.1.output", "cls.predictions.transform"];
+    for (norms, parts) in [(norms, ["gamma", "beta"]), (modern, ["weight", "bias"])] {
+        norms.iter().for_each(|norm| parts.iter().for_each(|part| add(&format!("{norm}.LayerNorm.{part}"), &[16])));
+    }
+    add("bert.embeddings.word_embeddings.weight", &[11, 16]);
+    add("bert.embeddings.position_embeddings.weight", &[20, 16]);
+    add("bert.embeddings.token_type_embeddings.weight", &[2, 16]);
+    add("cls.predictions.bias", &[11]);
+    let words = found.iter().find(|(name, _)| name.contains("word")).unwrap().1.shallow_clone();
+    found.push(("cls.predictions.decoder.weight".into(), words));
+    found.push(("bert.embeddings.position_ids".into(), Tensor::arange(20, (Kind::Int64, Device::Cpu)).view([1, 20])));
+    found
+}
+
+/// BERT (Devlin et al. 2019) on those tensors, written out: logits at every position, and what the pooler gives.
+fn by_hand(file: &[(String, Tensor)], types: &Tensor) -> (Tensor, Tensor) {
+    let get = |name: &str| &file.iter().find(|(n, _)| n == name).unwrap_or_else(|| panic!("{name}")).1;
+    let map = |x: &Tensor, name: &str| x.linear(get(&format!("{name}.weight")), Some(get(&format!("{name}.bias"))));
+    let norm = |x: &Tensor, name: &str| {
+        let old = file.iter().any(|(n, _)| *n == format!("{name}.LayerNorm.gamma"));
+        let [weight, bias] = if old { ["gamma", "beta"] } else { ["weight", "bias"] };
+        let (mean, variance) = (x.mean_dim(-1, true, Kind::Float), x.var_dim(-1, false, true));
+        (x - mean) / (variance + 1e-12).sqrt() * get(&format!("{name}.LayerNorm.{weight}"))
+            + get(&format!("{name}.LayerNorm.{bias}"))
+    };
+    let look_up =
+        |name: &str, at: &Tensor| get(&format!("bert.embeddings.{name}.weight")).index_select(0, &at.view(-1));
+    let (batch, length) = tokens().size2().unwrap();
+    let places = Tensor::arange(length, (Kind::Int64, Device::Cpu)).repeat([batch]);
+    let x = look_up("word_embeddings", &tokens())
+        + look_up("position_embeddings", &places)
+        + look_up("token_type_embeddings", types);
+    let mut x = norm(&x, "bert.embeddings").view([batch, length, 16]);
+    for layer in 0..2 {
+        let at = format!("bert.encoder.layer.{layer}");
+        let heads =
+            |part: &str| map(&x, &format!("{at}.attention.self.{part}")).view([batch, length, 2, 8]).transpose(1, 2);
+        let scores = heads("query").matmul(&heads("key").transpose(-1, -2)) / 8f64.sqrt();
+        let read = scores.softmax(-1, Kind::Float).matmul(&heads("value")).transpose(1, 2).reshape([batch, length, 16]);
+        x = norm(&(map(&read, &format!("{at}.attention.output.dense")) + &x), &format!("{at}.attention.output"));
+        let wide = map(&x, &format!("{at}.intermediate.dense")).gelu("none");
+        x = norm(&(map(&wide, &format!("{at}.output.dense")) + &x), &format!("{at}.output"));
+    }
+    let transformed = norm(&map(&x, "cls.predictions.transform.dense").gelu("none"), "cls.predictions.transform");
+    let logits = transformed.matmul(&get("cls.predictions.decoder.weight").tr()) + get("cls.predictions.bias");
+    (logits, map(&x.select(1, 0), "bert.pooler.dense").tanh())
+}
+
+#[test]
+fn a_released_bert_loads_and_gives_what_bert_gives() {
+    let (dir, file) = (tempfile::tempdir().unwrap(), released());
+    let path = written(&dir, &file);
+    let types = tokens().gt(5).to_kind(Kind::Int64);
+    let (want, pooled) = by_hand(&file, &types);
+    let bert: Value = serde_json::from_str(BERT).unwrap();
+
+    let (vs, model, naming) = build(&bert, &task(Output::Tokens), "attention", &json!({"n_heads": 2}));
+    let report = naming.import(&path, &vs).unwrap();
+    let left = [
+        "bert.pooler.dense.bias",
+        "bert.pooler.dense.weight",
+        "cls.predictions.decoder.weight",
+        "cls.seq_relationship.bias",
+        "cls.seq_relationship.weight",
+    ];
+    let mut found = report.left.clone();
+    found.sort();
+    assert_eq!((report.taken.len(), report.fresh.len(), found), (vs.len(), 0, left.map(String::from).to_vec()));
+    let want = want.flatten(0, 1).index_select(0, &Tensor::from_slice(&[1i64, 8, 20]));
+    assert!(logits(&model, Output::Tokens).allclose(&want, 1e-4, 1e-5, false));
+
+    // The same file under a classifier: its pooler is taken, the classes are new.
+    let (vs, model, naming) = build(&bert, &task(Output::PerSequence), "attention", &json!({"n_heads": 2}));
+    let report = naming.import(&path, &vs).unwrap();
+    assert_eq!(report.fresh, ["head.classifier.bias", "head.classifier.weight"]);
+    let all = vs.variables();
+    let want = pooled.linear(&all["head.classifier.weight"], Some(&all["head.classifier.bias"]));
+    assert!(logits(&model, Output::PerSequence).allclose(&want, 1e-4, 1e-5, false));
+
+    // And back: what was read is written under the same names.
+    let (vs, _, naming) = build(&bert, &task(Output::Tokens), "attention", &json!({"n_heads": 2}));
+    naming.import(&path, &vs).unwrap();
+    for (name, tensor) in naming.export(own(&vs)) {
+        let old = name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta");
+        let read = file.iter().find(|(n, _)| *n == name || *n == old).unwrap_or_else(|| panic!("{name} is not BERT's"));
+        assert!(read.1.equal(&tensor), "{name}");
+    }
+}
+
+#[test]
+fn a_classifier_of_another_task_stays_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let bert: Value = serde_json::from_str(BERT).unwrap();
+    let settings = json!({"n_heads": 2});
+    for head in ["bert", "plain"] {
+        let mut config = bert.clone();
+        config["head"] = json!(head);
+        let three = TaskSpec { classes: 3, ..task(Output::PerSequence) };
+        let (from, _, naming) = build(&config, &three, "attention", &settings);
+        let (into, _, _) = build(&config, &task(Output::PerSequence), "attention", &settings);
+        let before = into.variables()[if head == "bert" { "head.classifier.weight" } else { "head.weight" }].copy();
+        let report = naming.import(&written(&dir, &naming.export(own(&from))), &into).unwrap();
+        assert_eq!(report.fresh.len(), 2, "{report:?}");
+        let after = &into.variables()[if head == "bert" { "head.classifier.weight" } else { "head.weight" }];
+        assert!(after.equal(&before));
+        assert!(into.variables()["embedding.weight"].equal(&from.variables()["embedding.weight"]));
+    }
+}
+
+/// What is said of a file, and that nothing of the model changed.
+fn refusal(file: &[(String, Tensor)], changes: &Value) -> (String, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config: Value = serde_json::from_str(BERT).unwrap();
+    config.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+    let (vs, _, naming) = build(&config, &task(Output::Tokens), "attention", &json!({"n_heads": 2}));
+    let before: Vec<(String, Tensor)> = own(&vs).into_iter().map(|(name, t)| (name, t.copy())).collect();
+    let error = naming.import(&written(&dir, file), &vs).unwrap_err();
+    let after = vs.variables();
+    assert!(before.iter().all(|(name, tensor)| after[name].equal(tensor)), "a refused file changes nothing");
+    let text = error.to_string();
+    let (path, text) = text.split_once(".safetensors: ").unwrap();
+    assert!(path.ends_with("/w"), "{path}");
+    (text.to_string(), error.help().to_string())
+}
+
+#[test]
+fn weights_of_another_model_are_refused_with_the_key_to_change() {
+    let file = released();
+    let with = |name: &str, shape: &[i64]| -> Vec<(String, Tensor)> {
+        let others = file.iter().filter(|(n, _)| n != name).map(|(n, t)| (n.clone(), t.shallow_clone()));
+        others.chain([(name.to_string(), Tensor::zeros(shape, (Kind::Float, Device::Cpu)))]).collect()
+    };
+    let without = |part: &str| -> Vec<(String, Tensor)> {
+        file.iter().filter(|(n, _)| !n.contains(part)).map(|(n, t)| (n.clone(), t.shallow_clone())).collect()
+    };
+    let said = |file: &[(String, Tensor)], changes: Value| refusal(file, &changes);
+    let (problem, help) = said(&with("bert.embeddings.word_embeddings.weight", &[30, 16]), json!({}));
+    assert_eq!(problem, "the file's vocabulary has 30 tokens, the model's 11");
+    assert!(help.contains("tokenizer"), "{help}");
+    let (problem, help) = said(&file, json!({"max_positions": 12}));
+    assert_eq!(problem, "the file's position table has 20 positions, the model's 12");
+    assert_eq!(help, "set `model: { max_positions: 20 }`");
+    let (problem, help) = said(&file, json!({"token_types": 1}));
+    assert_eq!(problem, "the file's token-type embedding has 2 types, the model's 1");
+    assert_eq!(help, "set `model: { token_types: 2 }`");
+    let (problem, help) = said(&file, json!({"d_model": 24}));
+    assert_eq!(problem, "the file's vocabulary is 16 wide, the model 24");
+    assert_eq!(help, "set `model: { d_model: 16 }`");
+    let (problem, help) = said(&file, json!({"n_layers": 3}));
+    assert_eq!(
+        (problem.as_str(), help.as_str()),
+        ("the file has 2 layers, the model 3", "set `model: { n_layers: 2 }`")
+    );
+    let (problem, _) = said(&file, json!({"token_types": 0}));
+    assert_eq!(
+        problem,
+        "these are not the weights of this model; unexpected: `bert.embeddings.token_type_embeddings.weight`"
+    );
+    let (problem, _) = said(&without("key.bias"), json!({}));
+    let names =
+        |i: usize| ["query", "key", "value"].map(|p| format!("`bert.encoder.layer.{i}.attention.self.{p}.bias`"));
+    let missing = [names(0), names(1)].concat().join(", ");
+    assert!(problem.starts_with(&format!("these are not the weights of this model; missing: {missing}")), "{problem}");
+    let (problem, _) = said(&without("cls.predictions.transform.dense"), json!({}));
+    assert!(problem.contains("missing: `cls.predictions.transform.dense.bias`"), "{problem}");
+    let (problem, _) = said(&file, json!({"d_ff": 32}));
+    assert!(problem.contains("of another shape: `blocks.0.ffn.down.weight` [16, 24] for [16, 32]"), "{problem}");
+    let (problem, help) = said(&with("cls.predictions.decoder.weight", &[11, 16]), json!({}));
+    assert_eq!(problem, "`cls.predictions.decoder.weight` is not the embedding, and this model's head is tied to it");
+    assert!(help.contains("head: plain"), "{help}");
+}
+
+#[test]
+fn a_hydra_s_names_are_those_of_its_repository() {
+    let config = json!({"block": "hydra", "d_model": 16, "n_layers": 1, "token_types": 2, "head": "bert"});
+    for (mixer, settings, inside) in [
+        ("hydra", json!({"d_state": 4, "headdim": 8}), vec!["D", "dt_bias", "fc_D.weight"]),
+        ("matrix_mixer", json!({"matrix": "cauchy", "headdim": 8, "qk_dim": 4}), vec!["matrix_mixer.bias"]),
+    ] {
+        let (vs, _, naming) = build(&config, &task(Output::Tokens), mixer, &settings);
+        let names: Vec<String> = naming.export(own(&vs)).into_iter().map(|(name, _)| name).collect();
+        let shared = ["in_proj.weight", "conv1d.weight", "conv1d.bias", "norm.weight", "out_proj.weight"];
+        for part in inside.into_iter().chain(shared) {
+            let want = format!("bert.encoder.layer.0.layer.mixer.{part}");
+            assert!(names.contains(&want), "{want}: {names:#?}");
+        }
+        for want in ["bert.encoder.layer.0.layer.norm.bias", "bert.embeddings.LayerNorm.weight", "cls.predictions.bias"]
+        {
+            assert!(names.iter().any(|name| name == want), "{want}: {names:#?}");
+        }
+    }
+}
+
+/// The dump `bigs_mlm`: its file is read by [`import`]'s names into the harness's own model, which must give its logits, its
+/// loss and its gradients.
+#[test]
+fn the_reference_s_bigs_gives_its_logits_loss_and_gradients_through_the_harness_s_model() {
+    let dir = tempfile::tempdir().unwrap();
+    for (precision, kind, least) in [("f64", Kind::Double, 1e-9), ("f32", Kind::Float, 1e-5)] {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../mixers/fixtures/goldens");
+        let path = folder.join(format!("bigs_mlm__2layers_L19.{precision}.safetensors"));
+        let golden = Golden::read(&path).unwrap();
+        let (_, header) = mixers::weights::from_bytes(&std::fs::read(&path).unwrap()).unwrap();
+        let errors: BTreeMap<String, f64> = serde_json::from_str(&header["f32_vs_f64_max_err_rel_to_max_abs"]).unwrap();
+        let int = |key: &str| golden.int(key).unwrap();
+        let get = |key: String| golden.tensor(&key).unwrap().shallow_clone();
+
+        let file: Vec<(String, Tensor)> =
+            golden.names("param").into_iter().map(|name| (name.to_string(), get(format!("param.{name}")))).collect();
+        let config = json!({"block": "bigs", "d_model": int("hidden_size"), "n_layers": int("num_hidden_layers"),
+                            "norm_eps": 1e-12, "positions": "learned", "max_positions": int("max_position_embeddings"),
+                            "embedding_norm": true, "token_types": 2, "head": "bert"});
+        let settings = json!({"d_ff": int("intermediate_size"), "d_state": int("num_ssm"), "mask_padding": false});
+        let vocab_size = int("vocab_size");
+        let spec = TaskSpec { vocab_size, classes: vocab_size, max_length: int("L"), ..task(Output::Tokens) };
+        let (mut vs, model, naming) = build(&config, &spec, "bigs", &settings);
+        vs.set_kind(kind);
+        let report = naming.import(&written(&dir, &file), &vs).unwrap();
+        assert_eq!(report.left, ["bigs.pooler.dense.bias", "bigs.pooler.dense.weight"]);
+        assert_eq!(report.fresh, Vec::<String>::new());
+
+        let tokens = get("input.input_ids".into());
+        let all = Tensor::arange(tokens.numel() as i64, (Kind::Int64, Device::Cpu));
+        let inputs = |at: &Tensor| Inputs {
+            tokens: tokens.shallow_clone(),
+            types: None,
+            lengths: None,
+            positions: Some(at.shallow_clone()),
+        };
+        let logits = model.forward(&inputs(&all), false);
+        (&logits * get("grad_output.logits".into()).view([-1, vocab_size])).sum(kind).backward();
+        let labels = get("input.labels".into()).view(-1);
+        let asked = labels.ge(0).nonzero().squeeze_dim(1);
+        assert!(asked.numel() < labels.numel() && asked.numel() > 0);
+        let loss =
+            no_grad(|| model.forward(&inputs(&asked), false).cross_entropy_for_logits(&labels.index_select(0, &asked)));
+
+        let mut got = vec![
+            ("output.logits".to_string(), logits.detach().view(get("output.logits".into()).size().as_slice())),
+            ("output.loss".to_string(), loss),
+        ];
+        let gradients = vs.variables().into_iter().map(|(name, variable)| (name, variable.grad())).collect();
+        got.extend(naming.export(gradients).into_iter().map(|(name, grad)| (format!("grad_param.{name}"), grad)));
+        let wanted = golden.names("grad_param").len() + golden.names("output").len();
+        assert_eq!(got.len(), wanted, "every output and every gradient of the dump is held");
+        let mut worst = [("", 0f64), ("", 0f64)];
+        for (key, value) in &got {
+            let want = get(key.clone());
+            let error = (value - &want).abs().max().double_value(&[]) / want.abs().max().double_value(&[]).max(1e-300);
+            let most = if kind == Kind::Double { least } else { (4.0 * errors[key]).max(least) };
+            assert!(error <= most, "{precision} {key} is {error:.2e} off, at most {most:.1e}");
+            let group = &mut worst[usize::from(key.starts_with("grad"))];
+            if error >= group.1 {
+                *group = (key, error);
+            }
+        }
+        println!(
+            "{precision}: outputs {:.2e} ({}), gradients {:.2e} ({})",
+            worst[0].1, worst[0].0, worst[1].1, worst[1].0
+        );
+    }
+}
