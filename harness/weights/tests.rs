@@ -264,10 +264,10 @@ fn weights_of_another_model_are_refused_with_the_key_to_change() {
         "these are not the weights of this model; unexpected: `bert.embeddings.token_type_embeddings.weight`"
     );
     let (problem, _) = said(&without("key.bias"), json!({}));
-    let names =
-        |i: usize| ["query", "key", "value"].map(|p| format!("`bert.encoder.layer.{i}.attention.self.{p}.bias`"));
-    let missing = [names(0), names(1)].concat().join(", ");
-    assert!(problem.starts_with(&format!("these are not the weights of this model; missing: {missing}")), "{problem}");
+    let names = [0, 1].map(|i| format!("`bert.encoder.layer.{i}.attention.self.key.bias`")).join(", ");
+    assert_eq!(problem, format!("these are not the weights of this model; missing: {names}"));
+    let (problem, _) = said(&with("bert.encoder.layer.0.attention.self.key.weight", &[16, 12]), json!({}));
+    assert!(problem.contains("the parts of `blocks.0.mixer.in_proj_weight`"), "{problem}");
     let (problem, _) = said(&without("cls.predictions.transform.dense"), json!({}));
     assert!(problem.contains("missing: `cls.predictions.transform.dense.bias`"), "{problem}");
     let (problem, _) = said(&file, json!({"d_ff": 32}));
