@@ -318,7 +318,7 @@ mod tests {
     use super::*;
     use crate::config::Config;
 
-    /// Of a count printed in whole millions, half of one is rounding.
+    /// Within one percent; what is printed is rounded to half a million.
     fn near(counted: &Counted) -> bool {
         let published = counted.published.expect("published").parameters as f64;
         (counted.parameters as f64 - published).abs() <= 0.01 * published
