@@ -258,7 +258,8 @@ impl Reader<'_> {
         let get = |name: &str| top.iter().find(|(k, _)| k.name == name);
         let base = SECTIONS.map(|name| get(name).map(|(_, node)| self.layer(name, node)).unwrap_or_default());
         // Judged even where no run comes of it, because every mixer or task is misspelt.
-        let _: Option<ModelConfig> = self.section("model", &base[0]);
+        let model = self.with_preset(base[0].clone());
+        let _: Option<ModelConfig> = self.section("model", &model);
         let _: Option<OptimizerConfig> = self.section("optimizer", &base[1]);
         let _: Option<ScheduleConfig> = self.section("schedule", &base[2]);
         let _: Option<BudgetConfig> = self.section("budget", &base[3]);
@@ -386,7 +387,6 @@ impl Reader<'_> {
     /// A section's own mapping.
     fn layer(&mut self, name: &str, node: &Node) -> Layer {
         match node.as_map() {
-            Some(entries) if name == "model" => Layer(self.with_preset(entries.to_vec())),
             Some(entries) => Layer(entries.to_vec()),
             None if name == "pretrain" && node.as_str().is_some() => Layer(vec![objective_alone(node)]),
             None => {
@@ -403,24 +403,24 @@ impl Reader<'_> {
         }
     }
 
-    /// `model: { preset: bert_base, dropout: 0 }`: the preset's keys, where the preset stands, below those beside it.
-    fn with_preset(&mut self, mut entries: Vec<(Key, Node)>) -> Vec<(Key, Node)> {
-        let Some(at) = entries.iter().position(|(key, _)| key.name == "preset") else { return entries };
-        let (key, node) = entries.remove(at);
+    /// `model: { preset: bert_base, dropout: 0 }`: the preset's keys, where the preset stands, below every key that is written.
+    fn with_preset(&mut self, mut keys: Layer) -> Layer {
+        let Some(at) = keys.0.iter().position(|(key, _)| key.name == "preset") else { return keys };
+        let (key, node) = keys.0.remove(at);
         if node.data == Data::Scalar(Value::Null) {
-            return entries;
+            return keys;
         }
         let Some(preset) = node.as_str().and_then(presets::find) else {
             let known: Vec<&str> = presets::all().iter().map(|preset| preset.name).collect();
             let help = suggest(node.as_str().unwrap_or_default(), &known, "presets");
             self.found.error(node.place.clone(), format!("`preset` is {}, which is none", node.describe()), help);
-            return entries;
+            return keys;
         };
         let below = preset.model().into_iter().map(|(name, value)| {
             let place = node.place.clone();
             (Key { name, place: key.place.clone() }, Node { place, data: Data::Scalar(value) })
         });
-        Layer(below.collect()).over(&entries).0
+        Layer(below.collect()).over(&keys.0)
     }
 
     /// Every entry of the list under `tasks` or `mixers`. An entry is a name, a one-key map `name: {…}`, or a map with the
@@ -815,9 +815,9 @@ impl Reader<'_> {
         let [model_keys, optimizer_keys, schedule_keys, budget_keys, pretrain_keys, analysis_keys]: Layers =
             std::array::from_fn(|i| {
                 let own = as_entries(over.iter().filter(|s| s.path.len() == 2 && s.path[0] == SECTIONS[i]));
-                let own = if SECTIONS[i] == "model" { self.with_preset(own) } else { own };
                 base[i].over(&task.sections[i].0).over(&mixer.sections[i].0).over(&own)
             });
+        let model_keys = self.with_preset(model_keys);
         let family_keys = |kind: &str, entry: &Entry| {
             let own = over.iter().filter(|s| s.path.len() == 3 && s.path[0] == kind && s.path[1] == entry.family);
             entry.settings.over(&as_entries(own))

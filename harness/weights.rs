@@ -205,11 +205,11 @@ impl Naming {
             let by_reference = &table[own];
             let names = if file.contains_key(own) { std::slice::from_ref(own) } else { by_reference.as_slice() };
             let parts: Vec<&Tensor> = names.iter().filter_map(|name| file.get(name)).map(|(_, t)| t).collect();
+            used.extend(names.iter().cloned());
             let fits = parts.windows(2).all(|pair| pair[0].dim() > 0 && pair[0].size()[1..] == pair[1].size()[1..]);
             if parts.len() < names.len() || !fits {
                 continue;
             }
-            used.extend(names.iter().cloned());
             found.insert(own.clone(), if let [one] = parts[..] { one.shallow_clone() } else { Tensor::cat(&parts, 0) });
         }
         self.same_model(&variables, &found, &file, &other)?;
@@ -221,13 +221,20 @@ impl Naming {
                 Some(value) if value.size() == variable.size() => report.taken.push(own.clone()),
                 Some(_) | None if optional(own) => report.fresh.push(own.clone()),
                 Some(value) => shapes.push(format!("`{own}` {:?} for {:?}", value.size(), variable.size())),
-                None => missing
-                    .push(format!("`{}`", table[own].iter().map(|p| self.full(p)).collect::<Vec<_>>().join("`, `"))),
+                None => {
+                    let absent = table[own].iter().filter(|place| !file.contains_key(*place));
+                    let absent: Vec<String> = absent.map(|place| format!("`{}`", self.full(place))).collect();
+                    if absent.is_empty() {
+                        shapes.push(format!("the parts of `{own}`, which do not lie one below the other"));
+                    }
+                    missing.extend(absent);
+                }
             }
         }
         let unused = || file.iter().filter(|(plain, _)| !used.contains(*plain));
         let of_body = |plain: &str| {
-            ["blocks.", "encoder.", "embedding"].iter().any(|start| plain.starts_with(start)) && !is_buffer(plain)
+            ["blocks.", "encoder.", "embedding", "final_norm."].iter().any(|start| plain.starts_with(start))
+                && !is_buffer(plain)
         };
         let unexpected: Vec<String> =
             unused().filter(|(plain, _)| of_body(plain)).map(|(_, (name, _))| format!("`{name}`")).collect();

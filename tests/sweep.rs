@@ -247,3 +247,44 @@ fn every_config_that_ships_can_be_planned_without_its_data() {
         }
     }
 }
+
+#[test]
+fn a_run_s_weights_leave_under_the_names_of_released_models() {
+    let text = FIVE.replace("seeds: 2", "seeds: 1");
+    let folder = Folder::with("five.yaml", &text);
+    folder.run("sweep five.yaml").expect(0);
+    let names = |file: &str| -> Vec<String> {
+        let bytes = folder.read(file);
+        let header = u64::from_le_bytes(bytes[..8].try_into().expect("a length")) as usize;
+        let header: Value = serde_json::from_slice(&bytes[8..8 + header]).expect("JSON");
+        assert_eq!(header["__metadata__"], serde_json::json!({"format": "pt"}));
+        header.as_object().expect("a map").keys().filter(|key| *key != "__metadata__").cloned().collect()
+    };
+    for record in folder.records() {
+        let start = &record.id[..10];
+        let ended = folder.run(&format!("export-weights {start} --out w.safetensors")).expect(0);
+        assert!(ended.err.contains(&record.id) && ended.out.is_empty(), "{}", ended.err);
+        let reference = names("w.safetensors");
+        folder.run(&format!("export-weights {start} --out own.safetensors --names own")).expect(0);
+        let own = names("own.safetensors");
+        let inside = match mixer(&record) {
+            "attention" => "bert.encoder.layer.0.attention.self.query.weight",
+            "bigs" => "bigs.encoder.layer.0.du_forward.weight",
+            "hydra" => "bert.encoder.layer.0.layer.mixer.in_proj.weight",
+            _ => "bert.encoder.layer.0.mixer_norm.weight",
+        };
+        assert!(reference.iter().any(|name| name == inside), "{inside}: {reference:#?}");
+        assert!(own.iter().all(|name| !name.starts_with("model.")) && own.contains(&"embedding.weight".to_string()));
+        assert!(reference.iter().any(|name| name.ends_with(".embeddings.word_embeddings.weight")), "{reference:#?}");
+    }
+    let ids: Vec<String> = folder.records().into_iter().map(|record| record.id).collect();
+    let wrong = folder.run("export-weights zz --out w.safetensors").expect(2);
+    assert!(wrong.err.starts_with("error: no run of the store begins with `zz`\n  help: "), "{}", wrong.err);
+    let wrong = folder.run(&format!("export-weights {} --out w.bin", ids[0])).expect(2);
+    assert!(wrong.err.contains("weights are written as .safetensors"), "{}", wrong.err);
+    let wrong = folder.run(&format!("export-weights {} --out w.safetensors --store none", ids[0])).expect(3);
+    assert!(wrong.err.contains("none is not a folder"), "{}", wrong.err);
+    std::fs::remove_file(folder.path(&format!("runs/work/{}/best.safetensors", ids[0]))).expect("a checkpoint");
+    let gone = folder.run(&format!("export-weights {} --out w.safetensors", ids[0])).expect(3);
+    assert!(gone.err.contains("has no best weights"), "{}", gone.err);
+}
