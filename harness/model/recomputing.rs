@@ -73,12 +73,13 @@ fn layers_run_again_give_the_ordinary_gradients_with_the_same_dropout_and_move_s
             want.backward();
             let (again, model) = built(&config, output, &entry, &settings);
             let found = model.backward_by_layers(&read, None, reseed, |x, ctx| loss(&model.answer(x, &read, ctx)));
-            assert!(found.equal(&want), "the loss of {case}");
+            // Without a graph libtorch runs an LSTM by another kernel.
+            assert!(found.allclose(&want, 1e-5, 1e-6, false), "the loss of {case}");
             let found = again.variables();
             for (name, want) in ordinary.variables() {
                 let found = &found[&name];
                 if !want.requires_grad() {
-                    assert!(found.equal(&want), "{name} of {case}");
+                    assert!(found.allclose(&want, 1e-5, 1e-6, false), "{name} of {case}");
                     continue;
                 }
                 let (found, want) = (found.grad(), want.grad());

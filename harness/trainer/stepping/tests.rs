@@ -13,8 +13,8 @@ use tch::Device;
 /// Every kind of answer, one and two documents, rows of one length and of several.
 const TASKS: [&str; 5] = [
     "mqar: { vocab_size: 16, seq_len: 12, kv_pairs: 2, causal: false, train_examples: 60, validation_examples: 10, test_examples: 10 }",
-    "retrieval: { source: synthetic, document_length: 24, topics: 4, mentions: 2, train_examples: 60, validation_examples: 10, test_examples: 10 }",
-    "listops: { source: synthetic, min_length: 4, max_length: 24, train_examples: 60, validation_examples: 10, test_examples: 10 }",
+    "retrieval: { source: synthetic, document_length: 60, topics: 4, mentions: 2, train_examples: 60, validation_examples: 10, test_examples: 10 }",
+    "listops: { source: generate, min_length: 4, max_length: 24, train_examples: 60, validation_examples: 10, test_examples: 10 }",
     "sparse_regression: { }",
     "mad: { task: compression }",
 ];
