@@ -1,7 +1,7 @@
 use super::*;
 use crate::config::Config;
 use crate::registry::Registry;
-use crate::samples::small_mixers;
+use crate::samples::{alone, small_mixers};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -145,6 +145,9 @@ fn pretraining_in_parts_hides_what_the_whole_batch_hides_and_gives_its_gradients
 
 #[test]
 fn dropout_differs_from_part_to_part_and_is_the_step_s_own() {
+    if !alone(concat!(module_path!(), "::dropout_differs_from_part_to_part_and_is_the_step_s_own")) {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let more = SMALL.replace("n_layers: 2", "n_layers: 2, dropout: 0.5");
     let mut run = trainer(TASKS[1], ATTENTION, &more, folder.path());
