@@ -1,6 +1,6 @@
 use super::*;
 use crate::report::Report;
-use crate::{Profile, Scale, Shape, samples};
+use crate::{Profile, Ranking, Scale, Shape, samples};
 use insta::assert_snapshot;
 use std::fs;
 
@@ -24,6 +24,16 @@ fn importance() -> Figure {
 
 fn profile(shape: Shape) -> Figure {
     Figure::Profile(Profile { shape })
+}
+
+fn ranking(measure: &str) -> Figure {
+    let published = "C4-MLM-loss".into();
+    Figure::Ranking(Ranking { measure: measure.into(), lower_is_better: None, published })
+}
+
+fn linear(measure: &str, axis: &str) -> Figure {
+    let (scale, y_scale) = (Scale::Linear, Scale::Linear);
+    Figure::Details(Details { axis: axis.into(), measure: measure.into(), scale, y_scale })
 }
 
 fn svg(built: &Built) -> String {
@@ -58,6 +68,12 @@ fn gallery_samples() -> Vec<(Manifest, Vec<Record>)> {
         with(importance(), samples::detailed()),
         with(profile(Shape::Heat), samples::eventful_profile()),
         with(profile(Shape::Radar), samples::eventful_profile()),
+        with(ranking("loss"), samples::matrix_mixers()),
+        with(details(SCORE, "frequency"), samples::language()),
+        with(details("loss", "frequency"), samples::language()),
+        with(details(SCORE, "distance"), samples::language()),
+        with(linear(SCORE, "position"), samples::language()),
+        with(linear("minimal_pairs", "phenomenon"), samples::language()),
     ]
 }
 
@@ -364,5 +380,78 @@ fn the_order_of_the_records_leaves_no_trace_in_a_figure() {
         for (a, b) in one.0.iter().zip(&other.0) {
             assert_eq!((&a.caption, &a.table, svg(a)), (&b.caption, &b.table, svg(b)));
         }
+    }
+}
+
+#[test]
+fn our_ranking_stands_beside_the_published_one() {
+    let (built, missing) = made(&with(ranking("loss"), samples::matrix_mixers()));
+    assert!(missing.is_empty(), "{missing:?}");
+    assert_eq!((built[0].stem.as_str(), built[0].title.as_str()), ("ranking", "Ranking by loss beside C4-MLM-loss"));
+    assert_snapshot!(built[0].caption);
+    assert_snapshot!(built[0].table);
+    let svg = svg(&built[0]);
+    for text in ["quasiseparable_dd", "loss, best on top", "published C4-MLM-loss", "13.5", "1.84"] {
+        assert!(svg.contains(text), "{text}");
+    }
+}
+
+#[test]
+fn accuracy_is_ranked_the_other_way_round_and_by_losses_alike() {
+    let by_loss = made(&with(ranking("loss"), samples::matrix_mixers())).0;
+    let by_score = made(&with(ranking(SCORE), samples::matrix_mixers())).0;
+    let order = |built: &Built| {
+        let lines = built.table.lines().skip(2);
+        lines.map(|line| line.split('|').nth(2).expect("a mixer").trim().to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(order(&by_loss[0])[0], "attention_dd");
+    assert_eq!(order(&by_loss[0]), order(&by_score[0]));
+    let lowest = Ranking { measure: SCORE.into(), lower_is_better: Some(true), published: "C4-MLM-acc".into() };
+    let turned = made(&with(Figure::Ranking(lowest), samples::matrix_mixers())).0;
+    assert_eq!(order(&turned[0])[0], "dft");
+    assert!(turned[0].caption.contains("ρ = −0.9"), "{}", turned[0].caption);
+}
+
+#[test]
+fn who_cannot_be_ranked_is_named_and_a_ranking_of_nobody_is_a_warning() {
+    let (built, _) = made(&with(ranking("loss"), samples::language()));
+    assert!(built[0].caption.contains("Not ranked, having no loss: s4 on mlm § (3 failed)."), "{}", built[0].caption);
+    assert!(built[0].caption.contains("n = 3 mixers, p = 0.333 over all pairings"), "{}", built[0].caption);
+    let unknown = Ranking { measure: "loss".into(), lower_is_better: None, published: "C5".into() };
+    let (manifest, records) = with(Figure::Ranking(unknown), samples::language());
+    assert!(made(&(manifest, records)).1[0].ends_with("`C5` is no task of the published tables"));
+    let (_, missing) = made(&with(ranking("risk"), samples::language()));
+    assert!(missing[0].contains("no scored run has the measure `risk`"), "{missing:?}");
+    let (_, missing) = made(&with(ranking(SCORE), samples::eventful()));
+    assert!(missing[0].ends_with("no mixer has both a score and a published C4-MLM-loss"), "{missing:?}");
+}
+
+#[test]
+fn minimal_pairs_are_shown_by_phenomenon_the_easiest_first() {
+    let (built, missing) = made(&with(linear("minimal_pairs", "phenomenon"), samples::language()));
+    assert!(missing.is_empty(), "{missing:?}");
+    assert_eq!(built[0].title, "Minimal pairs by phenomenon");
+    let Drawing::Cells(maps) = &built[0].drawing else { panic!("a heat map") };
+    let map = &maps.panels[0];
+    assert_eq!((map.rows.len(), map.columns.join(" ")), (13, "attention hydra fnet".into()));
+    assert_eq!((map.rows[0].as_str(), map.rows[12].as_str()), ("filler gap dependency", "all"));
+    assert!(built[0].caption.contains("No minimal pairs: s4 on mlm § (3 failed)."), "{}", built[0].caption);
+    let line = built[0].table.lines().last().expect("a line");
+    assert!(line.starts_with("| mlm § | all | 0.655 [0.655, 0.655] |") && line.ends_with("| - |"), "{line}");
+    assert!(svg(&built[0]).contains("determiner noun agreement"));
+}
+
+#[test]
+fn details_of_language_models_are_drawn_by_frequency_distance_and_position() {
+    for (figure, title) in [
+        (details(SCORE, "frequency"), "Test accuracy by frequency"),
+        (details("loss", "frequency"), "Loss by frequency"),
+        (details(SCORE, "distance"), "Test accuracy by distance"),
+        (linear(SCORE, "position"), "Test accuracy by position"),
+    ] {
+        let (built, missing) = made(&with(figure, samples::language()));
+        assert!(missing.is_empty(), "{missing:?}");
+        assert_eq!(built[0].title, title);
+        assert!(svg(&built[0]).contains("hydra"));
     }
 }
