@@ -2,8 +2,8 @@
 //!
 //! The runs of a figure are those behind the rows of the tables: of a grid, the setting chosen on validation.
 
-use crate::findings::score_text;
 use crate::correlation::{Agreement, agreement, over_seeds, ranks};
+use crate::findings::score_text;
 use crate::frame::{self, Run, last_word};
 use crate::plot::cells::{Filling, Map, Maps};
 use crate::plot::chart::{Axis, Chart, Name, Panel, Spot, references};
@@ -23,6 +23,8 @@ const SCORE: &str = "score";
 const MODEL: &str = "model";
 /// The axis along which the series themselves are the values: kinds of sentences.
 const PHENOMENON: &str = "phenomenon";
+/// The measure whose series are phenomena, whatever their axis is called.
+const MINIMAL_PAIRS: &str = "minimal_pairs";
 /// The line over all phenomena.
 const WHOLE: &str = "all";
 /// Columns of a figure's table; all of its numbers are in a file.
@@ -268,7 +270,7 @@ impl Source<'_> {
     /// A number recorded along an axis of the test split.
     fn details(&self, asked: &Details) -> Result<Built, String> {
         self.recorded(&asked.measure, &asked.axis)?;
-        if asked.axis == PHENOMENON {
+        if asked.axis == PHENOMENON || asked.measure == MINIMAL_PAIRS {
             return self.phenomena(asked);
         }
         let unit = asked.measure == SCORE;
@@ -299,8 +301,10 @@ impl Source<'_> {
                 own.complain(&mut notes, &who);
                 for (series, points) in own.series {
                     let name = named(&mut names, &mixers, &row.mixer, &series);
-                    let spots: Vec<Spot> =
-                        points.into_iter().filter_map(|(x, seeds)| spot_of(x, seeds, unit.then_some(panel.range))).collect();
+                    let spots: Vec<Spot> = points
+                        .into_iter()
+                        .filter_map(|(x, seeds)| spot_of(x, seeds, unit.then_some(panel.range)))
+                        .collect();
                     let (drawn, left): (Vec<Spot>, Vec<Spot>) = spots.into_iter().partition(|spot| {
                         Chart::drawable(asked.scale, spot.x) && Chart::drawable(asked.y_scale, spot.mean)
                     });
@@ -373,8 +377,11 @@ impl Source<'_> {
                     let interval = measured.interval.map(|interval| interval.clipped(Range::SHARE));
                     Measured { interval, ..measured }
                 };
-                let mut of_row: Vec<(String, Measured)> =
-                    all.series.into_iter().map(|(name, points)| (name, clipped(Measured::new(values(points))))).collect();
+                let mut of_row: Vec<(String, Measured)> = all
+                    .series
+                    .into_iter()
+                    .map(|(name, points)| (name, clipped(Measured::new(values(points)))))
+                    .collect();
                 if let Some(whole) = row.measures.get(&asked.measure).cloned() {
                     of_row.push((WHOLE.into(), clipped(whole)));
                 }
@@ -396,10 +403,11 @@ impl Source<'_> {
             if columns.is_empty() {
                 continue;
             }
-            let cell = |column: &(&Row, Vec<(String, Measured)>), name: &str| match find(column, name).and_then(|m| m.mean) {
-                Some(mean) => Filling::Number(mean, format!("{mean:.2}")),
-                None => Filling::Blank,
-            };
+            let cell =
+                |column: &(&Row, Vec<(String, Measured)>), name: &str| match find(column, name).and_then(|m| m.mean) {
+                    Some(mean) => Filling::Number(mean, format!("{mean:.2}")),
+                    None => Filling::Blank,
+                };
             let text = |measured: Option<Measured>| match measured {
                 Some(Measured { mean: Some(mean), interval, n, .. }) => score_text(&Estimate { mean, interval, n }),
                 _ => "-".into(),
@@ -419,8 +427,10 @@ impl Source<'_> {
             });
         }
         let seeds = if most > 1 { "Means over seeds; 95 % Student-t intervals in the table" } else { "One seed each" };
-        let pairs = if asked.measure == "minimal_pairs" { " 0.5 is guessing." } else { "" };
-        let mut said = vec![format!("{seeds}. The easiest first, by the mean over mixers; the last line is over all pairs.{pairs}")];
+        let pairs = if asked.measure == MINIMAL_PAIRS { " 0.5 is guessing." } else { "" };
+        let mut said = vec![format!(
+            "{seeds}. The easiest first, by the mean over mixers; the last line is over all pairs.{pairs}"
+        )];
         said.extend(notes.said());
         let name = plain(&asked.measure);
         let maps = Maps { panels, axes: Default::default(), limit: Some(1.0), name: name.clone(), notes: said.clone() };
@@ -635,7 +645,8 @@ impl Source<'_> {
                 let runs = chosen(&self.runs, row);
                 let theirs = row.published_model.as_deref().and_then(|model| published::find(model, &asked.published));
                 match (self.spot(row, &runs, &asked.measure, 0.0), theirs.and_then(|cell| cell.value())) {
-                    (None, _) => notes.add(format!("Not ranked, having no {}", asked.measure), &format!("{who} ({})", why(&runs))),
+                    (None, _) => notes
+                        .add(format!("Not ranked, having no {}", asked.measure), &format!("{who} ({})", why(&runs))),
                     (_, None) => notes.add(format!("Not ranked, having no published {}", asked.published), &who),
                     (Some(spot), Some(value)) => {
                         if spot.seeds.len() < runs.len() {
@@ -778,11 +789,12 @@ fn ranked(title: &str, found: Vec<Ranked>, asked: &Ranking, mixers: &[String], m
         }
     };
     let rank = |rank: f64| if rank.fract() == 0.0 { format!("{rank:.0}") } else { format!("{rank:.1}") };
-    let percent = |entry: &Ranked| if entry.lower { entry.value.to_string() } else { format!("{:.3}", entry.value) };
+    // As sources print them: losses and perplexities to a hundredth.
+    let theirs_text = |entry: &Ranked| format!("{:.*}", if entry.lower { 2 } else { 3 }, entry.value);
     let entry = |i: &usize| slope::Entry {
         mixer: mixers.iter().position(|mixer| *mixer == found[*i].mixer).unwrap_or_default(),
         ranks: [rank(our_ranks[*i]), rank(their_ranks[*i])],
-        values: [number(&found[*i].spot), percent(&found[*i])],
+        values: [number(&found[*i].spot), theirs_text(&found[*i])],
         right: right.iter().position(|other| other == i).unwrap_or_default(),
     };
     let moved = |i: usize| match their_ranks[i] - our_ranks[i] {
@@ -790,7 +802,7 @@ fn ranked(title: &str, found: Vec<Ranked>, asked: &Ranking, mixers: &[String], m
         places => format!("{}{}", if places > 0.0 { "+" } else { "-" }, rank(places.abs())),
     };
     let line = |i: &usize| {
-        let (text, other) = (number(&found[*i].spot), percent(&found[*i]));
+        let (text, other) = (number(&found[*i].spot), theirs_text(&found[*i]));
         vec![title.into(), found[*i].mixer.clone(), rank(our_ranks[*i]), text, rank(their_ranks[*i]), other, moved(*i)]
     };
     let seeds: Vec<Vec<f64>> = found
@@ -799,7 +811,14 @@ fn ranked(title: &str, found: Vec<Ranked>, asked: &Ranking, mixers: &[String], m
         .collect();
     let spread = over_seeds(&seeds, &theirs, DRAWS, BOOTSTRAP_SEED);
     let what = if unit { format!("test {metric}") } else { asked.measure.clone() };
-    let said = agreement_text(title, &what, &asked.published, found.len(), agreement(&ours, &theirs, DRAWS, BOOTSTRAP_SEED), spread);
+    let said = agreement_text(
+        title,
+        &what,
+        &asked.published,
+        found.len(),
+        agreement(&ours, &theirs, DRAWS, BOOTSTRAP_SEED),
+        spread,
+    );
     Rankings {
         slope: Slope { title: title.into(), entries: order.iter().map(entry).collect() },
         said,
@@ -827,7 +846,7 @@ fn agreement_text(
     let p = if found.exact {
         format!("p = {:.3} over all pairings", found.p)
     } else {
-        format!("p = {} over {DRAWS} random pairings", digits(found.p))
+        format!("p = {:.4} over {DRAWS} random pairings", found.p)
     };
     let seeds = match over_seeds {
         Some(_) => format!(" Over redrawn seeds ρ lies in{}.", interval(over_seeds)),

@@ -147,7 +147,8 @@ pub(crate) fn over_seeds(seeds: &[Vec<f64>], fixed: &[f64], draws: usize, seed: 
         return None;
     }
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let mut redrawn = |seeds: &Vec<f64>| seeds.iter().map(|_| seeds[below(&mut rng, seeds.len())]).sum::<f64>() / seeds.len() as f64;
+    let mut redrawn =
+        |seeds: &Vec<f64>| seeds.iter().map(|_| seeds[below(&mut rng, seeds.len())]).sum::<f64>() / seeds.len() as f64;
     let mut all = Vec::with_capacity(draws);
     for _ in 0..draws {
         let means: Vec<f64> = seeds.iter().map(&mut redrawn).collect();

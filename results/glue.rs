@@ -69,17 +69,7 @@ const RULES: [Rule; 4] = [
     Rule {
         name: "GLUE",
         whose: "the leaderboard",
-        parts: &[
-            BOTH[0],
-            BOTH[1],
-            BOTH[2],
-            BOTH[3],
-            BOTH[4],
-            BOTH[5],
-            BOTH[6],
-            BOTH[7],
-            ("WNLI", &["accuracy"]),
-        ],
+        parts: &[BOTH[0], BOTH[1], BOTH[2], BOTH[3], BOTH[4], BOTH[5], BOTH[6], BOTH[7], ("WNLI", &["accuracy"])],
     },
     Rule { name: "GLUE8", whose: "the leaderboard's rule without WNLI", parts: &BOTH },
 ];
@@ -173,8 +163,10 @@ fn published(model: &str, task: &str, measure: &str) -> Option<f64> {
 /// GLUE's table and averages, `None` without its tasks; or why there are none.
 pub(crate) fn glue(mixers: &[&str], rows: &[Row]) -> Result<Option<Glue>, String> {
     let name_of = |label: &str| rows.iter().find(|row| row.task == label).and_then(|row| row.published_task.as_deref());
-    let found: Vec<(&str, &str)> =
-        tasks(rows).into_iter().filter_map(|label| Some((label, GLUE.into_iter().find(|n| Some(*n) == name_of(label))?))).collect();
+    let found: Vec<(&str, &str)> = tasks(rows)
+        .into_iter()
+        .filter_map(|label| Some((label, GLUE.into_iter().find(|n| Some(*n) == name_of(label))?)))
+        .collect();
     if found.is_empty() {
         return Ok(None);
     }
@@ -192,7 +184,8 @@ pub(crate) fn glue(mixers: &[&str], rows: &[Row]) -> Result<Option<Glue>, String
         let cell = |mixer: &&str| {
             let row = row(mixer, label);
             let values = row.map(|row| seeds(row, measure)).unwrap_or_default();
-            let range = if ["mcc", "pearson", "spearman"].contains(&measure) { Range::CORRELATION } else { Range::SHARE };
+            let range =
+                if ["mcc", "pearson", "spearman"].contains(&measure) { Range::CORRELATION } else { Range::SHARE };
             let ours = Measured::new(values);
             let interval = ours.interval.map(|interval| interval.clipped(range));
             let model = row.and_then(|row| row.published_model.as_deref());
@@ -235,17 +228,18 @@ fn average<'a>(rule: &Rule, mixer: &str, row: impl Fn(&str) -> Option<&'a Row>) 
             // Seed by seed, as far as every measure has them.
             None => {
                 let n = all.iter().map(Vec::len).min().unwrap_or(0);
-                cells.push((0..n).filter_map(|i| mean(&all.iter().map(|seeds| seeds[i]).collect::<Vec<_>>())).collect());
+                cells
+                    .push((0..n).filter_map(|i| mean(&all.iter().map(|seeds| seeds[i]).collect::<Vec<_>>())).collect());
             }
         }
     }
     let cells: Vec<Vec<f64>> = cells;
     let means: Option<Vec<f64>> = cells.iter().map(|seeds| mean(seeds)).collect();
     let whole = missing.is_empty();
-    let ours = means.filter(|_| whole).and_then(|means| mean(&means)).map(|mean| TaskMean {
-        mean,
-        interval: bootstrap_task_mean(&cells, DRAWS, BOOTSTRAP_SEED),
-    });
+    let ours = means
+        .filter(|_| whole)
+        .and_then(|means| mean(&means))
+        .map(|mean| TaskMean { mean, interval: bootstrap_task_mean(&cells, DRAWS, BOOTSTRAP_SEED) });
     let named: Vec<&Row> = rule.parts.iter().filter_map(|(task, _)| row(task)).collect();
     let first = named.first().and_then(|row| row.published_model.clone());
     let model = first.filter(|model| named.iter().all(|row| row.published_model.as_ref() == Some(model)));
@@ -255,7 +249,10 @@ fn average<'a>(rule: &Rule, mixer: &str, row: impl Fn(&str) -> Option<&'a Row>) 
         rule: rule.name.into(),
         mixer: mixer.into(),
         missing,
-        stated: model.as_deref().filter(|_| published.is_some()).and_then(|model| published::find(model, "Avg")?.accuracy),
+        stated: model
+            .as_deref()
+            .filter(|_| published.is_some())
+            .and_then(|model| published::find(model, "Avg")?.accuracy),
         difference_points: ours.zip(published).map(|(ours, theirs)| points(ours.mean, theirs)),
         ours,
         published,
@@ -288,7 +285,19 @@ pub(crate) fn rules() -> String {
 /// Full precision: a line for each task, measure and mixer, then one for each average and mixer.
 pub(crate) fn csv(glue: &Glue) -> Result<String, csv::Error> {
     let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.write_record(["of", "task", "measure", "mixer", "mean", "low", "high", "n", "published", "stated", "missing"])?;
+    writer.write_record([
+        "of",
+        "task",
+        "measure",
+        "mixer",
+        "mean",
+        "low",
+        "high",
+        "n",
+        "published",
+        "stated",
+        "missing",
+    ])?;
     let text = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
     let ends = |interval: Option<Interval>| [text(interval.map(|i| i.low)), text(interval.map(|i| i.high))];
     for line in &glue.lines {
@@ -298,7 +307,17 @@ pub(crate) fn csv(glue: &Glue) -> Result<String, csv::Error> {
             let (mean, n) = (text(ours.and_then(|ours| ours.mean)), ours.map_or(0, |ours| ours.n).to_string());
             let published = text(cell.published);
             writer.write_record([
-                "task", &line.task, &line.measure, &cell.mixer, &mean, &low, &high, &n, &published, "", "",
+                "task",
+                &line.task,
+                &line.measure,
+                &cell.mixer,
+                &mean,
+                &low,
+                &high,
+                &n,
+                &published,
+                "",
+                "",
             ])?;
         }
     }
@@ -307,7 +326,17 @@ pub(crate) fn csv(glue: &Glue) -> Result<String, csv::Error> {
         let (mean, missing) = (text(average.ours.map(|ours| ours.mean)), average.missing.join("; "));
         let (published, stated) = (text(average.published), text(average.stated));
         writer.write_record([
-            "average", "", &average.rule, &average.mixer, &mean, &low, &high, "", &published, &stated, &missing,
+            "average",
+            "",
+            &average.rule,
+            &average.mixer,
+            &mean,
+            &low,
+            &high,
+            "",
+            &published,
+            &stated,
+            &missing,
         ])?;
     }
     let bytes = writer.into_inner().map_err(|error| csv::Error::from(error.into_error()))?;
@@ -330,7 +359,8 @@ mod tests {
     fn hydras_rule_gives_every_average_that_its_paper_prints_with_its_cells() {
         let of_hydra = |model: &&str| {
             let cell = published::find(model, "Avg");
-            cell.is_some_and(|cell| cell.source.starts_with("Hydra paper")) && of_published(rule("Hydra"), model).is_some()
+            cell.is_some_and(|cell| cell.source.starts_with("Hydra paper"))
+                && of_published(rule("Hydra"), model).is_some()
         };
         let models: Vec<&str> = published::models().into_iter().filter(of_hydra).collect();
         assert_eq!(models.len(), 19, "five of Table 4 and fourteen of Table 2");
@@ -389,7 +419,11 @@ mod tests {
             glue.averages.iter().find(|average| average.rule == rule && average.mixer == mixer).expect("there")
         };
         let single = 0.70 + 0.8 + 0.6 + 0.85 + 0.2;
-        assert!(near(of("Hydra", "attention").ours, (single + 0.84 + 0.81 + 0.58) / 8.0), "{:?}", of("Hydra", "attention"));
+        assert!(
+            near(of("Hydra", "attention").ours, (single + 0.84 + 0.81 + 0.58) / 8.0),
+            "{:?}",
+            of("Hydra", "attention")
+        );
         assert!(near(of("BERT", "attention").ours, (single + 0.78 + 0.81 + 0.58) / 8.0));
         assert!(near(of("GLUE8", "attention").ours, (single - 0.01 + 0.81 + 0.765 + 0.60) / 8.0));
         let official = of("GLUE", "attention");
@@ -404,7 +438,37 @@ mod tests {
     fn every_metric_has_its_line_and_correlations_may_be_negative() {
         let (manifest, records) = samples::glue();
         let table = Table::build(&manifest, &records).expect("builds");
-        insta::assert_snapshot!(table.markdown_glue());
+        insta::assert_snapshot!(table.markdown_glue(), @r"
+        | task | metric | attention | s4 |
+        | --- | --- | ---: | ---: |
+        | mnli | matched | 0.700 [0.573, 0.827] / 0.844ᵃ | 0.490 [0.363, 0.617] |
+        | mnli | mismatched | 0.680 [0.553, 0.807] | - |
+        | qnli | accuracy | 0.800 [0.673, 0.927] / 0.903ᵃ | 0.590 [0.463, 0.717] |
+        | qqp | f1 | 0.780 [0.653, 0.907] | 0.570 [0.443, 0.697] |
+        | qqp | accuracy | 0.840 [0.713, 0.967] / 0.897ᵃ | 0.630 [0.503, 0.757] |
+        | rte | accuracy | 0.600 [0.473, 0.727] / 0.771ᵃ | - |
+        | sst2 | accuracy | 0.850 [0.723, 0.977] / 0.923ᵃ | 0.640 [0.513, 0.767] |
+        | mrpc | f1 | 0.810 [0.683, 0.937] / 0.907ᵃ | 0.600 [0.473, 0.727] |
+        | mrpc | accuracy | 0.720 [0.593, 0.847] | 0.510 [0.383, 0.637] |
+        | cola | mcc | 0.200 [0.073, 0.327] / 0.542ᵃ | -0.010 [-0.137, 0.117] |
+        | stsb | pearson | 0.620 [0.493, 0.747] | 0.410 [0.283, 0.537] |
+        | stsb | spearman | 0.580 [0.453, 0.707] / 0.891ᵃ | 0.370 [0.243, 0.497] |
+
+        GLUE by task and metric: means and 95 % Student-t intervals over seeds (k/n: k of n planned runs have the number); behind the stroke the published number of the model beside which the mixer stands. MNLI's two sets are matched and mismatched.
+
+        | average | mixer | ours | published | Δ | remarks |
+        | --- | --- | --- | --- | ---: | --- |
+        | Hydra | attention | 0.672 [0.668, 0.677] | 0.835ᵃ | -16.2 | source states 0.835 |
+        | Hydra | s4 | - |  |  | without RTE |
+        | BERT | attention | 0.665 [0.660, 0.670] |  |  |  |
+        | BERT | s4 | - |  |  | without RTE |
+        | GLUE | attention | - |  |  | without WNLI |
+        | GLUE | s4 | - |  |  | without MNLI mismatched, RTE, WNLI |
+        | GLUE8 | attention | 0.664 [0.659, 0.669] |  |  |  |
+        | GLUE8 | s4 | - |  |  | without MNLI mismatched, RTE |
+
+        Averages over GLUE, each by its paper's rule, with 95 % bootstrap intervals, seeds redrawn within each task; an average with a task missing is not printed. Published: the same rule on the published cells; stated: what the source prints. Hydra (Hwang et al. 2024): mean of MNLI (matched), QNLI, QQP (accuracy), RTE, SST2, MRPC (f1), CoLA, STS-B (spearman). BERT (Devlin et al. 2019, and BiGS): mean of MNLI (matched), QNLI, QQP (f1), RTE, SST2, MRPC (f1), CoLA, STS-B (spearman). GLUE (the leaderboard): mean of MNLI (matched and mismatched), QNLI, QQP (f1 and accuracy), RTE, SST2, MRPC (f1 and accuracy), CoLA, STS-B (pearson and spearman), WNLI. GLUE8 (the leaderboard's rule without WNLI): mean of MNLI (matched and mismatched), QNLI, QQP (f1 and accuracy), RTE, SST2, MRPC (f1 and accuracy), CoLA, STS-B (pearson and spearman).
+        ");
     }
 
     #[test]
@@ -431,7 +495,10 @@ mod tests {
         assert!((row.difference_points.expect("both") + 9.7).abs() < 1e-9, "{:?}", row.difference_points);
         let text = table.markdown();
         assert!(text.contains("| 0.907ᵃ (f1) | -9.7 |"), "{text}");
-        assert!(text.contains("its measure is named") && text.contains("pretrained on what this sweep names"), "{text}");
+        assert!(
+            text.contains("its measure is named") && text.contains("pretrained on what this sweep names"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -442,7 +509,10 @@ mod tests {
         report.write(folder.path()).expect("writes");
         let text = std::fs::read_to_string(folder.path().join("glue.csv")).expect("reads");
         assert_eq!(text.lines().count(), 1 + 12 * 2 + 4 * 2);
-        assert!(text.lines().any(|line| line.starts_with("average,,GLUE,attention,,") && line.ends_with(",WNLI")), "{text}");
+        assert!(
+            text.lines().any(|line| line.starts_with("average,,GLUE,attention,,") && line.ends_with(",WNLI")),
+            "{text}"
+        );
         let page = std::fs::read_to_string(folder.path().join("report.md")).expect("reads");
         assert!(page.contains("## GLUE\n\n| task | metric |"), "{page}");
         let json: serde_json::Value = serde_json::from_str(&report.json()).expect("JSON");

@@ -146,7 +146,8 @@ fn clipped(measured: Measured) -> Measured {
 /// Both numbers on C4 where a task stands for either, else the one cell of its task.
 fn published_text(row: &Row) -> String {
     let (Some(model), Some(task)) = (&row.published_model, &row.published_task) else { return String::new() };
-    let tasks = if [C4_LOSS, C4_ACCURACY].contains(&task.as_str()) { vec![C4_LOSS, C4_ACCURACY] } else { vec![task.as_str()] };
+    let tasks =
+        if [C4_LOSS, C4_ACCURACY].contains(&task.as_str()) { vec![C4_LOSS, C4_ACCURACY] } else { vec![task.as_str()] };
     let cell = |task: &str| {
         let cell = published::find(model, task)?;
         let number = match cell.accuracy {
@@ -175,7 +176,8 @@ pub(crate) fn csv(rows: &[Language]) -> Result<String, csv::Error> {
     ];
     let mut writer = csv::Writer::from_writer(Vec::new());
     let words = ["task", "mixer", "baseline", "n", "planned", "parameters", "tokens_per_second"].map(String::from);
-    let numbers = measures.iter().flat_map(|(name, _)| [name.to_string(), format!("{name}_low"), format!("{name}_high")]);
+    let numbers =
+        measures.iter().flat_map(|(name, _)| [name.to_string(), format!("{name}_low"), format!("{name}_high")]);
     writer.write_record(words.into_iter().chain(numbers).chain(["published".into()]))?;
     let text = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
     for row in rows {
@@ -256,7 +258,11 @@ mod tests {
         let text = table.markdown_languages();
         assert!(text.contains("| 4.090 (n = 1) |"), "{text}");
         assert!(text.contains("loss 1.46, accuracy 0.691ᵇ"), "{text}");
-        assert!(table.notes.iter().any(|note| note.starts_with("§ mlm: taken for C4-MLM-acc here")), "{:?}", table.notes);
+        assert!(
+            table.notes.iter().any(|note| note.starts_with("§ mlm: taken for C4-MLM-acc here")),
+            "{:?}",
+            table.notes
+        );
     }
 
     #[test]
@@ -265,9 +271,15 @@ mod tests {
         let report = Report::from_records(&manifest, &records).expect("builds");
         let text = csv(&report.table().languages).expect("writes");
         assert_eq!(text.lines().count(), 6);
-        assert!(text.lines().all(|line| line.starts_with("task,mixer,baseline") || line.starts_with("mlm §,")), "{text}");
+        assert!(
+            text.lines().all(|line| line.starts_with("task,mixer,baseline") || line.starts_with("mlm §,")),
+            "{text}"
+        );
         let json: serde_json::Value = serde_json::from_str(&report.json()).expect("JSON");
-        assert_eq!((&json["language"][3]["mixer"], &json["language"][3]["baseline"]), (&"unigram".into(), &true.into()));
+        assert_eq!(
+            (&json["language"][3]["mixer"], &json["language"][3]["baseline"]),
+            (&"unigram".into(), &true.into())
+        );
         let folder = tempfile::tempdir().expect("a temporary folder");
         report.write(folder.path()).expect("writes");
         assert_eq!(std::fs::read_to_string(folder.path().join("language.csv")).expect("reads"), text);

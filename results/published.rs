@@ -219,7 +219,8 @@ fn column(name: &str, source: &str) -> (String, String, String) {
         Some((name, rest)) => (name, format!("from {}", rest.trim_end_matches(')'))),
         None => (name, String::new()),
     };
-    let ends = [("-acc", "accuracy"), ("-F1", "f1"), ("-MCC", "mcc"), ("-Pearson", "pearson"), ("-Spearman", "spearman")];
+    let ends =
+        [("-acc", "accuracy"), ("-F1", "f1"), ("-MCC", "mcc"), ("-Pearson", "pearson"), ("-Spearman", "spearman")];
     for (end, measure) in ends {
         if let Some(task) = name.strip_suffix(end).filter(|task| GLUE.contains(task)) {
             return (task.into(), measure.into(), remark);
@@ -265,7 +266,17 @@ fn parse(text: &str) -> Result<Vec<Published>, String> {
         };
         let accuracy = value.filter(|_| most <= 100.0).map(|percent| percent / 100.0);
         let number = value.filter(|_| most > 100.0);
-        cells.push(Published { model, task, measure, accuracy, number, remark, failed: value.is_none(), source, recalled });
+        cells.push(Published {
+            model,
+            task,
+            measure,
+            accuracy,
+            number,
+            remark,
+            failed: value.is_none(),
+            source,
+            recalled,
+        });
     }
     Ok(cells)
 }
@@ -332,7 +343,9 @@ mod tests {
 
     #[test]
     fn a_task_of_glue_is_told_by_its_name_and_a_corpus_is_never_the_published_one() {
-        for (word, name) in [("cola", "CoLA"), ("sst2", "SST2"), ("sst_2", "SST2"), ("stsb", "STS-B"), ("sts-b", "STS-B")] {
+        for (word, name) in
+            [("cola", "CoLA"), ("sst2", "SST2"), ("sst_2", "SST2"), ("stsb", "STS-B"), ("sts-b", "STS-B")]
+        {
             assert_eq!(task_of("glue", &json!({ "task": word })), Some(name));
         }
         assert_eq!((task_of("glue", &json!({ "task": "ax" })), task_of("glue", &json!({}))), (None, None));

@@ -95,7 +95,9 @@ const LANGUAGE: [Column<Language>; 13] = [
     left("bits/byte", 1, |r| decimals_or_none(r.bits_per_byte.as_ref())),
     left("minimal pairs", 1, |r| decimals_or_none(r.minimal_pairs.as_ref())),
     right("tokens/s", 2, |r| r.tokens_per_second.map_or(String::new(), |speed| significant(Some(speed)))),
-    right("MFU", 3, |r| r.mfu.as_ref().and_then(|m| m.mean).map_or(String::new(), |m| format!("{} %", digits(100.0 * m)))),
+    right("MFU", 3, |r| {
+        r.mfu.as_ref().and_then(|m| m.mean).map_or(String::new(), |m| format!("{} %", digits(100.0 * m)))
+    }),
     right("parameters", 4, |r| r.parameters.map_or(String::new(), |n| n.to_string())),
     left("n", 0, |r| if r.baseline { String::new() } else { format!("{}/{}", r.n, r.planned) }),
     left("published", 5, |r| r.published.clone()),

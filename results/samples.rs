@@ -372,7 +372,13 @@ fn language_details(accuracy: f64, loss: f64, seed: u64) -> Vec<Detail> {
     }
     for power in 0..=6 {
         let at = 2f64.powi(power);
-        details.push(of("score", "model", "distance", at, accuracy * (1.6 - 0.17 * f64::from(power)) + noise(power as usize)));
+        details.push(of(
+            "score",
+            "model",
+            "distance",
+            at,
+            accuracy * (1.6 - 0.17 * f64::from(power)) + noise(power as usize),
+        ));
     }
     for position in 0..128 {
         let edge = if position == 0 || position == 127 { 0.08 } else { 0.0 };

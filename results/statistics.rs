@@ -324,7 +324,8 @@ mod tests {
         let low = |values: &[f64]| Range::CORRELATION.drawn(values.iter().copied()).low;
         assert_eq!((low(&[]), low(&[0.3, f64::NAN]), low(&[-0.01]), low(&[-0.2])), (0.0, 0.0, -0.2, -0.2));
         assert_eq!((low(&[0.5, -0.21]), low(&[-1.0]), low(&[-3.0])), (-0.4, -1.0, -1.0));
-        let texts = |low: f64| Range { low, high: 1.0 }.ticks().into_iter().map(|(_, t)| t).collect::<Vec<_>>().join(" ");
+        let texts =
+            |low: f64| Range { low, high: 1.0 }.ticks().into_iter().map(|(_, t)| t).collect::<Vec<_>>().join(" ");
         assert_eq!(texts(0.0), "0.0 0.2 0.4 0.6 0.8 1.0");
         assert_eq!(texts(-0.2), "−0.2 0.0 0.2 0.4 0.6 0.8 1.0");
         assert_eq!(texts(-1.0), "−0.8 −0.4 0.0 0.4 0.8 1.0");

@@ -408,8 +408,8 @@ fn difference(
 pub(crate) fn is_score(metric: &str, measure: &str) -> bool {
     match measure {
         _ if metric.is_empty() => true,
-        "accuracy" => metric.ends_with("accuracy") && !metric.contains("mean of"),
-        "mcc" => metric == "Matthews correlation",
+        "accuracy" => metric.ends_with("accuracy") && !metric.contains("F1"),
+        "mcc" => metric.contains("Matthews"),
         "pearson" | "spearman" | "f1" | "loss" | "perplexity" => metric.to_lowercase() == measure,
         _ => true,
     }
@@ -631,7 +631,9 @@ fn caption(manifest: &Manifest, runs: &[Run], rows: &[Row], swept: &[&str]) -> V
         lines.push(PRETRAINED.into());
     }
     if rows.iter().any(Row::published_otherwise) {
-        lines.push("Where a published number is not of the score, its measure is named, and Δ is from ours of it.".into());
+        lines.push(
+            "Where a published number is not of the score, its measure is named, and Δ is from ours of it.".into(),
+        );
     }
     if rows.iter().any(Row::fails) {
         lines.push("FAIL: no better than guessing, as papers print it for Path-X.".into());

@@ -51,7 +51,8 @@ pub(super) fn picture(slopes: &Slopes) -> Picture {
     let entries = || slopes.panels.iter().flat_map(|slope| &slope.entries);
     let names = widest(slopes.mixers.iter().map(String::as_str), LABEL);
     let values = |side: usize| widest(entries().map(|entry| entry.values[side].as_str()), SMALL);
-    let side = |i: usize| (values(i) + GAP + names + RANK).max(widest([slopes.sides[i].as_str()].into_iter(), SMALL) + 8.0);
+    let side =
+        |i: usize| (values(i) + GAP + names + RANK).max(widest([slopes.sides[i].as_str()].into_iter(), SMALL) + 8.0);
     let (left, right) = (MARGIN + side(0), MARGIN + side(0) + BETWEEN);
     let width = right + side(1) + MARGIN;
     let mut notes: Vec<String> =
@@ -110,10 +111,11 @@ mod tests {
                 mixer: i,
                 ranks: [format!("{}", i + 1), "13.5".into()],
                 values: ["4.100 [4.075, 4.125]".into(), "1.59".into()],
-                right: (i * 7 + 3) % n,
+                right: n - 1 - i,
             };
             let slope = |k: usize| Slope {
-                title: format!("a task with quite a long name that nobody would like to type at d_model={k} ").repeat(4),
+                title: format!("a task with quite a long name that nobody would like to type at d_model={k} ")
+                    .repeat(4),
                 entries: (0..n).map(entry).collect(),
             };
             let slopes = Slopes {

@@ -105,7 +105,10 @@ fn the_time_of_all_runs_is_said_in_hours_minutes_or_seconds() {
 fn equal_scores_at_the_floor_are_at_the_floor_whatever_rounding_does() {
     let scores = [0.5046_f64; 3];
     let mean = scores.iter().sum::<f64>() / 3.0;
-    assert_eq!(above(Some(Estimate::new(mean.next_up(), Some(0.0), 3, Range::SHARE)), Some(0.5046), Some(1.0)), Above::AtFloor);
+    assert_eq!(
+        above(Some(Estimate::new(mean.next_up(), Some(0.0), 3, Range::SHARE)), Some(0.5046), Some(1.0)),
+        Above::AtFloor
+    );
 }
 
 #[test]
@@ -163,7 +166,9 @@ fn a_correlation_below_zero_is_shown_as_it_is_and_a_guesser_of_it_scores_zero() 
     assert_eq!(clipped_to(["accuracy", "Matthews correlation", ""].into_iter()), "[0, 1], correlations to [−1, 1]");
     let data = crate::plot::Data::new(&manifest, &records, &table);
     let folder = tempfile::tempdir().expect("a temporary folder");
-    for (draw, name) in [(crate::plot::scores as crate::plot::Drawing, "scores.svg"), (crate::plot::curves, "curves.svg")] {
+    for (draw, name) in
+        [(crate::plot::scores as crate::plot::Drawing, "scores.svg"), (crate::plot::curves, "curves.svg")]
+    {
         draw(&data, &folder.path().join(name)).expect("draws");
         let svg = std::fs::read_to_string(folder.path().join(name)).expect("reads");
         assert!(svg.contains("−0.") && svg.contains("1.0"), "{name} begins below 0");
