@@ -515,7 +515,11 @@ mod tests {
         assert!((tally.score(&spec) - (0.8 + pearson) / 2.0).abs() < 1e-6);
         let loss = [0.4f64, 0.85, 2.65, 3.9].iter().map(|e| e * e).sum::<f64>() / 4.0;
         let trained = super::loss(&answers, &Tensor::from_slice(&wanted), &spec).double_value(&[]);
-        assert!((tally.loss() - loss).abs() < 1e-5 && (trained - loss).abs() < 1e-5, "{} {trained} {loss}", tally.loss());
+        assert!(
+            (tally.loss() - loss).abs() < 1e-5 && (trained - loss).abs() < 1e-5,
+            "{} {trained} {loss}",
+            tally.loss()
+        );
     }
 
     #[test]
