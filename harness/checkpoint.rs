@@ -79,6 +79,35 @@ pub fn fill(vs: &VarStore, tensors: &BTreeMap<String, Tensor>) -> Result<(), Str
     Ok(())
 }
 
+/// Gives every variable of `vs` its value in another run's checkpoint. What reads the answer (`head.…`) keeps its first values
+/// where that run had none of its name and shape; the error names a tensor that is missing elsewhere, or of another shape.
+pub fn fill_body(vs: &VarStore, tensors: &BTreeMap<String, Tensor>) -> Result<(), String> {
+    let mut variables: Vec<_> = vs.variables().into_iter().collect();
+    variables.sort_by(|a, b| a.0.cmp(&b.0));
+    for (name, mut variable) in variables {
+        let value = tensors.get(&format!("model.{name}"));
+        let (head, fits) = (name.starts_with("head."), value.is_some_and(|value| value.size() == variable.size()));
+        match value {
+            Some(value) if fits => no_grad(|| variable.copy_(value)),
+            _ if head => {}
+            Some(value) if name == "embedding.weight" && value.size().last() == variable.size().last() => {
+                let (there, here) = (value.size()[0], variable.size()[0]);
+                return Err(format!(
+                    "its vocabulary has {there} tokens, and the task's has {here}; give both the same tokenizer"
+                ));
+            }
+            Some(value) => {
+                let (there, here) = (value.size(), variable.size());
+                return Err(format!(
+                    "`{name}` has shape {there:?} there and {here:?} here; give both the same `model`"
+                ));
+            }
+            None => return Err(format!("it has no `{name}`; give both the same `model` and mixer")),
+        }
+    }
+    Ok(())
+}
+
 /// Writes a file so that a reader sees the old one or the new one, never part of it.
 pub fn write_then_rename(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let beside = path.with_extension(format!("tmp{}", std::process::id()));

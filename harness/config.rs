@@ -20,7 +20,7 @@ use results::Figure;
 use results::published::{self, Beside};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// One setting of a section that cannot be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,10 +82,35 @@ pub struct Draft {
     pub analysis: Option<AnalysisConfig>,
     /// Trainable scalars of the published model that this one follows; only `plan` reads it.
     pub reference_parameters: Option<u64>,
+    /// Where its initial weights come from; `None`: they are drawn.
+    pub start: Option<Start>,
     /// The run's seed.
     pub seed: u64,
     /// The published numbers it stands beside; a label, no part of the spec.
     pub published: Option<Beside>,
+}
+
+/// Where a run's initial weights come from.
+#[derive(Clone, Debug)]
+pub enum Start {
+    /// The best checkpoint of another run of the config.
+    Run(Box<Draft>),
+    /// A file of weights.
+    Weights(PathBuf),
+}
+
+/// `start` as it is written: `mlm`, `{ task: mlm, seed: 0 }` or `{ weights: bert.safetensors }`.
+#[derive(Clone, Debug)]
+struct StartKey {
+    place: Place,
+    from: Source,
+}
+
+#[derive(Clone, Debug)]
+enum Source {
+    /// The run of the same mixer and grid point on the task with this label; of the same seed unless one is given.
+    Task(String, Option<u64>),
+    Weights(PathBuf),
 }
 
 /// Sections that entries may override.
@@ -144,6 +169,10 @@ struct Entry {
     only_tasks: Option<Vec<Node>>,
     /// `published`: the model of a mixer's entry or the task of a task's entry in the published table, or `null` for none.
     published: Option<Option<String>>,
+    /// Where the weights of its runs start.
+    start: Option<StartKey>,
+    /// A task's entry may have seeds of its own.
+    seeds: Option<Vec<u64>>,
 }
 
 /// One value for one dotted path, from the grid or from `--set`.
@@ -251,9 +280,11 @@ impl Reader<'_> {
         for setting in axes.iter().flatten().chain(&sets) {
             self.reachable(setting, &tasks, &mixers);
         }
-        let mut runs = Vec::new();
+        let (mut runs, mut starts) = (Vec::new(), Vec::new());
         for task in &tasks {
+            let seeds = task.seeds.as_ref().unwrap_or(&seeds);
             for mixer in mixers.iter().filter(|m| m.runs_on(&task.label)) {
+                let start = task.start.as_ref().or(mixer.start.as_ref());
                 for point in points(&axes) {
                     let over: Vec<&Setting> = point.iter().chain(&sets).collect();
                     if let Some(draft) = self.draft(task, mixer, &base, &over) {
@@ -261,9 +292,13 @@ impl Reader<'_> {
                         let published = beside(task, mixer, published.as_deref(), &draft.task);
                         let draft = Draft { settings, published, ..draft };
                         runs.extend(seeds.iter().map(|&seed| Draft { seed, ..draft.clone() }));
+                        starts.resize(runs.len(), start.cloned());
                     }
                 }
             }
+        }
+        if self.found.is_empty() {
+            self.starts(&mut runs, &starts, &tasks);
         }
         let figures = get("figures").map(|(_, node)| self.figures(node, &axes)).unwrap_or_default();
         let matched = get("match").and_then(|(key, node)| self.matched(key, node, &runs));
@@ -450,11 +485,9 @@ impl Reader<'_> {
             };
             return self.chosen(key, settings, kind, known);
         };
-        let mut allowed = vec![kind, "name", "published"];
+        let mut allowed = vec![kind, "name", "published", "start"];
         allowed.extend(SECTIONS);
-        if kind == "mixer" {
-            allowed.extend(["tasks", "reference_parameters"]);
-        }
+        allowed.extend(if kind == "mixer" { &["tasks", "reference_parameters"][..] } else { &["seeds"] });
         self.known_keys(map, &allowed, &format!("this {kind}'s entry"), "keys");
         let mut entry = match (choice.as_str(), choice.as_map()) {
             (Some(family), _) if self.family(family, choice.place.clone(), kind, known) => {
@@ -482,6 +515,8 @@ impl Reader<'_> {
                     ),
                 },
                 "published" => entry.published = self.published(node, kind),
+                "start" => entry.start = self.start(node),
+                "seeds" if kind == "task" => entry.seeds = Some(self.seeds(Some(node))),
                 "tasks" if kind == "mixer" => {
                     entry.only_tasks = Some(node.as_list().map_or_else(|| vec![node.clone()], <[Node]>::to_vec))
                 }
@@ -500,6 +535,106 @@ impl Reader<'_> {
             }
         }
         Some(entry)
+    }
+
+    /// Where the weights of an entry's runs start.
+    fn start(&mut self, node: &Node) -> Option<StartKey> {
+        let help = "write `start: LABEL` with the label of another task, `start: { task: LABEL, seed: 0 }` or \
+                    `start: { weights: FILE }`";
+        let place = node.place.clone();
+        let key = |from: Source| Some(StartKey { place: node.place.clone(), from });
+        if let Some(label) = node.as_str() {
+            return key(Source::Task(label.into(), None));
+        }
+        let Some(map) = node.as_map() else {
+            self.found.error(place, format!("`start` is {}, expected a task's label", node.describe()), help);
+            return None;
+        };
+        self.known_keys(map, &["task", "seed", "weights"], "`start`", "keys");
+        let get = |name: &str| map.iter().find(|(key, _)| key.name == name).map(|(_, node)| node);
+        let seed = match get("seed") {
+            None => None,
+            Some(node) => {
+                let seed = node.to_json().as_u64();
+                if seed.is_none() {
+                    let problem = format!("`seed` is {}, expected a whole number, 0 or more", node.describe());
+                    self.found.error(node.place.clone(), problem, help);
+                }
+                seed
+            }
+        };
+        match (get("task"), get("weights")) {
+            (Some(label), None) if label.as_str().is_some() => {
+                key(Source::Task(label.as_str().unwrap_or_default().into(), seed))
+            }
+            (None, Some(file)) if file.as_str().is_some() => {
+                let path = PathBuf::from(file.as_str().unwrap_or_default());
+                if !path.is_file() {
+                    let problem = format!("there is no file `{}`", path.display());
+                    let help = "give the path of a safetensors file, from the folder this command runs in";
+                    self.found.error(file.place.clone(), problem, help);
+                }
+                key(Source::Weights(path))
+            }
+            _ => {
+                self.found.error(place, "`start` names neither one task nor one file of weights", help);
+                None
+            }
+        }
+    }
+
+    /// Gives every run the run that it starts from. `wanted` has the key of each run's entry.
+    fn starts(&mut self, runs: &mut [Draft], wanted: &[Option<StartKey>], tasks: &[Entry]) {
+        let labels: Vec<&str> = tasks.iter().map(|task| task.label.as_str()).collect();
+        // As often as there are tasks: a chain mlm → mnli → rte is found from its beginning on.
+        for pass in 0..=tasks.len() {
+            for at in 0..runs.len() {
+                let Some(StartKey { place, from }) = &wanted[at] else { continue };
+                let (label, seed) = match from {
+                    Source::Weights(path) => {
+                        runs[at].start = Some(Start::Weights(path.clone()));
+                        continue;
+                    }
+                    Source::Task(label, seed) => (label, seed.unwrap_or(runs[at].seed)),
+                };
+                let run = &runs[at];
+                let same = |other: &&Draft| other.mixer_label == run.mixer_label && other.settings == run.settings;
+                let of_task = |other: &&Draft| other.task_label == *label;
+                let found = runs.iter().filter(of_task).filter(same).find(|other| other.seed == seed);
+                let known = found.cloned();
+                if let Some(found) = known {
+                    runs[at].start = Some(Start::Run(Box::new(found)));
+                    continue;
+                }
+                if pass > 0 {
+                    continue;
+                }
+                let (problem, help) = if !labels.contains(&label.as_str()) {
+                    (format!("no task is labelled `{label}`"), suggest(label, &labels, "labels of tasks"))
+                } else if runs.iter().filter(of_task).any(|other| same(&other)) {
+                    let problem = format!("no run on `{label}` has seed {seed}");
+                    (problem, "give the seed to start from, as in `start: { task: LABEL, seed: 0 }`".into())
+                } else {
+                    let problem = format!("`{}` does not run on `{label}`", run.mixer_label);
+                    (problem, "add that task to the mixer's `tasks`, or leave `start` out".into())
+                };
+                self.found.error(place.clone(), problem, help);
+            }
+        }
+        for (run, key) in runs.iter().zip(wanted) {
+            let (mut labels, mut at) = (vec![run.task_label.as_str()], run);
+            while let Some(Start::Run(next)) = &at.start {
+                if labels.contains(&next.task_label.as_str()) {
+                    let place = key.as_ref().map_or(Place::Whole, |key| key.place.clone());
+                    labels.push(&next.task_label);
+                    let chain = labels.join(" from ");
+                    self.found.error(place, format!("tasks start from each other: {chain}"), "leave one `start` out");
+                    return;
+                }
+                labels.push(&next.task_label);
+                at = next;
+            }
+        }
     }
 
     /// A mixer without a model around it.
@@ -736,6 +871,9 @@ impl Reader<'_> {
             well
         });
         let outline = task_value.as_ref().map(|value| task_entry.outline(value));
+        if let (Some(analysis), Some(outline)) = (&analysis, &outline) {
+            self.mistakes(&analysis_keys, analysis.check_task(outline.output, outline.causal));
+        }
         if let (Some(model), Some(outline), Some(mixer_value)) = (&model, &outline, &mixer_value) {
             let clm = pretrain.as_ref().is_some_and(|p| p.objective == Objective::Clm);
             self.mistakes(&model_keys, model.check_task(outline));
@@ -789,6 +927,7 @@ impl Reader<'_> {
             pretrain,
             analysis,
             reference_parameters: mixer.reference_parameters,
+            start: None,
             seed: 0,
             published: None,
         })
@@ -880,6 +1019,8 @@ impl Entry {
             reference_parameters: None,
             only_tasks: None,
             published: None,
+            start: None,
+            seeds: None,
         }
     }
 

@@ -46,7 +46,7 @@ mod tests {
         let json = serde_json::to_value(ModelConfig::default()).unwrap();
         let fields = of::<ModelConfig>();
         assert!(json.as_object().unwrap().keys().all(|key| fields.contains(&key.as_str())));
-        for left_out in ["head", "token_types", "linear_std"] {
+        for left_out in ["head", "token_types", "linear_std", "precision", "checkpoint_activations"] {
             assert!(fields.contains(&left_out) && json.get(left_out).is_none(), "{left_out}");
         }
         assert!(of::<u64>().is_empty());

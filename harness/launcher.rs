@@ -34,6 +34,8 @@ pub struct Tally {
     pub failed: usize,
     /// Runs that another process holds.
     pub elsewhere: usize,
+    /// Runs whose start is not there yet.
+    pub waiting: usize,
     /// Whether the user stopped the sweep.
     pub interrupted: bool,
 }
@@ -144,12 +146,18 @@ impl Launcher<'_> {
             if active == 0 && (stopping || self.queue.is_empty()) {
                 return Ok(());
             }
-            if active < self.options.jobs
-                && !stopping
-                && let Some(run) = self.queue.pop_front()
-            {
-                self.start(run)?;
-                continue;
+            if active < self.options.jobs && !stopping {
+                match self.ready()? {
+                    Some(run) => {
+                        self.start(run)?;
+                        continue;
+                    }
+                    None if active == 0 => {
+                        self.tally.waiting = self.queue.len();
+                        return Ok(());
+                    }
+                    None => {}
+                }
             }
             match receiver.recv_timeout(Duration::from_millis(200)) {
                 Ok(Message::Event(slot, event)) => self.hear(slot, &event),
@@ -159,6 +167,52 @@ impl Launcher<'_> {
             self.touch_claims();
             self.kill_overdue();
         }
+    }
+
+    /// Takes the first run out of the queue whose start is there. One whose start ended badly gets a record that says so.
+    fn ready(&mut self) -> Result<Option<Planned>, LaunchError> {
+        let mut at = 0;
+        while at < self.queue.len() {
+            let before = match &self.queue[at].after {
+                None => return Ok(self.queue.remove(at)),
+                Some(id) => self.store.latest(id)?,
+            };
+            match before {
+                Some(record) if record.outcome == Outcome::Finished => return Ok(self.queue.remove(at)),
+                // One that is to be tried again is in the queue itself, or running.
+                Some(record) if record.outcome.is_final() && !self.expects(&record.id) => {
+                    let run = self.queue.remove(at).expect("it was just looked at");
+                    self.bury(&run, &record)?;
+                }
+                _ => at += 1,
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether a run is still to end in this sweep.
+    fn expects(&self, id: &str) -> bool {
+        self.queue
+            .iter()
+            .map(|run| &run.id)
+            .chain(self.running.iter().flatten().map(|r| &r.run.id))
+            .any(|own| own == id)
+    }
+
+    /// The record of a run whose start `before` did not finish.
+    fn bury(&mut self, run: &Planned, before: &Record) -> Result<(), LaunchError> {
+        let mut record = blank(&run.spec, &self.options.place, tch::Device::Cpu);
+        record.device.kind = self.options.place.device.word().into();
+        let why =
+            format!("run {}, which it starts from, {}: {}", before.id, past(&before.outcome), before.outcome.reason());
+        record.outcome = Outcome::Failed { reason: why };
+        record.attempt = self.store.append(&record)?;
+        self.tally.failed += 1;
+        let slot = self.running.len();
+        self.running.push(None);
+        self.display.started(slot, &name(run));
+        self.display.ended(slot, &name(run), &record);
+        Ok(())
     }
 
     /// Passes Ctrl-C on: once to stop at the next step, twice to kill.
@@ -317,6 +371,11 @@ impl Launcher<'_> {
             }
         }
     }
+}
+
+/// How a run ended, in a sentence.
+fn past(outcome: &Outcome) -> String {
+    outcome.word().replace('_', " ")
 }
 
 /// This program. On Linux the kernel's own link to it, which still works after the file was rebuilt or moved.

@@ -9,11 +9,11 @@
 //! feed-forward).
 
 use crate::config::Mistake;
-use mixers::{Context, Cost, Dims, Mixer, NotLinear, ParamRule, linear, linear_flops};
+use mixers::{Context, Cost, Dims, Linear, Mixer, NotLinear, ParamRule, Precision, linear, linear_flops};
 use serde::{Deserialize, Serialize};
 use tasks::{Input, Output, TaskSpec};
 use tch::nn::{self, Module, ModuleT};
-use tch::{Kind, Tensor};
+use tch::{Kind, Tensor, no_grad};
 
 /// A named shape of block; it decides what the other keys default to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,6 +113,11 @@ pub enum PairHead {
     Lra,
 }
 
+/// Whether a key stays out of a run's identity, for it is younger than the runs there are.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 /// `model: { block: transformer, d_model: 128, n_layers: 2 }`. `null` means: what the block's paper uses.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -170,6 +175,12 @@ pub struct ModelConfig {
     /// null: each mixer's own initial values. Convolutions and what else a mixer learns keep theirs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub linear_std: Option<f64>,
+    /// What dense products are taken in: f32, or bf16 with float32 weights, gradients, norms, softmax, scans and losses.
+    #[serde(skip_serializing_if = "is_default")]
+    pub precision: Precision,
+    /// Keep each layer's input alone and run the layer again in the backward: less memory, about a third more work.
+    #[serde(skip_serializing_if = "is_default")]
+    pub checkpoint_activations: bool,
 }
 
 fn is_zero(value: &f64) -> bool {
@@ -200,6 +211,8 @@ impl Default for ModelConfig {
             pooling: Pooling::Mean,
             pair_head: PairHead::S4,
             init_std: 0.02,
+            precision: Precision::F32,
+            checkpoint_activations: false,
             head: None,
             classifier_dropout: 0.0,
             token_types: 0,
@@ -408,8 +421,8 @@ impl Norm {
 #[derive(Debug)]
 enum Channels {
     None,
-    Mlp(nn::Linear, nn::Linear),
-    Glu(nn::Linear, nn::Linear, nn::Linear),
+    Mlp(Linear, Linear),
+    Glu(Linear, Linear, Linear),
 }
 
 impl Channels {
@@ -470,6 +483,15 @@ impl Block {
         }
     }
 
+    /// Running mean and variance of its batch norms.
+    fn running(&self) -> Vec<Tensor> {
+        let of_norm = |norm: &Norm| match norm {
+            Norm::Layer(_) => Vec::new(),
+            Norm::Batch(norm) => vec![norm.running_mean.shallow_clone(), norm.running_var.shallow_clone()],
+        };
+        std::iter::once(&self.mixer_norm).chain(&self.ffn_norm).flat_map(of_norm).collect()
+    }
+
     /// Which code the mixer runs.
     pub fn path(&self) -> &'static str {
         self.mixer.path()
@@ -507,7 +529,7 @@ enum Encoder {
     /// A row of `[vocab_size, d_model]`.
     Table(Tensor),
     /// A linear map of real features, each `scale · token + shift`.
-    Line { map: nn::Linear, scale: f64, shift: f64 },
+    Line { map: Linear, scale: f64, shift: f64 },
 }
 
 impl Encoder {
@@ -528,15 +550,15 @@ impl Encoder {
 #[derive(Debug)]
 enum Head {
     /// `[…, d_model]` → `[…, classes]`.
-    Plain(nn::Linear),
+    Plain(Linear),
     /// The same by the embedding `[classes, d_model]`, behind BERT's transform where there is one.
-    Tied { transform: Option<(nn::Linear, nn::LayerNorm)>, table: Tensor, bias: Tensor },
+    Tied { transform: Option<(Linear, nn::LayerNorm)>, table: Tensor, bias: Tensor, precision: Precision },
     /// BERT's pooler, dropout and classifier.
-    Pooled { pooler: nn::Linear, dropout: f64, classifier: nn::Linear },
+    Pooled { pooler: Linear, dropout: f64, classifier: Linear },
     /// Two documents: layers with their activation between, on `[u, v, u·v, u − v]`.
-    Pair(Vec<nn::Linear>, PairHead),
+    Pair(Vec<Linear>, PairHead),
     /// One vector and a code of the position asked for, `[length, d_model]`: `W₂ gelu(W₁ (x + code))`.
-    Decoder { codes: Tensor, up: nn::Linear, down: nn::Linear },
+    Decoder { codes: Tensor, up: Linear, down: Linear },
 }
 
 impl Head {
@@ -568,6 +590,7 @@ impl Head {
                         transform: (kind == HeadKind::Bert).then(transform),
                         table: table.expect("tokens have an embedding: the settings were checked"),
                         bias: vs.zeros("bias", &[classes]),
+                        precision: config.precision,
                     }
                 }
             };
@@ -585,12 +608,12 @@ impl Head {
     fn forward(&self, x: &Tensor, train: bool) -> Tensor {
         let (layers, shape) = match self {
             Self::Plain(map) => return x.apply(map),
-            Self::Tied { transform, table, bias } => {
+            Self::Tied { transform, table, bias, precision } => {
                 let x = match transform {
                     None => x.shallow_clone(),
                     Some((map, norm)) => x.apply(map).gelu("none").apply(norm),
                 };
-                return x.linear(table, Some(bias));
+                return precision.linear(&x, table, Some(bias));
             }
             Self::Pooled { pooler, dropout, classifier } => {
                 let x = x.apply(pooler).tanh();
@@ -609,7 +632,7 @@ impl Head {
     }
 
     /// The dense maps, E apart.
-    fn maps(&self) -> Vec<&nn::Linear> {
+    fn maps(&self) -> Vec<&Linear> {
         match self {
             Self::Plain(map) => vec![map],
             Self::Tied { transform, .. } => transform.iter().map(|(map, _)| map).collect(),
@@ -673,6 +696,7 @@ impl Model {
         settings: &serde_json::Value,
     ) -> Self {
         let config = config.resolved();
+        let _building = config.precision.building();
         let (d, eps) = (config.d_model, config.norm_eps.unwrap_or(1e-5));
         let normal = nn::Init::Randn { mean: 0.0, stdev: config.init_std };
         let of_sequences = matches!(task.output, Output::PerSequence | Output::Value);
@@ -861,35 +885,86 @@ impl Model {
     pub fn forward(&self, inputs: &Inputs, train: bool) -> Tensor {
         let (x, mut ctx) = self.embed(inputs, None, train);
         let x = (0..self.layers()).fold(x, |x, layer| self.layer(layer, &x, &mut ctx));
+        self.answer(&x, inputs, &ctx)
+    }
+
+    /// Logits from what the last layer gives.
+    pub fn answer(&self, x: &Tensor, inputs: &Inputs, ctx: &Context) -> Tensor {
         // The head, and a per-position final norm, are worth computing only where an answer is asked for.
         let vectors = match (self.output, &self.final_norm) {
             (Output::PerPosition | Output::Number | Output::Tokens, Some(Norm::Layer(norm))) => {
-                norm.forward(&self.scored(&x, inputs, &ctx))
+                norm.forward(&self.scored(x, inputs, ctx))
             }
-            _ => self.scored(&self.normed(&x, &ctx), inputs, &ctx),
+            _ => self.scored(&self.normed(x, ctx), inputs, ctx),
         };
         match (&self.head, &inputs.positions) {
             (Head::Decoder { codes, .. }, Some(at)) => {
                 let length = x.size()[1];
                 let rows = vectors.index_select(0, &at.divide_scalar_mode(length, "floor").to_kind(Kind::Int64));
-                self.head.forward(&(rows + codes.index_select(0, &at.remainder(length))), train)
+                self.head.forward(&(rows + codes.index_select(0, &at.remainder(length))), ctx.train)
             }
-            _ => self.head.forward(&vectors, train),
+            _ => self.head.forward(&vectors, ctx.train),
         }
     }
 
     /// What the last block and the final norm give at positions `at` (indices into `batch · length`, int64), before any
     /// head: `[positions, d_model]`.
     pub fn features(&self, inputs: &Inputs, hidden: Option<Hidden>, at: &Tensor, train: bool) -> Tensor {
-        let length = inputs.tokens.size()[1];
         let (x, mut ctx) = self.embed(inputs, hidden, train);
         let x = (0..self.layers()).fold(x, |x, layer| self.layer(layer, &x, &mut ctx));
+        self.taken(&x, inputs, at, &ctx)
+    }
+
+    /// The same from what the last layer gives.
+    pub fn taken(&self, x: &Tensor, inputs: &Inputs, at: &Tensor, ctx: &Context) -> Tensor {
+        let length = inputs.tokens.size()[1];
         // Positions count without the cls vector in front, which a batch norm counts like any other.
-        let taken = |x: Tensor| x.narrow(1, x.size()[1] - length, length).flatten(0, 1).index_select(0, at);
+        let taken = |x: &Tensor| x.narrow(1, x.size()[1] - length, length).flatten(0, 1).index_select(0, at);
         match &self.final_norm {
             Some(Norm::Layer(norm)) => norm.forward(&taken(x)),
-            _ => taken(self.normed(&x, &ctx)),
+            _ => taken(&self.normed(x, ctx)),
         }
+    }
+
+    /// The loss that `read` makes of what the last layer gives, and the gradients of all it depends on, as `backward` adds
+    /// them. Of each layer only its input is kept, and the layer is run again in the backward. `reseed` is called with 0
+    /// before the embedding and with `layer + 1` before a layer, each time it is run: both times it draws the same dropout.
+    pub fn backward_by_layers(
+        &self,
+        inputs: &Inputs,
+        hidden: Option<Hidden>,
+        reseed: impl Fn(usize),
+        read: impl Fn(&Tensor, &Context) -> Tensor,
+    ) -> Tensor {
+        let leaf = |x: &Tensor| x.detach().set_requires_grad(true);
+        let send = |y: &Tensor, grad: &Tensor| (y * grad).sum(y.kind()).backward();
+        reseed(0);
+        let (embedded, mut ctx) = self.embed(inputs, hidden, true);
+        let mut kept = vec![embedded.detach()];
+        no_grad(|| {
+            for layer in 0..self.layers() {
+                reseed(layer + 1);
+                kept.push(self.layer(layer, &kept[layer], &mut ctx));
+            }
+        });
+        let last = leaf(&kept.pop().expect("what the last layer gives"));
+        let loss = read(&last, &ctx);
+        loss.backward();
+        let mut grad = last.grad();
+        for layer in (0..self.layers()).rev() {
+            reseed(layer + 1);
+            let x = leaf(&kept.pop().expect("an input a layer"));
+            // The first run has moved the running statistics of batch norms; the second must not.
+            let running = self.block(layer).running();
+            let before: Vec<Tensor> = running.iter().map(Tensor::copy).collect();
+            send(&self.layer(layer, &x, &mut ctx), &grad);
+            no_grad(|| running.into_iter().zip(&before).for_each(|(mut now, before)| now.copy_(before)));
+            grad = x.grad();
+        }
+        if embedded.requires_grad() {
+            send(&embedded, &grad);
+        }
+        loss.detach()
     }
 
     fn normed(&self, x: &Tensor, ctx: &Context) -> Tensor {
@@ -975,6 +1050,9 @@ fn sinusoids(length: i64, d: i64) -> Tensor {
         (0..length).flat_map(|t| (0..d as usize).map(move |c| (t, c))).map(|(t, c)| entry(t, c)).collect();
     Tensor::from_slice(&table).view([length, d])
 }
+
+#[cfg(test)]
+mod recomputing;
 
 #[cfg(test)]
 mod language;

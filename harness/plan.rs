@@ -1,16 +1,16 @@
 //! From a config to runs with identities, and what they would cost.
 
-use crate::config::{Config, Draft};
+use crate::config::{Config, Draft, Start};
 use crate::matching::Matched;
 use crate::pretrain;
 use crate::registry::Registry;
 use crate::sizes::Counter;
-use crate::spec::{ENGINE, LIBTORCH, RunSpec};
+use crate::spec::{self, ENGINE, LIBTORCH, RunSpec};
 use results::{Manifest, PlannedRun, Record};
 use serde::Serialize;
 use std::sync::Arc;
 use tasks::{DataDir, DataError, Outline, Output, Task, TaskSpec};
-use tch::Device;
+use tch::{Device, Kind};
 
 /// A planned run: its labels and its spec.
 #[derive(Clone, Debug)]
@@ -21,6 +21,8 @@ pub struct Planned {
     pub spec: RunSpec,
     /// The spec's hash.
     pub id: String,
+    /// The run it starts from.
+    pub after: Option<String>,
 }
 
 /// Every run of a sweep.
@@ -30,8 +32,10 @@ pub struct Plan {
     pub name: String,
     /// What it asks, and by what its models are matched.
     pub question: String,
-    /// Seed by seed, so that the first results cover every mixer.
+    /// Seed by seed, so that the first results cover every mixer; of a seed, runs before those that start from them.
     pub runs: Vec<Planned>,
+    /// Runs that others start from and that a filter left out.
+    pub needed: Vec<Planned>,
     /// What is drawn besides scores and learning curves.
     pub figures: Vec<results::Figure>,
 }
@@ -47,7 +51,7 @@ pub fn open_tasks(
     wanted: impl Fn(&Outline) -> bool,
 ) -> Vec<OpenedTask> {
     let mut opened: Vec<OpenedTask> = Vec::new();
-    for draft in &config.runs {
+    for draft in config.runs.iter().flat_map(Draft::chain) {
         let entry = registry.task(&draft.task.name).expect("the config was checked");
         if !opened.iter().any(|(choice, _)| *choice == draft.task) && wanted(&entry.outline(&draft.task.settings)) {
             let task = entry.open(&draft.task.settings, data).map(Arc::from).map_err(Arc::new);
@@ -64,17 +68,22 @@ impl Plan {
         if !errors.is_empty() {
             return Err(errors);
         }
-        let mut runs = Vec::new();
+        let (mut runs, mut needed) = (Vec::new(), Vec::new());
         for draft in &config.runs {
-            let (_, task) = opened.iter().find(|(choice, _)| *choice == draft.task).expect("every task was opened");
-            let Ok(task) = task else { continue };
-            let spec = draft.spec(registry, task.spec().version, task.fingerprint());
-            runs.push(Planned { id: spec.id(), spec, draft: draft.clone() });
+            runs.push(Planned::of(draft, registry, opened)?);
         }
-        runs.sort_by_key(|r| r.spec.seed);
+        for first in config.runs.iter().flat_map(|draft| draft.chain().skip(1)) {
+            let planned = Planned::of(first, registry, opened)?;
+            if !runs.iter().chain(&needed).any(|run: &Planned| run.id == planned.id) {
+                needed.push(planned);
+            }
+        }
+        runs.sort_by_key(|r| (r.spec.seed, r.draft.depth()));
+        needed.sort_by_key(|r| (r.spec.seed, r.draft.depth()));
         let sentence = config.matched.as_ref().map(Matched::sentence);
         let question = [Some(config.question.clone()), sentence].into_iter().flatten().collect::<Vec<_>>().join(" ");
-        Ok(Self { name: config.name.clone(), question: question.trim().into(), runs, figures: config.figures.clone() })
+        let (name, figures) = (config.name.clone(), config.figures.clone());
+        Ok(Self { name, question: question.trim().into(), runs, needed, figures })
     }
 
     /// The plan as it is kept beside the records; `command` made it.
@@ -97,8 +106,72 @@ impl Plan {
     }
 }
 
+impl Planned {
+    /// The run of a draft whose task was opened; the error is that of a file of weights, or of another tokenizer than that of the
+    /// run it starts from.
+    fn of(draft: &Draft, registry: &Registry, opened: &[OpenedTask]) -> Result<Self, Vec<Arc<DataError>>> {
+        let task = |draft: &Draft| -> Result<&Arc<dyn Task>, Vec<Arc<DataError>>> {
+            let (_, task) = opened.iter().find(|(choice, _)| *choice == draft.task).expect("every task was opened");
+            task.as_ref().map_err(|error| vec![error.clone()])
+        };
+        let own = task(draft)?;
+        let start = match &draft.start {
+            None => None,
+            Some(Start::Weights(file)) => {
+                let hash = content_hash(file).map_err(|error| vec![Arc::new(error)])?;
+                Some(spec::Start::Weights { hash, file: file.clone() })
+            }
+            Some(Start::Run(first)) => {
+                let cut_by = |task: &Arc<dyn Task>| task.tokenizer().map(tasks::Tokenizer::fingerprint);
+                if let (Some(own), Some(before)) = (cut_by(own), cut_by(task(first)?))
+                    && own != before
+                {
+                    let problem = format!(
+                        "its tokenizer is not that of `{}`, which it starts from: give both the same `tokenizer` and `corpus`",
+                        first.task_label
+                    );
+                    let path = std::path::PathBuf::from(format!("task `{}`", draft.task_label));
+                    return Err(vec![Arc::new(DataError::Malformed { path, row: 0, problem })]);
+                }
+                Some(spec::Start::Run(Self::of(first, registry, opened)?.id))
+            }
+        };
+        let after = match &start {
+            Some(spec::Start::Run(id)) => Some(id.clone()),
+            _ => None,
+        };
+        let pairs = draft.analysis.as_ref().and_then(|analysis| analysis.minimal_pairs.as_ref());
+        let minimal_pairs = pairs.map(|path| content_hash(path.as_ref())).transpose();
+        let minimal_pairs = minimal_pairs.map_err(|error| vec![Arc::new(error)])?;
+        let spec = RunSpec { start, minimal_pairs, ..draft.spec(registry, own.spec().version, own.fingerprint()) };
+        Ok(Self { id: spec.id(), spec, draft: draft.clone(), after })
+    }
+}
+
+/// BLAKE3 of a file.
+pub fn content_hash(path: &std::path::Path) -> Result<String, DataError> {
+    let mut hasher = blake3::Hasher::new();
+    std::fs::File::open(path)
+        .and_then(|file| hasher.update_reader(file).map(drop))
+        .map_err(|error| DataError::Unreadable { path: path.into(), why: error.to_string() })?;
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
 impl Draft {
-    /// The full spec, once the task's version and data are known.
+    /// This run, the run that it starts from, the run that that one starts from, and so on.
+    pub fn chain(&self) -> impl Iterator<Item = &Self> {
+        std::iter::successors(Some(self), |draft| match &draft.start {
+            Some(Start::Run(first)) => Some(first),
+            _ => None,
+        })
+    }
+
+    /// Runs that come before this one.
+    fn depth(&self) -> usize {
+        self.chain().count() - 1
+    }
+
+    /// The full spec but for its start, once the task's version and data are known.
     pub fn spec(&self, registry: &Registry, task_version: u32, data: Option<String>) -> RunSpec {
         let mixer = registry.mixer(&self.mixer.name).expect("the config was checked");
         RunSpec {
@@ -115,6 +188,8 @@ impl Draft {
             budget: self.budget.clone(),
             pretrain: self.pretrain.clone(),
             analysis: self.analysis.clone(),
+            minimal_pairs: None,
+            start: None,
             seed: self.seed,
         }
     }
@@ -258,13 +333,28 @@ fn json(value: &impl Serialize) -> serde_json::Value {
 /// Speed of a float32 matrix product on this machine with `threads`, operations a second.
 pub fn matrix_speed(threads: usize) -> f64 {
     tch::set_num_threads(threads as i32);
-    let n = 512;
-    let a = tch::Tensor::ones([n, n], (tch::Kind::Float, Device::Cpu));
-    let _warm = a.matmul(&a);
+    product_speed(Device::Cpu, Kind::Float)
+}
+
+/// Speed of a square matrix product with the threads that are set, operations a second: 512 wide on a CPU, and 8192 on a GPU,
+/// which a smaller one does not fill. 0.2 seconds; draws no random number.
+pub fn product_speed(device: Device, kind: Kind) -> f64 {
+    let (n, wait): (i64, _) = match device {
+        Device::Cuda(index) => (8192, Some(index as i64)),
+        _ => (512, None),
+    };
+    let a = tch::Tensor::ones([n, n], (kind, device));
+    let product = || {
+        let _ = a.matmul(&a);
+        if let Some(index) = wait {
+            tch::Cuda::synchronize(index);
+        }
+    };
+    product();
     let begun = std::time::Instant::now();
     let mut products = 0;
     while begun.elapsed().as_secs_f64() < 0.2 {
-        let _ = a.matmul(&a);
+        product();
         products += 1;
     }
     f64::from(products) * 2.0 * (n as f64).powi(3) / begun.elapsed().as_secs_f64()

@@ -15,14 +15,14 @@
 //! Under `clm` mixers are causal in both stages, so that the second finds the parameters of the first.
 
 use crate::config::Mistake;
-use crate::model::{Hidden, Inputs, Model, ModelConfig};
+use crate::model::{Hidden, ModelConfig};
 use crate::optimizer::OptimizerConfig;
 use crate::schedule::{ScheduleConfig, Shape};
 use crate::seeds::{Purpose, reseed};
-use mixers::{linear, linear_flops};
+use mixers::{Linear, linear, linear_flops};
 use serde::{Deserialize, Serialize};
 use tasks::rng::{self, Stream};
-use tasks::{Batch, Input, Outline, TaskSpec};
+use tasks::{Batch, Input, Outline, Targets, TaskSpec};
 use tch::nn::{self, VarStore};
 use tch::{Device, Kind, Reduction, Tensor};
 
@@ -197,7 +197,7 @@ pub struct Stage {
     pub config: PretrainConfig,
     vs: VarStore,
     mask: Option<Tensor>,
-    head: nn::Linear,
+    head: Linear,
     seed: u64,
 }
 
@@ -209,6 +209,7 @@ impl Stage {
         let root = vs.root() / "pretrain";
         let normal = nn::Init::Randn { mean: 0.0, stdev: model.init_std };
         let mask = config.mask_rate.map(|_| root.var("mask", &[model.d_model], normal));
+        let _building = model.precision.building();
         let head = linear(&(&root / "head"), model.d_model, task.vocab_size, true);
         Self { config: config.clone(), vs, mask, head, seed }
     }
@@ -224,16 +225,28 @@ impl Stage {
         body.chain(self.vs.variables()).collect()
     }
 
-    /// The loss of `model` on batch `step`, whose tensors are `inputs`.
-    pub fn loss(&self, model: &Model, batch: &Batch, inputs: &Inputs, step: u64) -> Tensor {
-        let device = inputs.tokens.device();
-        let question = Question::new(&self.config, batch, self.seed, step);
-        let [at, classes] = [&question.at, &question.classes].map(|list| Tensor::from_slice(list).to_device(device));
-        let hidden = self.mask.as_ref().map(|vector| Hidden { at: &at, vector });
-        let logits = model.features(inputs, hidden, &at, true).apply(&self.head);
-        // A batch of single positions tells clm nothing: a sum of no terms, not a mean of none.
-        let sum = logits.log_softmax(-1, Kind::Float).g_nll_loss::<Tensor>(&classes, None, Reduction::Sum, -100);
-        sum / question.at.len().max(1) as f64
+    /// Batch `step` with every document an example, asked for what is told of it.
+    pub fn asked(&self, batch: &Batch, step: u64) -> Batch {
+        let Question { at: positions, classes } = Question::new(&self.config, batch, self.seed, step);
+        Batch {
+            size: batch.documents * batch.size,
+            documents: 1,
+            targets: Targets::PerPosition { positions, classes },
+            ..batch.clone()
+        }
+    }
+
+    /// What hides positions `at`, where the objective hides any.
+    pub fn hidden<'a>(&'a self, at: &'a Tensor) -> Option<Hidden<'a>> {
+        self.mask.as_ref().map(|vector| Hidden { at, vector })
+    }
+
+    /// The loss of what a model gives at some positions, whose tokens are `classes`, as its share of a batch that is told
+    /// `whole` tokens. A batch of single positions tells clm nothing: a sum of no terms, not a mean of none.
+    pub fn loss_of(&self, features: &Tensor, classes: &Tensor, whole: usize) -> Tensor {
+        let logits = features.apply(&self.head);
+        let sum = logits.log_softmax(-1, Kind::Float).g_nll_loss::<Tensor>(classes, None, Reduction::Sum, -100);
+        sum / whole.max(1) as f64
     }
 }
 

@@ -133,10 +133,14 @@ fn train(
     record.steps = trainer.state.step;
     record.best_step = trainer.state.best_step;
     record.curve = trainer.state.curve.clone();
+    record.notes.extend(trainer.start_note());
     record.notes.extend(trainer.pretraining_note());
+    trainer.measure_peak();
     record.wall_seconds = trainer.clock.wall_seconds;
-    record.measures.extend(trainer.clock.measures().map(|(name, value)| (name.to_owned(), value)));
     record.steps_per_second = median(&trainer.clock.steps_per_second);
+    let speeds = trainer.clock.speeds(record.steps_per_second);
+    let measures = trainer.clock.measures().into_iter().chain(speeds);
+    record.measures.extend(measures.map(|(name, value)| (name.to_owned(), value)));
     record.tokens_per_second = record.steps_per_second * trainer.clock.tokens_per_step;
     ended
 }

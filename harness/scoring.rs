@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! score     mean over examples of the share of their scored positions that are right (under `Exact` the share of examples all of
-//!           whose positions are); of real numbers 1 − Σ(ŷ − y)² / Σ y²,
-//!           not below 0
+//!           whose positions are); of real numbers at positions 1 − Σ(ŷ − y)² / Σ y²,
+//!           not below 0; of language models the share of all scored positions; the judges of GLUE by `tasks::metrics` over the
+//!           whole split
 //! loss      mean over scored positions of the cross-entropy, nats; of real numbers of the squared error
 //! ```
 //! Of the test split more is recorded than that: see [`Look::measures`] and [`Look::details`].
@@ -13,7 +14,7 @@ use crate::model::Model;
 use crate::trainer::TrainError;
 use results::Detail;
 use std::collections::BTreeMap;
-use tasks::{Batch, Judge, Order, Output, Sections, Split, Targets, Task, TaskSpec};
+use tasks::{Batch, Facet, Judge, Order, Output, Sections, Split, Targets, Task, TaskSpec, metrics};
 use tch::{Device, Kind, Tensor, no_grad};
 
 /// What one look at a split found.
@@ -26,8 +27,10 @@ pub struct Look {
     /// Numbers of the whole split by name. `accuracy`: share of scored positions that are right. `macro_accuracy`: its mean over
     /// classes that are asked for or predicted. `exact`: share of examples without a mistake. `distance`, `tvd`, `perplexity`:
     /// of the distribution where several classes are right, Σ|p − q|, half of it, and e to the loss. `risk`: mean squared error.
+    /// Of language models `perplexity`, e to the loss, and of causal ones `bits_per_byte`. Under the judges of GLUE `f1`, `mcc`,
+    /// `pearson`, `spearman` as they apply.
     pub measures: BTreeMap<String, f64>,
-    /// `score`, `loss` and `risk` by stretch of the split and by position.
+    /// `score`, `loss` and `risk` by stretch of the split, by position and by [`Task::facets`].
     pub details: Vec<Detail>,
 }
 
@@ -54,12 +57,17 @@ pub fn look(
         tallies[part].add(&batch, &judged);
         if closely {
             close.add(&batch, &judged, &spec);
+            close.add_facets(&task.facets(&batch), &judged);
         }
     }
     let whole = tallies.iter().fold(Tally::default(), Tally::plus);
     let mut look = Look { loss: whole.loss(), score: whole.score(&spec), ..Look::default() };
     if closely {
         look.measures = close.measures(&whole, &spec);
+        if let (Output::Tokens, Some(bytes)) = (spec.output, task.bytes(split)) {
+            let bits = whole.loss * std::f64::consts::LOG2_E / bytes.max(1) as f64;
+            look.measures.insert("bits_per_byte".into(), bits);
+        }
         if !sections.axis.is_empty() {
             let parts = sections.parts.iter().zip(&tallies);
             look.details = parts.flat_map(|(part, tally)| tally.details(sections.axis, part.at, &spec)).collect();
@@ -106,7 +114,7 @@ impl Judged {
         let list = |t: &Tensor| -> Vec<f32> {
             Vec::try_from(t.to_kind(Kind::Float).to_device(Device::Cpu).flatten(0, -1)).unwrap_or_default()
         };
-        if spec.output == Output::Number {
+        if spec.output.is_real() {
             let (answers, wanted) = (logits.squeeze_dim(-1), numbers(classes, spec, logits.kind()));
             let error = list(&(&answers - &wanted).square());
             return Self {
@@ -150,8 +158,19 @@ impl Judged {
     }
 }
 
-/// The real numbers behind classes of an [`Output::Number`].
+/// The training loss of a batch: mean cross-entropy of its scored positions, or mean squared error of real numbers.
+pub fn loss(logits: &Tensor, classes: &Tensor, spec: &TaskSpec) -> Tensor {
+    match spec.output.is_real() {
+        true => (logits.squeeze_dim(-1) - numbers(classes, spec, logits.kind())).square().mean(logits.kind()),
+        false => logits.cross_entropy_for_logits(classes),
+    }
+}
+
+/// The real numbers behind classes of an [`Output::Number`] or [`Output::Value`].
 pub fn numbers(classes: &Tensor, spec: &TaskSpec, kind: Kind) -> Tensor {
+    if spec.output == Output::Value {
+        return classes.to_kind(kind) * tasks::THOUSANDTH;
+    }
     let (shift, scale) = (spec.input.real(0), spec.input.real(1) - spec.input.real(0));
     classes.to_kind(kind) * scale + shift
 }
@@ -175,6 +194,8 @@ struct Tally {
     examples: f64,
     hits: f64,
     squares: f64,
+    /// Every answer with the one asked for, under judges that look at all of them together.
+    pairs: Vec<(f32, f32)>,
 }
 
 impl Tally {
@@ -188,9 +209,13 @@ impl Tally {
         let shares = shares(batch, &judged.right);
         self.shares += shares.iter().sum::<f64>();
         self.exact += shares.iter().filter(|share| **share >= 1.0).count() as f64;
+        if batch.targets.classes().len() == batch.size {
+            self.pairs.extend(judged.answers.iter().copied().zip(judged.wanted.iter().copied()));
+        }
     }
 
-    fn plus(self, other: &Self) -> Self {
+    fn plus(mut self, other: &Self) -> Self {
+        self.pairs.extend_from_slice(&other.pairs);
         Self {
             loss: self.loss + other.loss,
             positions: self.positions + other.positions,
@@ -199,7 +224,18 @@ impl Tally {
             examples: self.examples + other.examples,
             hits: self.hits + other.hits,
             squares: self.squares + other.squares,
+            pairs: self.pairs,
         }
+    }
+
+    /// Answers and what was asked for, as whole numbers.
+    fn classes(&self) -> (Vec<i64>, Vec<i64>) {
+        self.pairs.iter().map(|(answer, wanted)| (*answer as i64, *wanted as i64)).unzip()
+    }
+
+    /// Answers and what was asked for, as real numbers.
+    fn values(&self) -> (Vec<f64>, Vec<f64>) {
+        self.pairs.iter().map(|(answer, wanted)| (f64::from(*answer), f64::from(*wanted))).unzip()
     }
 
     fn loss(&self) -> f64 {
@@ -207,9 +243,22 @@ impl Tally {
     }
 
     fn score(&self, spec: &TaskSpec) -> f64 {
-        match spec.output {
-            Output::Number => (1.0 - self.loss / self.squares.max(f64::MIN_POSITIVE)).max(0.0),
-            _ if spec.judge == Judge::Exact => self.exact / self.examples.max(1.0),
+        match (spec.output, spec.judge) {
+            (Output::Number, _) => (1.0 - self.loss / self.squares.max(f64::MIN_POSITIVE)).max(0.0),
+            (_, Judge::Exact) => self.exact / self.examples.max(1.0),
+            (_, Judge::Matthews) => {
+                let (answers, wanted) = self.classes();
+                metrics::matthews(&answers, &wanted)
+            }
+            (_, Judge::F1Accuracy) => {
+                let (answers, wanted) = self.classes();
+                (metrics::f1(&answers, &wanted) + metrics::accuracy(&answers, &wanted)) / 2.0
+            }
+            (_, Judge::Correlation) => {
+                let (answers, wanted) = self.values();
+                (metrics::pearson(&answers, &wanted) + metrics::spearman(&answers, &wanted)) / 2.0
+            }
+            (Output::Tokens, _) => self.hits / self.positions.max(1.0),
             _ => self.shares / self.examples.max(1.0),
         }
     }
@@ -222,9 +271,9 @@ impl Tally {
             at,
             value,
         };
-        match spec.output {
-            Output::Number => vec![detail("score", self.score(spec)), detail("risk", self.loss())],
-            _ => vec![
+        match spec.output.is_real() {
+            true => vec![detail("score", self.score(spec)), detail("risk", self.loss())],
+            false => vec![
                 detail("score", self.score(spec)),
                 detail("loss", self.loss()),
                 detail("exact", self.exact / self.examples.max(1.0)),
@@ -255,11 +304,13 @@ struct Close {
     distance: f64,
     /// By window of positions: loss, right, count.
     windows: BTreeMap<i64, [f64; 3]>,
+    /// By facet and its value, in the order of the values: loss, right, count.
+    facets: BTreeMap<(&'static str, u64), [f64; 3]>,
 }
 
 impl Close {
     fn add(&mut self, batch: &Batch, judged: &Judged, spec: &TaskSpec) {
-        if spec.output != Output::Number {
+        if !spec.output.is_real() {
             for ((answer, wanted), right) in judged.answers.iter().zip(&judged.wanted).zip(&judged.right) {
                 let asked = self.classes.entry(*wanted as i64).or_default();
                 asked[0] += f64::from(*right);
@@ -278,16 +329,42 @@ impl Close {
         }
     }
 
+    fn add_facets(&mut self, facets: &[Facet], judged: &Judged) {
+        for facet in facets {
+            let values = facet.at.iter().zip(&judged.loss).zip(&judged.right);
+            for ((at, loss), right) in values.filter(|((at, _), _)| !at.is_nan()) {
+                let sums = self.facets.entry((facet.axis, at.to_bits())).or_default();
+                sums[0] += f64::from(*loss);
+                sums[1] += f64::from(*right);
+                sums[2] += 1.0;
+            }
+        }
+    }
+
     fn measures(&self, whole: &Tally, spec: &TaskSpec) -> BTreeMap<String, f64> {
         let mut found = BTreeMap::from([("loss".to_owned(), whole.loss())]);
         let positions = whole.positions.max(1.0);
-        if spec.output == Output::Number {
+        if spec.output.is_real() {
             found.insert("risk".into(), whole.loss());
+            if spec.output == Output::Value {
+                let (answers, wanted) = whole.values();
+                found.insert("pearson".into(), metrics::pearson(&answers, &wanted));
+                found.insert("spearman".into(), metrics::spearman(&answers, &wanted));
+            }
             return found;
         }
         found.insert("accuracy".into(), whole.hits / positions);
+        if spec.output == Output::Tokens {
+            found.insert("perplexity".into(), whole.loss().exp());
+            return found;
+        }
         if spec.output != Output::PerSequence {
             found.insert("exact".into(), whole.exact / whole.examples.max(1.0));
+        }
+        if matches!(spec.judge, Judge::Matthews | Judge::F1Accuracy) {
+            let (answers, wanted) = whole.classes();
+            found.insert("mcc".into(), metrics::matthews(&answers, &wanted));
+            found.insert("f1".into(), metrics::f1(&answers, &wanted));
         }
         if matches!(spec.judge, Judge::Class | Judge::Exact) {
             let seen = self.classes.values().map(|[right, asked, _]| right / asked.max(1.0));
@@ -303,16 +380,22 @@ impl Close {
 
     fn by_position(&self, spec: &TaskSpec) -> Vec<Detail> {
         let window = spec.by_position.unwrap_or(1);
-        let of = |(at, [loss, right, count]): (&i64, &[f64; 3])| {
-            [("loss", loss / count), ("score", right / count)].map(|(measure, value)| Detail {
+        let details = |axis: &str, at: f64, [loss, right, count]: &[f64; 3]| {
+            let found = [("loss", loss / count), ("score", right / count), ("positions", *count)];
+            found.map(|(measure, value)| Detail {
                 measure: measure.into(),
                 series: "model".into(),
-                axis: "position".into(),
-                at: (at * window) as f64,
+                axis: axis.into(),
+                at,
                 value,
             })
         };
-        self.windows.iter().flat_map(of).collect()
+        let positions = self.windows.iter().flat_map(|(at, sums)| {
+            let [loss, score, _] = details("position", (at * window) as f64, sums);
+            [loss, score]
+        });
+        let facets = self.facets.iter().flat_map(|((axis, at), sums)| details(axis, f64::from_bits(*at), sums));
+        positions.chain(facets).collect()
     }
 }
 

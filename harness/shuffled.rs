@@ -6,9 +6,9 @@ use crate::optimizer::{AdamW, OptimizerConfig};
 use crate::scoring;
 use serde_json::{Value, json};
 use std::collections::HashMap;
-use tasks::{Batch, DataDir, Judge, Order, Output, Split, Targets, Task};
+use tasks::{Batch, DataDir, Judge, Order, Split, Targets, Task};
+use tch::Device;
 use tch::nn::VarStore;
-use tch::{Device, Tensor};
 
 const STEPS: u64 = 60;
 const ROWS: u64 = 32;
@@ -107,14 +107,7 @@ fn shuffled_labels_teach_nothing() {
         for step in 0..STEPS {
             let batch = task.batch(Split::Train, step, &Order { seed: 0, batch_size: ROWS as usize }).expect("drawn");
             let (inputs, classes) = to_tensors(&shuffled(&batch), Device::Cpu);
-            let logits = model.forward(&inputs, true);
-            let loss: Tensor = match spec.output {
-                Output::Number => {
-                    let wanted = scoring::numbers(&classes, &spec, logits.kind());
-                    (logits.squeeze_dim(-1) - wanted).square().mean(logits.kind())
-                }
-                _ => logits.cross_entropy_for_logits(&classes),
-            };
+            let loss = scoring::loss(&model.forward(&inputs, true), &classes, &spec);
             optimizer.zero_grad();
             loss.backward();
             optimizer.step(1.0);

@@ -69,8 +69,29 @@ pub struct RunSpec {
     /// What is looked at after training; absent where nothing is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub analysis: Option<crate::analysis::AnalysisConfig>,
+    /// BLAKE3 of the file of minimal pairs that the analysis asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minimal_pairs: Option<String>,
+    /// What the weights start from; absent where they are drawn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<Start>,
     /// Seed of initial values, data order and dropout.
     pub seed: u64,
+}
+
+/// What the weights of a run start from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, DeriveDeserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Start {
+    /// The best checkpoint of the run with this identity, in the same store.
+    Run(String),
+    /// A file of weights.
+    Weights {
+        /// BLAKE3 of its content.
+        hash: String,
+        /// Where it lies; no part of the identity.
+        file: std::path::PathBuf,
+    },
 }
 
 impl RunSpec {
@@ -80,6 +101,12 @@ impl RunSpec {
         let mut value = serde_json::to_value(self).expect("a spec is plain data");
         for key in crate::trainer::BUDGET_KEYS_WITHOUT_EFFECT {
             value["budget"].as_object_mut().expect("the budget is a map").remove(*key);
+        }
+        if self.minimal_pairs.is_some() {
+            value["analysis"]["minimal_pairs"].take(); // its content counts, not its path
+        }
+        if let Some(weights) = value.pointer_mut("/start/weights").and_then(Value::as_object_mut) {
+            weights.remove("file");
         }
         blake3::hash(canonical(&value).as_bytes()).to_hex()[..20].to_string()
     }

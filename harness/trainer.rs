@@ -2,11 +2,14 @@
 
 mod analysing;
 mod pretraining;
+mod reading;
+mod starting;
+mod stepping;
 
 use crate::checkpoint::{self, CheckpointError};
 use crate::config::Mistake;
 use crate::events::{Event, Progress};
-use crate::feed::{Feed, FeedClock, to_tensors};
+use crate::feed::{Feed, FeedClock};
 use crate::model::Model;
 use crate::optimizer::AdamW;
 use crate::pretrain::{self, Stage};
@@ -38,6 +41,10 @@ pub struct BudgetConfig {
     pub steps: u64,
     /// Sequences a step.
     pub batch_size: u64,
+    /// Sequences at a time within a step, whose gradients are added up (pairs count once); `null`: the whole batch. A batch
+    /// norm sees these alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub micro_batch: Option<u64>,
     /// Sequences at a time when scoring; `null`: as in training.
     pub eval_batch_size: Option<u64>,
     /// Steps between two looks at validation.
@@ -57,6 +64,7 @@ impl Default for BudgetConfig {
         Self {
             steps: 1000,
             batch_size: 32,
+            micro_batch: None,
             eval_batch_size: None,
             eval_every: 100,
             patience: None,
@@ -74,6 +82,7 @@ impl BudgetConfig {
         let counts = [
             ("steps", Some(self.steps)),
             ("batch_size", Some(self.batch_size)),
+            ("micro_batch", self.micro_batch),
             ("eval_batch_size", self.eval_batch_size),
             ("eval_every", Some(self.eval_every)),
             ("patience", self.patience),
@@ -113,7 +122,7 @@ pub enum TrainError {
 pub struct State {
     /// Optimizer steps done.
     pub step: u64,
-    /// Best validation score so far.
+    /// Validation score of the best checkpoint so far: of the best score, or of a language model of the least loss.
     pub best_score: Option<f64>,
     /// Validation loss at the best score: the tie-breaker.
     pub best_loss: Option<f64>,
@@ -156,6 +165,13 @@ pub struct Clock {
     pub steps_per_second: Vec<f64>,
     /// Tokens a step, padding included, averaged.
     pub tokens_per_step: f64,
+    /// FLOPs of a step, averaged: three forward passes by the papers' formulas, padding included; what is run again to save
+    /// memory is not counted.
+    #[serde(default)]
+    pub flops_per_step: f64,
+    /// Speed of this machine at large matrix products in the model's precision, operations a second; 0 until measured.
+    #[serde(default)]
+    pub peak_flops: f64,
     /// Seconds of optimizer steps, waiting for their batches included.
     #[serde(default)]
     pub stepping: f64,
@@ -178,6 +194,22 @@ impl Clock {
             ("wait_share", share(self.feed.waited, self.stepping)),
             ("examples_made_per_second", share(self.feed.examples, self.feed.making)),
         ]
+    }
+}
+
+impl Clock {
+    /// Work at `steps_per_second`, FLOPs a second, and its share of what this machine could do (MFU); none without a step.
+    ///
+    /// The work is the model's by the papers' formulas, three forward passes a step. The whole is a large matrix product in the
+    /// model's precision, timed on the same threads at the run's end: an MFU of 1 is a model as fast as that product, and a
+    /// mixer of FFTs or scans may do little by this measure and yet be fast. Chowdhery et al. 2022, arXiv:2204.02311, appendix B
+    /// has the term, with the maker's peak below the line.
+    pub fn speeds(&self, steps_per_second: f64) -> Vec<(&'static str, f64)> {
+        let speed = self.flops_per_step * steps_per_second;
+        if speed == 0.0 || self.peak_flops == 0.0 {
+            return Vec::new();
+        }
+        vec![("model_flops_per_second", speed), ("mfu", speed / self.peak_flops)]
     }
 }
 
@@ -253,8 +285,9 @@ impl Trainer {
             started: Instant::now(),
             wall_before: 0.0,
         };
-        if trainer.last_path().exists() {
-            trainer.resume()?;
+        match trainer.last_path().exists() {
+            true => trainer.resume()?,
+            false => trainer.start()?,
         }
         Ok(trainer)
     }
@@ -332,6 +365,8 @@ impl Trainer {
             interval_loss += loss;
             let tokens = (batch.tokens.len() / batch.width) as f64;
             self.clock.tokens_per_step += (tokens - self.clock.tokens_per_step) / step as f64;
+            let flops = 3.0 * self.forward_flops(&batch);
+            self.clock.flops_per_step += (flops - self.clock.flops_per_step) / step as f64;
             let looked = step.is_multiple_of(budget.eval_every) || step == budget.steps;
             let seconds = since.elapsed().as_secs_f64();
             if seconds >= PROGRESS_SECONDS || looked {
@@ -393,13 +428,10 @@ impl Trainer {
 
     /// One optimizer step; the loss before it and the gradient's norm.
     fn step(&mut self, batch: &Batch) -> (f64, f64) {
-        reseed(self.spec.seed, Purpose::Dropout, self.state.step);
-        let loss = self.loss(batch);
         self.optimizer.zero_grad();
-        loss.backward();
+        let loss = self.gradients(batch, Purpose::Dropout, self.state.step);
         let factor = self.spec.schedule.factor(self.state.step, self.spec.budget.steps);
         let norm = self.optimizer.step(factor);
-        let loss = loss.double_value(&[]);
         self.state.step += 1;
         self.state.loss_sum += loss;
         self.state.loss_count += 1;
@@ -418,6 +450,8 @@ impl Trainer {
         (self.state.loss_sum, self.state.loss_count) = (0.0, 0);
         self.state.curve.push(point);
         let better = match (self.state.best_score, self.state.best_loss) {
+            // A language model is chosen as it is judged: by its loss.
+            (Some(_), Some(loss)) if self.task_spec.output == Output::Tokens => look.loss < loss,
             (Some(score), Some(loss)) => look.score > score || (look.score == score && look.loss < loss),
             _ => true,
         };
@@ -442,21 +476,9 @@ impl Trainer {
         scoring::look(&self.model, &*self.task, split, rows, self.vs.device(), closely)
     }
 
-    /// The training loss of a batch.
-    fn loss(&self, batch: &Batch) -> Tensor {
-        let (inputs, classes) = to_tensors(batch, self.vs.device());
-        let logits = self.model.forward(&inputs, true);
-        match self.task_spec.output {
-            Output::Number => {
-                let wanted = scoring::numbers(&classes, &self.task_spec, logits.kind());
-                (logits.squeeze_dim(-1) - wanted).square().mean(logits.kind())
-            }
-            Output::Value => {
-                let wanted = classes.to_kind(logits.kind()) * tasks::THOUSANDTH;
-                (logits.squeeze_dim(-1) - wanted).square().mean(logits.kind())
-            }
-            _ => logits.cross_entropy_for_logits(&classes),
-        }
+    /// The training loss of what the model says of a batch: a mean over what is asked.
+    fn loss_of(&self, logits: &Tensor, classes: &Tensor) -> Tensor {
+        scoring::loss(logits, classes, &self.task_spec)
     }
 
     fn model_tensors(&self) -> Vec<(String, Tensor)> {

@@ -14,8 +14,8 @@
 
 use crate::goldens::{Golden, GoldenError, Replay};
 use crate::{
-    ConfigError, Context, Cost, Dims, Family, Mixer, NotLinear, Recurrent, Structure, at_least, between, heads,
-    linear_flops, tensor_bytes,
+    ConfigError, Context, Cost, Dims, Family, Linear, Mixer, NotLinear, Precision, Recurrent, Structure, at_least,
+    between, heads, linear_flops, tensor_bytes,
 };
 use serde_json::{Value, json};
 use tch::nn::{self, Init};
@@ -97,7 +97,8 @@ impl Family for Config {
 pub struct Attention {
     in_weight: Tensor,
     in_bias: Option<Tensor>,
-    out_proj: nn::Linear,
+    out_proj: Linear,
+    precision: Precision,
     cfg: Config,
     dims: Dims,
 }
@@ -117,7 +118,8 @@ impl Attention {
         Self {
             in_weight: vs.var("in_proj_weight", &[3 * inner, d], xavier),
             in_bias: cfg.bias.then(|| vs.zeros("in_proj_bias", &[3 * inner])),
-            out_proj: nn::linear(vs / "out_proj", inner, d, out),
+            out_proj: Linear::new(vs / "out_proj", inner, d, out),
+            precision: Precision::of_builder(),
             cfg: cfg.clone(),
             dims: *dims,
         }
@@ -130,7 +132,8 @@ impl Attention {
     /// `[batch, length, d_model]` → q, k, v, each `[batch, heads, length, d_head]`; the first token stands at position
     /// `start`.
     fn project(&self, x: &Tensor, start: i64) -> [Tensor; 3] {
-        let qkv = x.linear(&self.in_weight, self.in_bias.as_ref()).unflatten(-1, [3, self.cfg.n_heads, -1]);
+        let qkv =
+            self.precision.linear(x, &self.in_weight, self.in_bias.as_ref()).unflatten(-1, [3, self.cfg.n_heads, -1]);
         let mut parts = qkv.permute([2, 0, 3, 1, 4]).unbind(0).into_iter();
         let [q, k, v] = std::array::from_fn(|_| parts.next().expect("three parts"));
         match self.cfg.rotary_base {
@@ -141,17 +144,19 @@ impl Attention {
 
     /// M V, `[batch, heads, length, d_head]`.
     fn attend(&self, qkv: &[Tensor; 3], ctx: &Context) -> Tensor {
-        let length = qkv[0].size()[2];
+        let (length, kind) = (qkv[0].size()[2], qkv[0].kind());
+        let qkv = qkv.each_ref().map(|t| self.precision.read(t));
         let dropout = if ctx.train { self.cfg.dropout } else { 0.0 };
-        match self.cfg.window.filter(|w| *w < length) {
-            Some(window) => self.attend_nearby(qkv, window, dropout, ctx),
+        let y = match self.cfg.window.filter(|w| *w < length) {
+            Some(window) => self.attend_nearby(&qkv, window, dropout, ctx),
             None => {
-                let [q, k, v] = qkv;
+                let [q, k, v] = &qkv;
                 // Right padding lies in the future of every valid position: a causal mixer needs no mask for it.
                 let mask = if self.dims.causal { None } else { readable(length, ctx, q) };
                 Tensor::scaled_dot_product_attention(q, k, v, mask, dropout, self.dims.causal, None, false)
             }
-        }
+        };
+        y.to_kind(kind)
     }
 
     /// M V under a window: queries in blocks as long as the window read their own block and its neighbours, so that no

@@ -58,7 +58,7 @@ mod tests;
 
 pub(crate) use replay::{kernel as replay_kernel, layer as replay_layer, masked_lm as replay_mlm, ssm as replay_ssm};
 
-use crate::{ConfigError, Context, Dims, Family, Mixer, ParamRule, at_least, attention, between, divides};
+use crate::{ConfigError, Context, Dims, Family, Linear, Mixer, ParamRule, at_least, attention, between, divides};
 use conv::Side;
 use gated::Gated;
 use serde::{Deserialize, Serialize};
@@ -375,7 +375,7 @@ impl Side {
 }
 
 /// A map as the reference starts it: N(0, 0.02), bias 0.
-fn dense(vs: &nn::Path, d_in: i64, d_out: i64) -> nn::Linear {
+fn dense(vs: &nn::Path, d_in: i64, d_out: i64) -> Linear {
     let ws_init = nn::Init::Randn { mean: 0.0, stdev: 0.02 };
-    nn::linear(vs, d_in, d_out, nn::LinearConfig { ws_init, bs_init: Some(nn::Init::Const(0.0)), bias: true })
+    Linear::new(vs, d_in, d_out, nn::LinearConfig { ws_init, bs_init: Some(nn::Init::Const(0.0)), bias: true })
 }

@@ -36,8 +36,8 @@
 
 use crate::goldens::{Golden, GoldenError, Replay};
 use crate::{
-    ConfigError, Context, Cost, Dims, Family, Mixer, NotLinear, Recurrent, Structure, at_least, between, divides,
-    linear_flops,
+    ConfigError, Context, Cost, Dims, Family, Mixer, NotLinear, Precision, Recurrent, Structure, at_least, between,
+    divides, linear_flops,
 };
 use inner::{Core, Operands};
 use serde_json::{Value, json};
@@ -280,19 +280,20 @@ pub struct Combiner {
 struct Projection {
     weight: Tensor,
     bias: Option<Tensor>,
+    precision: Precision,
 }
 
 impl Projection {
     /// `[…, d_model]` → `[…, heads, d_head]`.
     fn split(&self, x: &Tensor) -> Tensor {
         let [_, heads, d_head] = self.shape();
-        x.linear(&self.weight.flatten(1, 2).tr(), self.bias.as_ref().map(|b| b.flatten(0, 1)))
-            .unflatten(-1, [heads, d_head])
+        let bias = self.bias.as_ref().map(|b| b.flatten(0, 1));
+        self.precision.linear(x, &self.weight.flatten(1, 2).tr(), bias.as_ref()).unflatten(-1, [heads, d_head])
     }
 
     /// `[…, heads · d_head]` → `[…, d_model]`.
     fn join(&self, y: &Tensor, ctx: &Context) -> Tensor {
-        y.linear(&ctx.weigh_heads(&self.weight, 0).flatten(0, 1).tr(), self.bias.as_ref())
+        self.precision.linear(y, &ctx.weigh_heads(&self.weight, 0).flatten(0, 1).tr(), self.bias.as_ref())
     }
 
     fn shape(&self) -> [i64; 3] {
@@ -329,6 +330,7 @@ impl Combiner {
         let projection = |vs: nn::Path, shape: [i64; 3], bias: &[i64]| Projection {
             weight: vs.var(weight, &shape, init),
             bias: cfg.bias.then(|| vs.zeros("bias", bias)),
+            precision: Precision::of_builder(),
         };
         let qkv = [0, 1, 2].map(|i| projection(vs / names[i], [d, heads, d_head], &[heads, d_head]));
         let out = projection(vs / names[3], [heads, d_head, d], &[d]);

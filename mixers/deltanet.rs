@@ -23,7 +23,7 @@
 
 use crate::math::depthwise::Depthwise;
 use crate::{
-    ConfigError, Context, Cost, Dims, Family, Mixer, NotLinear, Recurrent, Structure, at_least, heads, linear,
+    ConfigError, Context, Cost, Dims, Family, Linear, Mixer, NotLinear, Recurrent, Structure, at_least, heads, linear,
     linear_flops, tensor_bytes,
 };
 use serde_json::{Value, json};
@@ -119,9 +119,9 @@ const EPS: f64 = 1e-5;
 pub struct DeltaNet {
     /// The causal one, or both.
     directions: Vec<Direction>,
-    g_proj: Option<nn::Linear>,
+    g_proj: Option<Linear>,
     o_norm: Tensor,
-    o_proj: nn::Linear,
+    o_proj: Linear,
     cfg: Config,
     d_model: i64,
     d_head: i64,
@@ -131,10 +131,10 @@ pub struct DeltaNet {
 #[derive(Debug)]
 struct Direction {
     /// q, then the keys of each step, then their values.
-    in_proj: nn::Linear,
+    in_proj: Linear,
     conv_weight: Tensor,
     /// β of each step and head.
-    b_proj: nn::Linear,
+    b_proj: Linear,
 }
 
 /// What the recurrence reads, with `householder` rows of k, v and β a token; the output is divided by √d_head, not q.

@@ -32,8 +32,8 @@ use crate::math::gated::{
 };
 use crate::math::ssd::{self, Reads, Stream};
 use crate::{
-    ConfigError, Context, Cost, Dims, Family, Mixer, NotLinear, ParamRule, Structure, at_least, between, divides,
-    linear_flops,
+    ConfigError, Context, Cost, Dims, Family, Linear, Mixer, NotLinear, ParamRule, Structure, at_least, between,
+    divides, linear_flops,
 };
 use serde_json::{Value, json};
 use tch::nn::{self, VarStore};
@@ -206,14 +206,14 @@ impl Family for Config {
 /// The layer; see the head of this file.
 #[derive(Debug)]
 pub struct Hydra {
-    in_proj: nn::Linear,
+    in_proj: Linear,
     conv: Option<(Tensor, Tensor)>,
     dt_bias: Tensor,
     a_log: Tensor,
     d: Option<Tensor>,
     fc_d: Option<Tensor>,
     norm: Tensor,
-    out_proj: nn::Linear,
+    out_proj: Linear,
     init_states: Option<Tensor>,
     inside: Inside,
     cfg: Config,
@@ -226,7 +226,7 @@ impl Hydra {
         let heads = d_inner / cfg.headdim;
         let convolved = d_inner + 4 * cfg.ngroups * cfg.d_state;
         let linear = |vs: nn::Path, from: i64, to: i64| {
-            nn::linear(vs, from, to, nn::LinearConfig { ws_init: fan_in(from), bias: cfg.bias, ..Default::default() })
+            Linear::new(vs, from, to, nn::LinearConfig { ws_init: fan_in(from), bias: cfg.bias, ..Default::default() })
         };
         let conv = vs / "conv1d";
         let filters = || {

@@ -8,6 +8,7 @@ mod error;
 pub mod goldens;
 pub mod math;
 pub mod native;
+mod precision;
 mod registry;
 pub mod weights;
 
@@ -29,6 +30,7 @@ mod conformance;
 
 pub use cost::{Cost, linear_flops};
 pub use error::{ConfigError, NotLinear, at_least, between, divides, heads};
+pub use precision::{Building, Linear, Precision};
 pub use registry::{Entry, Family, registry};
 
 use std::fmt::Debug;
@@ -75,12 +77,12 @@ impl Context {
     ///
     /// # Panics
     /// If the factors are not one a head.
-    pub fn join_heads(&self, out: &tch::nn::Linear, heads: i64) -> tch::nn::Linear {
+    pub fn join_heads(&self, out: &Linear, heads: i64) -> Linear {
         let ws = match &self.heads {
             None => out.ws.shallow_clone(),
             Some(_) => self.weigh_heads(&out.ws.unflatten(1, [heads, -1]), 1).flatten(1, 2),
         };
-        tch::nn::Linear { ws, bs: out.bs.as_ref().map(Tensor::shallow_clone) }
+        Linear { ws, bs: out.bs.as_ref().map(Tensor::shallow_clone), precision: out.precision }
     }
 
     /// `t` with every head multiplied by its factor; `axis` runs over the heads.
@@ -219,8 +221,8 @@ pub fn tensor_bytes(t: &Tensor) -> i64 {
 
 /// A dense layer with PyTorch's default initial values, weight and bias `U(−1/√fan_in, 1/√fan_in)`: tch's own default is
 /// √6 times wider.
-pub fn linear(vs: &tch::nn::Path, d_in: i64, d_out: i64, bias: bool) -> tch::nn::Linear {
+pub fn linear(vs: &tch::nn::Path, d_in: i64, d_out: i64, bias: bool) -> Linear {
     let bound = 1.0 / (d_in as f64).sqrt();
     let init = tch::nn::Init::Uniform { lo: -bound, up: bound };
-    tch::nn::linear(vs, d_in, d_out, tch::nn::LinearConfig { ws_init: init, bs_init: Some(init), bias })
+    Linear::new(vs, d_in, d_out, tch::nn::LinearConfig { ws_init: init, bs_init: Some(init), bias })
 }

@@ -18,7 +18,7 @@
 
 use crate::native::{Backward, attach, recompute};
 use crate::{
-    ConfigError, Context, Cost, Dims, Family, Mixer, NotLinear, Recurrent, Structure, at_least, heads, linear,
+    ConfigError, Context, Cost, Dims, Family, Linear, Mixer, NotLinear, Recurrent, Structure, at_least, heads, linear,
     linear_flops, tensor_bytes,
 };
 use serde_json::{Value, json};
@@ -108,10 +108,10 @@ impl Family for Config {
 /// The layer; see the head of this file.
 #[derive(Debug)]
 pub struct LinearAttention {
-    query_projection: nn::Linear,
-    key_projection: nn::Linear,
-    value_projection: nn::Linear,
-    out_projection: nn::Linear,
+    query_projection: Linear,
+    key_projection: Linear,
+    value_projection: Linear,
+    out_projection: Linear,
     d_head: i64,
     cfg: Config,
     dims: Dims,

@@ -24,8 +24,8 @@ use crate::math::gated::{
 };
 use crate::math::ssd::{self, Reads, Stream};
 use crate::{
-    ConfigError, Context, Cost, Dims, Family, Mixer, NotLinear, ParamRule, Recurrent, Structure, at_least, between,
-    divides, linear_flops, tensor_bytes,
+    ConfigError, Context, Cost, Dims, Family, Linear, Mixer, NotLinear, ParamRule, Recurrent, Structure, at_least,
+    between, divides, linear_flops, tensor_bytes,
 };
 use serde_json::{Value, json};
 use tch::nn::{self, Init, VarStore};
@@ -146,14 +146,14 @@ impl Family for Config {
 /// The layer; see the head of this file.
 #[derive(Debug)]
 pub struct Mamba2 {
-    in_proj: nn::Linear,
+    in_proj: Linear,
     conv_weight: Tensor,
     conv_bias: Option<Tensor>,
     dt_bias: Tensor,
     a_log: Tensor,
     d: Option<Tensor>,
     norm: Tensor,
-    out_proj: nn::Linear,
+    out_proj: Linear,
     init_states: Option<Tensor>,
     inside: Inside,
     cfg: Config,
@@ -166,7 +166,7 @@ impl Mamba2 {
         let heads = d_inner / cfg.headdim;
         let convolved = d_inner + 2 * cfg.ngroups * cfg.d_state;
         let linear = |vs: nn::Path, from: i64, to: i64| {
-            nn::linear(vs, from, to, nn::LinearConfig { ws_init: fan_in(from), bias: cfg.bias, ..Default::default() })
+            Linear::new(vs, from, to, nn::LinearConfig { ws_init: fan_in(from), bias: cfg.bias, ..Default::default() })
         };
         let conv = vs / "conv1d";
         let [low, up] = cfg.a_init_range;

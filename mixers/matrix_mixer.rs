@@ -45,8 +45,8 @@ pub use vandermonde::replay_core;
 use crate::goldens::{Golden, GoldenError, Replay};
 use crate::math::depthwise::convolve;
 use crate::{
-    ConfigError, Context, Cost, Dims, Family, Mixer, NotLinear, ParamRule, Structure, at_least, between, divides,
-    linear, linear_flops,
+    ConfigError, Context, Cost, Dims, Family, Linear, Mixer, NotLinear, ParamRule, Structure, at_least, between,
+    divides, linear, linear_flops,
 };
 use serde_json::{Value, json};
 use tch::nn::{self, Init, VarStore};
@@ -346,12 +346,12 @@ impl Shape<'_> {
 /// The layer; see the head of this file.
 #[derive(Debug)]
 struct MatrixMixer {
-    in_proj: nn::Linear,
+    in_proj: Linear,
     conv_weight: Tensor,
     conv_bias: Tensor,
     class: Box<dyn MatrixClass>,
     norm: Tensor,
-    out_proj: nn::Linear,
+    out_proj: Linear,
     cfg: Config,
     d_model: i64,
 }
@@ -390,7 +390,7 @@ impl MatrixMixer {
         let parts = [d_inner, d_inner, convolved, straight];
         let weights = self.in_proj.ws.split_with_sizes(parts, 0);
         let biases = self.in_proj.bs.as_ref().map(|b| b.split_with_sizes(parts, 0));
-        let project = |i: usize| u.linear(&weights[i], biases.as_ref().map(|b| &b[i]));
+        let project = |i: usize| self.in_proj.precision.linear(u, &weights[i], biases.as_ref().map(|b| &b[i]));
         let conv_weights = self.conv_weight.split_with_sizes([d_inner, convolved], 0);
         let conv_biases = self.conv_bias.split_with_sizes([d_inner, convolved], 0);
         let convolve = |i: usize| {

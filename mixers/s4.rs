@@ -42,8 +42,8 @@ pub(crate) use replay::{
 
 use crate::math::conv::fft_conv_flops;
 use crate::{
-    ConfigError, Context, Cost, Dims, Family, Mixer, NotLinear, ParamRule, Recurrent, Structure, at_least, between,
-    divides, linear, linear_flops,
+    ConfigError, Context, Cost, Dims, Family, Linear, Mixer, NotLinear, ParamRule, Recurrent, Structure, at_least,
+    between, divides, linear, linear_flops,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -465,7 +465,7 @@ fn dropout(y: &Tensor, p: f64, tied: bool, train: bool) -> Tensor {
 #[derive(Debug)]
 struct Block {
     layer: Layer,
-    output_linear: nn::Linear,
+    output_linear: Linear,
     cfg: Config,
     dims: Dims,
 }

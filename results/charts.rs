@@ -9,8 +9,8 @@ use crate::plot::chart::{Axis, Chart, Name, Panel, Spot, references};
 use crate::plot::radar::{Radar, Spoke};
 use crate::plot::{self, PlotError, chosen};
 use crate::render::{Grid, digits};
-use crate::statistics::{Estimate, Interval, Measured, mean};
-use crate::table::{Row, Table, mixers, places};
+use crate::statistics::{Estimate, Interval, Measured, Range, mean};
+use crate::table::{Row, Table, clipped_to, mixers, places};
 use crate::{Cells, Details, Figure, Lines, Manifest, Outcome, Profile, Record, Scale, Shape};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -167,12 +167,16 @@ impl Source<'_> {
             let found = panels.iter().position(|(known, _)| *known == key);
             let panel = found.unwrap_or_else(|| {
                 let at = if key.1.is_empty() { String::new() } else { format!(", {}", key.1) };
-                panels.push((key, Panel { title: row.task_shown() + &at, ..Panel::default() }));
+                let title = row.task_shown() + &at;
+                panels.push((key, Panel { title, range: range_of(&[row]), ..Panel::default() }));
                 floors.push(Vec::new());
                 panels.len() - 1
             });
             let floors = &mut floors[panel];
             let panel = &mut panels[panel].1;
+            if panel.range == Range::SHARE {
+                panel.range = range_of(&[row]); // the first row may have no record and so no metric
+            }
             let name = named(&mut names, &mixers, &row.mixer, MODEL);
             let who = format!("{} on {} at {}={value}", row.mixer, panel.title, last_word(&asked.x));
             let runs = chosen(&self.runs, row);
@@ -261,7 +265,7 @@ impl Source<'_> {
         for place in places(&self.table.rows) {
             let rows: Vec<&Row> = self.table.rows.iter().filter(|row| row.place() == place).collect();
             let title = rows.first().map(|row| row.place_shown()).unwrap_or_default();
-            let mut panel = Panel { title: title.clone(), ..Panel::default() };
+            let mut panel = Panel { title: title.clone(), range: range_of(&rows), ..Panel::default() };
             panel.floor = rows.iter().find_map(|row| row.floor).filter(|_| unit);
             let mut baselines = Collected::default();
             for row in rows {
@@ -283,8 +287,10 @@ impl Source<'_> {
                 own.complain(&mut notes, &who);
                 for (series, points) in own.series {
                     let name = named(&mut names, &mixers, &row.mixer, &series);
-                    let spots: Vec<Spot> =
-                        points.into_iter().filter_map(|(x, seeds)| spot_of(x, seeds, unit)).collect();
+                    let spots: Vec<Spot> = points
+                        .into_iter()
+                        .filter_map(|(x, seeds)| spot_of(x, seeds, unit.then_some(panel.range)))
+                        .collect();
                     let (drawn, left): (Vec<Spot>, Vec<Spot>) = spots.into_iter().partition(|spot| {
                         Chart::drawable(asked.scale, spot.x) && Chart::drawable(asked.y_scale, spot.mean)
                     });
@@ -543,7 +549,8 @@ impl Source<'_> {
         let spots = || chart.panels.iter().flat_map(|panel| &panel.lines).flat_map(|(_, spots)| spots);
         let (low, high) = spots().map(|spot| spot.seeds.len()).fold((usize::MAX, 0), |(a, b), n| (a.min(n), b.max(n)));
         let n = if low == high { format!("{low}") } else { format!("{low} to {high}") };
-        let clipped = if unit { ", clipped to [0, 1]" } else { "" };
+        let metrics = self.table.rows.iter().map(|row| row.metric.as_str());
+        let clipped = if unit { format!(", clipped to {}", clipped_to(metrics)) } else { String::new() };
         let mut said = vec![match high {
             0 => "No number yet.".to_string(),
             1 => "One seed a point, so no interval.".to_string(),
@@ -674,11 +681,17 @@ fn named(names: &mut Vec<Name>, mixers: &[String], mixer: &str, series: &str) ->
     })
 }
 
-fn spot_of(x: f64, values: Vec<f64>, unit: bool) -> Option<Spot> {
+/// A mean over seeds, its interval cut to the range of the score where it is one.
+fn spot_of(x: f64, values: Vec<f64>, range: Option<Range>) -> Option<Spot> {
     let measured = Measured::new(values);
-    let interval = measured.interval.map(|interval| if unit { interval.clipped() } else { interval });
+    let interval = measured.interval.map(|interval| range.map_or(interval, |range| interval.clipped(range)));
     let seeds = measured.values.iter().map(|value| (*value, false)).collect();
     Some(Spot { x, mean: measured.mean?, interval, seeds })
+}
+
+/// The range of a task's score, as far as some row knows its name.
+fn range_of(rows: &[&Row]) -> Range {
+    Range::of(rows.iter().map(|row| row.metric.as_str()).find(|metric| !metric.is_empty()).unwrap_or_default())
 }
 
 /// The words of an axis whose values are not all numbers, in the order of the rows.

@@ -3,7 +3,7 @@
 //! Every column that orders a table is a number, given out in the manifest's order: the order in which records were read
 //! leaves no trace, and neither does the order in which polars meets its groups.
 
-use crate::{Manifest, Outcome, PlannedRun, Record, signs};
+use crate::{Manifest, Outcome, PlannedRun, Record, published, signs};
 use polars::prelude::*;
 use std::collections::{BTreeSet, HashMap};
 
@@ -86,7 +86,7 @@ fn marks<'a>(
     for run in &manifest.runs {
         let marks = known.entry(&run.task).or_default();
         marks.extend(find(run).into_iter().flat_map(|record| record.marks.iter().cloned()));
-        if run.published.as_ref().is_some_and(|beside| beside.stand_in) {
+        if run.published.as_ref().is_some_and(|beside| beside.stand_in || published::other_data(&beside.task)) {
             marks.insert(signs::STAND_IN.into());
         }
     }

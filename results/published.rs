@@ -1,16 +1,45 @@
-//! Published scores on Long Range Arena, each with the text it was read in.
+//! Published numbers on Long Range Arena, GLUE and language modelling, each with the text it was read in.
 //!
 //! ```text
 //! avg5   mean of ListOps, Text, Retrieval, Image, Pathfinder        the leaderboard of 2020
 //! avg6   the same with Path-X, which counts 50 % where it failed    the papers since S4
 //! ```
-//! The table is `published/lra.csv`; `published/README.md` says where it is from.
+//! The tables are `published/*.csv`; `published/README.md` says where they are from. GLUE's averages are in `glue.rs`.
 
 use serde::{Deserialize, Serialize};
 use std::sync::OnceLock;
 
-/// The tasks of the published table, by the names it uses.
-pub const TASKS: [&str; 7] = ["ListOps", "Text", "Retrieval", "Image", "Pathfinder", PATH_X, PATH_256];
+/// The tasks of the published tables, by the names they use.
+pub const TASKS: [&str; 22] = [
+    "ListOps",
+    "Text",
+    "Retrieval",
+    "Image",
+    "Pathfinder",
+    PATH_X,
+    PATH_256,
+    "CoLA",
+    "SST2",
+    "MRPC",
+    "STS-B",
+    "QQP",
+    "MNLI",
+    "QNLI",
+    "RTE",
+    "WNLI",
+    C4_LOSS,
+    C4_ACCURACY,
+    "C4 MLM perplexity",
+    "PG-19 MLM perplexity, context 2048 (CAB)",
+    "PG-19 LM perplexity, context 8192 (CAB)",
+    "Wiki-40B-En LM perplexity",
+];
+/// The tasks of GLUE, by the names of the published table.
+pub const GLUE: [&str; 9] = ["CoLA", "SST2", "MRPC", "STS-B", "QQP", "MNLI", "QNLI", "RTE", "WNLI"];
+/// Masked cross-entropy on C4, nats.
+pub const C4_LOSS: &str = "C4-MLM-loss";
+/// Masked accuracy on C4.
+pub const C4_ACCURACY: &str = "C4-MLM-acc";
 /// The tasks of avg5.
 pub const FIVE: [&str; 5] = ["ListOps", "Text", "Retrieval", "Image", "Pathfinder"];
 /// The sixth task.
@@ -20,23 +49,62 @@ pub const PATH_256: &str = "PathX-256";
 /// What a failed Path-X counts in avg6: guessing.
 pub const FAILED_PATH_X: f64 = 0.5;
 
-const TABLE: &str = include_str!("published/lra.csv");
+const LRA: &str = include_str!("published/lra.csv");
+const GLUE_TABLE: &str = include_str!("published/glue.csv");
+const LANGUAGE: &str = include_str!("published/mlm_lm_cab.csv");
 
 /// One published cell.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Published {
     /// Model and variant: papers disagree about the same model, so a re-run is a model of its own.
     pub model: String,
-    /// One of [`TASKS`], or the source's own average, `Avg` or `Avg5`.
+    /// One of [`TASKS`], the source's own average, `Avg` or `Avg5`, or a quantity that no task has.
     pub task: String,
-    /// Share of test examples; `None` where the model failed.
+    /// What the number is of, by the names of the records' measures: `accuracy`, `f1`, `mcc`, `loss`, `perplexity`.
+    pub measure: String,
+    /// A share of test examples or a correlation; `None` where the model failed or the number is of another kind.
     pub accuracy: Option<f64>,
+    /// A number that is no share: nats, a perplexity, tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub number: Option<f64>,
+    /// What its column says besides task and measure: `from MNLI`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub remark: String,
     /// Whether the source says FAIL: no better than guessing, or out of memory.
     pub failed: bool,
     /// Paper or page, with its table.
     pub source: String,
     /// Written down from memory; the source was not at hand.
     pub recalled: bool,
+}
+
+impl Published {
+    /// The number, whatever its kind; `None` where the model failed.
+    pub fn value(&self) -> Option<f64> {
+        self.accuracy.or(self.number)
+    }
+
+    /// As the source prints it: shares in percent, `f1 88.40 (from MNLI)`, `FAIL`.
+    pub fn shown(&self) -> String {
+        let number = match (self.accuracy, self.number) {
+            (Some(share), _) => format!("{:.2}", 100.0 * share),
+            (None, Some(number)) => number.to_string(),
+            (None, None) => "FAIL".into(),
+        };
+        let measure = if self.is_default() { String::new() } else { format!("{} ", self.measure) };
+        let remark = if self.remark.is_empty() { String::new() } else { format!(" ({})", self.remark) };
+        format!("{measure}{number}{remark}")
+    }
+
+    /// Whether the task's name tells the measure.
+    fn is_default(&self) -> bool {
+        !GLUE.contains(&self.task.as_str()) || ["CoLA", "SST2", "MNLI", "QNLI", "RTE"].contains(&self.task.as_str())
+    }
+
+    /// Whether a lower number is the better one.
+    pub fn lower_is_better(&self) -> bool {
+        ["loss", "perplexity"].contains(&self.measure.as_str())
+    }
 }
 
 /// The published numbers a run stands beside. A label like the run's other labels: no part of its identity.
@@ -67,25 +135,39 @@ pub struct Averages {
 #[derive(Deserialize)]
 struct Line {
     model: String,
+    #[serde(alias = "metric")]
     task: String,
+    #[serde(alias = "value")]
     accuracy: String,
     source: String,
     #[serde(rename = "recalled(yes/no)")]
     recalled: String,
 }
 
-/// Every cell, in the order of the file.
+/// Every cell, in the order of the files.
 pub fn all() -> &'static [Published] {
     static CELLS: OnceLock<Vec<Published>> = OnceLock::new();
-    CELLS.get_or_init(|| parse(TABLE).expect("the table is part of the program, and a test reads it"))
+    let read = || [LRA, GLUE_TABLE, LANGUAGE].map(parse).into_iter().collect::<Result<Vec<_>, _>>().map(|t| t.concat());
+    CELLS.get_or_init(|| read().expect("the tables are part of the program, and a test reads them"))
 }
 
-/// The cell of a model at a task, both named as in the table.
+/// The cell of a model at a task, both named as in the table; where the source has two measures, the first.
 pub fn find(model: &str, task: &str) -> Option<&'static Published> {
     all().iter().find(|cell| cell.model == model && cell.task == task)
 }
 
-/// Every model's name, in the order of the file.
+/// The cell of a model at a task for one measure.
+pub fn find_measure(model: &str, task: &str, measure: &str) -> Option<&'static Published> {
+    all().iter().find(|cell| cell.model == model && cell.task == task && cell.measure == measure)
+}
+
+/// Whether a published task's data are nowhere at hand, so that every task of ours only stands for it: C4, PG-19 and
+/// Wiki-40B as they were prepared there.
+pub fn other_data(task: &str) -> bool {
+    [C4_LOSS, C4_ACCURACY].contains(&task) || task.contains("perplexity")
+}
+
+/// Every model's name, in the order of the files.
 pub fn models() -> Vec<&'static str> {
     let mut names: Vec<&str> = Vec::new();
     for cell in all() {
@@ -104,15 +186,21 @@ pub fn averages(model: &str) -> Averages {
     let sum = five.map(|shares| shares.iter().sum::<f64>());
     let (five, six) = (sum.map(|sum| sum / 5.0), sum.zip(path_x).map(|(sum, path_x)| (sum + path_x) / 6.0));
     let agrees = |stated: f64| [five, six].iter().flatten().any(|own| (own - stated).abs() <= 0.000_5 + 1e-9);
-    let stated = share("Avg").or_else(|| share("Avg5")).filter(|stated| !agrees(*stated));
+    let stated = share("Avg").or_else(|| share("Avg5")).filter(|stated| five.is_some() && !agrees(*stated));
     Averages { five, six, stated }
 }
 
-/// The published task that a task family with these settings is, if it is one: pathfinder by its side in pixels, and only
-/// in its hard form, with contours of 14 bars.
+/// The published task that a task family with these settings is, or stands for ([`other_data`]), if any: pathfinder by its
+/// side in pixels, and only in its hard form, with contours of 14 bars; GLUE by its task; masked language modelling.
 pub fn task_of(family: &str, settings: &serde_json::Value) -> Option<&'static str> {
     let hard = settings["contour_length"].as_u64().is_none_or(|bars| bars == 14);
     match (family, settings["resolution"].as_u64()) {
+        ("mlm", _) => Some(C4_ACCURACY),
+        ("glue", _) => {
+            let plain = |name: &str| name.to_lowercase().replace(['-', '_'], "");
+            let task = plain(settings["task"].as_str()?);
+            GLUE.into_iter().find(|name| plain(name) == task)
+        }
         ("listops", _) => Some("ListOps"),
         ("text", _) => Some("Text"),
         ("retrieval", _) => Some("Retrieval"),
@@ -124,16 +212,51 @@ pub fn task_of(family: &str, settings: &serde_json::Value) -> Option<&'static st
     }
 }
 
-/// The cells of a table with the columns model, task, accuracy in percent or FAIL, source, recalled.
+/// What a column is of: task, measure and remark. GLUE's columns name a measure where the source has two for a task;
+/// where it has one, `README.md` says why it is taken for the one that it is taken for.
+fn column(name: &str, source: &str) -> (String, String, String) {
+    let (name, remark) = match name.split_once(" (from ") {
+        Some((name, rest)) => (name, format!("from {}", rest.trim_end_matches(')'))),
+        None => (name, String::new()),
+    };
+    let ends =
+        [("-acc", "accuracy"), ("-F1", "f1"), ("-MCC", "mcc"), ("-Pearson", "pearson"), ("-Spearman", "spearman")];
+    for (end, measure) in ends {
+        if let Some(task) = name.strip_suffix(end).filter(|task| GLUE.contains(task)) {
+            return (task.into(), measure.into(), remark);
+        }
+    }
+    let measure = match name {
+        "CoLA" => "mcc",
+        "STS-B" => "spearman",
+        "MRPC" => "f1",
+        "QQP" if source.starts_with("BERT (Devlin") => "f1",
+        C4_LOSS => "loss",
+        "Avg" | "Avg5" => "average",
+        name if name.contains("perplexity") => "perplexity",
+        name if name.starts_with("efficiency length") => "length",
+        _ => "accuracy",
+    };
+    (name.into(), measure.into(), remark)
+}
+
+/// The cells of a table with the columns model, task, number (shares in percent) or FAIL, source, recalled.
 fn parse(text: &str) -> Result<Vec<Published>, String> {
     let mut cells = Vec::new();
     for (line, row) in (2..).zip(csv::Reader::from_reader(text.as_bytes()).deserialize()) {
-        let Line { model, task, accuracy, source, recalled } = row.map_err(|error| error.to_string())?;
-        let percent = match accuracy.as_str() {
+        let Line { model, task, accuracy: printed, source, recalled } = row.map_err(|error| error.to_string())?;
+        let (task, measure, remark) = column(&task, &source);
+        let (least, most) = match measure.as_str() {
+            "loss" | "perplexity" | "length" => (0.0, f64::INFINITY),
+            "mcc" | "pearson" | "spearman" => (-100.0, 100.0),
+            _ => (0.0, 100.0),
+        };
+        let value = match printed.as_str() {
             "FAIL" => None,
             number => match number.parse::<f64>() {
-                Ok(percent) if (0.0..=100.0).contains(&percent) => Some(percent),
-                _ => return Err(format!("line {line}: the accuracy `{number}` is neither a percentage nor FAIL")),
+                Ok(value) if value.is_finite() && (least..=most).contains(&value) => Some(value),
+                _ if most > 100.0 => return Err(format!("line {line}: the {measure} `{number}` is not 0 or more")),
+                _ => return Err(format!("line {line}: the {measure} `{number}` is neither a percentage nor FAIL")),
             },
         };
         let recalled = match recalled.as_str() {
@@ -141,8 +264,19 @@ fn parse(text: &str) -> Result<Vec<Published>, String> {
             "no" => false,
             word => return Err(format!("line {line}: recalled is `{word}`, expected yes or no")),
         };
-        let accuracy = percent.map(|percent| percent / 100.0);
-        cells.push(Published { model, task, accuracy, failed: accuracy.is_none(), source, recalled });
+        let accuracy = value.filter(|_| most <= 100.0).map(|percent| percent / 100.0);
+        let number = value.filter(|_| most > 100.0);
+        cells.push(Published {
+            model,
+            task,
+            measure,
+            accuracy,
+            number,
+            remark,
+            failed: value.is_none(),
+            source,
+            recalled,
+        });
     }
     Ok(cells)
 }
@@ -154,12 +288,15 @@ mod tests {
 
     #[test]
     fn every_line_of_the_table_is_a_cell_that_can_be_found() {
-        let cells = parse(TABLE).expect("the table is well formed");
-        assert_eq!((cells.len(), models().len()), (TABLE.lines().count() - 1, 61));
-        for cell in &cells {
-            assert_eq!(find(&cell.model, &cell.task), Some(cell), "two cells for {} at {}", cell.model, cell.task);
-            assert!(TASKS.contains(&cell.task.as_str()) || ["Avg", "Avg5"].contains(&cell.task.as_str()));
-            assert!(!cell.source.is_empty());
+        let lines = |text: &str| text.lines().count() - 1;
+        assert_eq!((lines(LRA), lines(GLUE_TABLE), lines(LANGUAGE)), (394, 270, 52));
+        assert_eq!((all().len(), models().len()), (394 + 270 + 52, 110));
+        for cell in all() {
+            let Published { model, task, measure, .. } = cell;
+            assert_eq!(find_measure(model, task, measure), Some(cell), "two cells for {model} at {task}");
+            let known = TASKS.contains(&task.as_str()) || ["Avg", "Avg5"].contains(&task.as_str());
+            assert!(known || measure == "length", "{task}");
+            assert!(!cell.source.is_empty() && cell.failed == cell.value().is_none());
         }
     }
 
@@ -205,12 +342,48 @@ mod tests {
     }
 
     #[test]
+    fn a_task_of_glue_is_told_by_its_name_and_a_corpus_is_never_the_published_one() {
+        for (word, name) in
+            [("cola", "CoLA"), ("sst2", "SST2"), ("sst_2", "SST2"), ("stsb", "STS-B"), ("sts-b", "STS-B")]
+        {
+            assert_eq!(task_of("glue", &json!({ "task": word })), Some(name));
+        }
+        assert_eq!((task_of("glue", &json!({ "task": "ax" })), task_of("glue", &json!({}))), (None, None));
+        assert_eq!((task_of("mlm", &json!({})), task_of("clm", &json!({}))), (Some(C4_ACCURACY), None));
+        assert!(other_data(C4_ACCURACY) && other_data("Wiki-40B-En LM perplexity"));
+        assert!(!other_data("CoLA") && !other_data("Text"));
+        for task in GLUE {
+            assert!(TASKS.contains(&task), "{task}");
+        }
+    }
+
+    #[test]
+    fn a_source_with_two_measures_has_a_cell_for_each() {
+        let model = "BiGS-512 JAX";
+        let of = |task: &str, measure: &str| find_measure(model, task, measure).and_then(Published::value);
+        assert_eq!((of("QQP", "accuracy"), of("QQP", "f1")), (Some(0.914), Some(0.884)));
+        assert_eq!((of("STS-B", "pearson"), of("STS-B", "spearman")), (Some(0.899), Some(0.897)));
+        assert_eq!((of("CoLA", "mcc"), of("CoLA", "accuracy")), (Some(0.679), None));
+        let mrpc = find(model, "MRPC").expect("there");
+        assert_eq!((mrpc.measure.as_str(), mrpc.shown().as_str()), ("f1", "f1 88.30 (from MNLI)"));
+        let loss = find("Hydra 112M", C4_LOSS).expect("there");
+        assert_eq!((loss.accuracy, loss.number, loss.shown().as_str()), (None, Some(1.46), "1.46"));
+        assert!(loss.lower_is_better() && !mrpc.lower_is_better());
+        assert_eq!(find("BERT-base (test)", "QQP").map(|cell| cell.measure.as_str()), Some("f1"));
+        assert_eq!(find("Hydra 112M", "QQP").map(|cell| cell.measure.as_str()), Some("accuracy"));
+        assert!(find("BERT-base (test)", "QQP").is_some_and(|cell| cell.recalled));
+    }
+
+    #[test]
     fn a_table_with_a_wrong_number_or_too_many_fields_is_refused() {
         let head = "model,task,accuracy,source,recalled(yes/no)\n";
         for (row, said) in [
             ("a,Text,101,b,no", "line 2: the accuracy `101`"),
             ("a,Text,50,b,maybe", "line 2: recalled is `maybe`"),
             ("a,Text,50,by (A, B),no", "fields"),
+            ("a,C4-MLM-loss,-1,b,no", "line 2: the loss `-1` is not 0 or more"),
+            ("a,C4-MLM-loss,inf,b,no", "line 2: the loss `inf` is not 0 or more"),
+            ("a,CoLA,-101,b,no", "line 2: the mcc `-101`"),
         ] {
             let error = parse(&format!("{head}{row}\n")).expect_err("refused");
             assert!(error.contains(said), "{error}");

@@ -3,7 +3,9 @@
 use crate::averages::{Average, TaskMean};
 use crate::findings::score_text;
 use crate::frame::measure_column;
+use crate::glue::{self, Glue, GlueAverage, GlueCell};
 use crate::groups::{Group, GroupMean};
+use crate::language::{Language, is_baseline_measure};
 use crate::published::Averages;
 use crate::signs;
 use crate::statistics::{Interval, Measured};
@@ -83,6 +85,50 @@ const AVERAGE_CAPTION: &str = "Long Range Arena averages. avg5: mean of ListOps,
                                seeds redrawn within each task. A mixer without a score on every task has no average. \
                                Published averages are of the published cells, by the same rule.";
 
+const LANGUAGE: [Column<Language>; 13] = [
+    left("task", 0, |r| r.task.clone()),
+    left("mixer", 0, |r| if r.baseline { format!("baseline: {}", r.mixer) } else { r.mixer.clone() }),
+    left("loss", 0, |r| decimals_or_none(r.loss.as_ref())),
+    left("perplexity", 0, |r| digits_or_none(r.perplexity.as_ref())),
+    left("accuracy", 0, |r| decimals_or_none(r.accuracy.as_ref())),
+    left("pseudo-perplexity", 1, |r| digits_or_none(r.pseudo_perplexity.as_ref())),
+    left("bits/byte", 1, |r| decimals_or_none(r.bits_per_byte.as_ref())),
+    left("minimal pairs", 1, |r| decimals_or_none(r.minimal_pairs.as_ref())),
+    right("tokens/s", 2, |r| r.tokens_per_second.map_or(String::new(), |speed| significant(Some(speed)))),
+    right("MFU", 3, |r| {
+        r.mfu.as_ref().and_then(|m| m.mean).map_or(String::new(), |m| format!("{} %", digits(100.0 * m)))
+    }),
+    right("parameters", 4, |r| r.parameters.map_or(String::new(), |n| n.to_string())),
+    left("n", 0, |r| if r.baseline { String::new() } else { format!("{}/{}", r.n, r.planned) }),
+    left("published", 5, |r| r.published.clone()),
+];
+
+const LANGUAGE_CAPTION: &str = "Language models in the order of their test losses (nats a scored token). Means and 95 % Student-t \
+                                intervals over seeds; perplexity is e to the mean loss and its interval e to the interval \
+                                of the loss, pseudo-perplexity likewise. n: runs with a loss; a run that diverged has none. \
+                                Tokens/s is the median training speed, MFU the share of the machine's peak that the model's \
+                                own operations make up.";
+
+const LANGUAGE_PUBLISHED: &str = " Published losses and accuracies are of other corpora and tokenizers: beside ours they say \
+                                  how the papers' models lie to each other, and no difference is taken.";
+
+const GLUE_AVERAGE: [Column<GlueAverage>; 6] = [
+    left("average", 0, |r| r.rule.clone()),
+    left("mixer", 0, |r| r.mixer.clone()),
+    left("ours", 0, |r| task_mean(r.ours)),
+    left("published", 0, |r| r.published.map_or(String::new(), |share| format!("{share:.3}{}", r.letter))),
+    right("Δ", 0, |r| signed(r.difference_points)),
+    left("remarks", 0, glue_remarks),
+];
+
+const GLUE_CAPTION: &str = "GLUE by task and metric: means and 95 % Student-t intervals over seeds (k/n: k of n planned runs \
+                            have the number); behind the stroke the published number of the model beside which the mixer \
+                            stands. MNLI's two sets are matched and mismatched.";
+
+const GLUE_AVERAGES_CAPTION: &str = "Averages over GLUE, each by its paper's rule, with 95 % bootstrap intervals, seeds \
+                                     redrawn within each task; an average with a task missing is not printed. Published: \
+                                     the same rule on the published cells; stated: what the source prints.";
+
 const OVERALL: [Column<Overall>; 3] = [
     left("mixer", 0, |r| r.mixer.clone()),
     left("all tasks", 0, |r| match (r.score, r.interval) {
@@ -115,7 +161,13 @@ fn test(row: &Row) -> String {
 
 fn published(row: &Row) -> String {
     let Some(cell) = &row.published else { return String::new() };
-    format!("{}{}", cell.accuracy.map_or("FAIL".into(), |share| format!("{share:.3}")), row.letter)
+    let number = match (cell.accuracy, cell.number) {
+        (Some(share), _) => format!("{share:.3}"),
+        (None, Some(number)) => digits(number),
+        (None, None) => "FAIL".into(),
+    };
+    let measure = if row.published_otherwise() { format!(" ({})", cell.measure) } else { String::new() };
+    format!("{number}{}{measure}", row.letter)
 }
 
 /// `+1.2`; empty without a difference.
@@ -134,6 +186,58 @@ fn task_mean(mean: Option<TaskMean>) -> String {
 
 fn published_mean(row: &Average, of: fn(&Averages) -> Option<f64>) -> String {
     row.published.as_ref().and_then(of).map_or(String::new(), |share| format!("{share:.3}{}", row.letter))
+}
+
+/// `4.123 [4.101, 4.145]`, or `4.123 (n = 1)`; empty without a number.
+fn decimals_or_none(measured: Option<&Measured>) -> String {
+    around(measured, |value| format!("{value:.3}"))
+}
+
+/// The same with three digits that count.
+fn digits_or_none(measured: Option<&Measured>) -> String {
+    around(measured, digits)
+}
+
+fn around(measured: Option<&Measured>, text: impl Fn(f64) -> String) -> String {
+    let Some((mean, measured)) = measured.and_then(|measured| Some((measured.mean?, measured))) else {
+        return String::new();
+    };
+    match measured.interval {
+        Some(Interval { low, high }) => format!("{} [{}, {}]", text(mean), text(low), text(high)),
+        None if measured.n == 1 => format!("{} (n = 1)", text(mean)),
+        None => text(mean),
+    }
+}
+
+fn glue_remarks(row: &GlueAverage) -> String {
+    let missing = (!row.missing.is_empty()).then(|| format!("without {}", row.missing.join(", ")));
+    let stated = row.stated.map(|stated| format!("source states {stated:.3}"));
+    [missing, stated].into_iter().flatten().collect::<Vec<_>>().join("; ")
+}
+
+fn glue_cell(cell: &GlueCell) -> String {
+    let mut text = decimals_or_none(cell.ours.as_ref());
+    if text.is_empty() {
+        text = "-".into();
+    }
+    if let Some(ours) = cell.ours.as_ref().filter(|ours| ours.n > 1 && (ours.n as u64) < cell.planned) {
+        text += &format!(" ({}/{})", ours.n, cell.planned);
+    }
+    if let Some(published) = cell.published {
+        text += &format!(" / {published:.3}{}", cell.letter);
+    }
+    text
+}
+
+/// Tasks and metrics by mixers.
+fn glue_grid(glue: &Glue) -> Grid {
+    let mixers = glue.lines.first().into_iter().flat_map(|line| &line.cells).map(|cell| cell.mixer.clone());
+    let titles = ["task", "metric"].map(String::from).into_iter().chain(mixers).collect();
+    let cells = |line: &glue::GlueLine| {
+        let words = [line.task.clone(), line.measure.clone()];
+        words.into_iter().chain(line.cells.iter().map(glue_cell)).collect()
+    };
+    Grid::of(titles, 2, glue.lines.iter().map(cells).collect())
 }
 
 fn average_remarks(row: &Average) -> String {
@@ -269,6 +373,19 @@ impl Table {
         };
         let notes: String = self.notes.iter().map(|note| format!("\n{}", wrap(note, width))).collect();
         parts.push(format!("{table}\n{}{notes}{note}", wrap(&self.caption.join(" "), width)));
+        if !self.languages.is_empty() {
+            let (grid, _) = Grid::fitting(&LANGUAGE, &self.languages, width);
+            parts.push(format!("{}\n{}", grid.terminal(width, None), wrap(&self.language_caption(), width)));
+        }
+        if let Some(glue) = &self.glue {
+            let grid = glue_grid(glue).terminal(width, None);
+            parts.push(format!("{grid}\n{}", wrap(&self.with_signs(GLUE_CAPTION), width)));
+            if !glue.averages.is_empty() {
+                let grid = Grid::new(&GLUE_AVERAGE, &glue.averages, u8::MAX).terminal(width, None);
+                let caption = format!("{GLUE_AVERAGES_CAPTION} {}", glue::rules());
+                parts.push(format!("{grid}\n{}", wrap(&caption, width)));
+            }
+        }
         if !self.averages.is_empty() {
             let grid = Grid::new(&AVERAGE, &self.averages, u8::MAX);
             parts.push(format!("{}\n{}", grid.terminal(width, None), wrap(&self.with_signs(AVERAGE_CAPTION), width)));
@@ -351,7 +468,9 @@ impl Table {
 
     /// Numbers besides the score; empty where no run has any.
     pub fn markdown_measures(&self) -> String {
-        let names = self.measures();
+        // Baselines are rows of the language models' table.
+        let of_baseline = |name: &&str| self.rows.iter().any(|row| is_baseline_measure(name, &row.measures));
+        let names: Vec<&str> = self.measures().into_iter().filter(|name| !of_baseline(name)).collect();
         if names.is_empty() {
             return String::new();
         }
@@ -371,6 +490,31 @@ impl Table {
     fn measures(&self) -> BTreeSet<&str> {
         let rows = if self.settings.is_empty() { &self.rows } else { &self.settings };
         rows.iter().flat_map(|row| row.measures.keys().map(String::as_str)).collect()
+    }
+
+    /// GLUE's tasks and averages; empty without its tasks.
+    pub fn markdown_glue(&self) -> String {
+        let Some(glue) = &self.glue else { return String::new() };
+        let tasks = format!("{}\n{}", glue_grid(glue).markdown(), self.with_sign_notes(GLUE_CAPTION));
+        if glue.averages.is_empty() {
+            return tasks;
+        }
+        let grid = Grid::new(&GLUE_AVERAGE, &glue.averages, u8::MAX).markdown();
+        format!("{tasks}\n{grid}\n{GLUE_AVERAGES_CAPTION} {}\n", glue::rules())
+    }
+
+    /// The language models; empty unless runs report a perplexity.
+    pub fn markdown_languages(&self) -> String {
+        if self.languages.is_empty() {
+            return String::new();
+        }
+        let grid = Grid::new(&LANGUAGE, &self.languages, u8::MAX);
+        format!("{}\n{}", grid.markdown(), self.with_sign_notes(&self.language_caption()))
+    }
+
+    fn language_caption(&self) -> String {
+        let published = self.languages.iter().any(|row| !row.published.is_empty());
+        format!("{LANGUAGE_CAPTION}{}", if published { LANGUAGE_PUBLISHED } else { "" })
     }
 
     /// The averages over Long Range Arena; empty without its tasks.
@@ -484,7 +628,7 @@ impl Table {
                 c.missing.to_string(),
                 row.marks.join(" "),
                 row.published_task.clone().unwrap_or_default(),
-                cell.map_or(String::new(), |cell| cell.accuracy.map_or("FAIL".into(), |share| share.to_string())),
+                cell.map_or(String::new(), |cell| cell.value().map_or("FAIL".into(), |value| value.to_string())),
                 row.published_model.clone().unwrap_or_default(),
                 cell.map_or(String::new(), |cell| cell.source.clone()),
                 cell.map_or(String::new(), |cell| cell.recalled.to_string()),

@@ -2,7 +2,7 @@
 
 use crate::charts::{self, Built};
 use crate::table::{Ended, Overall, Row, Table};
-use crate::{Average, Group, Manifest, Record, Store, StoreError, files, plot};
+use crate::{Average, Glue, Group, Language, Manifest, Record, Store, StoreError, files, glue, language, plot};
 use polars::prelude::{CsvWriter, PolarsError, SerWriter};
 use serde::Serialize;
 use std::fs;
@@ -96,6 +96,10 @@ impl Report {
             averages: &'a [Average],
             #[serde(skip_serializing_if = "<[Group]>::is_empty")]
             groups: &'a [Group],
+            #[serde(skip_serializing_if = "Option::is_none")]
+            glue: Option<&'a Glue>,
+            #[serde(skip_serializing_if = "<[Language]>::is_empty")]
+            language: &'a [Language],
             unfinished: &'a [Ended],
             caption: &'a [String],
             notes: &'a [String],
@@ -111,6 +115,8 @@ impl Report {
             overall: &table.overall,
             averages: &table.averages,
             groups: &table.groups,
+            glue: table.glue.as_ref(),
+            language: &table.languages,
             unfinished: &table.ended,
             caption: &table.caption,
             notes: &table.notes,
@@ -136,6 +142,13 @@ impl Report {
         ];
         if !self.details.is_empty() {
             texts.push(("details.csv", self.details.clone()));
+        }
+        let languages = language::csv(&self.table.languages)?;
+        if !languages.is_empty() {
+            texts.push(("language.csv", languages));
+        }
+        if let Some(glue) = &self.table.glue {
+            texts.push(("glue.csv", glue::csv(glue)?));
         }
         for (name, text) in texts {
             let path = dir.join(name);
@@ -189,6 +202,8 @@ impl Report {
         section("", table.question.clone());
         section("Scores", table.markdown());
         section("Findings", list(&table.findings));
+        section("Language models", table.markdown_languages());
+        section("GLUE", table.markdown_glue());
         section("Long Range Arena averages", table.markdown_averages());
         section("Means over groups", table.markdown_groups());
         section("Over all tasks", table.markdown_overall());

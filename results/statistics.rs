@@ -23,9 +23,9 @@ pub struct Interval {
 }
 
 impl Interval {
-    /// Both ends brought into `[0, 1]`, where scores live.
-    pub fn clipped(self) -> Self {
-        Self { low: self.low.clamp(0.0, 1.0), high: self.high.clamp(0.0, 1.0) }
+    /// Both ends brought into a range.
+    pub fn clipped(self, range: Range) -> Self {
+        Self { low: self.low.clamp(range.low, range.high), high: self.high.clamp(range.low, range.high) }
     }
 
     /// Whether the two share a point.
@@ -34,21 +34,68 @@ impl Interval {
     }
 }
 
+/// Between which ends a score lies.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Range {
+    /// Lower end.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+}
+
+impl Range {
+    /// Where shares live.
+    pub const SHARE: Self = Self { low: 0.0, high: 1.0 };
+    /// Where correlations live.
+    pub const CORRELATION: Self = Self { low: -1.0, high: 1.0 };
+
+    /// The range of a score by its name: correlations are said to be some, everything else is a share.
+    pub fn of(metric: &str) -> Self {
+        if metric.to_lowercase().contains("correlation") { Self::CORRELATION } else { Self::SHARE }
+    }
+
+    /// As it is printed: `[−1, 1]`.
+    pub fn text(self) -> String {
+        format!("[{}, {}]", self.low, self.high).replace('-', "−")
+    }
+
+    /// The part of the range that is drawn: from 0, or from the fifth below the lowest of these numbers, to the upper end.
+    pub(crate) fn drawn(self, values: impl IntoIterator<Item = f64>) -> Self {
+        let lowest = values.into_iter().filter(|value| value.is_finite()).fold(0.0, f64::min);
+        // Rounding may put a fifth a little below itself.
+        Self { low: ((5.0 * lowest + 1e-9).floor() / 5.0).max(self.low), ..self }
+    }
+
+    /// Fifths within the range, with their labels.
+    pub(crate) fn ticks(self) -> Vec<(f64, String)> {
+        let (first, last) = ((5.0 * self.low).round() as i32, (5.0 * self.high).round() as i32);
+        let fifth = |i: i32| (f64::from(i) / 5.0, format!("{:.1}", f64::from(i) / 5.0).replace('-', "−"));
+        // Every second one below 0 and above, where all would crowd.
+        let step = if last - first > 6 { 2 } else { 1 };
+        (first..=last).filter(|i| i % step == 0 || *i == last).map(fifth).collect()
+    }
+
+    /// Where a value lies from the lower end, 0, to the upper, 1; what is beyond lies at the end.
+    pub(crate) fn share(self, value: f64) -> f64 {
+        ((value - self.low) / (self.high - self.low)).clamp(0.0, 1.0)
+    }
+}
+
 /// A mean over seeds and how far it can be trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Estimate {
     /// Mean over seeds.
     pub mean: f64,
-    /// Student-t interval clipped to `[0, 1]`; `None` for a single seed, which has no spread.
+    /// Student-t interval clipped to the score's range; `None` for a single seed, which has no spread.
     pub interval: Option<Interval>,
     /// Number of seeds.
     pub n: usize,
 }
 
 impl Estimate {
-    /// The estimate from a mean, a sample standard deviation and the number of seeds.
-    pub fn new(mean: f64, sd: Option<f64>, n: usize) -> Self {
-        let interval = sd.and_then(|sd| t_interval(mean, sd, n)).map(Interval::clipped);
+    /// The estimate from a mean, a sample standard deviation, the number of seeds and the range of the score.
+    pub fn new(mean: f64, sd: Option<f64>, n: usize, range: Range) -> Self {
+        let interval = sd.and_then(|sd| t_interval(mean, sd, n)).map(|interval| interval.clipped(range));
         Self { mean, interval, n }
     }
 }
@@ -197,7 +244,7 @@ pub fn wilson_interval(successes: usize, trials: usize) -> Option<Interval> {
     let (n, p) = (trials as f64, successes as f64 / trials as f64);
     let (centre, scale) = (p + Z * Z / (2.0 * n), 1.0 + Z * Z / n);
     let half = Z * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
-    Some(Interval { low: (centre - half) / scale, high: (centre + half) / scale }.clipped())
+    Some(Interval { low: (centre - half) / scale, high: (centre + half) / scale }.clipped(Range::SHARE))
 }
 
 #[cfg(test)]
@@ -242,16 +289,46 @@ mod tests {
         assert_eq!(sample_sd(&[0.5]), None);
         assert_eq!(t_interval(0.5, 0.1, 1), None);
         assert_eq!(t_interval(0.5, 0.1, 0), None);
-        assert_eq!(Estimate::new(0.5, None, 1).interval, None);
+        assert_eq!(Estimate::new(0.5, None, 1, Range::SHARE).interval, None);
         assert_eq!(mean(&[]), None);
     }
 
     #[test]
     fn an_interval_of_scores_stays_between_zero_and_one() {
         // 12.706 · 0.05 / √2 = 0.4492
-        let interval = Estimate::new(0.99, Some(0.05), 2).interval.expect("two seeds");
+        let interval = Estimate::new(0.99, Some(0.05), 2, Range::SHARE).interval.expect("two seeds");
         near(interval.low, 0.99 - 0.449_232, 1e-6);
         assert_eq!(interval.high, 1.0);
+        assert_eq!(Estimate::new(0.1, Some(0.05), 2, Range::SHARE).interval.expect("two seeds").low, 0.0);
+    }
+
+    #[test]
+    fn an_interval_of_correlations_may_reach_below_zero_but_not_below_minus_one() {
+        let of = |mean: f64| Estimate::new(mean, Some(0.05), 2, Range::of("Matthews correlation")).interval;
+        near(of(0.1).expect("two seeds").low, 0.1 - 0.449_232, 1e-6);
+        assert_eq!(of(-0.8).expect("two seeds").low, -1.0);
+    }
+
+    #[test]
+    fn the_name_of_a_score_says_its_range() {
+        for name in ["Matthews correlation", "mean of Pearson's and Spearman's correlation"] {
+            assert_eq!(Range::of(name).text(), "[−1, 1]");
+        }
+        for name in ["accuracy", "masked accuracy", "mean of F1 and accuracy", "score", ""] {
+            assert_eq!(Range::of(name), Range::SHARE);
+        }
+    }
+
+    #[test]
+    fn what_is_drawn_of_a_range_begins_at_zero_or_a_fifth_below_the_lowest() {
+        let low = |values: &[f64]| Range::CORRELATION.drawn(values.iter().copied()).low;
+        assert_eq!((low(&[]), low(&[0.3, f64::NAN]), low(&[-0.01]), low(&[-0.2])), (0.0, 0.0, -0.2, -0.2));
+        assert_eq!((low(&[0.5, -0.21]), low(&[-1.0]), low(&[-3.0])), (-0.4, -1.0, -1.0));
+        let texts =
+            |low: f64| Range { low, high: 1.0 }.ticks().into_iter().map(|(_, t)| t).collect::<Vec<_>>().join(" ");
+        assert_eq!(texts(0.0), "0.0 0.2 0.4 0.6 0.8 1.0");
+        assert_eq!(texts(-0.2), "−0.2 0.0 0.2 0.4 0.6 0.8 1.0");
+        assert_eq!(texts(-1.0), "−0.8 −0.4 0.0 0.4 0.8 1.0");
     }
 
     // From SciPy 1.17.1: stats.trim_mean(x, 0.25), which is what rliable calls.

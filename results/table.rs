@@ -7,9 +7,11 @@
 
 use crate::averages::{self, Average};
 use crate::frame::{self, Run};
+use crate::glue::{self, Glue};
 use crate::groups::{self, Group};
+use crate::language::{Language, languages};
 use crate::published::{self, PATH_256, PATH_X, Published};
-use crate::statistics::{Estimate, Interval, Measured, bootstrap_interval, interquartile_mean};
+use crate::statistics::{Estimate, Interval, Measured, Range, bootstrap_interval, interquartile_mean};
 use crate::{Manifest, Record, Versions, findings, signs};
 use polars::prelude::{DataFrame, PolarsError};
 use serde::Serialize;
@@ -18,6 +20,15 @@ use std::collections::{BTreeMap, BTreeSet};
 /// What the difference to a published number is, and what it is not.
 const PUBLISHED: &str = "Published numbers come from their papers' own sizes, data and budgets: Δ, ours minus published in \
                          points, says how far this sweep is from them, not which code is better.";
+
+/// What fine-tuned scores depend on besides the task.
+const PRETRAINED: &str = "Published GLUE scores are of encoders pretrained on C4 or on Wikipedia and books at their papers' \
+                          sizes; ours are pretrained on what this sweep names, and their distance is mostly that.";
+
+/// Accuracy on MNLI's test genres that were trained on, as a measure of a row.
+pub(crate) const MATCHED: &str = "matched";
+/// And on the genres that were not; also the axis of the details that both are taken from.
+pub(crate) const MISMATCHED: &str = "mismatched";
 
 /// Resamples of the bootstrap over tasks; the two ends are then good to about 0.002 of the scores' spread.
 pub(crate) const DRAWS: usize = 10_000;
@@ -148,6 +159,11 @@ impl Row {
         if self.swept.is_empty() { self.task_shown() } else { format!("{} at {}", self.task_shown(), self.swept) }
     }
 
+    /// Whether the published number beside it is of another measure than the score.
+    pub(crate) fn published_otherwise(&self) -> bool {
+        self.published.as_ref().is_some_and(|cell| !is_score(&self.metric, &cell.measure))
+    }
+
     /// Whether the row is what papers print as FAIL: a Path-X or Path-256 at its floor.
     pub fn fails(&self) -> bool {
         let long = self.published_task.as_deref().is_some_and(|task| [PATH_X, PATH_256].contains(&task));
@@ -213,6 +229,10 @@ pub struct Table {
     pub averages: Vec<Average>,
     /// Means over tasks whose labels share the part before the first `/`; empty unless some label has one.
     pub groups: Vec<Group>,
+    /// GLUE's tasks and averages; `None` unless the sweep has some of its tasks.
+    pub glue: Option<Glue>,
+    /// Language models and their baselines; empty unless runs report a perplexity.
+    pub languages: Vec<Language>,
     /// How to read the numbers: metric, n, interval, what is matched, the command.
     pub caption: Vec<String>,
     /// Signs of tasks and letters of published numbers, explained.
@@ -249,6 +269,11 @@ impl Table {
             Err(problem) => (Vec::new(), Some(problem)),
         };
         warnings.extend(problem);
+        let (glue, problem) = match if pooled { glue::glue(&mixers(manifest), &rows) } else { Ok(None) } {
+            Ok(glue) => (glue, None),
+            Err(problem) => (None, Some(problem)),
+        };
+        warnings.extend(problem);
         let notes = sign_notes(&rows).into_iter().chain(sources).collect();
         Ok(Self {
             name: manifest.name.clone(),
@@ -258,6 +283,8 @@ impl Table {
             settings: if grid && (pooled || rows.iter().any(|row| row.settings_tried > 1)) { all } else { Vec::new() },
             ended: runs.iter().filter_map(ended).collect(),
             groups: if pooled { groups::groups(&mixers(manifest), &rows) } else { Vec::new() },
+            languages: languages(&rows),
+            glue,
             rows,
             overall,
             averages,
@@ -312,20 +339,23 @@ fn rows(cells: &DataFrame, runs: &[Run], swept: &[&str]) -> Result<Vec<Row>, Pol
         let number = |name: &str| count(name, i).map(Option::unwrap_or_default);
         let order = [place("mixer_order", i)?, place("task_order", i)?, place("setting_order", i)?];
         let (scored, sd) = (number("scored")?, float("test_sd", i)?);
-        let test = float("test", i)?.map(|mean| Estimate::new(mean, sd, scored as usize));
+        let metric = text("metric", i)?;
+        let test = float("test", i)?.map(|mean| Estimate::new(mean, sd, scored as usize, Range::of(metric)));
         let (floor, ceiling) = (float("floor", i)?, float("ceiling", i)?);
         let alike: Vec<&Run> = runs.iter().filter(|run| run.order == order).collect();
         let first = alike.first();
         let beside = first.and_then(|run| run.planned.published.as_ref());
         let published_model = beside.and_then(|beside| beside.model.clone());
         let published = beside.and_then(|beside| published::find(beside.model.as_deref()?, &beside.task)).cloned();
+        let measures = measures(&alike);
+        let difference_points = published.as_ref().and_then(|cell| difference(cell, metric, test, &measures));
         rows.push(Row {
             mixer: text("mixer", i)?.into(),
             task: text("task", i)?.into(),
             settings: text("settings", i)?.into(),
             swept: first.map(|run| frame::swept_text(&run.planned.settings, swept)).unwrap_or_default(),
             settings_tried: 1,
-            metric: text("metric", i)?.into(),
+            metric: metric.into(),
             planned: number("planned")?,
             scored,
             counts: Counts {
@@ -348,16 +378,41 @@ fn rows(cells: &DataFrame, runs: &[Run], swept: &[&str]) -> Result<Vec<Row>, Pol
             peak_memory_bytes: float("peak_memory_bytes", i)?,
             wall_seconds: float("wall_seconds", i)?,
             scores: alike.iter().filter_map(|run| run.test).collect(),
-            measures: measures(&alike),
+            measures,
             marks: first.map(|run| run.marks.clone()).unwrap_or_default(),
             published_task: beside.map(|beside| beside.task.clone()),
             published_model,
-            difference_points: test.zip(published.as_ref().and_then(|p| p.accuracy)).map(|(t, p)| points(t.mean, p)),
+            difference_points,
             published,
             letter: String::new(),
         });
     }
     Ok(rows)
+}
+
+/// Ours minus published in points, like from like: where the published number is not of the score, that measure of ours.
+fn difference(
+    cell: &Published,
+    metric: &str,
+    test: Option<Estimate>,
+    measures: &BTreeMap<String, Measured>,
+) -> Option<f64> {
+    let ours = match is_score(metric, &cell.measure) {
+        true => test?.mean,
+        false => measures.get(&cell.measure)?.mean?,
+    };
+    Some(points(ours, cell.accuracy?))
+}
+
+/// Whether a score of this name is what a measure of that name is; a score without a name is not known to be another.
+pub(crate) fn is_score(metric: &str, measure: &str) -> bool {
+    match measure {
+        _ if metric.is_empty() => true,
+        "accuracy" => metric.ends_with("accuracy") && !metric.contains("mean of"),
+        "mcc" => metric == "Matthews correlation",
+        "pearson" | "spearman" | "f1" | "loss" | "perplexity" => metric.to_lowercase() == measure,
+        _ => true,
+    }
 }
 
 /// Numbers besides the score, over the runs that are scored.
@@ -366,6 +421,11 @@ fn measures(runs: &[&Run]) -> BTreeMap<String, Measured> {
     for record in runs.iter().filter(|run| run.test.is_some()).filter_map(|run| run.record) {
         for (name, value) in &record.measures {
             values.entry(name.clone()).or_default().push(*value);
+        }
+        // MNLI's two test sets are details of one split.
+        for detail in record.details.iter().filter(|d| (d.measure.as_str(), d.axis.as_str()) == ("score", MISMATCHED)) {
+            let name = if detail.at == 0.0 { MATCHED } else { MISMATCHED };
+            values.entry(name.into()).or_default().push(detail.value);
         }
     }
     values.into_iter().map(|(name, values)| (name, Measured::new(values))).collect()
@@ -566,6 +626,15 @@ fn caption(manifest: &Manifest, runs: &[Run], rows: &[Row], swept: &[&str]) -> V
     if rows.iter().any(|row| row.published.is_some()) {
         lines.push(PUBLISHED.into());
     }
+    let of_glue = |row: &&Row| row.published_task.as_deref().is_some_and(|task| published::GLUE.contains(&task));
+    if rows.iter().filter(of_glue).any(|row| row.published.is_some()) {
+        lines.push(PRETRAINED.into());
+    }
+    if rows.iter().any(Row::published_otherwise) {
+        lines.push(
+            "Where a published number is not of the score, its measure is named, and Δ is from ours of it.".into(),
+        );
+    }
     if rows.iter().any(Row::fails) {
         lines.push("FAIL: no better than guessing, as papers print it for Path-X.".into());
     }
@@ -605,8 +674,23 @@ fn interval_text(rows: &[Row]) -> String {
     match (*fewest, *most) {
         (1, 1) => "one seed, so no interval".into(),
         (low, high) => {
-            format!("mean and 95 % Student-t interval over n = {} seeds, clipped to [0, 1]", range(low, high))
+            let (n, ends) = (range(low, high), clipped_to(rows.iter().map(|row| row.metric.as_str())));
+            format!("mean and 95 % Student-t interval over n = {n} seeds, clipped to {ends}")
         }
+    }
+}
+
+/// `[0, 1]`, `[−1, 1]`, or both with what they are for.
+pub(crate) fn clipped_to<'a>(metrics: impl Iterator<Item = &'a str>) -> String {
+    let (mut share, mut correlation) = (false, false);
+    for range in metrics.filter(|metric| !metric.is_empty()).map(Range::of) {
+        (share, correlation) = (share || range == Range::SHARE, correlation || range == Range::CORRELATION);
+    }
+    let (shares, correlations) = (Range::SHARE.text(), Range::CORRELATION.text());
+    match (share, correlation) {
+        (true, true) => format!("{shares}, correlations to {correlations}"),
+        (false, true) => correlations,
+        _ => shares,
     }
 }
 

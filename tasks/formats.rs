@@ -3,7 +3,7 @@
 //! A data set is a folder, or the archive it was downloaded as; both are read the same way, file by file, and nothing is
 //! unpacked to disk.
 
-use crate::DataError;
+use crate::{DataError, zip};
 use flate2::read::MultiGzDecoder;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -95,8 +95,8 @@ impl Found<'_> {
 }
 
 /// Calls `visitor` with every file of a folder or an archive whose name inside it is `wanted`. In an archive the files
-/// come in its own order and links are passed over; in a folder `name.gz` counts as `name`. An archive is a tar, gzipped
-/// or not, whatever its name says.
+/// come in its own order and links are passed over; in a folder `name.gz` counts as `name`. An archive is a zip, or a tar,
+/// gzipped or not, whatever its name says.
 pub fn visit(
     root: &Path,
     wanted: impl Fn(&str) -> bool,
@@ -105,7 +105,15 @@ pub fn visit(
     if root.is_dir() {
         return visit_folder(root, wanted, visitor);
     }
+    if zip::is_zip(root) {
+        return visit_zip(root, wanted, visitor);
+    }
     visit_archive(root, tar_stream(root)?, wanted, visitor)
+}
+
+/// Whether a file is an archive that can be read here.
+pub fn is_archive(path: &Path) -> bool {
+    zip::is_zip(path) || tar_stream(path).is_ok()
 }
 
 /// The tar in a file, its gzip undone: known by its content, because the release of Long Range Arena is a gzipped tar
@@ -179,6 +187,22 @@ fn visit_folder(
     Ok(())
 }
 
+fn visit_zip(
+    root: &Path,
+    wanted: impl Fn(&str) -> bool,
+    mut visitor: impl FnMut(Found) -> Result<(), DataError>,
+) -> Result<(), DataError> {
+    let broken = |error: io::Error| unreadable(root, &error);
+    for entry in zip::entries(root).map_err(broken)? {
+        let name = safe_name(root, Path::new(&entry.name))?;
+        if !entry.link && !entry.folder() && wanted(&name) {
+            let content = Box::new(entry.open(root).map_err(broken)?);
+            visitor(Found { name: &name, path: root.join(&entry.name), content })?;
+        }
+    }
+    Ok(())
+}
+
 fn visit_archive(
     root: &Path,
     stream: Box<dyn Read>,
@@ -217,7 +241,7 @@ fn safe_name(archive: &Path, inner: &Path) -> Result<String, DataError> {
 }
 
 /// The system's error in words that say what to do.
-fn unreadable(path: &Path, error: &io::Error) -> DataError {
+pub(crate) fn unreadable(path: &Path, error: &io::Error) -> DataError {
     let why = match error.kind() {
         io::ErrorKind::UnexpectedEof => format!("ends early ({error}); download it again"),
         io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => format!("is damaged ({error}); download it again"),
@@ -313,6 +337,24 @@ pub(crate) mod tests {
         }
         let cut = put(folder.path(), "cut.tar", &plain[..plain.len() / 2 - 100]);
         assert!(names(&cut).is_err());
+    }
+
+    #[test]
+    fn a_zip_archive_holds_the_same_files_and_none_outside_itself() {
+        use crate::zip::tests::zipped;
+        let folder = tempfile::tempdir().unwrap();
+        let files: [(&str, &[u8]); 4] =
+            [("a/", b""), ("a/one.txt", b"1"), ("link@", b"/etc/passwd"), ("two.txt", b"22")];
+        let path = put(folder.path(), "set.zip", &zipped(&files));
+        assert!(is_archive(&path));
+        assert_eq!(names(&path).unwrap(), [("a/one.txt".into(), b"1".to_vec()), ("two.txt".into(), b"22".to_vec())]);
+        let evil = put(folder.path(), "evil.zip", &zipped(&[("../evil.txt", b"x")]));
+        let error = names(&evil).unwrap_err().to_string();
+        assert!(error.ends_with("`../evil.txt` points outside the archive; nothing was read"), "{error}");
+        let whole = zipped(&files);
+        let cut = put(folder.path(), "cut.zip", &whole[..whole.len() / 2]);
+        let error = names(&cut).unwrap_err().to_string();
+        assert!(error.ends_with("is damaged (no central directory at its end); download it again"), "{error}");
     }
 
     #[test]

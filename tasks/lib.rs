@@ -6,11 +6,14 @@
 mod batch;
 mod bounds;
 mod characters;
+pub mod corpus;
 mod drawn;
 mod error;
 pub mod fetch;
 pub mod formats;
 mod goodness;
+pub mod metrics;
+pub mod minimal_pairs;
 mod newfile;
 pub mod prepared;
 mod registry;
@@ -23,6 +26,7 @@ pub mod algorithmic;
 pub mod associative_recall;
 pub mod depth;
 pub mod filler;
+pub mod glue;
 pub mod icll;
 pub mod image;
 pub mod induction_heads;
@@ -36,6 +40,7 @@ pub mod selective_copying;
 pub mod sparse_regression;
 pub mod state_tracking;
 pub mod text;
+mod zip;
 
 #[cfg(test)]
 mod conformance;
@@ -92,6 +97,13 @@ pub enum Output {
     Tokens,
     /// One real number for a whole sequence, written in thousandths ([`THOUSANDTH`]); the loss is its squared error.
     Value,
+}
+
+impl Output {
+    /// Whether real numbers are predicted.
+    pub const fn is_real(self) -> bool {
+        matches!(self, Self::Number | Self::Value)
+    }
 }
 
 /// What the numbers of a sequence are to a model.

@@ -30,8 +30,19 @@ use std::time::{Duration, Instant};
 pub enum Event<'a> {
     /// Another process prepares this set; this one waits for it. Said once.
     Waiting(&'a str),
-    /// This set is being prepared: rows and bytes so far, every few seconds.
-    Preparing(&'a str, u64, u64),
+    /// This set is being prepared; told every few seconds.
+    Preparing {
+        /// Its name.
+        set: &'a str,
+        /// Rows or documents so far.
+        rows: u64,
+        /// Bytes so far: written, or read where `of` is known.
+        bytes: u64,
+        /// Bytes there are to read.
+        of: Option<u64>,
+    },
+    /// The preparation of this set ended with an error, which its caller tells.
+    Stopped(&'a str),
     /// This set is there and has another form; it is prepared again.
     Again(&'a str, &'a str),
     /// The set in this folder was opened.
@@ -48,14 +59,14 @@ pub fn listen(listener: Listener) {
     *LISTENER.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(listener);
 }
 
-fn tell(event: Event) {
+pub(crate) fn tell(event: Event) {
     if let Some(listener) = &*LISTENER.read().unwrap_or_else(std::sync::PoisonError::into_inner) {
         listener(event);
     }
 }
 
 /// Seconds between two [`Event::Preparing`].
-const TOLD_EVERY: Duration = Duration::from_secs(10);
+pub(crate) const TOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// Raised when the form of the files changes.
 pub const FORMAT: u32 = 1;
@@ -248,7 +259,8 @@ impl Writer {
         if part.rows.len().is_multiple_of(64) && self.told.elapsed() >= TOLD_EVERY {
             self.told = Instant::now();
             let sum = |of: fn(&PartWriter) -> u64| self.parts.iter().map(of).sum();
-            tell(Event::Preparing(&self.family, sum(|part| part.rows.len() as u64), sum(|part| part.written)));
+            let (rows, bytes) = (sum(|part| part.rows.len() as u64), sum(|part| part.written));
+            tell(Event::Preparing { set: &self.family, rows, bytes, of: None });
         }
         Ok(())
     }
@@ -369,7 +381,7 @@ impl Prepared {
 }
 
 /// A file of exactly `bytes`; an empty one cannot be mapped and need not be.
-fn map(path: &Path, bytes: u64) -> Result<Option<Mmap>, DataError> {
+pub(crate) fn map(path: &Path, bytes: u64) -> Result<Option<Mmap>, DataError> {
     let file = File::open(path).map_err(|error| unreadable(path, &error))?;
     let found = file.metadata().map_err(|error| unreadable(path, &error))?.len();
     if found != bytes {
@@ -470,7 +482,7 @@ fn standing(folder: &Path, request: &Request) -> Standing {
 }
 
 /// Gives a whole set its name, in place of one of another form.
-fn replace(part: &Path, folder: &Path) -> Result<(), DataError> {
+pub(crate) fn replace(part: &Path, folder: &Path) -> Result<(), DataError> {
     if folder.exists() {
         fs::remove_dir_all(folder).map_err(|error| unwritable(folder, &error))?;
     }
@@ -490,7 +502,7 @@ fn gone_or_unwritable(part: &Path, error: &io::Error) -> DataError {
 
 /// The right to prepare one set. The file goes with it, while the lock is still held: who waited on it then holds a lock on
 /// a file without a name, sees that, and takes the new one.
-struct Lock {
+pub(crate) struct Lock {
     path: PathBuf,
     _file: File,
 }
@@ -502,8 +514,15 @@ impl Drop for Lock {
 }
 
 impl Lock {
+    /// Takes it where nobody holds it.
+    pub(crate) fn try_take(path: &Path) -> Option<Self> {
+        let file = File::create(path).ok()?;
+        FileExt::try_lock(&file).ok()?;
+        is_at(&file, path).then(|| Self { path: path.into(), _file: file })
+    }
+
     /// Waits while another process holds it. A process that dies lets go of it, so a stale file does no harm.
-    fn take(path: &Path, family: &str) -> Result<Self, DataError> {
+    pub(crate) fn take(path: &Path, family: &str) -> Result<Self, DataError> {
         let open = || File::create(path).map_err(|error| unwritable(path, &error));
         loop {
             let file = open()?;
@@ -546,7 +565,7 @@ fn unreadable(path: &Path, error: &io::Error) -> DataError {
     DataError::Unreadable { path: path.into(), why: error.to_string() }
 }
 
-fn unwritable(path: &Path, error: &io::Error) -> DataError {
+pub(crate) fn unwritable(path: &Path, error: &io::Error) -> DataError {
     let why = match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             format!("the disk is full ({error}); make room and start again: nothing half-made is kept")

@@ -204,5 +204,6 @@ pub fn registry() -> Vec<Entry> {
         Entry::of::<crate::algorithmic::Config>(),
         Entry::of::<crate::sparse_regression::Config>(),
         Entry::of::<crate::icll::Config>(),
+        Entry::of::<crate::glue::Config>(),
     ]
 }

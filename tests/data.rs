@@ -170,7 +170,7 @@ fn a_look_at_what_there_is_fetches_nothing() {
     let list = folder.run("data fetch --list").expect(0).out;
     assert!(list.contains("\n         missing: mixarena data fetch imdb\n"), "{list}");
     let json: Value = serde_json::from_str(&folder.run("data fetch --list --json").expect(0).out).expect("JSON");
-    assert_eq!(json.as_array().map(Vec::len), Some(5));
+    assert_eq!(json.as_array().map(Vec::len), Some(10));
     let dry = fetch(&folder, &server, "aan -n").expect(0).out;
     assert_eq!(dry.matches("would be fetched from http://127.0.0.1:").count(), 3, "{dry}");
     assert!(server.requests().is_empty() && folder.names("").is_empty());

@@ -145,6 +145,30 @@ fn a_run_cut_after_every_step_of_pretraining_and_of_the_task_ends_as_the_uncut_o
 }
 
 #[test]
+fn a_run_in_bf16_in_parts_with_layers_run_again_cut_after_every_step_ends_as_the_uncut_one() {
+    let config = format!(
+        "tasks:\n  - {RECALL}\nmodel: {{ d_model: 16, n_layers: 2, dropout: 0.1, embedding_dropout: 0.1, precision: bf16, \
+         checkpoint_activations: true }}\npretrain: {{ objective: mlm, steps: 2 }}\n\
+         budget: {{ steps: 4, batch_size: 6, micro_batch: 4, eval_every: 2 }}\nmixers:\n\
+         \x20 - attention: {{ n_heads: 2, dropout: 0.1 }}\n  - {{ mixer: {{ s4: {{ d_state: 4 }} }}, model: {{ block: s4 }} }}\n\
+         \x20 - hydra: {{ d_state: 4, headdim: 8 }}\n"
+    );
+    let folder = Folder::with("fast.yaml", &config);
+    folder.run("sweep fast.yaml -j 2 --store whole -q").expect(0);
+    for id in folder.names("whole/work") {
+        let part = || folder.run(&format!("run whole/work/{id}/spec.json --store cut --threads 1 --events"));
+        let parts = (1..10).find(|_| part().code != Some(130)).expect("two steps and four");
+        assert!(parts >= 6, "cut after every step: {parts} parts");
+    }
+    assert_same_ends(&folder, "whole", "cut");
+    for record in folder.records_in("cut") {
+        let measured = |name: &str| record.measures.get(name).copied().unwrap_or_default();
+        assert!(measured("model_flops_per_second") > 0.0 && measured("mfu") > 0.0, "{:?}", record.measures);
+        assert!(record.tokens_per_second > 0.0, "{record:?}");
+    }
+}
+
+#[test]
 fn two_sweeps_at_once_share_the_work() {
     let folder = Folder::with("five.yaml", &FIVE.replace("seeds: 2", "seeds: 1"));
     let both = [folder.start("sweep five.yaml -j 1"), folder.start("sweep five.yaml -j 1")];

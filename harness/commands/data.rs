@@ -15,6 +15,7 @@ use crate::progress::grouped;
 use crate::registry::Registry;
 use crate::yaml;
 use serde_json::{Map, Value};
+use std::sync::Mutex;
 use tasks::{Entry, prepared};
 
 /// Runs the command.
@@ -28,17 +29,29 @@ pub fn data(args: &DataArgs, cli: &Cli, registry: &Registry) -> Exit {
     done.unwrap_or_else(|exit| exit)
 }
 
+/// The bar of the set being prepared, where its size is known.
+static BAR: Mutex<Option<bar::Bar>> = Mutex::new(None);
+
 /// What happens to prepared sets, on stderr.
 pub(super) fn tell(event: &prepared::Event, quiet: bool) {
-    use prepared::Event::{Again, Opened, Preparing, Waiting};
+    use prepared::Event::{Again, Opened, Preparing, Stopped, Waiting};
+    let mut bar = BAR.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     match event {
         _ if quiet => {}
         Waiting(set) => eprintln!("another process prepares {set}; waiting for it"),
-        Preparing(set, rows, bytes) => {
+        Preparing { set, bytes, of: Some(total), .. } => {
+            let begun = bar.get_or_insert_with(|| {
+                let mut bar = bar::Bar::new(format!("preparing {set}"), bar::Unit::Bytes, quiet);
+                bar.begin(*bytes, Some(*total));
+                bar
+            });
+            begun.at(*bytes);
+        }
+        Preparing { set, rows, bytes, of: None } => {
             eprintln!("preparing {set}: {rows} rows, {} so far", tasks::fetch::size(*bytes));
         }
         Again(set, why) => eprintln!("{set} is prepared again: {why}"),
-        Opened(_) => {}
+        Opened(_) | Stopped(_) => *bar = None,
     }
 }
 

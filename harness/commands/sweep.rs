@@ -47,7 +47,7 @@ pub fn sweep(args: &SweepArgs, cli: &Cli, registry: &Registry) -> Exit {
         Err(exit) => return exit,
     };
     let wanted = |run: &&Planned| records.get(&run.id).is_none_or(|r| wants(r, args.retry));
-    let mut missing: Vec<Planned> = plan.runs.iter().filter(wanted).cloned().collect();
+    let mut missing: Vec<Planned> = plan.needed.iter().chain(&plan.runs).filter(wanted).cloned().collect();
     let mut seen = HashSet::new();
     missing.retain(|run| seen.insert(run.id.clone()));
     missing.truncate(args.limit.unwrap_or(usize::MAX));
@@ -129,6 +129,12 @@ fn finish(args: &SweepArgs, cli: &Cli, plan: &Plan, store: &Store, tally: Tally)
     let bad = plan.runs.iter().filter(|r| records.get(&r.id).is_some_and(|r| r.outcome != Outcome::Finished)).count();
     if bad > 0 && !cli.quiet {
         eprintln!("{bad} of {} runs did not finish; --retry tries them again", plan.runs.len());
+    }
+    if tally.waiting > 0 {
+        eprintln!(
+            "{} runs start from runs that are not done; run the command again when they are, without --limit",
+            tally.waiting
+        );
     }
     if tally.elsewhere > 0 {
         eprintln!(

@@ -4,7 +4,7 @@ use super::{Ended, TrainError, Trainer};
 use crate::feed::{Feed, to_tensors};
 use crate::optimizer::AdamW;
 use crate::scoring::{self, Look};
-use crate::seeds::{Purpose, reseed};
+use crate::seeds::Purpose;
 use results::Detail;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tasks::{Batch, Output, Split};
@@ -21,7 +21,7 @@ const COLLAPSE: f64 = 2.0;
 /// And the least rise that counts, nats: text that is known by heart has almost no loss to double.
 const RISE: f64 = 0.1;
 
-fn detail(measure: &str, series: impl Into<String>, axis: &str, at: f64, value: f64) -> Detail {
+pub(super) fn detail(measure: &str, series: impl Into<String>, axis: &str, at: f64, value: f64) -> Detail {
     Detail { measure: measure.into(), series: series.into(), axis: axis.into(), at, value }
 }
 
@@ -51,6 +51,12 @@ impl Trainer {
         }
         if asked.states {
             ended.details.extend(self.states()?);
+        }
+        if asked.pseudo_perplexity > 0 {
+            self.pseudo_perplexity(asked.pseudo_perplexity, ended, stop)?;
+        }
+        if let Some(path) = &asked.minimal_pairs {
+            self.minimal_pairs(path.as_ref(), ended, stop)?;
         }
         if (asked.heads || asked.prune) && !stop.load(Ordering::Relaxed) {
             self.heads(ended, asked.heads, asked.prune, asked.retrain_steps, stop)?;
@@ -93,7 +99,7 @@ impl Trainer {
         };
         let layers = no_grad(|| self.model.after_layers(&inputs)).into_iter().map(with_ones).collect();
         let answers = match self.task_spec.output {
-            Output::Number => scoring::numbers(&classes, &self.task_spec, Kind::Double).unsqueeze(1),
+            Output::Number | Output::Value => scoring::numbers(&classes, &self.task_spec, Kind::Double).unsqueeze(1),
             _ => classes.one_hot(self.task_spec.classes).to_kind(Kind::Double),
         };
         (layers, answers)
@@ -131,14 +137,14 @@ impl Trainer {
             for ((x, map), total) in layers.iter().zip(&maps).zip(&mut totals) {
                 let answer = x.matmul(map);
                 let sum = match self.task_spec.output {
-                    Output::Number => (answer - &y).square().sum(Kind::Double),
+                    Output::Number | Output::Value => (answer - &y).square().sum(Kind::Double),
                     _ => answer.argmax(1, false).eq_tensor(&y.argmax(1, false)).sum(Kind::Double),
                 };
                 *total += sum.double_value(&[]);
             }
             count += y.size()[0] as f64;
         }
-        let measure = if self.task_spec.output == Output::Number { "probe_risk" } else { "probe_accuracy" };
+        let measure = if self.task_spec.output.is_real() { "probe_risk" } else { "probe_accuracy" };
         let found = totals.iter().enumerate();
         Ok(found.map(|(layer, sum)| detail(measure, "probe", "layer", layer as f64, sum / count)).collect())
     }
@@ -249,10 +255,8 @@ impl Trainer {
             if stop.load(Ordering::Relaxed) {
                 return Ok(());
             }
-            reseed(self.spec.seed, Purpose::Dropout, from + step);
-            let loss = self.loss(&feed.take()?);
             optimizer.zero_grad();
-            loss.backward();
+            self.gradients(&feed.take()?, Purpose::Dropout, from + step);
             optimizer.step(self.spec.schedule.factor(step, steps));
         }
         Ok(())

@@ -2,9 +2,8 @@
 
 use super::{Ended, PROGRESS_SECONDS, TrainError, Trainer};
 use crate::events::{Event, Progress};
-use crate::feed::{Feed, to_tensors};
+use crate::feed::Feed;
 use crate::optimizer::AdamW;
-use crate::seeds::{Purpose, reseed};
 use results::Outcome;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -106,13 +105,9 @@ impl Trainer {
     fn pretraining_step(&mut self, batch: &Batch) -> (f64, f64) {
         let stage = self.stage.as_ref().expect("called while pretraining");
         let mut done = self.state.pretraining.unwrap_or_default();
-        reseed(self.spec.seed, Purpose::PretrainDropout, done.step);
-        let (inputs, _) = to_tensors(batch, self.vs.device());
-        let loss = stage.loss(&self.model, batch, &inputs, done.step);
         self.optimizer.zero_grad();
-        loss.backward();
+        let loss = self.pretraining_gradients(batch, done.step);
         let norm = self.optimizer.step(stage.config.factor(&self.spec.schedule, done.step));
-        let loss = loss.double_value(&[]);
         if done.step == 0 {
             done.first_loss = loss;
         }

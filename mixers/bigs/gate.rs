@@ -5,7 +5,8 @@
 //! and makes the rest again, a block of rows at a time.
 
 use crate::native::{Backward, attach};
-use tch::{Device, Kind, Tensor, nn};
+use crate::{Linear, Precision};
+use tch::{Device, Kind, Tensor};
 
 /// Rows that are worked on together: a block of the gate stays in the cache.
 const ROWS: i64 = 512;
@@ -14,11 +15,11 @@ const ROWS: i64 = 512;
 #[derive(Debug)]
 pub(super) struct Gate {
     /// `dv`, d → f.
-    pub value: nn::Linear,
+    pub value: Linear,
     /// `dol`, d → f.
-    pub open: nn::Linear,
+    pub open: Linear,
     /// `do`, f → d.
-    pub out: nn::Linear,
+    pub out: Linear,
     /// `approximate` of the GELU.
     pub gelu: &'static str,
 }
@@ -26,10 +27,11 @@ pub(super) struct Gate {
 impl Gate {
     /// `a`, `b` and `h` `[…, d]` → `[…, d]`; without `b` the gate opens by `a` alone.
     pub fn forward(&self, a: &Tensor, b: Option<&Tensor>, h: &Tensor) -> Tensor {
-        if a.device() != Device::Cpu || !matches!(a.kind(), Kind::Float | Kind::Double) {
+        let full = self.out.precision == Precision::F32;
+        if !full || a.device() != Device::Cpu || !matches!(a.kind(), Kind::Float | Kind::Double) {
             return self.plain(a, b, h);
         }
-        let bias = |map: &nn::Linear| map.bs.as_ref().expect("every map has a bias").shallow_clone();
+        let bias = |map: &Linear| map.bs.as_ref().expect("every map has a bias").shallow_clone();
         let maps = [&self.open, &self.value, &self.out].map(|map| [map.ws.shallow_clone(), bias(map)]);
         let read: Vec<&Tensor> = std::iter::once(a).chain(b).collect();
         fast(&read, h, &maps, self.gelu)
@@ -158,7 +160,7 @@ mod tests {
                     leaf(&[6], 9),
                 ];
                 let [a, b, h, w_l, b_l, w_v, b_v, w_o, b_o] = leaves.each_ref().map(Tensor::shallow_clone);
-                let linear = |ws, bs| nn::Linear { ws, bs: Some(bs) };
+                let linear = |ws, bs| Linear { ws, bs: Some(bs), precision: Precision::F32 };
                 let gate = Gate { value: linear(w_v, b_v), open: linear(w_l, b_l), out: linear(w_o, b_o), gelu };
                 let asked: Vec<&Tensor> =
                     leaves.iter().enumerate().filter(|(i, _)| both || *i != 1).map(|l| l.1).collect();

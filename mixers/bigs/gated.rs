@@ -5,7 +5,7 @@ use super::gate::Gate;
 use super::ssm::{Recurrence, Ssm};
 use super::stacked::ssm_flops;
 use super::{Config, Routing, dense};
-use crate::{Context, Cost, Dims, Family, Mixer, NotLinear, ParamRule, Recurrent, linear_flops};
+use crate::{Context, Cost, Dims, Family, Linear, Mixer, NotLinear, ParamRule, Recurrent, linear_flops};
 use tch::{Tensor, nn};
 
 /// Parameters are named as the reference's.
@@ -22,7 +22,7 @@ pub(super) struct Gated {
 #[derive(Debug)]
 pub(super) struct End {
     /// `du_forward` or `du_backward`.
-    pub before: nn::Linear,
+    pub before: Linear,
     pub route: Route,
 }
 
@@ -30,10 +30,10 @@ pub(super) struct End {
 #[derive(Debug)]
 pub(super) enum Route {
     /// `fs4` and `duc_forward`, or `bs4` and `duc_backward`.
-    Ssm(Side, Ssm, nn::Linear),
+    Ssm(Side, Ssm, Linear),
     Attention(Box<dyn Mixer>),
     /// A position reads itself; the map stays.
-    None(nn::Linear),
+    None(Linear),
 }
 
 impl Gated {
@@ -44,8 +44,8 @@ impl Gated {
         // In the order the reference's layer has them, so that a seed keeps its meaning.
         let value = dense(&(vs / "dv"), d, f);
         let map = |prefix: &str, side: &Side| dense(&(vs / format!("{prefix}_{}", side.word())), d, d);
-        let before: Vec<nn::Linear> = sides.iter().map(|side| map("du", side)).collect();
-        let after: Vec<nn::Linear> = sides.iter().filter(|_| !attends).map(|side| map("duc", side)).collect();
+        let before: Vec<Linear> = sides.iter().map(|side| map("du", side)).collect();
+        let after: Vec<Linear> = sides.iter().filter(|_| !attends).map(|side| map("duc", side)).collect();
         let gate = Gate { value, open: dense(&(vs / "dol"), d, f), out: dense(&(vs / "do"), f, d), gelu: cfg.gelu() };
         let routes: Vec<Route> = match cfg.routing {
             Routing::Ssm => (sides.iter().zip(after))
@@ -146,9 +146,9 @@ impl Mixer for Gated {
 
 /// The routing of a one-directional layer, one token at a time.
 enum Step<'a> {
-    Ssm(Recurrence, &'a nn::Linear),
+    Ssm(Recurrence, &'a Linear),
     Attention(Box<dyn Recurrent + 'a>),
-    None(&'a nn::Linear),
+    None(&'a Linear),
 }
 
 struct Stepper<'a> {

@@ -12,7 +12,7 @@
 //!          zero), were held against nothing.
 
 use super::{Config, Gated, Layer, dense};
-use crate::{ConfigError, Context, Dims, Family, Mixer, at_least, between};
+use crate::{ConfigError, Context, Dims, Family, Linear, Mixer, at_least, between};
 use tch::nn::{self, Init};
 use tch::{Kind, Reduction, Tensor};
 
@@ -91,8 +91,8 @@ pub struct MaskedLm {
     token_types: Tensor,
     embedding_norm: nn::LayerNorm,
     layers: Vec<(nn::LayerNorm, Gated)>,
-    pooler: nn::Linear,
-    transform: nn::Linear,
+    pooler: Linear,
+    transform: Linear,
     transform_norm: nn::LayerNorm,
     bias: Tensor,
     cfg: MlmConfig,

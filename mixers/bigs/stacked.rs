@@ -10,7 +10,7 @@ use super::conv::Side;
 use super::ssm::{Recurrence, Ssm};
 use super::{Config, Directions, Routing, dense};
 use crate::math::conv::{fft_conv_flops, rfft_flops};
-use crate::{Context, Cost, Dims, Mixer, NotLinear, ParamRule, Recurrent, Structure, linear_flops};
+use crate::{Context, Cost, Dims, Linear, Mixer, NotLinear, ParamRule, Recurrent, Structure, linear_flops};
 use tch::{Kind, Tensor, nn};
 
 /// State spaces (or nothing) and a map; attention needs nothing of this file.
@@ -18,7 +18,7 @@ use tch::{Kind, Tensor, nn};
 pub(super) struct Stacked {
     /// From each end that is read; empty under `routing: none`.
     sides: Vec<(Side, Ssm)>,
-    out: nn::Linear,
+    out: Linear,
     cfg: Config,
     dims: Dims,
 }

@@ -3,6 +3,7 @@
 
 use super::Projection;
 use super::inner::{Core, Operands};
+use crate::Precision;
 use crate::native::{Backward, attach};
 use std::ops::Range;
 use tch::Tensor;
@@ -55,7 +56,8 @@ pub fn from_input(
     learned: &[Tensor],
     lengths: Option<Tensor>,
 ) -> Tensor {
-    let op = Anew { core: *core, biased: qkv[0].bias.is_some(), padded: lengths.is_some() };
+    let op =
+        Anew { core: *core, biased: qkv[0].bias.is_some(), padded: lengths.is_some(), precision: qkv[0].precision };
     let mut inputs = vec![x];
     inputs.extend(qkv.iter().map(|p| &p.weight));
     inputs.extend(qkv.iter().filter_map(|p| p.bias.as_ref()));
@@ -76,6 +78,7 @@ struct Anew {
     core: Core,
     biased: bool,
     padded: bool,
+    precision: Precision,
 }
 
 impl Anew {
@@ -85,6 +88,7 @@ impl Anew {
         let maps = [0, 1, 2].map(|i| Projection {
             weight: inputs[1 + i].shallow_clone(),
             bias: self.biased.then(|| inputs[4 + i].shallow_clone()),
+            precision: self.precision,
         });
         let learned = &inputs[if self.biased { 7 } else { 4 }..];
         let operands = Operands {

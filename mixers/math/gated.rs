@@ -8,11 +8,11 @@
 //! Memory   kept for the backward: what the input projection gave, y, and nothing else of that size; convolved values,
 //!          states and the normalised, gated values are computed again, a few rows at a time
 
-use crate::Context;
 use crate::math::depthwise::Depthwise;
 use crate::math::real::{Real, by_kind, dot};
 use crate::math::ssd::{POSITIONS, Reads, Scans, Stream, add_scaled, add_scaled_back, pieces};
 use crate::native::{Backward, Shared, attach, elements, elements_mut, parallel_for};
+use crate::{Context, Linear, Precision};
 use multiversion::multiversion;
 use tch::Tensor;
 use tch::nn::{self, Init};
@@ -305,13 +305,7 @@ pub(crate) enum Order {
 }
 
 /// `out_proj` of the normalised and gated y; `y` and `z` are `[…, width]` and `weight` `[width]`.
-pub(crate) fn norm_gate_project(
-    y: &Tensor,
-    z: &Tensor,
-    weight: &Tensor,
-    out_proj: &nn::Linear,
-    order: Order,
-) -> Tensor {
+pub(crate) fn norm_gate_project(y: &Tensor, z: &Tensor, weight: &Tensor, out_proj: &Linear, order: Order) -> Tensor {
     struct Op(Order, bool);
 
     impl Backward for Op {
@@ -345,6 +339,9 @@ pub(crate) fn norm_gate_project(
         }
     }
 
+    if out_proj.precision != Precision::F32 {
+        return plain_norm_gate(y, z, weight, order).apply(out_proj);
+    }
     let bias = out_proj.bs.as_ref();
     let out = tch::no_grad(|| {
         let ([y, z], weight) = ([y, z].map(|t| positions(&t.detach())), weight.detach());
@@ -367,6 +364,15 @@ pub(crate) fn norm_gate_project(
     inputs.extend(bias);
     attach(Op(order, bias.is_some()), &inputs, &[&out], &inputs[..4]);
     out
+}
+
+/// The norm and the gate in libtorch's operations.
+fn plain_norm_gate(y: &Tensor, z: &Tensor, weight: &Tensor, order: Order) -> Tensor {
+    let norm = |t: &Tensor| t.rms_norm([weight.size()[0]], Some(weight), EPS);
+    match order {
+        Order::NormThenGate => norm(y) * z.silu(),
+        Order::GateThenNorm => norm(&(y * z.silu())),
+    }
 }
 
 /// `[…, width]` → `[positions, width]`, packed.
@@ -509,10 +515,10 @@ pub(crate) fn step_bias(vs: &nn::Path, heads: i64, dt_min: f64, dt_max: f64) -> 
 
 /// A dense layer cut into its outputs. The weights are cut, not the activations: each part then lies packed, and its
 /// gradient needs no padding back.
-pub(crate) fn project<const N: usize>(u: &Tensor, layer: &nn::Linear, widths: [i64; N]) -> [Tensor; N] {
+pub(crate) fn project<const N: usize>(u: &Tensor, layer: &Linear, widths: [i64; N]) -> [Tensor; N] {
     let weights = layer.ws.split_with_sizes(widths, 0);
     let biases = layer.bs.as_ref().map(|b| b.split_with_sizes(widths, 0));
-    std::array::from_fn(|i| u.linear(&weights[i], biases.as_ref().map(|b| &b[i])))
+    std::array::from_fn(|i| layer.precision.linear(u, &weights[i], biases.as_ref().map(|b| &b[i])))
 }
 
 /// The convolution's parameters for `x` and for B and C.
@@ -557,13 +563,9 @@ mod tests {
                     let [y, z] = [1, 2].map(|salt| leaf(&shape, salt, kind));
                     let weight = leaf(&[width], 3, kind);
                     let bias = bias.then(|| leaf(&[4], 4, kind));
-                    let layer = nn::Linear { ws: leaf(&[4, width], 5, kind), bs: bias };
+                    let layer = Linear { ws: leaf(&[4, width], 5, kind), bs: bias, precision: Precision::F32 };
                     let fast = norm_gate_project(&y, &z, &weight, &layer, order);
-                    let norm = |t: &Tensor| t.rms_norm([width], Some(&weight), EPS);
-                    let plain = match order {
-                        Order::NormThenGate => norm(&y) * z.silu(),
-                        Order::GateThenNorm => norm(&(&y * z.silu())),
-                    };
+                    let plain = plain_norm_gate(&y, &z, &weight, order);
                     let mut leaves = vec![&y, &z, &weight, &layer.ws];
                     leaves.extend(&layer.bs);
                     assert_same(

@@ -8,7 +8,7 @@
 //! Names, layout of the gates and initial values are those of `torch.nn.LSTM` and `torch.nn.GRU`.
 
 use crate::{
-    ConfigError, Context, Cost, Dims, Mixer, NotLinear, Recurrent, at_least, linear, linear_flops, tensor_bytes,
+    ConfigError, Context, Cost, Dims, Linear, Mixer, NotLinear, Recurrent, at_least, linear, linear_flops, tensor_bytes,
 };
 use tch::Tensor;
 use tch::nn::{self, Init};
@@ -124,7 +124,7 @@ impl Network {
 pub(crate) struct Layer {
     /// The causal one, or both directions.
     pub networks: Vec<Network>,
-    pub out_proj: Option<nn::Linear>,
+    pub out_proj: Option<Linear>,
     d_model: i64,
 }
 

@@ -9,7 +9,7 @@
 //!          this way, and fails unless both are equal. Its published row must come from other code.
 
 use super::{Inside, MatrixClass, QueryKey, Reads, Shape};
-use crate::{Context, Structure, linear_flops};
+use crate::{Context, Precision, Structure, linear_flops};
 use tch::{Tensor, nn};
 
 #[derive(Debug)]
@@ -18,12 +18,13 @@ pub(super) struct Attention {
     heads: i64,
     qk_dim: i64,
     d_inner: i64,
+    precision: Precision,
 }
 
 impl Attention {
     pub(super) fn new(vs: &nn::Path, shape: &Shape) -> Self {
         let Shape { heads, qk_dim, d_inner, .. } = *shape;
-        Self { qk: QueryKey::new(vs, shape, true), heads, qk_dim, d_inner }
+        Self { qk: QueryKey::new(vs, shape, true), heads, qk_dim, d_inner, precision: Precision::of_builder() }
     }
 
     fn scale(&self) -> f64 {
@@ -58,8 +59,10 @@ impl MatrixClass for Attention {
         };
         let [q, k] =
             self.qk.of(inside, |t| t).map(|t| fill(&t, self.qk_dim).expand([batch, heads, length, width], false));
-        let (v, mask) = (fill(&v, headdim), readable(inside, ctx));
+        let (v, mask, kind) = (fill(&v, headdim), readable(inside, ctx), v.kind());
+        let [q, k, v] = [q, k, v].map(|t| self.precision.read(&t));
         Tensor::scaled_dot_product_attention(&q, &k, &v, mask, 0.0, false, Some(self.scale()), false)
+            .to_kind(kind)
             .narrow(3, 0, headdim)
             .transpose(1, 2)
     }

@@ -13,7 +13,7 @@
 
 use super::{DT_FLOOR, Inside, MatrixClass, Reads, Shape, leading, xavier_normal};
 use crate::math::ssd::{self, Stream};
-use crate::{Context, Structure, linear, linear_flops};
+use crate::{Context, Linear, Structure, linear, linear_flops};
 use tch::Tensor;
 use tch::nn::{self, Init};
 
@@ -22,7 +22,7 @@ pub(super) struct Quasiseparable {
     dt_bias: Tensor,
     a_log: Tensor,
     d: Tensor,
-    fc_d: nn::Linear,
+    fc_d: Linear,
     /// `[seq_len, 2 N]`, B first; `None` where read from the sequence.
     bc: Option<Tensor>,
     chunk_size: i64,
@@ -77,7 +77,7 @@ impl Quasiseparable {
 
     /// `[batch, length, heads]`.
     fn diagonal(&self, inside: &Inside) -> Tensor {
-        inside.v.flatten(2, 3).linear(&self.fc_d.ws, Some(&self.d))
+        self.fc_d.precision.linear(&inside.v.flatten(2, 3), &self.fc_d.ws, Some(&self.d))
     }
 }
 

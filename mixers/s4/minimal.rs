@@ -15,8 +15,8 @@
 use super::recurrent::Recurrence;
 use crate::math::conv::{complex_expm1, exponential_kernel, fft_conv, fft_conv_flops, rfft_flops};
 use crate::{
-    ConfigError, Context, Cost, Dims, Family, Mixer, NotLinear, ParamRule, Recurrent, Structure, between, linear_flops,
-    tensor_bytes,
+    ConfigError, Context, Cost, Dims, Family, Mixer, NotLinear, ParamRule, Precision, Recurrent, Structure, between,
+    linear_flops, tensor_bytes,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -93,6 +93,7 @@ pub(super) struct Minimal {
     /// A convolution of width 1 upstream: `[2 d_model, d_model, 1]`.
     weight: Tensor,
     bias: Tensor,
+    precision: Precision,
     cfg: Config,
 }
 
@@ -114,6 +115,7 @@ impl Minimal {
             a_imag: store("A_imag", imag),
             weight: output.uniform("weight", &[2 * h, h, 1], -bound, bound),
             bias: output.uniform("bias", &[2 * h], -bound, bound),
+            precision: Precision::of_builder(),
             cfg: cfg.clone(),
         }
     }
@@ -142,7 +144,7 @@ impl Minimal {
 
     /// What follows the GELU, at any number of positions.
     fn output(&self, y: &Tensor) -> Tensor {
-        y.linear(&self.weight.squeeze_dim(-1), Some(&self.bias)).glu(-1)
+        self.precision.linear(y, &self.weight.squeeze_dim(-1), Some(&self.bias)).glu(-1)
     }
 }
 

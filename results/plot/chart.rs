@@ -4,7 +4,7 @@ use super::bench;
 use super::heatmap::wrapped;
 use super::marks::{Anchor, GREY, INK, Lighter, Look, PALE, Picture, Place, looks, stroke, text_width, widest};
 use crate::Scale;
-use crate::statistics::Interval;
+use crate::statistics::{Interval, Range};
 use std::collections::BTreeSet;
 
 const WIDTH: f64 = 250.0;
@@ -35,7 +35,7 @@ pub(crate) struct Chart {
     pub(crate) y: Axis,
     /// Words in the place of values, for a setting that is no number.
     pub(crate) labels: Option<Vec<String>>,
-    /// Whether the numbers are scores, from 0 to 1.
+    /// Whether the numbers are scores, which have the panel's range.
     pub(crate) unit: bool,
     pub(crate) notes: Vec<String>,
 }
@@ -56,14 +56,22 @@ pub(crate) struct Axis {
     pub(crate) scale: Scale,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Panel {
     pub(crate) title: String,
+    /// Where its scores can lie.
+    pub(crate) range: Range,
     pub(crate) floor: Option<f64>,
     /// Points by place in the chart's names.
     pub(crate) lines: Vec<(usize, Vec<Spot>)>,
     /// Baselines by name.
     pub(crate) references: Vec<(String, Vec<(f64, f64)>)>,
+}
+
+impl Default for Panel {
+    fn default() -> Self {
+        Self { title: String::new(), range: Range::SHARE, floor: None, lines: Vec::new(), references: Vec::new() }
+    }
 }
 
 /// A point of a line.
@@ -200,11 +208,15 @@ fn values_of(panel: &Panel) -> Vec<f64> {
 fn vertical(chart: &Chart, panel: &Panel) -> (Ruler, Vec<(f64, String)>) {
     let scale = chart.y.scale;
     let ruler = |low: f64, high: f64| Ruler { scale, low, high, start: 0.0, end: 0.0 };
-    if chart.unit && scale == Scale::Linear {
-        let ticks = (0..=5).map(|i| (f64::from(i) / 5.0, format!("{:.1}", f64::from(i) / 5.0))).collect();
-        return (ruler(0.0, 1.0), ticks);
-    }
     let spots = || panel.lines.iter().flat_map(|(_, spots)| spots);
+    let lows = |spot: &Spot| {
+        let seeds = spot.seeds.iter().map(|(value, _)| *value);
+        seeds.chain(spot.interval.map(|interval| interval.low)).chain([spot.mean]).collect::<Vec<f64>>()
+    };
+    if chart.unit && scale == Scale::Linear {
+        let drawn = panel.range.drawn(spots().flat_map(lows).chain(panel.floor));
+        return (ruler(drawn.low, drawn.high), drawn.ticks());
+    }
     let seeds = spots().flat_map(|spot| &spot.seeds).map(|(value, _)| *value);
     let baselines = panel.references.iter().flat_map(|(_, points)| points).map(|(_, y)| *y);
     let all = spots().map(|spot| spot.mean).chain(seeds).chain(baselines).chain(panel.floor);
@@ -453,6 +465,7 @@ mod tests {
                         |k: usize| (format!("baseline {k}"), vec![(16.0, 0.3), (32.0, 0.3 + 0.001 * k as f64)]);
                     Panel {
                         title: format!("in-context-recall/vocab_size=32, n_pairs={i}, d_model=128"),
+                        range: Range::SHARE,
                         floor: (i > 0).then_some(0.1),
                         lines: (0..mixers).map(line).collect(),
                         references: (0..i).map(baseline).collect(),

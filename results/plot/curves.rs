@@ -4,6 +4,7 @@ use super::marks::{
     Anchor, GREY, INK, Lighter, Look, NOTE, PALE, Picture, Place, below, looks, shortened, stroke, text_width, widest,
 };
 use super::{Curves, Data};
+use crate::statistics::Range;
 
 const WIDTH: f64 = 250.0;
 const HEIGHT: f64 = 175.0;
@@ -26,10 +27,13 @@ pub(super) fn picture(data: &Data) -> Picture {
     let height = MARGIN + tall + NOTE * data.notes.len() as f64;
     let mut picture = Picture { width: MARGIN + width + MARGIN, height, marks: Vec::new() };
     let looks = looks(&data.mixers);
+    // One for all: only the first panel of a line has labels.
+    let low = data.curves.iter().map(|curves| drawn(curves).low).fold(0.0, f64::min);
+    let range = Range { low, ..Range::SHARE };
     for (i, curves) in data.curves.iter().enumerate() {
         let left = MARGIN + GUTTER + (i % columns) as f64 * (WIDTH + GAP);
         let top = MARGIN / 2.0 + (i / columns) as f64 * (TITLE + HEIGHT + AXIS) + TITLE;
-        panel(&mut picture, (left, top), curves, &looks, i % columns == 0);
+        panel(&mut picture, (left, top), curves, range, &looks, i % columns == 0);
     }
     let (x, top) = (MARGIN + GUTTER + panels + 22.0, MARGIN / 2.0 + TITLE);
     for (i, (name, look)) in data.mixers.iter().zip(&looks).enumerate() {
@@ -41,20 +45,25 @@ pub(super) fn picture(data: &Data) -> Picture {
     picture
 }
 
-fn panel(picture: &mut Picture, (left, top): Place, curves: &Curves, looks: &[Look], first: bool) {
+/// The part of the score's range that has something in it.
+fn drawn(curves: &Curves) -> Range {
+    let seeds = curves.lines.iter().flat_map(|(_, lines)| &lines.seeds).flat_map(|(seed, _)| seed);
+    Range::of(&curves.metric).drawn(seeds.map(|(_, score)| *score).chain(curves.floor))
+}
+
+fn panel(picture: &mut Picture, (left, top): Place, curves: &Curves, range: Range, looks: &[Look], first: bool) {
     let (right, bottom) = (left + WIDTH, top + HEIGHT);
     let last =
         curves.lines.iter().flat_map(|(_, lines)| &lines.seeds).flat_map(|(seed, _)| seed).map(|(step, _)| *step);
     let last = last.max().unwrap_or(1).max(1);
     let place = |(step, score): &(u64, f64)| -> Place {
-        (left + WIDTH * *step as f64 / last as f64, bottom - HEIGHT * score.clamp(0.0, 1.0))
+        (left + WIDTH * *step as f64 / last as f64, bottom - HEIGHT * range.share(*score))
     };
-    for tick in 0..=5 {
-        let score = f64::from(tick) / 5.0;
+    for (score, text) in range.ticks() {
         let y = place(&(0, score)).1;
         picture.line(&[(left, y), (right, y)], PALE, 0.67);
         if first {
-            picture.text((left - 7.0, y), &format!("{score:.1}"), SMALL, Anchor::End, INK);
+            picture.text((left - 7.0, y), &text, SMALL, Anchor::End, INK);
         }
     }
     for step in ticks(last) {

@@ -4,6 +4,7 @@ use super::marks::{
     Anchor, BAND, GREY, INK, Lighter, Look, NOTE, PALE, Picture, below, looks, shortened, text_width, widest,
 };
 use super::{Data, Entry, Panel};
+use crate::statistics::Range;
 
 const ROW: f64 = 27.0;
 const TITLE: f64 = 42.0; // task, and the label of its floor
@@ -21,11 +22,13 @@ struct Frame {
     right: f64,
     top: f64,
     bottom: f64,
+    /// The scores at its left and right ends.
+    range: Range,
 }
 
 impl Frame {
     fn x(&self, score: f64) -> f64 {
-        self.left + (self.right - self.left) * score.clamp(0.0, 1.0)
+        self.left + (self.right - self.left) * self.range.share(score)
     }
 
     /// The middle of a mixer's line.
@@ -60,7 +63,8 @@ pub(super) fn picture(data: &Data) -> Picture {
     for (i, panel) in data.panels.iter().enumerate() {
         let left = MARGIN + gutter + (i % columns) as f64 * (width + gap);
         let top = MARGIN / 2.0 + (i / columns) as f64 * height + TITLE;
-        let frame = Frame { left, right: left + width, top, bottom: top + ROW * data.mixers.len() as f64 };
+        let bottom = top + ROW * data.mixers.len() as f64;
+        let frame = Frame { left, right: left + width, top, bottom, range: drawn(panel) };
         background(&mut picture, &frame, panel, data.mixers.len());
         if i % columns == 0 {
             for (place, name) in data.mixers.iter().enumerate() {
@@ -77,17 +81,26 @@ pub(super) fn picture(data: &Data) -> Picture {
     picture
 }
 
+/// The part of the score's range that has something in it.
+fn drawn(panel: &Panel) -> Range {
+    let lows = |(_, entry): &(usize, Entry)| {
+        let low = entry.test.map(|test| test.interval.map_or(test.mean, |interval| interval.low));
+        entry.seeds.iter().map(|(score, _)| *score).chain(low).chain(entry.published).collect::<Vec<f64>>()
+    };
+    Range::of(&panel.metric).drawn(panel.entries.iter().flat_map(lows).chain(panel.floor))
+}
+
 /// Title, grid, axis, floor and ceiling.
 fn background(picture: &mut Picture, frame: &Frame, panel: &Panel, n: usize) {
     for place in (0..n).step_by(2) {
         let y = frame.y(place);
         picture.rectangle((frame.left, y - ROW / 2.0), (frame.right, y + ROW / 2.0), BAND);
     }
-    for tick in 0..=5 {
-        let (score, x) = (f64::from(tick) / 5.0, frame.x(f64::from(tick) / 5.0));
+    for (score, text) in frame.range.ticks() {
+        let x = frame.x(score);
         picture.line(&[(x, frame.top), (x, frame.bottom)], PALE, 0.67);
         picture.line(&[(x, frame.bottom), (x, frame.bottom + 4.0)], INK, 0.67);
-        picture.text((x, frame.bottom + 13.0), &format!("{score:.1}"), SMALL, Anchor::Middle, INK);
+        picture.text((x, frame.bottom + 13.0), &text, SMALL, Anchor::Middle, INK);
     }
     picture.line(&[(frame.left, frame.bottom), (frame.right, frame.bottom)], INK, 0.67);
     let middle = (frame.left + frame.right) / 2.0;

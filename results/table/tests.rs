@@ -105,7 +105,10 @@ fn the_time_of_all_runs_is_said_in_hours_minutes_or_seconds() {
 fn equal_scores_at_the_floor_are_at_the_floor_whatever_rounding_does() {
     let scores = [0.5046_f64; 3];
     let mean = scores.iter().sum::<f64>() / 3.0;
-    assert_eq!(above(Some(Estimate::new(mean.next_up(), Some(0.0), 3)), Some(0.5046), Some(1.0)), Above::AtFloor);
+    assert_eq!(
+        above(Some(Estimate::new(mean.next_up(), Some(0.0), 3, Range::SHARE)), Some(0.5046), Some(1.0)),
+        Above::AtFloor
+    );
 }
 
 #[test]
@@ -131,13 +134,45 @@ fn a_mixer_whose_every_run_failed_keeps_its_row() {
 fn a_score_is_at_the_floor_only_if_its_mean_is_near_it() {
     let estimate = |scores: &[f64]| {
         let sd = crate::statistics::sample_sd(scores);
-        Some(Estimate::new(crate::statistics::mean(scores).expect("scores"), sd, scores.len()))
+        Some(Estimate::new(crate::statistics::mean(scores).expect("scores"), sd, scores.len(), Range::SHARE))
     };
     assert_eq!(above(estimate(&[0.12, 0.13, 0.125]), Some(0.125), Some(1.0)), Above::AtFloor);
     assert_eq!(above(estimate(&[0.99, 0.98, 0.13]), Some(0.125), Some(1.0)), Above::Unsure);
     assert_eq!(above(estimate(&[0.50, 0.52, 0.51]), Some(0.125), Some(1.0)), Above::Floor);
     assert_eq!(above(estimate(&[0.12]), Some(0.125), Some(1.0)), Above::AtFloor);
     assert_eq!(above(None, Some(0.125), Some(1.0)), Above::Floor);
+}
+
+#[test]
+fn a_correlation_below_zero_is_shown_as_it_is_and_a_guesser_of_it_scores_zero() {
+    let (manifest, mut records) = samples::eventful();
+    for record in &mut records {
+        record.metric = "Matthews correlation".into();
+        record.scores.floor = Some(0.0);
+        if record.id.starts_with("s4") {
+            record.scores.test = Some(-0.1 - 0.02 * record.seed as f64);
+            record.curve.iter_mut().for_each(|point| point.validation_score = -0.15);
+        }
+    }
+    let table = table(&(manifest.clone(), records.clone()));
+    let s4 = row(&table, "s4");
+    let test = s4.test.expect("three seeds");
+    assert!((test.mean + 0.14).abs() < 1e-12 && test.interval.expect("three seeds").low < -0.18, "{test:?}");
+    assert_eq!((s4.above, normalised(s4).len()), (Above::AtFloor, 3));
+    assert!(table.caption[0].contains("clipped to [−1, 1]"), "{}", table.caption[0]);
+    for record in records.iter_mut().filter(|record| record.id.starts_with("fnet")) {
+        record.metric = "accuracy".into();
+    }
+    assert_eq!(clipped_to(["accuracy", "Matthews correlation", ""].into_iter()), "[0, 1], correlations to [−1, 1]");
+    let data = crate::plot::Data::new(&manifest, &records, &table);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for (draw, name) in
+        [(crate::plot::scores as crate::plot::Drawing, "scores.svg"), (crate::plot::curves, "curves.svg")]
+    {
+        draw(&data, &folder.path().join(name)).expect("draws");
+        let svg = std::fs::read_to_string(folder.path().join(name)).expect("reads");
+        assert!(svg.contains("−0.") && svg.contains("1.0"), "{name} begins below 0");
+    }
 }
 
 #[test]

@@ -68,6 +68,12 @@ impl RemoteFile {
         Self { url, target, bytes: None, about_bytes, checksum: None, recalled: false }
     }
 
+    /// With size and SHA-256 as a public loader has them.
+    const fn pinned(url: &'static str, target: &'static str, bytes: u64, sha256: &'static str) -> Self {
+        let checksum = Some(Checksum::Sha256(sha256));
+        Self { url, target, bytes: Some(bytes), about_bytes: bytes, checksum, recalled: false }
+    }
+
     /// The last part of its target.
     pub fn name(&self) -> &'static str {
         self.target.rsplit('/').next().unwrap_or(self.target)
@@ -75,7 +81,8 @@ impl RemoteFile {
 }
 
 /// Every set there is an address for.
-pub const SETS: &[DataSet] = &[LISTOPS, LRA, AAN, IMDB, CIFAR10];
+pub const SETS: &[DataSet] =
+    &[LISTOPS, LRA, AAN, IMDB, CIFAR10, GLUE, WIKITEXT2, WIKITEXT103, TINYSTORIES, TINYSHAKESPEARE];
 
 const LISTOPS: DataSet = DataSet {
     name: "listops",
@@ -175,6 +182,157 @@ const CIFAR10: DataSet = DataSet {
         recalled: true,
     }],
     places: &["cifar-10-batches-bin", "cifar10/cifar-10-batches-bin", "cifar-10-binary*.tar.gz", "cifar10/*.tar.gz"],
+};
+
+/// Sizes and sums: `datasets/glue/dataset_infos.json` of huggingface/datasets (commit 040102f), whose loader checks them.
+const GLUE: DataSet = DataSet {
+    name: "glue",
+    about: "GLUE: CoLA, SST-2, MRPC, STS-B, QQP, MNLI, QNLI, RTE, WNLI (376 MB); zips are read as they are",
+    tasks: &["glue"],
+    licence: "Wang et al. 2019; each part keeps its own terms, cite its paper too",
+    files: &[
+        RemoteFile::pinned(
+            "https://dl.fbaipublicfiles.com/glue/data/CoLA.zip",
+            "glue/CoLA.zip",
+            376_971,
+            "f212fcd832b8f7b435fb991f101abf89f96b933ab400603bf198960dfc32cbff",
+        ),
+        RemoteFile::pinned(
+            "https://dl.fbaipublicfiles.com/glue/data/SST-2.zip",
+            "glue/SST-2.zip",
+            7_439_277,
+            "d67e16fb55739c1b32cdce9877596db1c127dc322d93c082281f64057c16deaa",
+        ),
+        RemoteFile::pinned(
+            "https://dl.fbaipublicfiles.com/senteval/senteval_data/msr_paraphrase_train.txt",
+            "glue/MRPC/msr_paraphrase_train.txt",
+            1_047_044,
+            "60a9b09084528f0673eedee2b69cb941920f0b8cd0eeccefc464a98768457f89",
+        ),
+        RemoteFile::pinned(
+            "https://dl.fbaipublicfiles.com/senteval/senteval_data/msr_paraphrase_test.txt",
+            "glue/MRPC/msr_paraphrase_test.txt",
+            441_275,
+            "a04e271090879aaba6423d65b94950c089298587d9c084bf9cd7439bd785f784",
+        ),
+        RemoteFile::pinned(
+            "https://dl.fbaipublicfiles.com/glue/data/mrpc_dev_ids.tsv",
+            "glue/MRPC/mrpc_dev_ids.tsv",
+            6_222,
+            "971d7767d81b997fd9060ade0ec23c4fc31cbb226a55d1bd4a1bac474eb81dc7",
+        ),
+        RemoteFile::pinned(
+            "https://dl.fbaipublicfiles.com/glue/data/STS-B.zip",
+            "glue/STS-B.zip",
+            802_872,
+            "e60a6393de5a8b5b9bac5020a1554b54e3691f9d600b775bd131e613ac179c85",
+        ),
+        RemoteFile::pinned(
+            "https://dl.fbaipublicfiles.com/glue/data/QQP-clean.zip",
+            "glue/QQP-clean.zip",
+            41_696_084,
+            "40e7c862c04eb26ee04b67fd900e76c45c6ba8e6d8fab4f8f1f8072a1a3fbae0",
+        ),
+        RemoteFile::pinned(
+            "https://dl.fbaipublicfiles.com/glue/data/MNLI.zip",
+            "glue/MNLI.zip",
+            312_783_507,
+            "e7c1d896d26ed6caf700110645df426cc2d8ebf02a5ab743d5a5c68ac1c83633",
+        ),
+        RemoteFile::pinned(
+            "https://dl.fbaipublicfiles.com/glue/data/QNLIv2.zip",
+            "glue/QNLIv2.zip",
+            10_627_589,
+            "e634e78627a29adaecd4f955359b22bf5e70f2cbd93b493f2d624138a0c0e5f5",
+        ),
+        RemoteFile::pinned(
+            "https://dl.fbaipublicfiles.com/glue/data/RTE.zip",
+            "glue/RTE.zip",
+            697_150,
+            "6bf86de103ecd335f3441bd43574d23fef87ecc695977a63b82d5efb206556ee",
+        ),
+        RemoteFile::pinned(
+            "https://dl.fbaipublicfiles.com/glue/data/WNLI.zip",
+            "glue/WNLI.zip",
+            28_999,
+            "ae0e8e4d16f4d46d4a0a566ec7ecceccfd3fbfaa4a7a4b4e02848c0f2561ac46",
+        ),
+    ],
+    places: &[
+        "glue/CoLA",
+        "glue/SST-2",
+        "glue/MRPC",
+        "glue/STS-B",
+        "glue/QQP",
+        "glue/MNLI",
+        "glue/QNLI",
+        "glue/RTE",
+        "glue/WNLI",
+    ],
+};
+
+/// Sizes and sums: `datasets/wikitext/dataset_infos.json` of huggingface/datasets (commit 040102f).
+const WIKITEXT2: DataSet = DataSet {
+    name: "wikitext2",
+    about: "WikiText-2 raw; with --unpack `corpus: { path: wikitext-2-raw }` (server retired: mirrored as Salesforce/wikitext)",
+    tasks: &["mlm", "lm"],
+    licence: "Merity et al. 2016; CC BY-SA 3.0",
+    files: &[RemoteFile::pinned(
+        "https://s3.amazonaws.com/research.metamind.io/wikitext/wikitext-2-raw-v1.zip",
+        "wikitext-2-raw-v1.zip",
+        4_721_645,
+        "ef7edb566e3e2b2d31b29c1fdb0c89a4cc683597484c3dc2517919c615435a11",
+    )],
+    places: &["wikitext2", "wikitext-2-raw"],
+};
+
+const WIKITEXT103: DataSet = DataSet {
+    name: "wikitext103",
+    about: "WikiText-103 raw; with --unpack `corpus: { path: wikitext-103-raw }` (server retired: mirrored as Salesforce/wikitext)",
+    tasks: &["mlm", "lm"],
+    licence: "Merity et al. 2016; CC BY-SA 3.0",
+    files: &[RemoteFile::pinned(
+        "https://s3.amazonaws.com/research.metamind.io/wikitext/wikitext-103-raw-v1.zip",
+        "wikitext-103-raw-v1.zip",
+        191_984_949,
+        "91c00ae287f0d699e18605c84afc9e45c192bc6b7797ff8837e5474655a33794",
+    )],
+    places: &["wikitext103", "wikitext-103-raw"],
+};
+
+const TINYSTORIES: DataSet = DataSet {
+    name: "tinystories",
+    about: "TinyStories, version 2: stories of small children's words, written by GPT-4 (2.2 GB)",
+    tasks: &["mlm", "lm"],
+    licence: "Eldan and Li 2023; CDLA-Sharing-1.0",
+    files: &[
+        RemoteFile::unpublished(
+            "https://huggingface.co/datasets/roneneldan/TinyStories/resolve/main/TinyStoriesV2-GPT4-train.txt",
+            "tinystories/TinyStoriesV2-GPT4-train.txt",
+            2_230_000_000,
+        ),
+        RemoteFile::unpublished(
+            "https://huggingface.co/datasets/roneneldan/TinyStories/resolve/main/TinyStoriesV2-GPT4-valid.txt",
+            "tinystories/TinyStoriesV2-GPT4-valid.txt",
+            23_000_000,
+        ),
+    ],
+    places: &["tinystories"],
+};
+
+/// Size and sum: measured on a copy of karpathy/char-rnn.
+const TINYSHAKESPEARE: DataSet = DataSet {
+    name: "tinyshakespeare",
+    about: "Tiny Shakespeare: 1.1 MB of plays in one file",
+    tasks: &["mlm", "lm"],
+    licence: "public domain text; the selection is of karpathy/char-rnn",
+    files: &[RemoteFile::pinned(
+        "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
+        "tinyshakespeare/input.txt",
+        1_115_394,
+        "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+    )],
+    places: &["tinyshakespeare"],
 };
 
 #[cfg(test)]

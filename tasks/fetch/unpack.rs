@@ -4,7 +4,7 @@
 //! inside are left out and counted. Everything goes to a folder of its own and moves to its place when it is whole.
 
 use super::{Event, FetchError, io_error};
-use crate::formats;
+use crate::{formats, zip};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -24,10 +24,11 @@ pub struct Unpacked {
     pub paths: Vec<PathBuf>,
 }
 
-/// Unpacks a tar, gzipped or not, into `folder`.
+/// Unpacks a zip, or a tar, gzipped or not, into `folder`.
 pub fn unpack(archive: &Path, folder: &Path, watch: &mut dyn FnMut(Event)) -> Result<Unpacked, FetchError> {
     let name = archive.file_name().unwrap_or_default().to_string_lossy();
     let part = folder.join(format!(".{name}.unpacking"));
+    let write = if zip::is_zip(archive) { write_zip } else { write };
     let written = clear(&part).and_then(|()| write(archive, folder, &part, watch));
     let done = written.and_then(|(tops, mut unpacked)| {
         for top in tops {
@@ -84,10 +85,7 @@ fn write(
             EntryType::XGlobalHeader => continue,
             _ => return Err(evil(archive, &inner, "is a device or another thing that is no file")),
         }
-        if tops.insert(top.clone()) && folder.join(top).exists() {
-            let problem = format!("{} is there already; nothing was unpacked", folder.join(top).display());
-            return Err(FetchError::refused(problem, "move it away first"));
-        }
+        free(folder, top, &mut tops)?;
         let place = parts.iter().fold(part.to_owned(), |place, name| place.join(name));
         if kind == EntryType::Directory {
             fs::create_dir_all(&place).map_err(|error| io_error(&place, &error))?;
@@ -99,6 +97,57 @@ fn write(
     }
     // Reads on to the checksum at the end.
     io::copy(&mut tar.into_inner(), &mut io::sink()).map_err(damaged)?;
+    some(archive, tops, unpacked)
+}
+
+/// As [`write`], from a zip.
+fn write_zip(
+    archive: &Path,
+    folder: &Path,
+    part: &Path,
+    watch: &mut dyn FnMut(Event),
+) -> Result<(BTreeSet<String>, Unpacked), FetchError> {
+    let damaged = |error: io::Error| {
+        let help = "download it again; nothing was unpacked";
+        FetchError::refused(format!("{}: damaged or cut short ({error})", archive.display()), help)
+    };
+    let (mut tops, mut unpacked) = (BTreeSet::new(), Unpacked::default());
+    for entry in zip::entries(archive).map_err(damaged)? {
+        let inner = Path::new(&entry.name);
+        let parts = inside(inner).ok_or_else(|| evil(archive, inner, "points outside the archive"))?;
+        let Some(top) = parts.first() else { continue };
+        if entry.link {
+            unpacked.links += 1; // left out, wherever it points
+            continue;
+        }
+        free(folder, top, &mut tops)?;
+        let place = parts.iter().fold(part.to_owned(), |place, name| place.join(name));
+        if entry.folder() {
+            fs::create_dir_all(&place).map_err(|error| io_error(&place, &error))?;
+            continue;
+        }
+        unpacked.bytes += write_file(&mut entry.open(archive).map_err(damaged)?, &place, &damaged)?;
+        unpacked.files += 1;
+        watch(Event::Bytes(unpacked.bytes));
+    }
+    some(archive, tops, unpacked)
+}
+
+/// Notes a name at the top; an error where something has it already.
+fn free(folder: &Path, top: &str, tops: &mut BTreeSet<String>) -> Result<(), FetchError> {
+    if tops.insert(top.to_owned()) && folder.join(top).exists() {
+        let problem = format!("{} is there already; nothing was unpacked", folder.join(top).display());
+        return Err(FetchError::refused(problem, "move it away first"));
+    }
+    Ok(())
+}
+
+/// What was unpacked; an error where that is nothing.
+fn some(
+    archive: &Path,
+    tops: BTreeSet<String>,
+    unpacked: Unpacked,
+) -> Result<(BTreeSet<String>, Unpacked), FetchError> {
     if tops.is_empty() {
         let problem = format!("{}: holds no files", archive.display());
         return Err(FetchError::refused(problem, "download it again"));
@@ -225,6 +274,34 @@ mod tests {
             let error = done.unwrap_err().to_string();
             assert!(error.contains(said) && error.ends_with("nothing was unpacked"), "{error}");
             assert!(names(&folder.path().join("data")).is_empty() && names(folder.path()) == ["data", "down"]);
+        }
+    }
+
+    #[test]
+    fn a_zip_is_unpacked_as_a_tar_is() {
+        use crate::zip::tests::zipped;
+        let files: [(&str, &[u8]); 4] =
+            [("set/", b""), ("set/a.txt", b"a"), ("set/l@", b"../../x"), ("set/b/c.txt", b"bc")];
+        let (folder, done) = tried(&zipped(&files), "set.zip");
+        let place = folder.path().join("data");
+        let expected = Unpacked { files: 2, bytes: 3, links: 1, paths: vec![place.join("set")] };
+        assert_eq!(done.unwrap(), expected);
+        assert_eq!((names(&place.join("set")), fs::read(place.join("set/b/c.txt")).unwrap()), {
+            (vec!["a.txt".into(), "b".into()], b"bc".to_vec())
+        });
+        let whole = zipped(&files);
+        for (bytes, said) in [
+            (
+                zipped(&[("set/a", b"a"), ("../evil", b"x")]),
+                "`../evil` points outside the archive; nothing was unpacked",
+            ),
+            (whole[..whole.len() / 2].to_vec(), "damaged or cut short (no central directory at its end)"),
+            (zipped(&[]), "holds no files"),
+        ] {
+            let (folder, done) = tried(&bytes, "set.zip");
+            let error = done.unwrap_err().to_string();
+            assert!(error.ends_with(said), "{error}");
+            assert!(names(&folder.path().join("data")).is_empty());
         }
     }
 

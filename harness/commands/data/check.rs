@@ -285,7 +285,12 @@ fn other_sets(folders: &[PathBuf]) -> Vec<PathBuf> {
 }
 
 fn check_prepared(folder: PathBuf) -> PreparedReport {
-    let (ok, found) = match Prepared::open(&folder).and_then(|set| set.verify()) {
+    let corpus = folder.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"corpus-v"));
+    let verified = match corpus {
+        true => tasks::corpus::verify(&folder),
+        false => Prepared::open(&folder).and_then(|set| set.verify()),
+    };
+    let (ok, found) = match verified {
         Ok(()) => (true, "every byte as it was prepared".into()),
         Err(error) => (false, error.to_string()),
     };

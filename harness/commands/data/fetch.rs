@@ -33,7 +33,7 @@ pub fn fetch(args: &FetchArgs, cli: &Cli) -> Result<Exit, Exit> {
             }
             let done = one(&data, file, from, args, cli).map_err(|error| refuse(&data, set, args, &error))?;
             report.push(told(file, &done, args.json));
-            if args.unpack && tasks::formats::tar_stream(&done.path).is_ok() {
+            if args.unpack && tasks::formats::is_archive(&done.path) {
                 unpack(&data, &done.path, args.json, cli).map_err(|error| refuse(&data, set, args, &error))?;
             }
         }

@@ -1,0 +1,299 @@
+//! Language models in one table: what a model loses on the test tokens, with the names by which papers quote it.
+//!
+//! ```text
+//! perplexity          e^loss; over seeds e^(mean loss), and its interval e^(interval of the loss)
+//! pseudo-perplexity   e^(-1/N Σ log p(w_i | all others)), over seeds likewise          Salazar et al. 2020, arXiv:1910.14659
+//! MFU                 model FLOPs a second over the machine's measured peak            Chowdhery et al. 2022, arXiv:2204.02311
+//! ```
+//! Baselines that records carry as `loss of unigram` have rows of their own. Rows stand in the order of their losses.
+
+use crate::published::{self, C4_ACCURACY, C4_LOSS};
+use crate::statistics::{Interval, Measured, Range};
+use crate::table::{Row, places};
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// One language model, or one baseline, on one task.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Language {
+    /// The task with the signs of its marks, and the values of the swept axes.
+    pub task: String,
+    /// Mixer, or the baseline's name.
+    pub mixer: String,
+    /// Whether nothing was trained: a baseline of the task.
+    pub baseline: bool,
+    /// Mean cross-entropy of the scored tokens, nats.
+    pub loss: Option<Measured>,
+    /// Of the mean loss, so a geometric mean over seeds.
+    pub perplexity: Option<Measured>,
+    /// Share of the scored tokens that are the most probable one.
+    pub accuracy: Option<Measured>,
+    /// With each token masked alone; a geometric mean over seeds.
+    pub pseudo_perplexity: Option<Measured>,
+    /// Loss of causal models in bits by byte of text.
+    pub bits_per_byte: Option<Measured>,
+    /// Share of minimal pairs whose acceptable sentence is the more probable one.
+    pub minimal_pairs: Option<Measured>,
+    /// Median training speed.
+    pub tokens_per_second: Option<f64>,
+    /// Model-FLOPs use, a share of the peak.
+    pub mfu: Option<Measured>,
+    /// Runs with a loss.
+    pub n: usize,
+    /// Planned runs; of a baseline, the runs that carry it.
+    pub planned: u64,
+    /// Trainable parameters of the model.
+    pub parameters: Option<u64>,
+    /// The published numbers of the model it stands beside: `loss 1.46, accuracy 0.691`.
+    pub published: String,
+}
+
+/// The rows of every place some of whose runs report a perplexity; empty without any.
+pub(crate) fn languages(rows: &[Row]) -> Vec<Language> {
+    let mut all = Vec::new();
+    for place in places(rows) {
+        let of_place: Vec<&Row> = rows.iter().filter(|row| row.place() == place).collect();
+        if of_place.iter().all(|row| !row.measures.contains_key("perplexity")) {
+            continue;
+        }
+        let mut found: Vec<Language> = of_place.iter().map(|row| model(row)).collect();
+        found.extend(baselines(&of_place));
+        let loss = |row: &Language| row.loss.as_ref().and_then(|loss| loss.mean).unwrap_or(f64::INFINITY);
+        found.sort_by(|a, b| loss(a).total_cmp(&loss(b))); // stable: equals stay in the manifest's order
+        all.extend(found);
+    }
+    all
+}
+
+fn model(row: &Row) -> Language {
+    let of = |name: &str| row.measures.get(name).filter(|measured| measured.n > 0).cloned();
+    let share = |name: &str| of(name).map(clipped);
+    let loss = of("loss");
+    Language {
+        task: row.place_shown(),
+        mixer: row.mixer.clone(),
+        baseline: false,
+        perplexity: of("perplexity").map(|measured| geometric(&measured)),
+        accuracy: share("accuracy"),
+        pseudo_perplexity: of("pseudo_perplexity").map(|measured| geometric(&measured)),
+        bits_per_byte: of("bits_per_byte"),
+        minimal_pairs: share("minimal_pairs"),
+        tokens_per_second: row.tokens_per_second,
+        mfu: share("mfu"),
+        n: loss.as_ref().map_or(0, |loss| loss.n),
+        loss,
+        planned: row.planned,
+        parameters: row.parameters,
+        published: published_text(row),
+    }
+}
+
+/// `loss of unigram`, `accuracy of unigram`: the mean over all runs of the task, which agree on it.
+fn baselines(rows: &[&Row]) -> Vec<Language> {
+    let names: BTreeSet<&str> =
+        rows.iter().flat_map(|row| row.measures.keys()).filter_map(|name| name.strip_prefix("loss of ")).collect();
+    let of_baseline = |name: &str| {
+        let of = |measure: &str| {
+            let key = format!("{measure} of {name}");
+            let values: Vec<f64> =
+                rows.iter().filter_map(|row| row.measures.get(&key)).flat_map(|m| m.values.iter().copied()).collect();
+            // One number measured again and again has no spread to speak of.
+            Some(Measured { interval: None, ..Measured::new(values) }).filter(|measured| measured.n > 0)
+        };
+        let loss = of("loss");
+        let n = loss.as_ref().map_or(0, |loss| loss.n);
+        Language {
+            task: rows.first().map(|row| row.place_shown()).unwrap_or_default(),
+            mixer: name.into(),
+            baseline: true,
+            perplexity: of("perplexity")
+                .or(loss.clone().map(exponential))
+                .map(|measured| Measured { interval: None, ..measured }),
+            accuracy: of("accuracy"),
+            pseudo_perplexity: of("pseudo_perplexity"),
+            bits_per_byte: of("bits_per_byte"),
+            minimal_pairs: of("minimal_pairs"),
+            loss,
+            tokens_per_second: None,
+            mfu: None,
+            n,
+            planned: n as u64,
+            parameters: None,
+            published: String::new(),
+        }
+    };
+    names.into_iter().map(of_baseline).collect()
+}
+
+/// The mean of logarithms, and its interval, taken back: of perplexities that of their losses.
+pub(crate) fn geometric(measured: &Measured) -> Measured {
+    exponential(Measured::new(measured.values.iter().map(|value| value.ln()).collect()))
+}
+
+fn exponential(logarithms: Measured) -> Measured {
+    Measured {
+        mean: logarithms.mean.map(f64::exp),
+        interval: logarithms.interval.map(|Interval { low, high }| Interval { low: low.exp(), high: high.exp() }),
+        n: logarithms.n,
+        values: logarithms.values.into_iter().map(f64::exp).collect(),
+    }
+}
+
+fn clipped(measured: Measured) -> Measured {
+    Measured { interval: measured.interval.map(|interval| interval.clipped(Range::SHARE)), ..measured }
+}
+
+/// Both numbers on C4 where a task stands for either, else the one cell of its task.
+fn published_text(row: &Row) -> String {
+    let (Some(model), Some(task)) = (&row.published_model, &row.published_task) else { return String::new() };
+    let tasks =
+        if [C4_LOSS, C4_ACCURACY].contains(&task.as_str()) { vec![C4_LOSS, C4_ACCURACY] } else { vec![task.as_str()] };
+    let cell = |task: &str| {
+        let cell = published::find(model, task)?;
+        let number = match cell.accuracy {
+            Some(share) => format!("{share:.3}"),
+            None => cell.number?.to_string(),
+        };
+        Some(format!("{} {number}", cell.measure))
+    };
+    let texts: Vec<String> = tasks.into_iter().filter_map(cell).collect();
+    if texts.is_empty() { String::new() } else { format!("{}{}", texts.join(", "), row.letter) }
+}
+
+/// Full precision, one line a row.
+pub(crate) fn csv(rows: &[Language]) -> Result<String, csv::Error> {
+    if rows.is_empty() {
+        return Ok(String::new());
+    }
+    let measures: [(&str, fn(&Language) -> &Option<Measured>); 7] = [
+        ("loss", |r| &r.loss),
+        ("perplexity", |r| &r.perplexity),
+        ("accuracy", |r| &r.accuracy),
+        ("pseudo_perplexity", |r| &r.pseudo_perplexity),
+        ("bits_per_byte", |r| &r.bits_per_byte),
+        ("minimal_pairs", |r| &r.minimal_pairs),
+        ("mfu", |r| &r.mfu),
+    ];
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let words = ["task", "mixer", "baseline", "n", "planned", "parameters", "tokens_per_second"].map(String::from);
+    let numbers =
+        measures.iter().flat_map(|(name, _)| [name.to_string(), format!("{name}_low"), format!("{name}_high")]);
+    writer.write_record(words.into_iter().chain(numbers).chain(["published".into()]))?;
+    let text = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
+    for row in rows {
+        let words = [
+            row.task.clone(),
+            row.mixer.clone(),
+            row.baseline.to_string(),
+            row.n.to_string(),
+            row.planned.to_string(),
+            row.parameters.map_or(String::new(), |n| n.to_string()),
+            text(row.tokens_per_second),
+        ];
+        let numbers = measures.iter().flat_map(|(_, of)| {
+            let measured = of(row).as_ref();
+            let interval = measured.and_then(|measured| measured.interval);
+            [measured.and_then(|m| m.mean), interval.map(|i| i.low), interval.map(|i| i.high)].map(text)
+        });
+        writer.write_record(words.into_iter().chain(numbers).chain([row.published.clone()]))?;
+    }
+    let bytes = writer.into_inner().map_err(|error| csv::Error::from(error.into_error()))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Names of measures by baseline, for tables that would show them as columns.
+pub(crate) fn is_baseline_measure(name: &str, known: &BTreeMap<String, Measured>) -> bool {
+    name.split_once(" of ").is_some_and(|(_, baseline)| known.contains_key(&format!("loss of {baseline}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Report;
+    use crate::samples;
+    use crate::table::Table;
+
+    #[test]
+    fn rows_stand_in_the_order_of_their_losses_with_the_baseline_among_them() {
+        let (manifest, records) = samples::language();
+        let table = Table::build(&manifest, &records).expect("builds");
+        let names: Vec<&str> = table.languages.iter().map(|row| row.mixer.as_str()).collect();
+        assert_eq!(names, ["hydra", "attention", "fnet", "unigram", "s4"]);
+        let unigram = &table.languages[3];
+        assert!(unigram.baseline && unigram.loss.as_ref().is_some_and(|loss| loss.mean == Some(6.5)));
+        assert!(table.languages[4].loss.is_none(), "every run of it failed");
+        insta::assert_snapshot!(table.markdown_languages(), @r"
+        | task | mixer | loss | perplexity | accuracy | pseudo-perplexity | minimal pairs | tokens/s | MFU | parameters | n | published |
+        | --- | --- | --- | --- | --- | --- | --- | ---: | ---: | ---: | --- | --- |
+        | mlm § | hydra | 3.950 [3.925, 3.975] | 51.9 [50.7, 53.2] | 0.330 [0.325, 0.335] | 67.5 [65.9, 69.2] | 0.665 [0.665, 0.665] | 40960 | 1.20 % | 70000 | 3/3 | loss 1.46, accuracy 0.691ᵇ |
+        | mlm § | attention | 4.100 [4.075, 4.125] | 60.3 [58.9, 61.9] | 0.310 [0.305, 0.315] | 78.4 [76.5, 80.4] | 0.655 [0.655, 0.655] | 40960 | 1.20 % | 70000 | 3/3 | loss 1.59, accuracy 0.673ᵃ |
+        | mlm § | fnet | 4.600 [4.575, 4.625] | 99.5 [97.0, 102] | 0.260 [0.255, 0.265] | 129 [126, 133] | 0.630 [0.630, 0.630] | 40960 | 1.20 % | 70000 | 3/3 | loss 1.94, accuracy 0.613ᶜ |
+        | mlm § | baseline: unigram | 6.500 | 665 | 0.050 |  |  |  |  |  |  |  |
+        | mlm § | s4 |  |  |  |  |  |  |  | 70000 | 0/3 |  |
+
+        Language models in the order of their test losses (nats a scored token). Means and 95 % Student-t intervals over seeds; perplexity is e to the mean loss and its interval e to the interval of the loss, pseudo-perplexity likewise. n: runs with a loss; a run that diverged has none. Tokens/s is the median training speed, MFU the share of the machine's peak that the model's own operations make up. Published losses and accuracies are of other corpora and tokenizers: beside ours they say how the papers' models lie to each other, and no difference is taken.
+
+        - § mlm: taken for C4-MLM-acc here, but not the same: other data or another size.
+        ");
+    }
+
+    // Losses 4.0, 4.1, 4.2: mean 4.1, sd 0.1, t 4.302653, so 4.1 ± 0.248414.
+    #[test]
+    fn the_interval_of_a_perplexity_is_that_of_its_loss_taken_back() {
+        let losses = [4.0_f64, 4.1, 4.2];
+        let perplexity = geometric(&Measured::new(losses.map(f64::exp).to_vec()));
+        let interval = perplexity.interval.expect("three seeds");
+        assert!((perplexity.mean.expect("three seeds") - 4.1_f64.exp()).abs() < 1e-9);
+        assert!((interval.low.ln() - (4.1 - 0.248_414)).abs() < 1e-6 && (interval.high.ln() - 4.348_414).abs() < 1e-6);
+        let one = geometric(&Measured::new(vec![60.0]));
+        assert!((one.mean.expect("one seed") - 60.0).abs() < 1e-9 && one.interval.is_none());
+    }
+
+    #[test]
+    fn one_seed_is_said_to_be_one_and_published_numbers_stand_for_other_data() {
+        let (mut manifest, mut records) = samples::language();
+        manifest.runs.retain(|run| run.seed == 1);
+        records.retain(|record| record.seed == 1);
+        let table = Table::build(&manifest, &records).expect("builds");
+        let text = table.markdown_languages();
+        assert!(text.contains("| 4.090 (n = 1) |"), "{text}");
+        assert!(text.contains("loss 1.46, accuracy 0.691ᵇ"), "{text}");
+        assert!(
+            table.notes.iter().any(|note| note.starts_with("§ mlm: taken for C4-MLM-acc here")),
+            "{:?}",
+            table.notes
+        );
+    }
+
+    #[test]
+    fn every_number_stands_in_a_file_and_in_json() {
+        let (manifest, records) = samples::language();
+        let report = Report::from_records(&manifest, &records).expect("builds");
+        let text = csv(&report.table().languages).expect("writes");
+        assert_eq!(text.lines().count(), 6);
+        assert!(
+            text.lines().all(|line| line.starts_with("task,mixer,baseline") || line.starts_with("mlm §,")),
+            "{text}"
+        );
+        let json: serde_json::Value = serde_json::from_str(&report.json()).expect("JSON");
+        assert_eq!(
+            (&json["language"][3]["mixer"], &json["language"][3]["baseline"]),
+            (&"unigram".into(), &true.into())
+        );
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        report.write(folder.path()).expect("writes");
+        assert_eq!(std::fs::read_to_string(folder.path().join("language.csv")).expect("reads"), text);
+        let page = std::fs::read_to_string(folder.path().join("report.md")).expect("reads");
+        assert!(page.contains("## Language models\n\n| task | mixer | loss |"), "{page}");
+        assert!(!page.contains("| loss of unigram |"), "baselines are rows, not columns: {page}");
+        assert!(report.terminal(160).contains("pseudo-perplexity"), "{}", report.terminal(160));
+    }
+
+    #[test]
+    fn without_a_perplexity_there_is_no_table() {
+        let (manifest, records) = samples::eventful();
+        let table = Table::build(&manifest, &records).expect("builds");
+        assert!(table.languages.is_empty() && table.markdown_languages().is_empty());
+        assert!(csv(&table.languages).expect("writes").is_empty());
+    }
+}

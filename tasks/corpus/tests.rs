@@ -1,0 +1,664 @@
+use super::prepare::Limits;
+use super::*;
+use crate::formats::tests::{prepared_sets, put};
+use flate2::{Compression, read::GzEncoder};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::io::Read;
+use tempfile::TempDir;
+
+/// A data folder with these files.
+fn data(files: &[(&str, &[u8])]) -> (TempDir, DataDir) {
+    let folder = tempfile::tempdir().unwrap();
+    files.iter().for_each(|(name, content)| drop(put(folder.path(), name, content)));
+    let data = DataDir(folder.path().into());
+    (folder, data)
+}
+
+fn gz(content: &[u8]) -> Vec<u8> {
+    let mut packed = Vec::new();
+    GzEncoder::new(content, Compression::fast()).read_to_end(&mut packed).unwrap();
+    packed
+}
+
+/// Reads `name`, and lets one file validate and test, so that train holds every document.
+fn all_of(name: &str) -> CorpusConfig {
+    CorpusConfig {
+        path: Paths::of([name]),
+        validation: Some(Paths::of(["v.txt"])),
+        test: Some(Paths::of(["t.txt"])),
+        ..CorpusConfig::default()
+    }
+}
+
+const OTHERS: [(&str, &[u8]); 2] = [("v.txt", b"to validate"), ("t.txt", b"to test")];
+
+fn read(config: &CorpusConfig, data: &DataDir) -> Result<Vec<String>, String> {
+    config.documents(data, Split::Train).and_then(Iterator::collect).map_err(|error| error.to_string())
+}
+
+/// The documents of one file.
+fn documents_of(name: &str, content: &[u8], set: impl FnOnce(&mut CorpusConfig)) -> Result<Vec<String>, String> {
+    let (_folder, data) = data(&[(name, content), OTHERS[0], OTHERS[1]]);
+    let mut config = all_of(name);
+    set(&mut config);
+    assert_eq!(config.check(), []);
+    read(&config, &data)
+}
+
+const PACKED: Shape = Shape { length: 8, packing: Packing::Packed, ends: true };
+const PADDED: Shape = Shape { length: 8, packing: Packing::Padded, ends: true };
+
+fn open(data: &DataDir, config: &CorpusConfig, shape: Shape) -> Result<Corpus, DataError> {
+    Corpus::open(data, config, Arc::new(Tokenizer::bytes()), shape)
+}
+
+fn texts(corpus: &Corpus, split: Split) -> Vec<String> {
+    (0..corpus.len(split)).map(|i| show(&corpus.sequence(split, i), corpus.tokenizer())).collect()
+}
+
+/// Tokens with the special ones visible.
+fn show(tokens: &[u32], tokenizer: &Tokenizer) -> String {
+    let specials = tokenizer.specials();
+    let one = |&token: &u32| match token {
+        token if token == specials.cls => "<".into(),
+        token if token == specials.sep => "|".into(),
+        token => tokenizer.decode(&[token]),
+    };
+    tokens.iter().map(one).collect()
+}
+
+#[test]
+fn paragraphs_lines_files_and_separators_are_documents() {
+    let text = b"\xef\xbb\xbfone\r\ntwo\r\n\r\n\n three \n\nfour";
+    let with = |documents| documents_of("a.txt", text, |config| config.documents = documents).unwrap();
+    assert_eq!(with(Documents::Auto), ["one\ntwo", "three", "four"]);
+    assert_eq!(with(Documents::Paragraph), ["one\ntwo", "three", "four"]);
+    assert_eq!(with(Documents::Line), ["one", "two", "three", "four"]);
+    assert_eq!(with(Documents::File), ["one\ntwo\n\n\n three \n\nfour"]);
+    let stories = b"A day.\n\nIt ended.\n<|endoftext|>\nMore<|endoftext|>and more\n<|endoftext|>\r\n";
+    let told = documents_of("a.txt", stories, |_| {}).unwrap();
+    assert_eq!(told, ["A day.\n\nIt ended.", "More", "and more"]);
+    let marked = documents_of("a.txt", b"a -- b\n--c\n\nd", |config| config.separator = Some("--".into())).unwrap();
+    assert_eq!(marked, ["a", "b", "c\n\nd"]);
+}
+
+#[test]
+fn an_article_of_wikitext_is_a_document_with_blank_lines_or_without() {
+    let tokens = b" \n = Du <unk> = \n \n He wrote . \n \n = = Life = = \n \n x is L \n = 1 henry = \n and \n \n = Nero = \n \n Ruled . \n ";
+    let articles = documents_of("wiki.train.tokens", tokens, |_| {}).unwrap();
+    let du = "= Du <unk> = \n \n He wrote . \n \n = = Life = = \n \n x is L \n = 1 henry = \n and";
+    assert_eq!(articles, [du, "= Nero = \n \n Ruled ."]);
+    let raw = b" = Du Fu = \r\n He wrote . \r\n = = Life = = \r\n Long . \r\n = Nero = \r\n Ruled . \r\n";
+    let articles = documents_of("wiki.train.raw.gz", &gz(raw), |_| {}).unwrap();
+    assert_eq!(articles, ["= Du Fu = \n He wrote . \n = = Life = = \n Long .", "= Nero = \n Ruled ."]);
+}
+
+#[test]
+fn a_line_of_jsonl_is_a_document() {
+    let lines = b"{\"id\": 1, \"text\": \"one\\ntwo \\u20ac\"}\n\n{\"text\": null}\r\n{\"text\": \" \", \"meta\": {\"a\": [1]}}\n{\"text\":\"last\"}";
+    for (name, content) in [("a.jsonl", lines.to_vec()), ("a.json.gz", gz(lines))] {
+        assert_eq!(documents_of(name, &content, |_| {}).unwrap(), ["one\ntwo €", "last"], "{name}");
+    }
+    let other = documents_of("a.jsonl", b"{\"content\": \"x\"}", |config| config.field = "content".into());
+    assert_eq!(other.unwrap(), ["x"]);
+}
+
+/// A Parquet file of a number and a text that may be missing, in row groups of `group` rows.
+fn parquet(rows: &[Option<&str>], group: usize) -> Vec<u8> {
+    use parquet::basic::Compression::SNAPPY;
+    use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
+    use parquet::file::{properties::WriterProperties, writer::SerializedFileWriter};
+    let schema = "message rows { required int64 id; optional binary text (utf8); }";
+    let schema = Arc::new(parquet::schema::parser::parse_message_type(schema).unwrap());
+    let properties = WriterProperties::builder().set_compression(SNAPPY).build();
+    let mut writer = SerializedFileWriter::new(Vec::new(), schema, Arc::new(properties)).unwrap();
+    for rows in rows.chunks(group) {
+        let mut row_group = writer.next_row_group().unwrap();
+        let mut ids = row_group.next_column().unwrap().unwrap();
+        ids.typed::<Int64Type>().write_batch(&vec![7; rows.len()], None, None).unwrap();
+        ids.close().unwrap();
+        let mut texts = row_group.next_column().unwrap().unwrap();
+        let values: Vec<ByteArray> = rows.iter().flatten().map(|&text| text.into()).collect();
+        let levels: Vec<i16> = rows.iter().map(|text| i16::from(text.is_some())).collect();
+        texts.typed::<ByteArrayType>().write_batch(&values, Some(&levels), None).unwrap();
+        texts.close().unwrap();
+        row_group.close().unwrap();
+    }
+    writer.into_inner().unwrap()
+}
+
+#[test]
+fn a_column_of_parquet_is_read_over_row_groups_and_missing_values() {
+    let names: Vec<String> = (0..300).map(|i| format!("row {i}")).collect();
+    let mut rows: Vec<Option<&str>> = names.iter().map(|name| Some(name.as_str())).collect();
+    rows[3] = None;
+    rows[4] = Some("");
+    let read = documents_of("a.parquet", &parquet(&rows, 130), |_| {}).unwrap();
+    let expected: Vec<&String> =
+        names.iter().enumerate().filter(|(i, _)| ![3, 4].contains(i)).map(|(_, name)| name).collect();
+    assert_eq!(read.iter().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn packed_sequences_run_over_documents_and_padded_ones_do_not() {
+    let (_folder, data) = data(&[("a.txt", b"abcdefgh\n\nxy\n\nz"), OTHERS[0], OTHERS[1]]);
+    let packed = open(&data, &all_of("a.txt"), PACKED).unwrap();
+    assert_eq!(texts(&packed, Split::Train), ["<abcdef|", "<gh|xy||", "<z|"]);
+    assert_eq!(texts(&packed, Split::Validation), ["<to val|", "<idate|"]);
+    let padded = open(&data, &all_of("a.txt"), PADDED).unwrap();
+    assert_eq!(texts(&padded, Split::Train), ["<abcdef|", "<gh|", "<xy|", "<z|"]);
+    for corpus in [&packed, &padded] {
+        assert_eq!(
+            (corpus.tokens(Split::Train), corpus.bytes(Split::Train), corpus.documents(Split::Train)),
+            (11, 11, 3)
+        );
+        let mut counts = vec![0; 261];
+        b"abcdefghxyz".iter().for_each(|&byte| counts[5 + usize::from(byte)] = 1);
+        assert_eq!(corpus.counts(), counts);
+    }
+    let bare = open(&data, &all_of("a.txt"), Shape { length: 5, packing: Packing::Packed, ends: false }).unwrap();
+    assert_eq!(texts(&bare, Split::Train), ["abcde", "fgh|x", "y|z"]);
+    assert_eq!(bare.folder(), packed.folder()); // the same tokens, cut elsewhere
+    assert_eq!(prepared_sets(&data.0), 2);
+    assert_ne!(bare.fingerprint(), packed.fingerprint());
+}
+
+#[test]
+fn held_out_documents_are_a_fixed_share_and_each_is_in_one_split() {
+    let text: String = (0..2_000).map(|i| format!("document {i}\n\n")).collect();
+    let (_folder, data) = data(&[("a.txt", text.as_bytes())]);
+    let config = CorpusConfig { path: Paths::of(["a.txt"]), ..CorpusConfig::default() };
+    let read = |split| -> Vec<String> { config.documents(&data, split).unwrap().map(Result::unwrap).collect() };
+    let [train, validation, test] = Split::ALL.map(read);
+    assert_eq!([train.len(), validation.len(), test.len()], [1793, 107, 100]);
+    assert_eq!(validation[..2], ["document 7", "document 17"]);
+    let mut all: Vec<_> = [train, validation, test].concat();
+    all.sort();
+    all.dedup();
+    assert_eq!(all.len(), 2_000);
+}
+
+#[test]
+fn files_that_say_so_validate_and_test_and_are_not_learned_from() {
+    let files: &[(&str, &[u8])] = &[
+        ("set/part-2.txt", b"two"),
+        ("set/part-1.txt.gz", &gz(b"one")),
+        ("set/sub/notes.txt", b"three"),
+        ("set/stories-valid.txt", b"validates"),
+        ("set/test/x.txt", b"tests"),
+        ("set/README.md", b"about"),
+        ("set/.hidden.txt", b"hidden"),
+        ("set/archive.zip", b"PK"),
+    ];
+    let (_folder, data) = data(files);
+    let mut config = CorpusConfig { path: Paths::of(["set"]), ..CorpusConfig::default() };
+    assert_eq!(read(&config, &data).unwrap(), ["one", "two", "three"]);
+    let corpus = open(&data, &config, PACKED).unwrap();
+    assert_eq!(texts(&corpus, Split::Validation), ["<valida|", "<tes|"]);
+    assert_eq!(
+        corpus.notes(),
+        [
+            "files that are no text by their names were passed over: 2 (README.md, archive.zip)",
+            "validation: stories-valid.txt",
+            "test: x.txt"
+        ]
+    );
+    config.validation = Some(Paths::of(["set/part-2.txt"]));
+    assert_eq!(read(&config, &data).unwrap(), ["one", "three"]);
+    config.test = config.validation.clone();
+    assert!(read(&config, &data).unwrap_err().contains("is named for validation and for test"));
+}
+
+#[test]
+fn a_folder_without_a_train_file_says_what_to_write() {
+    let (_folder, data) = data(&[
+        ("wikitext2/wiki.test.raw", b" = A = \n a\n"),
+        ("wikitext2/wiki.test.tokens", b" = B = \n b\n"),
+        ("wikitext2/wiki.valid.tokens", b" = C = \n c\n = D = \n d\n"),
+    ]);
+    let mut config = CorpusConfig { path: Paths::of(["wikitext2"]), ..CorpusConfig::default() };
+    let error = read(&config, &data).unwrap_err();
+    let way = "name it: `path: wikitext2/wiki.valid.tokens, test: wikitext2/wiki.test.tokens`";
+    assert!(error.contains("wikitext2: holds no file to learn from") && error.ends_with(way), "{error}");
+    config.path = Paths::of(["wikitext2/wiki.valid.tokens"]);
+    config.test = Some(Paths::of(["wikitext2/wiki.test.tokens"]));
+    config.held_out = 0.4;
+    let test: Vec<_> = config.documents(&data, Split::Test).unwrap().map(Result::unwrap).collect();
+    assert_eq!(test, ["= B = \n b"]);
+}
+
+#[test]
+fn settings_read_as_a_name_or_a_list_and_mistakes_are_named() {
+    let config: CorpusConfig = serde_json::from_str(r#"{"path": ["a", "b.txt"], "test": "c"}"#).unwrap();
+    assert_eq!((config.path.0.len(), config.test.as_ref().unwrap().0.len()), (2, 1));
+    let again: CorpusConfig = serde_json::from_value(serde_json::to_value(&config).unwrap()).unwrap();
+    assert_eq!(again, config);
+    let error = serde_json::from_str::<CorpusConfig>(r#"{"path": 3}"#).unwrap_err().to_string();
+    assert!(error.contains("expected the name of a file or folder, or a list of names"), "{error}");
+    let wrong = CorpusConfig {
+        path: Paths(vec![]),
+        field: String::new(),
+        held_out: 0.5,
+        separator: Some("a\nb".into()),
+        ..CorpusConfig::default()
+    };
+    assert_eq!(
+        wrong.check().iter().map(|error| error.key).collect::<Vec<_>>(),
+        ["path", "held_out", "field", "separator"]
+    );
+    let idle = CorpusConfig {
+        format: Format::Wikitext,
+        field: "body".into(),
+        documents: Documents::Line,
+        separator: Some("x".into()),
+        ..CorpusConfig::default()
+    };
+    let problems: Vec<_> = idle.check().into_iter().map(|error| error.problem).collect();
+    assert!(
+        problems.iter().all(|problem| problem.ends_with("does nothing when `format` is `wikitext`")),
+        "{problems:?}"
+    );
+    assert_eq!(problems.len(), 3);
+    assert_eq!(CorpusConfig::default().check(), []);
+}
+
+#[test]
+fn bytes_that_are_not_utf8_are_named_replaced_or_left_out() {
+    let broken: &[u8] = b"good\n\nfirst\nb\xffd\xfe\n\nlast";
+    let error = documents_of("a.txt", broken, |_| {}).unwrap_err();
+    assert!(error.contains("a.txt:4: is not UTF-8 at byte 13 of the text;"), "{error}");
+    let replaced = documents_of("a.txt", broken, |config| config.invalid_utf8 = InvalidUtf8::Replace).unwrap();
+    assert_eq!(replaced, ["good", "first\nb\u{fffd}d\u{fffd}", "last"]);
+    let skipped = documents_of("a.txt", broken, |config| config.invalid_utf8 = InvalidUtf8::Skip).unwrap();
+    assert_eq!(skipped, ["good", "last"]);
+    let lines: &[u8] = b"{\"text\": \"a\"}\n{\"text\": \"b\xff\"}\n{\"text\": \"c\"}\n";
+    let error = documents_of("a.jsonl", lines, |_| {}).unwrap_err();
+    assert!(error.contains("a.jsonl:2: is not UTF-8 at byte 25 of the text;"), "{error}");
+    assert_eq!(documents_of("a.jsonl", lines, |config| config.invalid_utf8 = InvalidUtf8::Skip).unwrap(), ["a", "c"]);
+
+    let (_folder, data) = data(&[("a.txt", broken), OTHERS[0], OTHERS[1]]);
+    let notes = |policy| {
+        let corpus = open(&data, &CorpusConfig { invalid_utf8: policy, ..all_of("a.txt") }, PACKED).unwrap();
+        corpus.notes().last().unwrap().clone()
+    };
+    let place = data.0.join("a.txt").canonicalize().unwrap().display().to_string();
+    assert_eq!(
+        notes(InvalidUtf8::Replace),
+        format!("stretches of bytes that are not UTF-8: 2 (read as U+FFFD; first: {place}:4)")
+    );
+    assert_eq!(notes(InvalidUtf8::Skip), format!("documents that are not UTF-8: 1 (left out; first: {place}:4)"));
+}
+
+#[test]
+fn empty_documents_are_counted_and_said_once() {
+    let lines = b"{\"text\": \"a\"}\n{\"text\": \"\"}\n{\"text\": \"  \"}\n{\"text\": \"b\"}\n";
+    let files: [(&str, &[u8]); 5] = [
+        ("set/a.jsonl", lines),
+        ("set/b.txt", b""),
+        ("set/c.txt", b"c<|endoftext|>\n\n<|endoftext|>d"),
+        OTHERS[0],
+        OTHERS[1],
+    ];
+    let (_folder, data) = data(&files);
+    let corpus = open(&data, &all_of("set"), PADDED).unwrap();
+    assert_eq!(texts(&corpus, Split::Train), ["<a|", "<b|", "<c|", "<d|"]);
+    let note = corpus.notes().iter().find(|note| note.starts_with("empty documents")).unwrap();
+    assert!(note.starts_with("empty documents: 4 (passed over; first: ") && note.ends_with("a.jsonl:2)"), "{note}");
+}
+
+#[test]
+fn a_line_of_100_mb_is_read_in_pieces() {
+    let folder = tempfile::tempdir().unwrap();
+    let line = "word ".repeat(20_000_000);
+    put(folder.path(), "a.txt", line.as_bytes());
+    put(folder.path(), "v.txt", b"v");
+    put(folder.path(), "t.txt", b"t");
+    let data = DataDir(folder.path().into());
+    let (mut pieces, mut bytes) = (0, 0);
+    for piece in all_of("a.txt").documents(&data, Split::Train).unwrap() {
+        let piece = piece.unwrap();
+        assert!(piece.len() <= PIECE && piece.trim_start().starts_with("word") && piece.ends_with("word"));
+        (pieces, bytes) = (pieces + 1, bytes + piece.len());
+    }
+    assert_eq!(bytes, line.trim().len());
+    assert_eq!(pieces, 102);
+}
+
+#[test]
+fn a_long_document_of_jsonl_is_one_document_in_pieces() {
+    let long = "ab ".repeat(1_000_000);
+    let line = format!("{{\"text\": \"{long}\"}}\n{{\"text\": \"next\"}}\n");
+    let (_folder, data) = data(&[("a.jsonl", line.as_bytes()), OTHERS[0], OTHERS[1]]);
+    let corpus = open(&data, &all_of("a.jsonl"), PACKED).unwrap();
+    let text: String =
+        (0..corpus.len(Split::Train)).map(|i| show(&corpus.sequence(Split::Train, i), corpus.tokenizer())).collect();
+    assert_eq!(text.replace("|<", "").trim_matches(['<', '|']), format!("{}|next", long.trim()));
+    assert_eq!(corpus.documents(Split::Train), 2);
+    assert!(corpus.notes().contains(&"documents longer than 1 MiB are cut: pieces after the first: 2".to_owned()));
+}
+
+#[test]
+fn jsonl_that_is_wrong_is_named_by_line() {
+    let error = |line: &str| {
+        let content = format!("{{\"text\": \"a\"}}\n{line}\n");
+        let error = documents_of("a.jsonl", content.as_bytes(), |_| {}).unwrap_err();
+        error.split_once("a.jsonl:2: ").unwrap_or_else(|| panic!("{error}")).1.to_owned()
+    };
+    assert_eq!(error("{\"body\": \"b\", \"id\": 1}"), "no `text`; it holds `body`, `id`: name the key in `field`");
+    assert_eq!(error("{}"), "no `text`; it holds nothing: name the key in `field`");
+    assert_eq!(error("{\"text\": 3}"), "`text` is a number, not a string; name the key that holds the text in `field`");
+    assert_eq!(
+        error("{\"text\": [\"a\"]}"),
+        "`text` is a list, not a string; name the key that holds the text in `field`"
+    );
+    assert!(
+        error("{\"text\": \"b\"").starts_with("is no JSON object (EOF while parsing an object, column 12): `{\\\"text")
+    );
+    assert!(error("[1]").contains("expected one JSON object"));
+    assert!(error("{\"text\": \"b\"} x").starts_with("is no JSON object (trailing characters"));
+}
+
+#[test]
+fn a_line_of_jsonl_that_is_too_long_is_refused_before_it_is_held() {
+    let content = format!("{{\"text\": \"a\"}}\n{{\"text\": \"{}\"}}\n", "b".repeat(3 << 20));
+    let (folder, _) = data(&[("a.jsonl", content.as_bytes())]);
+    let path = folder.path().join("a.jsonl");
+    let source =
+        sources::Source { path: path.clone(), format: Format::Jsonl, split: Split::Train, bytes: 0, changed: 0 };
+    let input = Box::new(std::io::Cursor::new(content.into_bytes()));
+    let reader = jsonl::Jsonl::open(&source, input, &CorpusConfig::default(), &Default::default()).unwrap();
+    let mut reader: Box<dyn documents::Inner> = Box::new(reader.refusing_longer(2 << 20));
+    let mut tally = documents::Tally::default();
+    assert_eq!(reader.next_piece(&mut tally).unwrap(), Some(("a".into(), false)));
+    let error = reader.next_piece(&mut tally).unwrap_err().to_string();
+    assert_eq!(error, format!("{}:2: a line longer than 2 MiB; one JSON object a line is expected", path.display()));
+}
+
+#[test]
+fn parquet_that_is_wrong_is_named_with_what_there_is() {
+    let good = parquet(&[Some("a")], 10);
+    let error = documents_of("a.parquet", &good, |config| config.field = "body".into()).unwrap_err();
+    assert!(
+        error.ends_with("no column `body`; there are `id` (INT64), `text` (BYTE_ARRAY): name one in `field`"),
+        "{error}"
+    );
+    let error = documents_of("a.parquet", &good, |config| config.field = "id".into()).unwrap_err();
+    assert!(error.ends_with("column `id` is INT64, not strings; name another in `field`"), "{error}");
+    let error = documents_of("a.parquet", &good[..good.len() - 9], |_| {}).unwrap_err();
+    assert!(error.contains("a.parquet: is no Parquet file that can be read"), "{error}");
+}
+
+#[test]
+fn a_gz_that_ends_early_is_noticed_and_no_set_is_left() {
+    let noise: String = (0..40_000_u32).map(|i| format!("{} ", i.wrapping_mul(2_654_435_761))).collect();
+    let whole = gz(noise.as_bytes());
+    let (_folder, data) = data(&[("a.txt.gz", &whole[..whole.len() / 2]), OTHERS[0], OTHERS[1]]);
+    let error = open(&data, &all_of("a.txt.gz"), PACKED).unwrap_err().to_string();
+    assert!(error.contains("a.txt.gz: ends early") && error.contains("download it again"), "{error}");
+    assert!(open(&data, &all_of("a.txt.gz"), PACKED).is_err()); // and again: what is half made is not opened
+}
+
+#[test]
+fn a_corpus_of_nothing_is_refused() {
+    let (_folder, data) = data(&[("a.txt", b" \n\n"), ("one.txt", b"single"), OTHERS[0], OTHERS[1]]);
+    let error = open(&data, &all_of("a.txt"), PACKED).unwrap_err().to_string();
+    assert!(error.ends_with("a.txt: holds nothing to learn from"), "{error}");
+    let config = CorpusConfig { path: Paths::of(["a.txt"]), ..CorpusConfig::default() };
+    let error = open(&data, &config, PACKED).unwrap_err().to_string();
+    assert!(error.ends_with("a.txt: holds no text: no document in it has a token"), "{error}");
+    let config = CorpusConfig { path: Paths::of(["one.txt"]), ..CorpusConfig::default() };
+    let error = open(&data, &config, PACKED).unwrap_err().to_string();
+    assert!(
+        error.contains("holds no document for validation: 1 in all, of which `held_out` = 0.05 goes to validation"),
+        "{error}"
+    );
+    let missing = CorpusConfig { path: Paths::of(["tinystories"]), ..CorpusConfig::default() };
+    let DataError::Missing { what, help, .. } = open(&data, &missing, PACKED).unwrap_err() else { panic!("found") };
+    assert!(what == "corpus tinystories" && help.contains("TinyStoriesV2-GPT4-train.txt"), "{help}");
+    std::fs::create_dir(data.0.join("bare")).unwrap();
+    let bare = CorpusConfig { path: Paths::of(["bare"]), ..CorpusConfig::default() };
+    assert!(open(&data, &bare, PACKED).unwrap_err().to_string().contains("bare: holds no text: expected .txt"));
+}
+
+/// Every file of a set.
+fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.map(|path| (path.file_name().unwrap().to_string_lossy().into(), std::fs::read(&path).unwrap())).collect()
+}
+
+/// Prepares with stops after each so many bytes of text; gives the set's files, its fingerprint, and how often it was stopped.
+fn stopped(
+    data: &DataDir,
+    config: &CorpusConfig,
+    shape: Shape,
+    every: u64,
+) -> (BTreeMap<String, Vec<u8>>, String, u32) {
+    let limits = Limits { checkpoint: every / 3, batch: (every / 5) as usize, threads: 2, stop: Some(every) };
+    for stops in 0..200 {
+        match Corpus::open_with(data, config, Arc::new(Tokenizer::bytes()), shape, &limits) {
+            Ok(corpus) => return (files(corpus.folder()), corpus.fingerprint().to_owned(), stops),
+            Err(error) => assert!(error.to_string().ends_with("stopped"), "{error}"),
+        }
+    }
+    panic!("no end")
+}
+
+/// A folder of every format, with documents and lines longer than a piece, and everything that is counted.
+fn mixture() -> (TempDir, DataDir) {
+    let words = |n: usize, seed: u32| -> String {
+        (0..n as u32).map(|i| format!("{} ", i.wrapping_mul(2_654_435_761).wrapping_add(seed) % 9_999)).collect()
+    };
+    let paragraphs: String = (0..3_000).map(|i| format!("{}\nend € {i}\n\n", words(i % 40, i as u32))).collect();
+    let long = format!("{}\n\n{}\n{}\n", words(500_000, 1), "x".repeat(1_500_000), words(20_000, 2));
+    let mut stories = b"A story.\nOf two lines.\n<|endoftext|>".to_vec();
+    (0..900).for_each(|i| stories.extend(format!("{} <|endoftext|>", words(i, 3)).bytes()));
+    stories.extend(b"broken \xff here <|endoftext|> <|endoftext|>end");
+    let wiki: String =
+        (0..300).map(|i| format!(" = Title {i} = \n \n {} \n \n = = Part = = \n \n b . \n \n", words(i, 4))).collect();
+    let jsonl: String = (0..700).map(|i| format!("{{\"id\": {i}, \"text\": \"{}\"}}\n", words(i % 90, 5))).collect();
+    let jsonl = format!("{jsonl}{{\"text\": \"{}\"}}\n{{\"text\": \"after\"}}\n", words(400_000, 6));
+    let rows: Vec<String> = (0..500).map(|i| words(i % 300, 7)).collect();
+    let rows: Vec<Option<&str>> = rows.iter().map(|row| Some(row.trim())).collect();
+    data(&[
+        ("set/a.txt", paragraphs.as_bytes()),
+        ("set/b.txt", long.as_bytes()),
+        ("set/c.txt.gz", &gz(&stories)),
+        ("set/wiki.train.tokens", wiki.as_bytes()),
+        ("set/e.jsonl", jsonl.as_bytes()),
+        ("set/f.parquet", &parquet(&rows, 170)),
+    ])
+}
+
+#[test]
+fn a_preparation_killed_anywhere_ends_the_same() {
+    for (shape, documents) in
+        [(PACKED, Documents::Auto), (PADDED, Documents::Auto), (PACKED, Documents::File), (PADDED, Documents::Line)]
+    {
+        let (_folder, data) = mixture();
+        let mut config =
+            CorpusConfig { path: Paths::of(["set"]), invalid_utf8: InvalidUtf8::Replace, ..CorpusConfig::default() };
+        config.documents = documents;
+        let whole = open(&data, &config, shape).unwrap();
+        let (expected, fingerprint) = (files(whole.folder()), whole.fingerprint().to_owned());
+        for every in [300_000, 700_001, 3_000_000] {
+            std::fs::remove_dir_all(data.0.join(".prepared")).unwrap();
+            let (found, again, stops) = stopped(&data, &config, shape, every);
+            assert!(stops > 2, "{stops} stops");
+            assert_eq!(again, fingerprint);
+            assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
+            for (name, content) in &found {
+                assert!(
+                    content == &expected[name],
+                    "{name} differs after stops every {every} bytes, {shape:?} {documents:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_source_that_changed_since_the_stop_is_prepared_from_its_start() {
+    let text = "one two three\n\n".repeat(20_000);
+    let (folder, data) = data(&[("a.txt", text.as_bytes()), OTHERS[0], OTHERS[1]]);
+    let limits = Limits { checkpoint: 10_000, batch: 10_000, threads: 1, stop: Some(100_000) };
+    let stop = || Corpus::open_with(&data, &all_of("a.txt"), Arc::new(Tokenizer::bytes()), PACKED, &limits);
+    assert!(stop().unwrap_err().to_string().ends_with("stopped"));
+    assert_eq!(prepared_sets(&data.0), 1);
+    put(folder.path(), "a.txt", text.replace("two", "2").as_bytes());
+    let changed = open(&data, &all_of("a.txt"), PACKED).unwrap();
+    assert_eq!(prepared_sets(&data.0), 1); // what was begun of the old text is gone
+    assert!(texts(&changed, Split::Train).concat().replace("|<", "").starts_with("<one 2 three|one 2 three|"));
+    assert_eq!(changed.tokens(Split::Train), 11 * 20_000);
+}
+
+#[test]
+fn a_half_made_set_without_progress_is_begun_anew() {
+    let (_folder, data) = data(&[("a.txt", b"text"), OTHERS[0], OTHERS[1]]);
+    let corpus = open(&data, &all_of("a.txt"), PACKED).unwrap();
+    let (folder, expected) = (corpus.folder().to_owned(), files(corpus.folder()));
+    drop(corpus);
+    let part = folder.with_extension("part");
+    std::fs::rename(&folder, &part).unwrap();
+    std::fs::write(part.join("meta.json"), "{\"version\"").unwrap(); // the kill came while it was written
+    std::fs::write(part.join("train.tokens"), "garbage").unwrap();
+    let again = open(&data, &all_of("a.txt"), PACKED).unwrap();
+    assert_eq!((again.folder(), files(&folder)), (&*folder, expected));
+    assert!(!part.exists());
+}
+
+#[test]
+fn of_several_at_once_one_prepares() {
+    let text = "some words\n\n".repeat(50_000);
+    let (_folder, data) = data(&[("a.txt", text.as_bytes()), OTHERS[0], OTHERS[1]]);
+    std::thread::scope(|scope| {
+        let opened: Vec<_> = (0..4).map(|_| scope.spawn(|| open(&data, &all_of("a.txt"), PACKED).unwrap())).collect();
+        for corpus in opened {
+            assert_eq!(corpus.join().unwrap().tokens(Split::Train), 500_000);
+        }
+    });
+    assert_eq!(prepared_sets(&data.0), 1);
+}
+
+#[test]
+fn a_second_start_reads_no_source() {
+    let (folder, data) = data(&[("a.txt", b"text"), OTHERS[0], OTHERS[1]]);
+    let first = open(&data, &all_of("a.txt"), PACKED).unwrap();
+    let changed = std::fs::metadata(folder.path().join("a.txt")).unwrap().modified().unwrap();
+    std::fs::write(folder.path().join("a.txt"), "next").unwrap(); // as long and, below, as old: only its content tells
+    std::fs::File::options().write(true).open(folder.path().join("a.txt")).unwrap().set_modified(changed).unwrap();
+    let second = open(&data, &all_of("a.txt"), PACKED).unwrap();
+    assert_eq!(texts(&second, Split::Train), ["<text|"]);
+    assert_eq!(first.fingerprint(), second.fingerprint());
+}
+
+#[test]
+fn a_fingerprint_rests_on_content_and_not_on_names_or_packing_of_files() {
+    let text = b"one\n\ntwo";
+    let (_folder, data) =
+        data(&[("a.txt", text), ("b.txt.gz", &gz(text)), ("c.txt", b"one\n\nTWO"), OTHERS[0], OTHERS[1]]);
+    let fingerprint = |name: &str, shape| open(&data, &all_of(name), shape).unwrap().fingerprint().to_owned();
+    assert_eq!(fingerprint("a.txt", PACKED), fingerprint("b.txt.gz", PACKED));
+    assert_ne!(fingerprint("a.txt", PACKED), fingerprint("c.txt", PACKED));
+    assert_ne!(fingerprint("a.txt", PACKED), fingerprint("a.txt", PADDED));
+    assert_eq!(fingerprint("a.txt", PACKED)[..16], *"");
+}
+
+#[test]
+fn a_set_that_was_cut_is_refused() {
+    let (_folder, data) = data(&[("a.txt", b"text"), OTHERS[0], OTHERS[1]]);
+    let path = open(&data, &all_of("a.txt"), PACKED).unwrap().folder().join("train.tokens");
+    std::fs::write(&path, "cut").unwrap();
+    let error = open(&data, &all_of("a.txt"), PACKED).unwrap_err().to_string();
+    assert!(error.contains("train.tokens: has 3 bytes, not the 8 that were prepared"), "{error}");
+}
+
+#[test]
+fn every_byte_of_a_set_can_be_verified() {
+    let (_folder, data) = data(&[("a.txt", b"text"), OTHERS[0], OTHERS[1]]);
+    let corpus = open(&data, &all_of("a.txt"), PADDED).unwrap();
+    verify(corpus.folder()).unwrap();
+    let mut bytes = std::fs::read(corpus.folder().join("train.tokens")).unwrap();
+    bytes[2] ^= 1;
+    std::fs::write(corpus.folder().join("train.tokens"), bytes).unwrap();
+    assert!(verify(corpus.folder()).unwrap_err().to_string().contains("is not what was prepared"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn no_token_is_lost_or_made(
+        documents in prop::collection::vec("[a-z ]{0,40}", 1..30),
+        length in 1_usize..40,
+        packed in any::<bool>(),
+        ends in any::<bool>(),
+    ) {
+        let text = documents.join("\n\n");
+        let (_folder, data) = data(&[("a.txt", text.as_bytes()), OTHERS[0], OTHERS[1]]);
+        let documents: Vec<&str> = documents.iter().map(|document| document.trim()).filter(|text| !text.is_empty()).collect();
+        prop_assume!(!documents.is_empty());
+        let packing = if packed { Packing::Packed } else { Packing::Padded };
+        let corpus = open(&data, &all_of("a.txt"), Shape { length: length + if ends { 2 } else { 0 }, packing, ends }).unwrap();
+        let shown = texts(&corpus, Split::Train);
+        let inner: Vec<&str> = shown.iter().map(|text| if ends { &text[1..text.len() - 1] } else { text }).collect();
+        prop_assert!(inner.iter().all(|text| (1..=length).contains(&text.len())));
+        let expected = if packed { documents.join("|") } else { documents.concat() };
+        prop_assert_eq!(inner.concat(), expected);
+        prop_assert_eq!(corpus.counts().iter().sum::<u64>(), corpus.tokens(Split::Train));
+        prop_assert_eq!(corpus.tokens(Split::Train), documents.iter().map(|text| text.len() as u64).sum::<u64>());
+    }
+}
+
+/// Measures a preparation: kill it and start it again to see it go on.
+///
+/// ```text
+/// MIXARENA_CORPUS=DATA/FOLDER MIXARENA_TOKENIZER=bytes cargo test -p tasks --lib -- --ignored --nocapture corpus::tests::speed
+/// ```
+/// `MIXARENA_TOKENIZER`: `bytes`, or the settings of another as JSON: `{"wordpiece": {"vocab_size": 8192}}`.
+#[test]
+#[ignore = "measures the preparation of the folder that MIXARENA_CORPUS names"]
+fn speed() {
+    use crate::tokenizer::TokenizerConfig;
+    use std::time::Instant;
+    let set = PathBuf::from(std::env::var_os("MIXARENA_CORPUS").expect("MIXARENA_CORPUS names a folder of text"));
+    let tokenizer = std::env::var("MIXARENA_TOKENIZER").unwrap_or_else(|_| "bytes".into());
+    let tokenizer: TokenizerConfig =
+        if tokenizer == "bytes" { TokenizerConfig::Bytes } else { serde_json::from_str(&tokenizer).unwrap() };
+    let data = DataDir(set.parent().unwrap().into());
+    let config = CorpusConfig { path: Paths::of([set.file_name().unwrap()]), ..CorpusConfig::default() };
+    let peak = || {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or("VmHWM unknown").to_owned()
+    };
+    crate::prepared::listen(Box::new(|event| {
+        if let Event::Preparing { bytes, of: Some(of), .. } = event {
+            println!("{bytes} of {of}");
+        }
+    }));
+    let start = Instant::now();
+    let stamp = config.stamp(&data).unwrap();
+    let mut texts = || config.documents(&data, Split::Train);
+    let tokenizer = Arc::new(Tokenizer::obtain(&data, &tokenizer, &stamp, &mut texts).unwrap());
+    println!("tokenizer of {} tokens: {:.1} s, {}", tokenizer.vocab_size(), start.elapsed().as_secs_f64(), peak());
+    let start = Instant::now();
+    let shape = Shape { length: 128, packing: Packing::Packed, ends: true };
+    let corpus = Corpus::open(&data, &config, tokenizer.clone(), shape).unwrap();
+    let seconds = start.elapsed().as_secs_f64();
+    let bytes: u64 = Split::ALL.iter().map(|&split| corpus.bytes(split)).sum();
+    let tokens: u64 = Split::ALL.iter().map(|&split| corpus.tokens(split)).sum();
+    println!(
+        "opened {bytes} bytes, {tokens} tokens in {seconds:.2} s: {:.1} MB/s, {}",
+        bytes as f64 / 1e6 / seconds,
+        peak()
+    );
+    drop(corpus);
+    let start = Instant::now();
+    let corpus = Corpus::open(&data, &config, tokenizer, shape).unwrap();
+    println!(
+        "second start {:.4} s; {}; {}",
+        start.elapsed().as_secs_f64(),
+        corpus.folder().display(),
+        corpus.fingerprint()
+    );
+}

@@ -1,0 +1,159 @@
+//! Runs that start from other runs: order, what is carried over, what becomes of a run whose start failed.
+
+use std::collections::BTreeMap;
+use tests::Folder;
+
+/// Two tasks of one vocabulary, the second starting from the first; `more` goes into the second's entry.
+fn chain(more: &str) -> String {
+    format!(
+        "\
+name: chain
+seeds: 2
+tasks:
+  - task: {{ mqar: {{ vocab_size: 32, seq_len: 16, kv_pairs: 2, causal: false, train_examples: 256, test_examples: 64 }} }}
+    name: second
+    start: first
+    {more}
+  - task: {{ mqar: {{ vocab_size: 32, seq_len: 16, kv_pairs: 2, causal: false, train_examples: 128, test_examples: 64 }} }}
+    name: first
+mixers: [{{ attention: {{ n_heads: 2 }} }}, {{ s4: {{ d_state: 4 }} }}]
+model: {{ d_model: 16, n_layers: 1 }}
+budget: {{ steps: 4, batch_size: 8, eval_every: 2 }}
+"
+    )
+}
+
+fn ids_by_task(folder: &Folder) -> BTreeMap<u64, Vec<String>> {
+    let mut found: BTreeMap<u64, Vec<String>> = BTreeMap::new();
+    for record in folder.records() {
+        let examples = record.spec["task"]["mqar"]["train_examples"].as_u64().unwrap_or(0);
+        found.entry(examples).or_default().push(record.id.clone());
+    }
+    found
+}
+
+#[test]
+fn a_run_starts_from_the_run_of_its_mixer_and_seed_wherever_the_config_puts_it() {
+    let folder = Folder::with("chain.yaml", &chain(""));
+    folder.run("sweep chain.yaml -j 2").expect(0);
+    let records = folder.records();
+    assert_eq!(records.len(), 8);
+    for record in records.iter().filter(|record| record.spec["task"]["mqar"]["train_examples"] == 256) {
+        let first = record.spec["start"]["run"].as_str().expect("it says from which run");
+        let first = records.iter().find(|other| other.id == first).expect("that run is in the store");
+        assert_eq!((&first.spec["mixer"], first.seed), (&record.spec["mixer"], record.seed));
+        assert!(first.spec["start"].is_null());
+        assert!(record.notes.iter().any(|note| note.contains(&first.id)), "{:?}", record.notes);
+    }
+    // Nothing is left to do, and one seed given for all is another set of runs.
+    let said = folder.run("sweep chain.yaml").expect(0).err;
+    assert!(said.contains("nothing left to do"), "{said}");
+    folder.write("chain.yaml", chain("").replace("start: first", "start: { task: first, seed: 1 }"));
+    let said = folder.run("sweep chain.yaml -n").expect(0).err;
+    assert!(said.contains("8 runs planned, 2 to do"), "those of seed 1 are the same: {said}");
+}
+
+#[test]
+fn without_steps_of_its_own_to_speak_of_a_run_scores_as_its_start_does() {
+    let text = chain("optimizer: { lr: 1e-30 }\n    budget: { steps: 1 }")
+        .replace("train_examples: 128", "train_examples: 256");
+    let folder = Folder::with("chain.yaml", &text);
+    folder.run("sweep chain.yaml").expect(0);
+    let records = folder.records();
+    let mut compared = 0;
+    for record in &records {
+        if let Some(first) = record.spec["start"]["run"].as_str() {
+            let first = records.iter().find(|other| other.id == first).expect("that run is in the store");
+            assert_eq!(record.scores.test, first.scores.test, "{}", record.spec["mixer"]);
+            assert_eq!(record.measures["loss"], first.measures["loss"], "{}", record.spec["mixer"]);
+            compared += 1;
+        }
+    }
+    assert_eq!(compared, 4);
+}
+
+#[test]
+fn a_filter_and_a_limit_bring_the_starts_along() {
+    let folder = Folder::with("chain.yaml", &chain(""));
+    let said = folder.run("sweep chain.yaml --filter task=second&mixer=s4 --set seeds=[0] -q").expect(0);
+    assert_eq!(folder.records().len(), 2, "{}", said.err);
+    assert!(said.out.contains("second") && !said.out.contains("first"), "{}", said.out);
+    let folder = Folder::with("chain.yaml", &chain(""));
+    folder.run("sweep chain.yaml --limit 1").expect(0);
+    assert_eq!(folder.records().len(), 1);
+    folder.run("sweep chain.yaml").expect(0);
+    assert_eq!(ids_by_task(&folder).values().map(Vec::len).collect::<Vec<_>>(), [4, 4]);
+}
+
+#[test]
+fn a_failed_start_is_a_row_and_its_followers_say_so() {
+    let text = chain("").replace("name: first\n", "name: first\n    optimizer: { lr: 1e38, clip_norm: null }\n");
+    let folder = Folder::with("chain.yaml", &text);
+    folder.run("sweep chain.yaml -j 1").expect(1);
+    let records = folder.records();
+    assert_eq!(records.len(), 8);
+    for record in &records {
+        let reason = record.outcome.reason();
+        match record.spec["start"]["run"].as_str() {
+            Some(first) => {
+                assert!(reason.starts_with(&format!("run {first}, which it starts from, diverged")), "{reason}")
+            }
+            None => assert_eq!(record.outcome.word(), "diverged", "{reason}"),
+        }
+    }
+}
+
+#[test]
+fn a_checkpoint_that_is_gone_is_named() {
+    let folder = Folder::with("chain.yaml", &chain(""));
+    folder.run("sweep chain.yaml --filter task=first").expect(0);
+    for id in folder.names("runs/work") {
+        std::fs::remove_file(folder.path(&format!("runs/work/{id}/best.safetensors"))).unwrap();
+    }
+    folder.run("sweep chain.yaml").expect(1);
+    let records = folder.records();
+    let failed: Vec<_> = records.iter().filter(|r| r.spec["start"]["run"].is_string()).collect();
+    assert_eq!(failed.len(), 4);
+    for record in failed {
+        assert!(record.outcome.reason().contains("which this run starts from, is gone"), "{}", record.outcome.reason());
+    }
+}
+
+#[test]
+fn a_start_that_cannot_be_is_refused_at_its_place() {
+    let folder = Folder::new();
+    let cases = [
+        (chain("").replace("start: first", "start: fist"), "bad.yaml:6:12: no task is labelled `fist`"),
+        (chain("").replace("start: first", "start: { task: first, seed: 7 }"), "no run on `first` has seed 7"),
+        (chain("").replace("start: first", "start: second"), "tasks start from each other: second from second"),
+        (chain("").replace("start: first", "start: 3"), "bad.yaml:6:12: `start` is `3`, expected"),
+        (chain("").replace("start: first", "start: { weights: no.safetensors }"), "there is no file `no.safetensors`"),
+        (
+            chain("").replace("name: first\n", "name: first\n    start: second\n"),
+            "tasks start from each other: second from first from second",
+        ),
+        (
+            chain("")
+                .replace("{ attention: { n_heads: 2 } }", "{ mixer: { attention: { n_heads: 2 } }, tasks: [second] }"),
+            "`attention` does not run on `first`",
+        ),
+    ];
+    for (text, wanted) in cases {
+        folder.write("bad.yaml", &text);
+        let ended = folder.run("plan bad.yaml").expect(2);
+        assert!(ended.err.contains(wanted), "{wanted}: {}", ended.err);
+    }
+}
+
+#[test]
+fn another_width_than_the_checkpoint_s_is_told_with_both_shapes() {
+    let folder = Folder::with("chain.yaml", &chain("model: { d_model: 32 }"));
+    folder.run("sweep chain.yaml --set seeds=[0] --filter mixer=attention").expect(1);
+    let records = folder.records();
+    let failed = records.iter().find(|r| r.spec["start"]["run"].is_string()).expect("it has a record");
+    let reason = failed.outcome.reason();
+    assert!(
+        reason.contains("cannot be started from") && reason.contains("[") && reason.contains("give both the same"),
+        "{reason}"
+    );
+}
