@@ -321,7 +321,8 @@ impl Reader<'_> {
     /// `figures: [ { lines: { x: model.d_model } } ]`.
     fn figures(&mut self, node: &Node, axes: &[Vec<Setting>]) -> Vec<Figure> {
         let help = "figures are `lines: { x: model.d_model }`, `details: { axis: length }`, \
-                    `cells: { axis: layer, measure: importance }` and `profile: { shape: heat }`";
+                    `cells: { axis: layer, measure: importance }`, `profile: { shape: heat }` and \
+                    `ranking: { measure: loss, published: C4-MLM-loss }`";
         let Some(items) = node.as_list() else {
             self.found.error(node.place.clone(), format!("`figures` is {}, expected a list", node.describe()), help);
             return Vec::new();

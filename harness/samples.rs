@@ -33,3 +33,18 @@ pub(crate) fn small_mixers() -> Vec<(mixers::Entry, Value)> {
     let resolve = |entry: &mixers::Entry| (entry.resolve)(small.get(entry.name).unwrap_or(&json!({})));
     mixers::registry().into_iter().map(|entry| (entry, resolve(&entry).expect("settings of the right types"))).collect()
 }
+
+/// Whether a test that draws from libtorch's generator is alone in its process, where no other test draws in between. If not,
+/// it is run again in a process of its own, which must succeed. `test` is its path with the crate's name.
+pub(crate) fn alone(test: &str) -> bool {
+    const ALONE: &str = "MIXARENA_TEST_ALONE";
+    if std::env::var_os(ALONE).is_some() {
+        return true;
+    }
+    let name = test.split_once("::").expect("a path").1;
+    let mut child = std::process::Command::new(std::env::current_exe().expect("this binary"));
+    let ended = child.args([name, "--exact", "--test-threads", "1"]).env(ALONE, "1").output().expect("it runs");
+    let told = String::from_utf8_lossy(&ended.stdout).into_owned();
+    assert!(ended.status.success() && told.contains("1 passed"), "{told}");
+    false
+}

@@ -473,4 +473,77 @@ mod tests {
         tally.add(&batch(2, 3, &[2, 5], &[6, 2]), &found);
         assert!((tally.score(&spec) - 0.5).abs() < 1e-9 && (tally.loss() - 0.5).abs() < 1e-9);
     }
+
+    /// A look at one batch of one class a sequence.
+    fn of_sequences(answers: &[i64], wanted: &[i64], spec: &TaskSpec) -> (f64, BTreeMap<String, f64>) {
+        let n = answers.len();
+        let favour = |class: &i64| std::array::from_fn(|i| if i as i64 == *class { 3.0 } else { 0.0 });
+        let logits: Vec<[f32; 5]> = answers.iter().map(favour).collect();
+        let found = judged(&logits, wanted, spec, &[]);
+        let batch = Batch { targets: Targets::PerSequence(wanted.to_vec()), ..batch(n, 1, &[], &[]) };
+        let (mut close, mut tally) = (Close::default(), Tally::default());
+        close.add(&batch, &found, spec);
+        tally.add(&batch, &found);
+        (tally.score(spec), close.measures(&tally, spec))
+    }
+
+    #[test]
+    fn the_judges_of_glue_look_at_the_whole_split() {
+        let (answers, wanted) = ([1, 1, 0, 1, 0, 0], [1, 0, 0, 1, 1, 0]);
+        let cola = TaskSpec { judge: Judge::Matthews, ..task_spec(Output::PerSequence) };
+        let (score, measures) = of_sequences(&answers, &wanted, &cola);
+        // TP 2, TN 2, FP 1, FN 1: (4 - 1) / √(3·3·3·3).
+        assert!((score - 1.0 / 3.0).abs() < 1e-12 && measures["mcc"] == score, "{score}");
+        let mrpc = TaskSpec { judge: Judge::F1Accuracy, ..cola };
+        let (score, measures) = of_sequences(&answers, &wanted, &mrpc);
+        assert!((score - 2.0 / 3.0).abs() < 1e-9, "F1 4/6 and accuracy 4/6: {score}");
+        assert!((measures["f1"] - 2.0 / 3.0).abs() < 1e-9 && (measures["accuracy"] - 2.0 / 3.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_value_is_judged_by_its_correlations() {
+        let spec = TaskSpec { judge: Judge::Correlation, classes: 1, ..task_spec(Output::Value) };
+        let answers = Tensor::from_slice(&[0.1f32, 0.4, 0.35, 0.9]).view([4, 1]);
+        let wanted = [500i64, 1250, 3000, 4800];
+        let found = Judged::of(&answers, &Tensor::from_slice(&wanted), &spec, &[]);
+        let batch = Batch { targets: Targets::PerSequence(wanted.to_vec()), ..batch(4, 1, &[], &[]) };
+        let mut tally = Tally::default();
+        tally.add(&batch, &found);
+        // Ranks 1 3 2 4 and 1 2 3 4: 1 − 6·2 / (4·15).
+        assert!((Close::default().measures(&tally, &spec)["spearman"] - 0.8).abs() < 1e-12);
+        let pearson = tasks::metrics::pearson(&[0.1, 0.4, 0.35, 0.9], &[0.5, 1.25, 3.0, 4.8]);
+        assert!((tally.score(&spec) - (0.8 + pearson) / 2.0).abs() < 1e-6);
+        let loss = [0.4f64, 0.85, 2.65, 3.9].iter().map(|e| e * e).sum::<f64>() / 4.0;
+        let trained = super::loss(&answers, &Tensor::from_slice(&wanted), &spec).double_value(&[]);
+        assert!(
+            (tally.loss() - loss).abs() < 1e-5 && (trained - loss).abs() < 1e-5,
+            "{} {trained} {loss}",
+            tally.loss()
+        );
+    }
+
+    #[test]
+    fn a_language_model_has_a_perplexity_and_its_positions_count_alike() {
+        let spec = task_spec(Output::Tokens);
+        // Row 0 has three positions, one right; row 1 has one, right.
+        let logits: Vec<[f32; 5]> = [0, 0, 0, 1].iter().map(|c| std::array::from_fn(|i| f32::from(i == *c))).collect();
+        let wanted = [0, 1, 2, 1];
+        let found = judged(&logits, &wanted, &spec, &[]);
+        let (mut close, mut tally) = (Close::default(), Tally::default());
+        let batch = batch(2, 8, &[0, 3, 7, 9], &wanted);
+        tally.add(&batch, &found);
+        close.add(&batch, &found, &spec);
+        assert!((tally.score(&spec) - 0.5).abs() < 1e-12);
+        let measures = close.measures(&tally, &spec);
+        let all = (1f64.exp() + 4.0).ln();
+        let loss = (2.0 * (all - 1.0) + 2.0 * all) / 4.0;
+        assert!((measures["perplexity"] - loss.exp()).abs() < 1e-5, "{measures:?}");
+        let facets = [Facet { axis: "distance", at: vec![1.0, 4.0, f64::NAN, 4.0] }];
+        close.add_facets(&facets, &found);
+        let of = |measure: &str, at: f64| {
+            let details = close.by_position(&spec);
+            details.iter().find(|d| d.axis == "distance" && d.measure == measure && d.at == at).map(|d| d.value)
+        };
+        assert_eq!((of("score", 1.0), of("score", 4.0), of("positions", 4.0)), (Some(1.0), Some(0.5), Some(2.0)));
+    }
 }

@@ -2,16 +2,18 @@
 //!
 //! The runs of a figure are those behind the rows of the tables: of a grid, the setting chosen on validation.
 
+use crate::correlation::{Agreement, agreement, over_seeds, ranks};
 use crate::findings::score_text;
 use crate::frame::{self, Run, last_word};
 use crate::plot::cells::{Filling, Map, Maps};
 use crate::plot::chart::{Axis, Chart, Name, Panel, Spot, references};
 use crate::plot::radar::{Radar, Spoke};
+use crate::plot::slope::{self, Slope, Slopes};
 use crate::plot::{self, PlotError, chosen};
 use crate::render::{Grid, digits};
 use crate::statistics::{Estimate, Interval, Measured, Range, mean};
-use crate::table::{Row, Table, clipped_to, mixers, places};
-use crate::{Cells, Details, Figure, Lines, Manifest, Outcome, Profile, Record, Scale, Shape};
+use crate::table::{BOOTSTRAP_SEED, DRAWS, Row, Table, clipped_to, mixers, places};
+use crate::{Cells, Details, Figure, Lines, Manifest, Outcome, Profile, Ranking, Record, Scale, Shape, published};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -19,6 +21,12 @@ use std::path::Path;
 const SCORE: &str = "score";
 /// The series of the model itself.
 const MODEL: &str = "model";
+/// The axis along which the series themselves are the values: kinds of sentences.
+const PHENOMENON: &str = "phenomenon";
+/// The measure whose series are phenomena, whatever their axis is called.
+const MINIMAL_PAIRS: &str = "minimal_pairs";
+/// The line over all phenomena.
+const WHOLE: &str = "all";
 /// Columns of a figure's table; all of its numbers are in a file.
 const MOST_COLUMNS: usize = 12;
 
@@ -41,6 +49,7 @@ enum Drawing {
     Chart(Chart),
     Cells(Maps),
     Radar(Radar),
+    Slopes(Slopes),
 }
 
 impl Built {
@@ -49,6 +58,7 @@ impl Built {
             Drawing::Chart(chart) => plot::chart(chart, path),
             Drawing::Cells(maps) => plot::cells(maps, path),
             Drawing::Radar(radar) => plot::radar(radar, path),
+            Drawing::Slopes(slopes) => plot::slopes(slopes, path),
         }
     }
 }
@@ -64,6 +74,7 @@ pub(crate) fn build(manifest: &Manifest, records: &[Record], table: &Table) -> (
             Figure::Details(asked) => ("details", source.details(asked)),
             Figure::Cells(asked) => ("cells", source.cells(asked)),
             Figure::Profile(asked) => ("profile", source.profile(asked)),
+            Figure::Ranking(asked) => ("ranking", source.ranking(asked)),
         };
         let nth = count.entry(kind).or_default();
         *nth += 1;
@@ -259,6 +270,9 @@ impl Source<'_> {
     /// A number recorded along an axis of the test split.
     fn details(&self, asked: &Details) -> Result<Built, String> {
         self.recorded(&asked.measure, &asked.axis)?;
+        if asked.axis == PHENOMENON || asked.measure == MINIMAL_PAIRS {
+            return self.phenomena(asked);
+        }
         let unit = asked.measure == SCORE;
         let mixers = self.mixers();
         let (mut names, mut panels, mut notes) = (Vec::new(), Vec::new(), Notes::default());
@@ -330,6 +344,105 @@ impl Source<'_> {
             table: table_of(&chart, &asked.axis, "details.csv"),
             caption,
             drawing: Drawing::Chart(chart),
+        })
+    }
+
+    /// A number recorded for each of some phenomena, the easiest first: phenomena by mixers, one panel a task.
+    fn phenomena(&self, asked: &Details) -> Result<Built, String> {
+        let (mut panels, mut notes, mut lines) = (Vec::new(), Notes::default(), Vec::new());
+        let mut most = 0;
+        for place in places(&self.table.rows) {
+            let rows: Vec<&Row> = self.table.rows.iter().filter(|row| row.place() == place).collect();
+            let title = rows.first().map(|row| row.place_shown()).unwrap_or_default();
+            let mut columns: Vec<(&Row, Vec<(String, Measured)>)> = Vec::new();
+            for row in rows {
+                let runs = chosen(&self.runs, row);
+                let who = format!("{} on {title}", row.mixer);
+                let mut all = Collected::default();
+                for run in &runs {
+                    all.add(run, &asked.measure, &asked.axis, |_| true);
+                }
+                all.complain(&mut notes, &who);
+                if all.series.is_empty() {
+                    notes.add(format!("No {}", plain(&asked.measure)), &format!("{who} ({})", why(&runs)));
+                    continue;
+                }
+                if all.runs < runs.len() {
+                    let (n, planned) = (all.runs, runs.len());
+                    notes.add("Fewer seeds".into(), &format!("{who} ({n} of {planned}, {})", why(&runs)));
+                }
+                most = most.max(all.runs);
+                let values = |points: Vec<(f64, Vec<f64>)>| points.into_iter().flat_map(|(_, values)| values).collect();
+                let clipped = |measured: Measured| {
+                    let interval = measured.interval.map(|interval| interval.clipped(Range::SHARE));
+                    Measured { interval, ..measured }
+                };
+                let mut of_row: Vec<(String, Measured)> = all
+                    .series
+                    .into_iter()
+                    .map(|(name, points)| (name, clipped(Measured::new(values(points)))))
+                    .collect();
+                if let Some(whole) = row.measures.get(&asked.measure).cloned() {
+                    of_row.push((WHOLE.into(), clipped(whole)));
+                }
+                columns.push((row, of_row));
+            }
+            let find = |(_, of_row): &(&Row, Vec<(String, Measured)>), name: &str| {
+                of_row.iter().find(|(known, _)| known == name).map(|(_, measured)| measured.clone())
+            };
+            let mut names: Vec<(f64, String)> = Vec::new();
+            for (name, _) in columns.iter().flat_map(|(_, of_row)| of_row) {
+                if names.iter().all(|(_, known)| known != name) {
+                    let means: Vec<f64> = columns.iter().filter_map(|column| find(column, name)?.mean).collect();
+                    // Over all of them: below all of them.
+                    let merit = if name == WHOLE { f64::NEG_INFINITY } else { mean(&means).unwrap_or_default() };
+                    names.push((merit, name.clone()));
+                }
+            }
+            names.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+            if columns.is_empty() {
+                continue;
+            }
+            let cell =
+                |column: &(&Row, Vec<(String, Measured)>), name: &str| match find(column, name).and_then(|m| m.mean) {
+                    Some(mean) => Filling::Number(mean, format!("{mean:.2}")),
+                    None => Filling::Blank,
+                };
+            let text = |measured: Option<Measured>| match measured {
+                Some(Measured { mean: Some(mean), interval, n, .. }) => score_text(&Estimate { mean, interval, n }),
+                _ => "-".into(),
+            };
+            for (_, name) in &names {
+                let numbers = self.mixers().into_iter().map(|mixer| {
+                    text(columns.iter().find(|(row, _)| row.mixer == mixer).and_then(|column| find(column, name)))
+                });
+                lines.push([title.clone(), plain(name)].into_iter().chain(numbers).collect());
+            }
+            panels.push(Map {
+                title,
+                rows: names.iter().map(|(_, name)| plain(name)).collect(),
+                columns: columns.iter().map(|(row, _)| row.mixer.clone()).collect(),
+                cells: names.iter().flat_map(|(_, name)| columns.iter().map(|column| cell(column, name))).collect(),
+                absent: String::new(),
+            });
+        }
+        let seeds = if most > 1 { "Means over seeds; 95 % Student-t intervals in the table" } else { "One seed each" };
+        let pairs = if asked.measure == MINIMAL_PAIRS { " 0.5 is guessing." } else { "" };
+        let mut said = vec![format!(
+            "{seeds}. The easiest first, by the mean over mixers; the last line is over all pairs.{pairs}"
+        )];
+        said.extend(notes.said());
+        let name = plain(&asked.measure);
+        let maps = Maps { panels, axes: Default::default(), limit: Some(1.0), name: name.clone(), notes: said.clone() };
+        said.push("Every run's numbers are in details.csv.".into());
+        let titles = ["task".to_string(), PHENOMENON.into()].into_iter().chain(self.mixers()).collect();
+        Ok(Built {
+            stem: String::new(),
+            title: format!("{} by {PHENOMENON}", capital(&name)),
+            alt: format!("{name} by {PHENOMENON} and mixer"),
+            caption: said.join(" "),
+            table: Grid::of(titles, 2, lines).markdown(),
+            drawing: Drawing::Cells(maps),
         })
     }
 
@@ -512,6 +625,72 @@ impl Source<'_> {
         })
     }
 
+    /// Mixers by their means beside a published order.
+    fn ranking(&self, asked: &Ranking) -> Result<Built, String> {
+        let known = published::all().iter().any(|cell| cell.task == asked.published);
+        if !known {
+            return Err(format!("`{}` is no task of the published tables", asked.published));
+        }
+        if asked.measure != SCORE && self.table.rows.iter().all(|row| !row.measures.contains_key(&asked.measure)) {
+            return Err(format!("no scored run has the measure `{}`{}", asked.measure, self.known_measures()));
+        }
+        let mixers = self.mixers();
+        let (mut panels, mut notes, mut said, mut lines) = (Vec::new(), Notes::default(), Vec::new(), Vec::new());
+        for place in places(&self.table.rows) {
+            let rows: Vec<&Row> = self.table.rows.iter().filter(|row| row.place() == place).collect();
+            let title = rows.first().map(|row| row.place_shown()).unwrap_or_default();
+            let mut found = Vec::new();
+            for row in rows {
+                let who = format!("{} on {title}", row.mixer);
+                let runs = chosen(&self.runs, row);
+                let theirs = row.published_model.as_deref().and_then(|model| published::find(model, &asked.published));
+                match (self.spot(row, &runs, &asked.measure, 0.0), theirs.and_then(|cell| cell.value())) {
+                    (None, _) => notes
+                        .add(format!("Not ranked, having no {}", asked.measure), &format!("{who} ({})", why(&runs))),
+                    (_, None) => notes.add(format!("Not ranked, having no published {}", asked.published), &who),
+                    (Some(spot), Some(value)) => {
+                        if spot.seeds.len() < runs.len() {
+                            let (n, planned) = (spot.seeds.len(), runs.len());
+                            notes.add("Fewer seeds".into(), &format!("{who} ({n} of {planned}, {})", why(&runs)));
+                        }
+                        let lower = theirs.is_some_and(|cell| cell.lower_is_better());
+                        found.push(Ranked { mixer: row.mixer.clone(), spot, value, lower });
+                    }
+                }
+            }
+            if found.is_empty() {
+                continue;
+            }
+            let panel = ranked(&title, found, asked, &mixers, self.metric());
+            said.push(panel.said);
+            lines.extend(panel.lines);
+            panels.push(panel.slope);
+        }
+        if panels.is_empty() {
+            return Err(format!("no mixer has both a {} and a published {}", asked.measure, asked.published));
+        }
+        let y = if asked.measure == SCORE { format!("test {}", self.metric()) } else { asked.measure.clone() };
+        said.extend(notes.said());
+        let read = "Intervals of the correlations: Fisher's z with the standard errors of Bonett and Wright (ρ) and of Fieller, \
+                    Hartley and Pearson (τ), as if mixers were drawn at random; over redrawn seeds: what our own seeds leave \
+                    open, the published order fixed.";
+        let titles = ["task", "mixer", "rank", &y, "published rank", &asked.published, "moved"].map(String::from);
+        let caption = format!("{} {read}", said.join(" "));
+        Ok(Built {
+            stem: String::new(),
+            title: format!("Ranking by {y} beside {}", asked.published),
+            alt: format!("mixers in the order of {y} and of the published {}", asked.published),
+            caption,
+            table: Grid::of(titles.into(), 2, lines).markdown(),
+            drawing: Drawing::Slopes(Slopes {
+                panels,
+                mixers,
+                sides: [format!("{y}, best on top"), format!("published {}", asked.published)],
+                notes: said,
+            }),
+        })
+    }
+
     /// An error unless some run of the tables recorded the measure along the axis.
     fn recorded(&self, measure: &str, axis: &str) -> Result<(), String> {
         let runs = self.table.rows.iter().flat_map(|row| chosen(&self.runs, row));
@@ -570,6 +749,118 @@ impl Source<'_> {
         said.extend(more.map(String::from));
         said.join(" ")
     }
+}
+
+/// A mixer with its number and the published one.
+struct Ranked {
+    mixer: String,
+    spot: Spot,
+    value: f64,
+    /// Whether the lower one of the published numbers is the better.
+    lower: bool,
+}
+
+/// One task's rankings: to draw, in words, and as lines of the table.
+struct Rankings {
+    slope: Slope,
+    said: String,
+    lines: Vec<Vec<String>>,
+}
+
+fn ranked(title: &str, found: Vec<Ranked>, asked: &Ranking, mixers: &[String], metric: String) -> Rankings {
+    // The best has the smallest number, whatever is better.
+    let sign = |lower: bool| if lower { 1.0 } else { -1.0 };
+    let ours: Vec<f64> = found.iter().map(|entry| sign(asked.lower()) * entry.spot.mean).collect();
+    let theirs: Vec<f64> = found.iter().map(|entry| sign(entry.lower) * entry.value).collect();
+    let (our_ranks, their_ranks) = (ranks(&ours), ranks(&theirs));
+    let mut order: Vec<usize> = (0..found.len()).collect();
+    order.sort_by(|a, b| ours[*a].total_cmp(&ours[*b])); // stable, like the next
+    let mut right = order.clone();
+    right.sort_by(|a, b| theirs[*a].total_cmp(&theirs[*b]));
+    let unit = asked.measure == SCORE;
+    let number = |spot: &Spot| {
+        let estimate = Estimate { mean: spot.mean, interval: spot.interval, n: spot.seeds.len() };
+        if unit || asked.measure == "loss" || asked.measure == "accuracy" {
+            return score_text(&estimate);
+        }
+        match spot.interval {
+            Some(Interval { low, high }) => format!("{} [{}, {}]", digits(spot.mean), digits(low), digits(high)),
+            None => format!("{} (n = {})", digits(spot.mean), spot.seeds.len()),
+        }
+    };
+    let rank = |rank: f64| if rank.fract() == 0.0 { format!("{rank:.0}") } else { format!("{rank:.1}") };
+    // As sources print them: losses and perplexities to a hundredth.
+    let theirs_text = |entry: &Ranked| format!("{:.*}", if entry.lower { 2 } else { 3 }, entry.value);
+    let entry = |i: &usize| slope::Entry {
+        mixer: mixers.iter().position(|mixer| *mixer == found[*i].mixer).unwrap_or_default(),
+        ranks: [rank(our_ranks[*i]), rank(their_ranks[*i])],
+        values: [number(&found[*i].spot), theirs_text(&found[*i])],
+        right: right.iter().position(|other| other == i).unwrap_or_default(),
+    };
+    let moved = |i: usize| match their_ranks[i] - our_ranks[i] {
+        0.0 => "0".to_string(),
+        places => format!("{}{}", if places > 0.0 { "+" } else { "-" }, rank(places.abs())),
+    };
+    let line = |i: &usize| {
+        let (text, other) = (number(&found[*i].spot), theirs_text(&found[*i]));
+        vec![title.into(), found[*i].mixer.clone(), rank(our_ranks[*i]), text, rank(their_ranks[*i]), other, moved(*i)]
+    };
+    let seeds: Vec<Vec<f64>> = found
+        .iter()
+        .map(|entry| entry.spot.seeds.iter().map(|(value, _)| sign(asked.lower()) * value).collect())
+        .collect();
+    let spread = over_seeds(&seeds, &theirs, DRAWS, BOOTSTRAP_SEED);
+    let what = if unit { format!("test {metric}") } else { asked.measure.clone() };
+    let said = agreement_text(
+        title,
+        &what,
+        &asked.published,
+        found.len(),
+        agreement(&ours, &theirs, DRAWS, BOOTSTRAP_SEED),
+        spread,
+    );
+    Rankings {
+        slope: Slope { title: title.into(), entries: order.iter().map(entry).collect() },
+        said,
+        lines: order.iter().map(line).collect(),
+    }
+}
+
+/// `On mlm the rankings by loss and published C4-MLM-loss agree to Spearman's ρ = 0.97 [0.87, 0.99], …`.
+fn agreement_text(
+    title: &str,
+    ours: &str,
+    theirs: &str,
+    n: usize,
+    found: Option<Agreement>,
+    over_seeds: Option<Interval>,
+) -> String {
+    let Some(found) = found else {
+        return format!("{n} mixers on {title} have both numbers, or all share one: too few ranks for a correlation.");
+    };
+    let number = |value: f64| format!("{value:.2}").replace('-', "−");
+    let interval = |interval: Option<Interval>| match interval {
+        Some(Interval { low, high }) => format!(" [{}, {}]", number(low), number(high)),
+        None => String::new(),
+    };
+    let p = if found.exact {
+        format!("p = {:.3} over all pairings", found.p)
+    } else {
+        format!("p = {:.4} over {DRAWS} random pairings", found.p)
+    };
+    let seeds = match over_seeds {
+        Some(_) => format!(" Over redrawn seeds ρ lies in{}.", interval(over_seeds)),
+        None => " A mixer has a single seed, so what seeds leave open is not known.".into(),
+    };
+    format!(
+        "On {title} the orders by {ours} and by the published {theirs} agree to Spearman's ρ = {}{} and Kendall's τ = {}{}, \
+         n = {} mixers, {p}.{seeds}",
+        number(found.rho),
+        interval(found.rho_interval),
+        number(found.tau),
+        interval(found.tau_interval),
+        found.n,
+    )
 }
 
 impl Chart {
@@ -803,6 +1094,11 @@ fn table_of(chart: &Chart, axis: &str, file: &str) -> String {
         String::new()
     };
     Grid::of(titles, 2, rows).markdown() + &fewer
+}
+
+/// Words instead of underscores.
+fn plain(name: &str) -> String {
+    name.replace('_', " ")
 }
 
 fn capital(text: &str) -> String {

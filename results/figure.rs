@@ -14,6 +14,8 @@ pub enum Figure {
     Cells(Cells),
     /// Every mixer's score on every task, from the floor (0) to the ceiling (1).
     Profile(Profile),
+    /// Mixers in the order of their means of a measure beside the order of published numbers, with rank correlations.
+    Ranking(Ranking),
 }
 
 /// Score against a setting.
@@ -58,6 +60,28 @@ pub struct Cells {
     pub axis: String,
     /// The measure in the cells: `importance`.
     pub measure: String,
+}
+
+/// Our ranking beside a published one: `{ ranking: { measure: loss, published: C4-MLM-loss } }`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ranking {
+    /// What mixers are ranked by: `score`, or a name of the records' measures.
+    #[serde(default = "score")]
+    pub measure: String,
+    /// Whether a lower number is the better one; `null`: as the measure's name says (losses, perplexities, risks, bits).
+    #[serde(default)]
+    pub lower_is_better: Option<bool>,
+    /// The task of the published table whose numbers of the mixers' models make the other ranking.
+    pub published: String,
+}
+
+impl Ranking {
+    /// Whether a lower number is the better one.
+    pub fn lower(&self) -> bool {
+        let words = ["loss", "perplexity", "risk", "bits", "error"];
+        self.lower_is_better.unwrap_or_else(|| words.iter().any(|word| self.measure.contains(word)))
+    }
 }
 
 /// The ability profile.

@@ -3,6 +3,7 @@
 mod averages;
 mod charts;
 mod claim;
+mod correlation;
 mod figure;
 mod files;
 mod findings;
@@ -27,7 +28,7 @@ pub mod table;
 mod samples;
 
 pub use averages::{Average, TaskMean};
-pub use figure::{Cells, Details, Figure, Lines, Profile, Scale, Shape};
+pub use figure::{Cells, Details, Figure, Lines, Profile, Ranking, Scale, Shape};
 pub use glue::{Glue, GlueAverage, GlueCell, GlueLine};
 pub use groups::{Group, GroupMean};
 pub use language::Language;

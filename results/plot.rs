@@ -8,6 +8,7 @@ pub mod heatmap;
 mod marks;
 pub(crate) mod radar;
 mod scores;
+pub(crate) mod slope;
 
 use crate::bench::{Bench, Quantity, Suite};
 use crate::frame::{self, Run};
@@ -232,6 +233,11 @@ pub(crate) fn cells(maps: &cells::Maps, path: &Path) -> Result<(), PlotError> {
 /// Draws profiles as polygons.
 pub(crate) fn radar(radar: &radar::Radar, path: &Path) -> Result<(), PlotError> {
     write(&radar::picture(radar), path)
+}
+
+/// Draws two rankings side by side.
+pub(crate) fn slopes(slopes: &slope::Slopes, path: &Path) -> Result<(), PlotError> {
+    write(&slope::picture(slopes), path)
 }
 
 /// Draws beside `path` and renames, so that a drawing that fails leaves what was there.

@@ -408,8 +408,8 @@ fn difference(
 pub(crate) fn is_score(metric: &str, measure: &str) -> bool {
     match measure {
         _ if metric.is_empty() => true,
-        "accuracy" => metric.ends_with("accuracy") && !metric.contains("mean of"),
-        "mcc" => metric == "Matthews correlation",
+        "accuracy" => metric.ends_with("accuracy") && !metric.contains("F1"),
+        "mcc" => metric.contains("Matthews"),
         "pearson" | "spearman" | "f1" | "loss" | "perplexity" => metric.to_lowercase() == measure,
         _ => true,
     }

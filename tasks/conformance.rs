@@ -18,6 +18,9 @@ fn settings() -> Vec<(&'static str, Value)> {
         "vocab_size": 20, "paragraph": 5, "train_length": 40, "test_lengths": [40, 80], "test_examples": 50,
     });
     let short = json!({ "min_length": 5, "max_length": 50, "max_depth": 3 });
+    let letters = json!({
+        "corpus": { "path": "letters", "documents": "line" }, "tokenizer": "bytes", "packing": "padded", "seq_len": 34,
+    });
     vec![
         ("mqar", with(json!({}))),
         ("mqar", with(json!({ "seq_len": 32, "vocab_size": 64 }))),
@@ -161,6 +164,19 @@ fn settings() -> Vec<(&'static str, Value)> {
         ("glue", json!({ "task": "qnli", "tokenizer": "bytes", "max_length": 512 })),
         ("glue", json!({ "task": "rte", "tokenizer": "bytes" })),
         ("glue", json!({ "task": "wnli", "tokenizer": "bytes" })),
+        ("mlm", merged(letters.clone(), json!({ "dynamic": false }))),
+        (
+            "mlm",
+            merged(
+                letters.clone(),
+                json!({
+                    "dynamic": false, "tokenizer": { "bpe": { "vocab_size": 265 } }, "packing": "packed", "count": "exact",
+                    "whole_words": true, "eval_sequences": 30,
+                }),
+            ),
+        ),
+        ("clm", letters.clone()),
+        ("clm", merged(letters, json!({ "tokenizer": { "characters": {} }, "packing": "packed" }))),
     ]
 }
 
@@ -240,6 +256,10 @@ fn expected_floor(name: &str, settings: &Value) -> (f64, f64) {
         "icll" => (2.0 / 20.0, 0.4 / 20.0),
         // STS-B: a constant has no correlation.
         "glue" => (0.0, 0.0),
+        // Half of the letters are e. 5,760 letters: all of them, or 0.15 of them; e is rarer where pairs are merged.
+        "mlm" if settings["tokenizer"] == "bytes" => (0.5, 4.0 * (0.25_f64 / 860.0).sqrt()),
+        "mlm" => (0.25, 0.15),
+        "clm" => (0.5, 4.0 * (0.25_f64 / 5_760.0).sqrt()),
         _ => panic!("write down what a guesser scores on {name} {settings}"),
     }
 }
@@ -282,6 +302,7 @@ fn data() -> (tempfile::TempDir, DataDir) {
         let records: Vec<u8> = (0..images).flat_map(|i| std::iter::once((i % 10) as u8).chain(noise(i))).collect();
         put(folder.path(), &format!("cifar-10-batches-bin/{file}"), &records);
     }
+    crate::mlm::tests::put_letters(folder.path());
     let drawn = |name: &str, changes: Value| {
         let settings = (entry(name).resolve)(&changes).unwrap();
         entry(name).generate(&settings, &folder.path().join("drawn"), &|_, _| ()).expect("it draws").unwrap();
@@ -359,7 +380,10 @@ fn the_outline_agrees_with_the_opened_task() {
         let (metric, version, marks, pad_token) =
             (spec.metric.clone(), spec.version, spec.marks.clone(), spec.pad_token);
         let (judge, by_position) = (spec.judge, spec.by_position);
-        let promised = TaskSpec { metric, version, marks, pad_token, vocab_size, judge, by_position, ..outline.spec() };
+        // A language model's classes are its vocabulary.
+        let classes = if spec.output == Output::Tokens { vocab_size } else { outline.classes };
+        let promised =
+            TaskSpec { metric, version, marks, pad_token, vocab_size, classes, judge, by_position, ..outline.spec() };
         assert_eq!(promised, spec, "{name} {changes}");
         assert_eq!(outline.needs_files, task.fingerprint().is_some(), "{name} {changes}");
     }

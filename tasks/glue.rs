@@ -116,7 +116,12 @@ impl Family for Config {
             let problem = "`corpus` does nothing here: this `tokenizer` is not trained".into();
             wrong("corpus", problem, "remove it, or train a tokenizer: `tokenizer: { wordpiece: {} }`");
         }
-        errors.extend(self.corpus.iter().flat_map(CorpusConfig::check));
+        let of_corpus = |error: ConfigError| ConfigError {
+            key: "corpus",
+            problem: error.problem.replacen('`', "`corpus.", 1),
+            help: error.help,
+        };
+        errors.extend(self.corpus.iter().flat_map(CorpusConfig::check).map(of_corpus));
         errors
     }
 

@@ -205,5 +205,7 @@ pub fn registry() -> Vec<Entry> {
         Entry::of::<crate::sparse_regression::Config>(),
         Entry::of::<crate::icll::Config>(),
         Entry::of::<crate::glue::Config>(),
+        Entry::of::<crate::mlm::Config>(),
+        Entry::of::<crate::clm::Config>(),
     ]
 }

@@ -70,6 +70,10 @@ pub enum Purpose {
     Guess,
     /// The positions that self-pretraining hides; the index is the step.
     Mask,
+    /// A sequence's tokens that are hidden for good; the index is the sequence's.
+    FixedMask(Split),
+    /// Those of a training sequence that are hidden this time; the index is the epoch and the sequence.
+    DynamicMask,
 }
 
 impl Purpose {
@@ -140,6 +144,10 @@ impl Purpose {
             Self::Subset => "subset",
             Self::Guess => "guess",
             Self::Mask => "mask",
+            Self::FixedMask(Split::Train) => "fixed mask/train",
+            Self::FixedMask(Split::Validation) => "fixed mask/validation",
+            Self::FixedMask(Split::Test) => "fixed mask/test",
+            Self::DynamicMask => "dynamic mask",
         }
     }
 }

@@ -415,6 +415,15 @@ impl Tokenizer {
         }
     }
 
+    /// Whether every text can be had back from its tokens.
+    pub fn is_lossless(&self) -> bool {
+        match &self.form {
+            Form::Bytes => true,
+            Form::Characters(_) => false,
+            Form::Pieces(pieces) => pieces.is_lossless(),
+        }
+    }
+
     /// Hash of everything that decides how text is cut: part of a run's identity, and of a prepared corpus' name.
     pub fn fingerprint(&self) -> String {
         self.fingerprint.clone()

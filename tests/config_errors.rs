@@ -39,7 +39,7 @@ mixers:
     error: bad.yaml:5:11: unknown field `d_sate` of `s4`
       help: did you mean `d_state`? fields are mode, init, rank, disc, d_state, n_ssm, channels, dt_min, dt_max, dt_tie, dt_transform, real_transform, bandlimit, l_max, rate, step_mode, lr, dropout, tie_dropout, bidirectional, final_act
     error: bad.yaml:7:5: unknown key `optimiser` of this mixer's entry
-      help: did you mean `optimizer`? keys are mixer, name, published, model, optimizer, schedule, budget, pretrain, analysis, tasks, reference_parameters
+      help: did you mean `optimizer`? keys are mixer, name, published, start, model, optimizer, schedule, budget, pretrain, analysis, tasks, reference_parameters
     4 mistakes in bad.yaml; nothing was run
     "#);
 }

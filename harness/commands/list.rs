@@ -228,10 +228,9 @@ fn scores(args: &ListArgs) {
     print!("{}", models.map(|model| score_page(model, &cells(model))).collect::<Vec<_>>().join("\n"));
 }
 
-/// One model's scores in percent, as their sources print them.
+/// One model's numbers as their sources print them, shares in percent.
 fn score_page(model: &str, cells: &[&published::Published]) -> String {
-    let percent = |share: f64| format!("{:.2}", 100.0 * share);
-    let one = |cell: &&published::Published| format!("{} {}", cell.task, cell.accuracy.map_or("FAIL".into(), percent));
+    let one = |cell: &&published::Published| format!("{} {}", cell.task, cell.shown());
     let mut out = format!("{model}\n  {}\n", cells.iter().map(one).collect::<Vec<_>>().join(", "));
     let mut sources: Vec<String> = Vec::new();
     for cell in cells {

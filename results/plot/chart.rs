@@ -338,25 +338,43 @@ fn panel(
     lines(picture, chart, panel, &values, x, y, looks);
 }
 
-/// Ticks at the values present; labels that would touch are left out, never the last.
+/// More values than these have no tick each.
+const MOST_TICKS: usize = 24;
+
+/// Ticks at the values present, labels at every k-th of them back from the last, with k as small as there is room for. Of many
+/// values on a linear axis the round numbers between them instead.
 fn x_ticks(picture: &mut Picture, chart: &Chart, values: &[f64], x: Ruler, bottom: f64) {
+    let mut mark = |at: f64, text: Option<&str>| {
+        picture.line(&[(at, bottom), (at, bottom + 4.0)], INK, 0.67);
+        if let Some(text) = text {
+            picture.text((at, bottom + 13.0), text, SMALL, Anchor::Middle, INK);
+        }
+    };
+    let (Some(first), Some(last)) = (values.first(), values.last()) else { return };
+    if values.len() > MOST_TICKS && chart.labels.is_none() && x.scale == Scale::Linear {
+        for (value, text) in linear_ticks(*first, *last) {
+            mark(x.at(value), Some(&text));
+        }
+        return;
+    }
     let text = |value: f64| match &chart.labels {
         Some(labels) => labels.get(value as usize).cloned().unwrap_or_default(),
         None => value.to_string(),
     };
-    let half = |value: f64| text_width(&text(value), SMALL) / 2.0;
-    let Some(last) = values.last() else { return };
-    let room = x.at(*last) - half(*last) - 6.0;
-    let mut free = f64::NEG_INFINITY;
-    for value in values {
-        let (at, half) = (x.at(*value), half(*value));
-        let labelled = at - half > free && (value == last || at + half < room);
-        if labelled || values.len() <= 24 {
-            picture.line(&[(at, bottom), (at, bottom + 4.0)], INK, 0.67);
-        }
-        if labelled {
-            picture.text((at, bottom + 13.0), &text(*value), SMALL, Anchor::Middle, INK);
-            free = at + half + 6.0;
+    let places: Vec<(f64, String, f64)> = values
+        .iter()
+        .map(|value| (x.at(*value), text(*value)))
+        .map(|(at, text)| (at, text.clone(), text_width(&text, SMALL) / 2.0))
+        .collect();
+    let fits = |k: &usize| {
+        let labelled: Vec<_> = places.iter().rev().step_by(*k).collect();
+        labelled.windows(2).all(|pair| pair[0].0 - pair[0].2 - 6.0 >= pair[1].0 + pair[1].2)
+    };
+    let every = (1..=places.len()).find(fits).unwrap_or(places.len());
+    for (i, (at, text, _)) in places.iter().enumerate() {
+        let labelled = (places.len() - 1 - i).is_multiple_of(every);
+        if labelled || places.len() <= MOST_TICKS {
+            mark(*at, labelled.then_some(text.as_str()));
         }
     }
 }

@@ -112,7 +112,10 @@ impl Lines {
         let head = &head[..head.len().min(HEAD)];
         let marked = |mark: &str| find(head, mark.as_bytes()).is_some();
         let cut = match (source.format, &config.separator, config.documents) {
-            (Format::Wikitext, ..) => Cut::Title { blanks: head.split(|&byte| byte == b'\n').skip(1).any(is_blank) },
+            (Format::Wikitext, ..) => {
+                let lines = head.iter().rposition(|&byte| byte == b'\n').map_or(&[][..], |end| &head[..end]);
+                Cut::Title { blanks: lines.split(|&byte| byte == b'\n').skip(1).any(is_blank) }
+            }
             (_, Some(mark), _) => Cut::Separator(mark.clone().into()),
             (_, _, Documents::File) => Cut::File,
             (_, _, Documents::Line) => Cut::Line,

@@ -34,7 +34,7 @@ pub(super) struct Limits {
     /// Bytes of text made into tokens at once, for each thread.
     pub batch: usize,
     pub threads: usize,
-    /// Stops as a kill would, after this many bytes of text: for tests.
+    /// Stops as a kill would, after a checkpoint and this many bytes of text: for tests.
     pub stop: Option<u64>,
 }
 
@@ -239,7 +239,7 @@ impl Job<'_> {
         let (tally, from) = (writer.progress.tally.clone(), writer.progress.position);
         let mut reader = Reader::resume(self.config, self.sources.clone(), from, tally);
         let total = self.sources.files.iter().map(|file| file.bytes).sum();
-        let (mut since, mut all, mut told) = (0, 0, Instant::now());
+        let (mut since, mut all, mut kept, mut told) = (0, 0, false, Instant::now());
         let batch = self.limits.batch * self.limits.threads;
         loop {
             let (mut pieces, mut bytes) = (Vec::new(), 0);
@@ -257,7 +257,7 @@ impl Job<'_> {
             }
             since += bytes as u64;
             all += bytes as u64;
-            if self.limits.stop.is_some_and(|stop| all >= stop) {
+            if kept && self.limits.stop.is_some_and(|stop| all >= stop) {
                 writer.flush()?; // so that there is something to cut
                 return Err(DataError::Unreadable { path: part.into(), why: "stopped".into() });
             }
@@ -265,7 +265,7 @@ impl Job<'_> {
                 && let Some(position) = reader.position()
             {
                 writer.checkpoint(position, &reader.tally)?;
-                since = 0;
+                (since, kept) = (0, true);
             }
             if told.elapsed() >= TOLD_EVERY / 5 {
                 told = Instant::now();

@@ -171,7 +171,7 @@ fn held_out_documents_are_a_fixed_share_and_each_is_in_one_split() {
     let config = CorpusConfig { path: Paths::of(["a.txt"]), ..CorpusConfig::default() };
     let read = |split| -> Vec<String> { config.documents(&data, split).unwrap().map(Result::unwrap).collect() };
     let [train, validation, test] = Split::ALL.map(read);
-    assert_eq!([train.len(), validation.len(), test.len()], [1793, 107, 100]);
+    assert_eq!([train.len(), validation.len(), test.len()], [1790, 101, 109]);
     assert_eq!(validation[..2], ["document 7", "document 17"]);
     let mut all: Vec<_> = [train, validation, test].concat();
     all.sort();
@@ -322,7 +322,7 @@ fn a_line_of_100_mb_is_read_in_pieces() {
         (pieces, bytes) = (pieces + 1, bytes + piece.len());
     }
     assert_eq!(bytes, line.trim().len());
-    assert_eq!(pieces, 102);
+    assert_eq!(pieces, 96);
 }
 
 #[test]
@@ -352,9 +352,8 @@ fn jsonl_that_is_wrong_is_named_by_line() {
         error("{\"text\": [\"a\"]}"),
         "`text` is a list, not a string; name the key that holds the text in `field`"
     );
-    assert!(
-        error("{\"text\": \"b\"").starts_with("is no JSON object (EOF while parsing an object, column 12): `{\\\"text")
-    );
+    let cut = error("{\"text\": \"b\"");
+    assert_eq!(cut, r#"is no JSON object (EOF while parsing an object, column 12): `{\"text\": \"b\"`"#);
     assert!(error("[1]").contains("expected one JSON object"));
     assert!(error("{\"text\": \"b\"} x").starts_with("is no JSON object (trailing characters"));
 }
@@ -472,16 +471,14 @@ fn mixture() -> (TempDir, DataDir) {
 
 #[test]
 fn a_preparation_killed_anywhere_ends_the_same() {
-    for (shape, documents) in
-        [(PACKED, Documents::Auto), (PADDED, Documents::Auto), (PACKED, Documents::File), (PADDED, Documents::Line)]
-    {
+    for (shape, documents) in [(PACKED, Documents::Auto), (PACKED, Documents::File), (PADDED, Documents::Line)] {
         let (_folder, data) = mixture();
         let mut config =
             CorpusConfig { path: Paths::of(["set"]), invalid_utf8: InvalidUtf8::Replace, ..CorpusConfig::default() };
         config.documents = documents;
         let whole = open(&data, &config, shape).unwrap();
         let (expected, fingerprint) = (files(whole.folder()), whole.fingerprint().to_owned());
-        for every in [300_000, 700_001, 3_000_000] {
+        for every in [300_000, 1_500_001] {
             std::fs::remove_dir_all(data.0.join(".prepared")).unwrap();
             let (found, again, stops) = stopped(&data, &config, shape, every);
             assert!(stops > 2, "{stops} stops");
@@ -561,7 +558,7 @@ fn a_fingerprint_rests_on_content_and_not_on_names_or_packing_of_files() {
     assert_eq!(fingerprint("a.txt", PACKED), fingerprint("b.txt.gz", PACKED));
     assert_ne!(fingerprint("a.txt", PACKED), fingerprint("c.txt", PACKED));
     assert_ne!(fingerprint("a.txt", PACKED), fingerprint("a.txt", PADDED));
-    assert_eq!(fingerprint("a.txt", PACKED)[..16], *"");
+    assert_eq!(fingerprint("a.txt", PACKED)[..16], *"cb20ec10dc5cb114");
 }
 
 #[test]

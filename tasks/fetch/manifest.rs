@@ -184,7 +184,7 @@ const CIFAR10: DataSet = DataSet {
     places: &["cifar-10-batches-bin", "cifar10/cifar-10-batches-bin", "cifar-10-binary*.tar.gz", "cifar10/*.tar.gz"],
 };
 
-/// Sizes and sums: `datasets/glue/dataset_infos.json` of huggingface/datasets (commit 040102f), whose loader checks them.
+/// Sizes and sums: `datasets/glue/dataset_infos.json` of huggingface/datasets (commit 040102f).
 const GLUE: DataSet = DataSet {
     name: "glue",
     about: "GLUE: CoLA, SST-2, MRPC, STS-B, QQP, MNLI, QNLI, RTE, WNLI (376 MB); zips are read as they are",
@@ -274,8 +274,8 @@ const GLUE: DataSet = DataSet {
 /// Sizes and sums: `datasets/wikitext/dataset_infos.json` of huggingface/datasets (commit 040102f).
 const WIKITEXT2: DataSet = DataSet {
     name: "wikitext2",
-    about: "WikiText-2 raw; with --unpack `corpus: { path: wikitext-2-raw }` (server retired: mirrored as Salesforce/wikitext)",
-    tasks: &["mlm", "lm"],
+    about: "WikiText-2 raw; --unpack gives `path: wikitext-2-raw`; server retired, mirrored as Salesforce/wikitext",
+    tasks: &["mlm", "clm"],
     licence: "Merity et al. 2016; CC BY-SA 3.0",
     files: &[RemoteFile::pinned(
         "https://s3.amazonaws.com/research.metamind.io/wikitext/wikitext-2-raw-v1.zip",
@@ -288,8 +288,8 @@ const WIKITEXT2: DataSet = DataSet {
 
 const WIKITEXT103: DataSet = DataSet {
     name: "wikitext103",
-    about: "WikiText-103 raw; with --unpack `corpus: { path: wikitext-103-raw }` (server retired: mirrored as Salesforce/wikitext)",
-    tasks: &["mlm", "lm"],
+    about: "WikiText-103 raw; --unpack gives `path: wikitext-103-raw`; server retired, mirrored as Salesforce/wikitext",
+    tasks: &["mlm", "clm"],
     licence: "Merity et al. 2016; CC BY-SA 3.0",
     files: &[RemoteFile::pinned(
         "https://s3.amazonaws.com/research.metamind.io/wikitext/wikitext-103-raw-v1.zip",
@@ -303,7 +303,7 @@ const WIKITEXT103: DataSet = DataSet {
 const TINYSTORIES: DataSet = DataSet {
     name: "tinystories",
     about: "TinyStories, version 2: stories of small children's words, written by GPT-4 (2.2 GB)",
-    tasks: &["mlm", "lm"],
+    tasks: &["mlm", "clm"],
     licence: "Eldan and Li 2023; CDLA-Sharing-1.0",
     files: &[
         RemoteFile::unpublished(
@@ -324,7 +324,7 @@ const TINYSTORIES: DataSet = DataSet {
 const TINYSHAKESPEARE: DataSet = DataSet {
     name: "tinyshakespeare",
     about: "Tiny Shakespeare: 1.1 MB of plays in one file",
-    tasks: &["mlm", "lm"],
+    tasks: &["mlm", "clm"],
     licence: "public domain text; the selection is of karpathy/char-rnn",
     files: &[RemoteFile::pinned(
         "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",

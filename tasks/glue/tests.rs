@@ -1,6 +1,7 @@
 //! GLUE: every task in its official form, the cut of a pair, and every way in which a file can be wrong.
 
 use super::*;
+use crate::corpus::Paths;
 use crate::formats::tests::{archive, put};
 use crate::tokenizer::WordpieceConfig;
 use std::collections::BTreeMap;
@@ -192,6 +193,26 @@ fn a_trained_tokenizer_reads_the_training_sentences() {
     let other = open(&folder, bytes(Name::Qnli)).unwrap();
     assert_ne!(task.fingerprint(), other.fingerprint());
     assert_eq!(task.fingerprint(), open(&folder, cfg).unwrap().fingerprint());
+}
+
+#[test]
+fn a_tokenizer_trained_on_a_corpus_is_that_of_every_task_and_of_the_pretrained_model() {
+    let folder = released();
+    let story = |i: u64| format!("Once upon a time there was a small dog number {i}.\n\n");
+    put(folder.path(), "stories/all.txt", (0..40).map(story).collect::<String>().as_bytes());
+    let corpus = CorpusConfig { path: Paths::of(["stories"]), ..CorpusConfig::default() };
+    let tokenizer = TokenizerConfig::Wordpiece(WordpieceConfig { vocab_size: 90, ..WordpieceConfig::default() });
+    let cfg = |task| Config { corpus: Some(corpus.clone()), tokenizer: tokenizer.clone(), ..bytes(task) };
+    let [rte, cola] = [Name::Rte, Name::Cola].map(|task| open(&folder, cfg(task)).unwrap());
+    assert_eq!(rte.tokenizer.encode("a small dog").len(), 3);
+    assert_eq!(rte.tokenizer.fingerprint(), cola.tokenizer.fingerprint());
+    let data = DataDir(folder.path().into());
+    let stamp = corpus.stamp(&data).unwrap();
+    let pretrained =
+        Tokenizer::obtain(&data, &tokenizer, &stamp, &mut || corpus.documents(&data, Split::Train)).unwrap();
+    assert_eq!(rte.tokenizer.fingerprint(), pretrained.fingerprint());
+    let own = open(&folder, Config { corpus: None, ..cfg(Name::Rte) }).unwrap();
+    assert_ne!(own.tokenizer.fingerprint(), pretrained.fingerprint());
 }
 
 #[test]
@@ -408,24 +429,31 @@ fn every_impossible_setting_is_named() {
     assert_eq!(bad(|c| c.corpus = Some(CorpusConfig::default())), ["corpus"]);
     let none = WordpieceConfig { alphabet: 0, ..WordpieceConfig::default() };
     assert_eq!(Config { tokenizer: TokenizerConfig::Wordpiece(none), ..Config::default() }.check()[0].key, "tokenizer");
+    let corpus = Some(CorpusConfig { held_out: 0.7, ..CorpusConfig::default() });
+    let error = &Config { corpus, ..Config::default() }.check()[0];
+    assert_eq!((error.key, error.problem.as_str()), ("corpus", "`corpus.held_out` is 0.7"));
 }
 
-/// Over the samples; `MIXARENA_DATA=… cargo test -p tasks glue -- --ignored --nocapture`.
+/// Over what is there; `MIXARENA_DATA=… cargo test -p tasks glue -- --ignored --nocapture`.
 #[test]
 #[ignore = "needs data"]
-fn the_samples_have_the_rows_of_the_release() {
+fn what_is_there_has_the_rows_of_the_release() {
     let data = DataDir(std::env::var_os("MIXARENA_DATA").expect("MIXARENA_DATA names the data folder").into());
-    for key in ["cola", "sst2", "rte", "wnli"] {
+    for key in KEYS {
         let begun = std::time::Instant::now();
-        let task = Glue::open(Config { task: named(key), ..Config::default() }, &data).unwrap();
+        let task = match Glue::open(Config { task: named(key), ..Config::default() }, &data) {
+            Err(DataError::Missing { .. }) => continue,
+            opened => opened.unwrap(),
+        };
         let opened = begun.elapsed();
-        let counts = [Split::Train, Split::Test].map(|split| task.len(split));
-        assert_eq!(counts.as_slice(), task.form().rows, "{key}");
+        let rows: Vec<u64> = task.set.parts.iter().map(|part| part.len() as u64).collect();
+        assert_eq!(rows, task.form().rows, "{key}");
         let length = |index| task.example(Split::Train, index).unwrap().tokens.len();
-        let tokens: usize = (0..task.len(Split::Train)).map(length).sum();
+        let lengths: Vec<usize> = (0..task.len(Split::Train)).map(length).collect();
         println!(
-            "{key}: {counts:?} rows, opened in {opened:.1?}, {:.1} tokens a row, cut in {:.1?}; floor {:.4}; {:?}",
-            tokens as f64 / counts[0] as f64,
+            "{key}: {rows:?} rows, opened in {opened:.1?}; {:.1} tokens a row, {} of 128, cut in {:.1?}; floor {:.4}; {:?}",
+            lengths.iter().sum::<usize>() as f64 / rows[0] as f64,
+            lengths.iter().filter(|&&length| length == 128).count(),
             begun.elapsed() - opened,
             task.floor().unwrap().score,
             &task.notes()[1..]

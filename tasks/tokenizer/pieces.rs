@@ -220,6 +220,11 @@ impl Pieces {
         splits.into_iter().map(|(word, _, _)| word.to_owned()).filter(|word| !word.is_empty()).collect()
     }
 
+    /// Byte-level pairs without a rule before them keep every byte.
+    pub(super) fn is_lossless(&self) -> bool {
+        self.seams == Seams::Gpt2
+    }
+
     pub(super) fn seams(&self) -> Seams {
         self.seams
     }

@@ -133,7 +133,7 @@ fn two_trainings_are_equal_and_learn_what_is_frequent() {
     assert_eq!(names(&pieces, "The unaffable cat"), ["the", "unaffable", "cat"]);
     let pairs = trained(&bpe(340), &many);
     assert_eq!(pairs.vocab_size(), 340);
-    assert_eq!(names(&pairs, "the cat sat"), ["the", "Ġcat", "Ġsat"]);
+    assert_eq!(names(&pairs, " the cat sat"), ["Ġthe", "Ġcat", "Ġsat"]);
     let few = CharactersConfig { vocab_size: 8, lowercase: true, ..CharactersConfig::default() };
     let few = trained(&TokenizerConfig::Characters(few), "Éébca ccbb\n  aab");
     assert_eq!((5..8).map(|id| few.name(id)).collect::<String>(), "b a");
@@ -253,6 +253,33 @@ fn many_texts_are_cut_as_each_is() {
     for tokenizer in every() {
         let each: Vec<Vec<u32>> = texts.iter().map(|text| tokenizer.encode(text)).collect();
         assert_eq!(tokenizer.encode_all(&texts), each);
+    }
+}
+
+/// `CORPUS=FILE cargo test -p tasks --lib tokenizers_are_fast -- --ignored --nocapture`
+#[test]
+#[ignore = "a measurement: how fast a corpus is learned from and cut"]
+fn tokenizers_are_fast() {
+    let path = std::env::var("CORPUS").expect("CORPUS names a text file");
+    let text = fs::read_to_string(&path).unwrap();
+    let lines: Vec<String> = text.lines().map(String::from).collect();
+    let speed = |what: &str, bytes: usize, run: &mut dyn FnMut()| {
+        let start = std::time::Instant::now();
+        run();
+        let seconds = start.elapsed().as_secs_f64();
+        println!("{what}: {:.2} MB in {seconds:.2} s, {:.2} MB/s", bytes as f64 / 1e6, bytes as f64 / 1e6 / seconds);
+    };
+    for config in [wordpiece(8192), bpe(8192)] {
+        let mut trained = None;
+        speed("training", text.len(), &mut || trained = Some(self::trained(&config, &text)));
+        let tokenizer = trained.unwrap();
+        let mut tokens = 0;
+        speed("encode_all", text.len(), &mut || tokens = tokenizer.encode_all(&lines).iter().map(Vec::len).sum());
+        let Form::Pieces(pieces) = &tokenizer.form else { panic!("pieces") };
+        let some = &lines[..lines.len() / 10];
+        let bytes = some.iter().map(String::len).sum();
+        speed("directly, one core", bytes, &mut || some.iter().for_each(|line| _ = pieces.encode_directly(line)));
+        println!("{} tokens, {:.2} bytes a token", tokens, text.len() as f64 / tokens as f64);
     }
 }
 

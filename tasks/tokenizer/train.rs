@@ -9,11 +9,11 @@
 use super::pieces::{Pieces, Seams, byte_of};
 use super::{BpeConfig, Characters, CharactersConfig, FIRST, NAMES, Texts, TokenizerConfig, WordpieceConfig};
 use crate::DataError;
-use crate::prepared::{Event, tell};
+use crate::prepared::{Event, TOLD_EVERY, tell};
 use serde_json::{Map, Value, json};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Longest word that is learned from, characters; BERT takes longer ones for unknown.
 const LONGEST: usize = 100;
@@ -36,9 +36,6 @@ pub(super) fn json(config: &TokenizerConfig, budget: u64, texts: Texts) -> Resul
         TokenizerConfig::Bytes | TokenizerConfig::File(_) => unreachable!("nothing is trained"),
     }
 }
-
-/// Seconds between two words on how far training has come.
-const TOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// Calls `each` with texts until they are `budget` bytes long; the last is cut.
 fn read(budget: u64, texts: Texts, mut each: impl FnMut(&str)) -> Result<(), DataError> {

@@ -1,0 +1,166 @@
+//! What language models' tasks share: the corpus behind them, what counting words alone reaches, and facets of a token.
+
+use crate::corpus::{Corpus, CorpusConfig, Shape};
+use crate::tokenizer::TokenizerConfig;
+use crate::{Baseline, Bound, ConfigError, DataDir, DataError, Split, Tokenizer};
+use std::sync::Arc;
+
+/// Longest sequence.
+pub(crate) const LONGEST: u32 = 1 << 20;
+
+/// The corpus of these settings; its tokenizer is trained on its training documents where it is trained.
+pub(crate) fn open(
+    data: &DataDir,
+    corpus: &CorpusConfig,
+    tokenizer: &TokenizerConfig,
+    shape: Shape,
+    usable: impl Fn(&Tokenizer) -> Result<(), DataError>,
+) -> Result<Corpus, DataError> {
+    let stamp = corpus.stamp(data)?;
+    let tokenizer = Tokenizer::obtain(data, tokenizer, &stamp, &mut || corpus.documents(data, Split::Train))?;
+    usable(&tokenizer)?;
+    Corpus::open(data, corpus, Arc::new(tokenizer), shape)
+}
+
+/// What is wrong with the settings that these tasks share.
+pub(crate) fn check(
+    corpus: &CorpusConfig,
+    tokenizer: &TokenizerConfig,
+    seq_len: u32,
+    shortest: u32,
+    eval_sequences: Option<u64>,
+) -> Vec<ConfigError> {
+    let of_corpus = |error: ConfigError| ConfigError {
+        key: "corpus",
+        problem: error.problem.replacen('`', "`corpus.", 1),
+        help: error.help,
+    };
+    let mut errors: Vec<ConfigError> = corpus.check().into_iter().map(of_corpus).collect();
+    errors.extend(tokenizer.check());
+    if !(shortest..=LONGEST).contains(&seq_len) {
+        let problem = format!("`seq_len` is {seq_len}, not between {shortest} and 2^20");
+        errors.push(ConfigError { key: "seq_len", problem, help: "use a number such as 128".into() });
+    }
+    if eval_sequences == Some(0) {
+        let problem = "`eval_sequences` is 0, so nothing is measured".into();
+        errors.push(ConfigError { key: "eval_sequences", problem, help: "use 1 or more, or null for all".into() });
+    }
+    errors
+}
+
+/// The sequence of the corpus that example `index` of `asked` is, of `all`: they are spread evenly.
+pub(crate) fn spread(index: u64, asked: u64, all: u64) -> u64 {
+    (u128::from(index) * u128::from(all) / u128::from(asked)) as u64
+}
+
+/// Says each token by how often it stands in train, with one added to every count (Laplace).
+#[derive(Debug)]
+pub(crate) struct Unigram {
+    counts: Vec<u64>,
+    total: u64,
+    favourite: usize,
+}
+
+/// What it reaches.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Reached {
+    loss: f64,
+    accuracy: f64,
+}
+
+impl Unigram {
+    pub(crate) fn new(counts: Vec<u64>) -> Self {
+        let total = counts.iter().sum::<u64>() + counts.len() as u64;
+        let favourite = (0..counts.len()).rev().max_by_key(|&token| counts[token]).unwrap_or(0);
+        Self { counts, total, favourite }
+    }
+
+    /// How often a token stands in train.
+    pub(crate) fn count(&self, token: i64) -> u64 {
+        usize::try_from(token).ok().and_then(|token| self.counts.get(token)).copied().unwrap_or(0)
+    }
+
+    /// On tokens that were asked for, example by example.
+    pub(crate) fn reached(
+        &self,
+        asked: impl Iterator<Item = Result<Vec<i64>, DataError>>,
+    ) -> Result<Reached, DataError> {
+        // Sums of counts, so that no order of additions moves the result.
+        let mut seen = vec![0_u64; self.counts.len()];
+        for classes in asked {
+            classes?.into_iter().for_each(|token| seen[token as usize] += 1);
+        }
+        let all = seen.iter().sum::<u64>() as f64;
+        let cost = |token: usize| libm::log(self.total as f64) - libm::log((self.counts[token] + 1) as f64);
+        let loss =
+            (0..seen.len()).filter(|&token| seen[token] > 0).map(|token| seen[token] as f64 * cost(token)).sum::<f64>();
+        Ok(Reached { loss: loss / all, accuracy: seen[self.favourite] as f64 / all })
+    }
+
+    pub(crate) fn floor(&self, reached: Reached, tokenizer: &Tokenizer, whereabouts: &str) -> Bound {
+        let name = tokenizer.name(self.favourite as u32);
+        let how = format!("most frequent token of train ({name:?}), measured on {whereabouts}");
+        Bound { score: reached.accuracy, how }
+    }
+}
+
+impl Reached {
+    pub(crate) fn baselines(self) -> Vec<Baseline> {
+        let baseline = |measure, value| Baseline { name: "unigram", measure, at: None, value };
+        vec![
+            baseline("loss", self.loss),
+            baseline("accuracy", self.accuracy),
+            baseline("perplexity", libm::exp(self.loss)),
+        ]
+    }
+}
+
+/// A count by its power of ten: 0, 1, 10, 100, …
+pub(crate) fn decade(count: u64) -> f64 {
+    count.checked_ilog10().map_or(0.0, |power| 10_u64.pow(power) as f64)
+}
+
+/// A distance by its power of two: 1, 2, 4, …; NaN where there is none.
+pub(crate) fn octave(distance: Option<usize>) -> f64 {
+    distance.filter(|&distance| distance > 0).map_or(f64::NAN, |distance| (1_u64 << distance.ilog2()) as f64)
+}
+
+/// A position by the sixteenth of a sequence it lies in: where that begins.
+pub(crate) fn sixteenth(position: usize, seq_len: u32) -> f64 {
+    let width = (seq_len as usize / 16).max(1);
+    (position / width * width) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_unigram_is_scored_by_hand() {
+        // Counts 3, 0, 1 and one more each: p = 4/7, 1/7, 2/7.
+        let unigram = Unigram::new(vec![3, 0, 1]);
+        let reached = unigram.reached([Ok(vec![0, 1]), Ok(vec![0, 2])].into_iter()).unwrap();
+        let by_hand = -(2.0 * (4.0_f64 / 7.0).ln() + (1.0_f64 / 7.0).ln() + (2.0_f64 / 7.0).ln()) / 4.0;
+        assert!((reached.loss - by_hand).abs() < 1e-12, "{reached:?} {by_hand}");
+        assert_eq!(reached.accuracy, 0.5);
+        let baselines = reached.baselines();
+        assert!((baselines[2].value - by_hand.exp()).abs() < 1e-12);
+        assert_eq!([unigram.count(0), unigram.count(2), unigram.count(9)], [3, 1, 0]);
+    }
+
+    #[test]
+    fn bins_begin_where_they_are_said_to() {
+        assert_eq!([0, 1, 9, 10, 99, 12_345].map(decade), [0.0, 1.0, 1.0, 10.0, 10.0, 10_000.0]);
+        assert_eq!([1, 2, 3, 4, 127].map(|d| octave(Some(d))), [1.0, 2.0, 2.0, 4.0, 64.0]);
+        assert!(octave(None).is_nan());
+        assert_eq!([0, 7, 8, 127].map(|p| sixteenth(p, 128)), [0.0, 0.0, 8.0, 120.0]);
+        assert_eq!([0, 3].map(|p| sixteenth(p, 4)), [0.0, 3.0]);
+    }
+
+    #[test]
+    fn a_few_sequences_are_spread_over_all() {
+        assert_eq!((0..4).map(|i| spread(i, 4, 4)).collect::<Vec<_>>(), [0, 1, 2, 3]);
+        assert_eq!((0..4).map(|i| spread(i, 4, 11)).collect::<Vec<_>>(), [0, 2, 5, 8]);
+        assert_eq!(spread(1, 2, 1 << 62), 1 << 61);
+    }
+}

@@ -1,0 +1,330 @@
+//! Masked language modelling: say which token is hidden behind each mask, from what stands on both sides.
+//!
+//! ```text
+//! [CLS] the cat [MASK] on the mat . [SEP] a new document …  [SEP]      at most seq_len tokens
+//!                 ↓
+//!                sat                                                    asked for at the hidden positions alone
+//! ```
+//! Paper    Devlin et al. 2019 (BERT), arXiv:1810.04805; Wang et al. 2022 (BiGS), arXiv:2212.10544; Hwang et al. 2024
+//!          (Hydra), arXiv:2407.09941
+//! Matches  15 % hidden, of which 80 % are [MASK], 10 % a random token and 10 % as they were; loss at the hidden positions;
+//!          no prediction of the next sentence; Hydra's training at 30 % is `mask_rate: 0.3`, its evaluation 15 % all the same
+//! Departs  see [`crate::masking`] for a mask's small print; validation and test have one mask, drawn from `mask_seed`, so that
+//!          every model and every seed is asked for the same tokens
+//!
+//! BiGS hides once and for all (`dynamic: false`, `count: exact`); Hydra, and the default here, anew each time a sequence is
+//! drawn, from the run's seed. A corpus may be any text: see [`crate::corpus`].
+//!
+//! Scores of the test split are kept by `frequency` (how often the token stands in train, by powers of ten), `position`
+//! (sixteenths of `seq_len`), `distance` (tokens to the nearest visible occurrence of the same token in the sequence, by
+//! powers of two: context it could be copied from) and `fate` (0: behind [MASK], 1: behind a random token, 2: left as it was).
+
+use crate::corpus::{Corpus, CorpusConfig, Packing, Shape};
+use crate::language::{self, Reached, Unigram};
+use crate::masking::{Count, Masked, Masking, plain};
+use crate::registry::{Family, Outline};
+use crate::rng::{Purpose, Stream};
+use crate::tokenizer::TokenizerConfig;
+use crate::{
+    Baseline, Batch, Bound, ConfigError, DataDir, DataError, Draw, Example, Facet, Goodness, Input, Judge, Output,
+    Split, Targets, Task, TaskSpec, Tokenizer,
+};
+use serde::{Deserialize, Serialize};
+use std::sync::OnceLock;
+
+/// `task: { mlm: { corpus: { path: tinystories }, tokenizer: { wordpiece: { vocab_size: 4096 } }, seq_len: 128 } }`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The text.
+    pub corpus: CorpusConfig,
+    /// What makes tokens of it: `bytes`, `{ characters: {…} }`, `{ wordpiece: {…} }`, `{ bpe: {…} }` or `{ file: {…} }`.
+    pub tokenizer: TokenizerConfig,
+    /// Tokens of the longest sequence, [CLS] and [SEP] among them. BiGS and Hydra: 128.
+    pub seq_len: u32,
+    /// Whether sequences are filled with one document after another (`packed`) or hold one each (`padded`).
+    pub packing: Packing,
+    /// Share of the training tokens that are hidden. BERT and BiGS: 0.15; Hydra: 0.3.
+    pub mask_rate: f64,
+    /// Share of the validation and test tokens that are hidden; null: 0.15, whatever `mask_rate`.
+    pub eval_mask_rate: Option<f64>,
+    /// Whether each token is hidden by itself (`independent`) or an `exact` share of a sequence is.
+    pub count: Count,
+    /// Most hidden tokens of a sequence; null: no limit. BERT: 20.
+    pub most: Option<u32>,
+    /// Whether all pieces of a word are hidden together.
+    pub whole_words: bool,
+    /// Share of the hidden tokens that [MASK] stands for.
+    pub mask_share: f64,
+    /// Share of them that a random token stands for; the rest stays as it was.
+    pub random_share: f64,
+    /// Whether a training sequence has a new mask each time it is drawn.
+    pub dynamic: bool,
+    /// Seed of the masks that do not change; not the run's seed, so that all seeds of a run are asked for the same tokens.
+    pub mask_seed: u64,
+    /// Most sequences of validation, and of test, spread evenly over the split; null: all.
+    pub eval_sequences: Option<u64>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            corpus: CorpusConfig::default(),
+            tokenizer: TokenizerConfig::default(),
+            seq_len: 128,
+            packing: Packing::Packed,
+            mask_rate: 0.15,
+            eval_mask_rate: None,
+            count: Count::Independent,
+            most: None,
+            whole_words: false,
+            mask_share: 0.8,
+            random_share: 0.1,
+            dynamic: true,
+            mask_seed: 0,
+            eval_sequences: None,
+        }
+    }
+}
+
+/// The rate at which models are compared.
+const EVAL_RATE: f64 = 0.15;
+
+/// Epochs whose dynamic masks differ, and sequences of each: both are in one index.
+const EPOCH_SHIFT: u32 = 40;
+
+impl Config {
+    fn masking(&self, rate: f64) -> Masking {
+        let Self { count, most, whole_words, mask_share, random_share, .. } = *self;
+        Masking { rate, count, most, whole_words, mask_share, random_share }
+    }
+
+    fn eval_rate(&self) -> f64 {
+        self.eval_mask_rate.unwrap_or(EVAL_RATE)
+    }
+}
+
+impl Family for Config {
+    const NAME: &'static str = "mlm";
+    const ABOUT: &'static str =
+        "masked language modelling on any text: say the hidden tokens of a sequence (BERT, BiGS, Hydra)";
+
+    fn check(&self) -> Vec<ConfigError> {
+        let mut errors = language::check(&self.corpus, &self.tokenizer, self.seq_len, 4, self.eval_sequences);
+        let mut wrong = |key, problem: String, help: &str| errors.push(ConfigError { key, problem, help: help.into() });
+        for (key, rate) in [("mask_rate", self.mask_rate), ("eval_mask_rate", self.eval_rate())] {
+            if !(rate > 0.0 && rate <= 1.0) {
+                let help = "use a number above 0 and at most 1; BERT hides 0.15, Hydra trains at 0.3";
+                wrong(key, format!("`{key}` is {rate}"), help);
+            }
+        }
+        for (key, share) in [("mask_share", self.mask_share), ("random_share", self.random_share)] {
+            if !(0.0..=1.0).contains(&share) {
+                wrong(key, format!("`{key}` is {share}"), "use a number from 0 to 1; BERT has 0.8 and 0.1");
+            }
+        }
+        if self.mask_share + self.random_share > 1.0 + 1e-9 {
+            let sum = self.mask_share + self.random_share;
+            let problem =
+                format!("`mask_share` + `random_share` = {} + {} = {sum} > 1", self.mask_share, self.random_share);
+            wrong("random_share", problem, "lower one of them; what is left of 1 stays as it was");
+        }
+        if self.most == Some(0) {
+            wrong("most", "`most` is 0, so nothing is hidden".into(), "use 1 or more, or null; BERT: 20");
+        }
+        errors
+    }
+
+    fn outline(&self) -> Outline {
+        let vocab_size = self.tokenizer.vocab_size_hint();
+        Outline {
+            causal: false,
+            max_length: i64::from(self.seq_len),
+            needs_files: true,
+            vocab_size,
+            classes: vocab_size,
+            documents: 1,
+            input: Input::Tokens,
+            output: Output::Tokens,
+        }
+    }
+
+    fn open(&self, data: &DataDir) -> Result<Box<dyn Task>, DataError> {
+        let shape = Shape { length: self.seq_len as usize, packing: self.packing, ends: true };
+        let usable = |tokenizer: &Tokenizer| tokenizer.require_mask().map(drop);
+        let corpus = language::open(data, &self.corpus, &self.tokenizer, shape, usable)?;
+        Ok(Box::new(Mlm::new(self.clone(), corpus)))
+    }
+}
+
+/// The opened task.
+#[derive(Debug)]
+pub struct Mlm {
+    cfg: Config,
+    corpus: Corpus,
+    plain: Vec<u32>,
+    unigram: Unigram,
+    reached: OnceLock<Reached>,
+}
+
+impl Mlm {
+    fn new(cfg: Config, corpus: Corpus) -> Self {
+        let unigram = Unigram::new(corpus.counts().to_vec());
+        let plain = plain(corpus.tokenizer());
+        Self { cfg, corpus, plain, unigram, reached: OnceLock::new() }
+    }
+
+    /// A sequence with a mask of this rate from this stream.
+    fn masked(&self, split: Split, index: u64, rate: f64, mut stream: Stream) -> Masked {
+        let tokens = self.corpus.sequence(split, index);
+        self.cfg.masking(rate).draw(&tokens, self.corpus.tokenizer(), &self.plain, &mut stream)
+    }
+
+    /// What a unigram reaches at the hidden positions of the test split.
+    fn reached(&self) -> Result<Reached, DataError> {
+        if let Some(reached) = self.reached.get() {
+            return Ok(*reached);
+        }
+        let example = |index| self.example(Split::Test, index).map(|example| example.targets.classes().to_vec());
+        let reached = self.unigram.reached((0..self.len(Split::Test)).map(example))?;
+        Ok(*self.reached.get_or_init(|| reached))
+    }
+}
+
+/// A masked sequence as an example.
+fn example(masked: &Masked) -> Example {
+    let tokens = masked.tokens.iter().map(|&token| i64::from(token)).collect();
+    let asked = masked.hidden.iter().map(|hidden| (hidden.position as i64, i64::from(hidden.token)));
+    let (positions, classes) = asked.unzip();
+    Example::new(tokens, Targets::PerPosition { positions, classes })
+}
+
+impl Task for Mlm {
+    fn spec(&self) -> TaskSpec {
+        let vocab_size = self.corpus.tokenizer().vocab_size() as i64;
+        TaskSpec {
+            vocab_size,
+            classes: vocab_size,
+            pad_token: i64::from(self.corpus.tokenizer().specials().pad),
+            judge: Judge::Class,
+            metric: "masked accuracy".into(),
+            version: 1,
+            ..self.cfg.outline().spec()
+        }
+    }
+
+    fn len(&self, split: Split) -> u64 {
+        let all = self.corpus.len(split);
+        match split {
+            Split::Train => all,
+            _ => self.cfg.eval_sequences.map_or(all, |most| most.min(all)),
+        }
+    }
+
+    fn example(&self, split: Split, index: u64) -> Result<Example, DataError> {
+        let rate = if split == Split::Train { self.cfg.mask_rate } else { self.cfg.eval_rate() };
+        let sequence = language::spread(index, self.len(split), self.corpus.len(split));
+        let stream = Stream::new(self.cfg.mask_seed, Purpose::FixedMask(split), sequence);
+        Ok(example(&self.masked(split, sequence, rate, stream)))
+    }
+
+    fn drawn(&self, index: u64, draw: Draw) -> Result<Example, DataError> {
+        if !self.cfg.dynamic {
+            return self.example(Split::Train, index);
+        }
+        let stream = Stream::new(draw.seed, Purpose::DynamicMask, draw.epoch << EPOCH_SHIFT | index);
+        Ok(example(&self.masked(Split::Train, index, self.cfg.mask_rate, stream)))
+    }
+
+    fn facets(&self, batch: &Batch) -> Vec<Facet> {
+        let Targets::PerPosition { positions, classes } = &batch.targets else { return Vec::new() };
+        let mut scored = vec![false; batch.tokens.len()];
+        positions.iter().for_each(|&at| scored[at as usize] = true);
+        let mask = i64::from(self.corpus.tokenizer().specials().mask);
+        let facet = |axis, of: &dyn Fn(usize, i64) -> f64| {
+            let at = positions.iter().zip(classes).map(|(&at, &class)| of(at as usize, class)).collect();
+            Facet { axis, at }
+        };
+        let distance = |at: usize, class: i64| {
+            let row = at / batch.length * batch.length;
+            let holds = |other: usize| !scored[other] && batch.tokens[other] == class;
+            let reach = (at - row).max(row + batch.length - 1 - at);
+            let at_distance = |&distance: &usize| {
+                let before = at.checked_sub(distance).is_some_and(|other| other >= row && holds(other));
+                before || at + distance < row + batch.length && holds(at + distance)
+            };
+            language::octave((1..=reach).find(at_distance))
+        };
+        vec![
+            facet("frequency", &|_, class| language::decade(self.unigram.count(class))),
+            facet("position", &|at, _| language::sixteenth(at % batch.length, self.cfg.seq_len)),
+            facet("distance", &distance),
+            facet("fate", &|at, class| match batch.tokens[at] {
+                token if token == mask => 0.0,
+                token if token == class => 2.0,
+                _ => 1.0,
+            }),
+        ]
+    }
+
+    fn tokenizer(&self) -> Option<&Tokenizer> {
+        Some(self.corpus.tokenizer())
+    }
+
+    fn baselines(&self) -> Result<Vec<Baseline>, DataError> {
+        Ok(self.reached()?.baselines())
+    }
+
+    /// Fates of the hidden tokens, and random tokens, over fixed masks of training sequences.
+    fn distributions(&self, examples: u64) -> Result<Vec<Goodness>, DataError> {
+        let (mut fates, mut cells) = ([0_u64; 3], vec![0_u64; self.plain.len().min(48)]);
+        let mut expected = vec![0.0; cells.len()];
+        let cell = |token: u32| {
+            let place = self.plain.binary_search(&token).expect("a random token stands for text");
+            place * cells.len() / self.plain.len()
+        };
+        self.plain.iter().for_each(|&token| expected[cell(token)] += 1.0);
+        let mut randoms = Vec::new();
+        for index in 0..examples.min(self.len(Split::Train)) {
+            let stream = Stream::new(self.cfg.mask_seed, Purpose::FixedMask(Split::Train), index);
+            let masked = self.masked(Split::Train, index, self.cfg.mask_rate, stream);
+            for hidden in &masked.hidden {
+                fates[hidden.fate as usize] += 1;
+                if hidden.fate == crate::masking::Fate::Swapped {
+                    randoms.push(cell(masked.tokens[hidden.position]));
+                }
+            }
+        }
+        randoms.into_iter().for_each(|cell| cells[cell] += 1);
+        let rest = (1.0 - self.cfg.mask_share - self.cfg.random_share).max(0.0);
+        let shares = [self.cfg.mask_share, self.cfg.random_share, rest];
+        let found = [
+            Goodness::chi_square("fate of a hidden token", &fates, &shares),
+            Goodness::chi_square("random token", &cells, &expected),
+        ];
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    fn floor(&self) -> Result<Bound, DataError> {
+        Ok(self.unigram.floor(self.reached()?, self.corpus.tokenizer(), "the hidden tokens of test"))
+    }
+
+    fn ceiling(&self) -> Result<Bound, DataError> {
+        Ok(Bound { score: 1.0, how: "by definition; no program knows what was hidden".into() })
+    }
+
+    fn solve(&self, _: &Example) -> Option<Vec<i64>> {
+        None
+    }
+
+    fn fingerprint(&self) -> Option<String> {
+        Some(self.corpus.fingerprint().to_owned())
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.corpus.notes().to_vec()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;
