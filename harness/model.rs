@@ -1055,6 +1055,9 @@ fn sinusoids(length: i64, d: i64) -> Tensor {
 mod recomputing;
 
 #[cfg(test)]
+mod golden;
+
+#[cfg(test)]
 mod language;
 
 #[cfg(test)]

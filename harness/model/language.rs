@@ -18,7 +18,6 @@ fn task(output: Output) -> TaskSpec {
 fn build(text: &str, output: Output) -> (nn::VarStore, Model) {
     let (entry, settings) = small_mixers().swap_remove(0);
     let vs = nn::VarStore::new(Device::Cpu);
-    tch::manual_seed(3);
     let model = Model::new(&vs.root(), &config(text), &task(output), &entry, &settings);
     (vs, model)
 }
@@ -49,8 +48,9 @@ fn bert_s_heads_are_their_formulas() {
     let (vs, model) = build(r#"{"d_model":16,"norm_eps":1e-12,"head":"bert"}"#, Output::Tokens);
     let all = vs.variables();
     let x = Tensor::randn([4, 16], (Kind::Float, Device::Cpu));
-    no_grad(|| all["head.bias"].shallow_clone().normal_(0.0, 1.0));
-    no_grad(|| all["head.norm.bias"].shallow_clone().normal_(0.0, 1.0));
+    for name in ["head.bias", "head.norm.bias"] {
+        let _ = no_grad(|| all[name].shallow_clone().normal_(0.0, 1.0));
+    }
     let h = (x.matmul(&all["head.transform.weight"].tr()) + &all["head.transform.bias"]).gelu("none");
     let (mean, variance) = (h.mean_dim(-1, true, Kind::Float), h.var_dim(-1, false, true));
     let h = (h - mean) / (variance + 1e-12).sqrt() * &all["head.norm.weight"] + &all["head.norm.bias"];
@@ -169,45 +169,56 @@ fn linear_std_redraws_dense_maps_and_nothing_else() {
     let values = |linear_std: &str, mixer: &str| -> BTreeMap<String, Tensor> {
         let (entry, settings) = small_mixers().into_iter().find(|(entry, _)| entry.name == mixer).unwrap();
         let vs = nn::VarStore::new(Device::Cpu);
-        tch::manual_seed(3);
-        let text = format!(
-            r#"{{"d_model":16,"n_layers":2,"linear_std":{linear_std},"block":"hydra","ffn":"mlp","head":"bert"}}"#
-        );
-        let _ = Model::new(&vs.root(), &config(&text), &task(Output::Tokens), &entry, &settings);
+        let model = format!(r#"{{"d_model":16,"linear_std":{linear_std},"block":"hydra","ffn":"mlp","head":"bert"}}"#);
+        let _ = Model::new(&vs.root(), &config(&model), &task(Output::Tokens), &entry, &settings);
         vs.variables().into_iter().collect()
     };
-    let changed = |mixer: &str| -> Vec<String> {
-        let (before, after) = (values("null", mixer), values("0.05", mixer));
-        before.into_iter().filter(|(name, value)| !value.equal(&after[name])).map(|(name, _)| name).collect()
+    let largest = |value: &Tensor| value.abs().max().double_value(&[]);
+    // What is redrawn is tiny, and nothing else is.
+    let tiny = |value: &Tensor| (1e-12..1e-6).contains(&largest(value));
+    let redrawn = |mixer: &str| -> Vec<String> {
+        assert!(values("null", mixer).values().all(|value| !tiny(value)), "{mixer}");
+        let values = values("1e-8", mixer);
+        let names: Vec<String> = values.iter().filter(|(_, value)| tiny(value)).map(|(name, _)| name.clone()).collect();
+        for name in &names {
+            let bias = values.get(&name.replace("weight", "bias").replace("kernel", "bias"));
+            assert!(bias.is_none_or(|bias| largest(bias) == 0.0), "{mixer}: the bias of {name}");
+        }
+        names
     };
     let of_mixer = |mixer: &str| -> Vec<String> {
-        let names = changed(mixer);
-        let rest: Vec<&str> = names.iter().filter_map(|name| name.strip_prefix("blocks.1.ffn.")).collect();
-        assert_eq!(rest, ["down.bias", "down.weight", "up.bias", "up.weight"], "{mixer}");
-        let head: Vec<&str> = names.iter().filter_map(|name| name.strip_prefix("head.")).collect();
-        assert_eq!(head, ["transform.bias", "transform.weight"], "{mixer}");
-        assert!(names.iter().all(|name| !name.starts_with("embedding")), "{mixer}");
-        names.iter().filter_map(|name| name.strip_prefix("blocks.1.mixer.").map(str::to_string)).collect()
+        let names = redrawn(mixer);
+        let under = |start: &str| -> Vec<String> {
+            names.iter().filter_map(|name| name.strip_prefix(start).map(str::to_string)).collect()
+        };
+        let layers = [under("blocks.0.mixer."), under("blocks.1.mixer.")];
+        assert_eq!(layers[0], layers[1], "{mixer}");
+        assert_eq!(under("blocks.1.ffn."), ["down.weight", "up.weight"], "{mixer}");
+        assert_eq!(under("head."), ["transform.weight"], "{mixer}");
+        assert_eq!(names.len(), 2 * layers[0].len() + 5, "{mixer}: {names:?}");
+        layers.into_iter().next().unwrap()
     };
-    let told: Vec<(&str, Vec<String>)> = small_mixers().iter().map(|(e, _)| (e.name, of_mixer(e.name))).collect();
-    for (mixer, names) in &told {
-        println!("{mixer}: {}", names.join(" "));
+    let told: Vec<(&str, String)> = small_mixers().iter().map(|(e, _)| (e.name, of_mixer(e.name).join(" "))).collect();
+    let names = |mixer: &str| told.iter().find(|(name, _)| *name == mixer).unwrap().1.as_str();
+    for (mixer, wanted) in [
+        ("attention", "in_proj_weight out_proj.weight"),
+        (
+            "bigs",
+            "do.weight dol.weight du_backward.weight du_forward.weight duc_backward.weight duc_forward.weight dv.weight",
+        ),
+        ("hydra", "fc_D.weight in_proj.weight out_proj.weight"),
+        ("mamba2", "in_proj.weight out_proj.weight"),
+        ("matrix_mixer", "in_proj.weight matrix_mixer.fc_D.weight out_proj.weight"),
+        ("s4", "output_linear.0.weight"),
+        ("s4d_minimal", ""),
+    ] {
+        assert_eq!(names(mixer), wanted, "{mixer}");
     }
-    let names = |mixer: &str| told.iter().find(|(name, _)| *name == mixer).unwrap().1.join(" ");
-    assert_eq!(names("hydra"), "fc_D.weight in_proj.weight out_proj.weight");
-    assert_eq!(names("matrix_mixer"), "in_proj.weight matrix_mixer.fc_D.weight out_proj.weight");
-    assert_eq!(names("mamba2"), "in_proj.weight out_proj.weight");
-    assert_eq!(names("attention"), "in_proj_weight out_proj.weight");
-    assert_eq!(names("s4"), "output_linear.0.bias output_linear.0.weight");
-    assert_eq!(names("s4d_minimal"), "");
-    for (mixer, names) in &told {
-        assert!(names.iter().all(|name| !name.contains("conv") && !name.contains("norm")), "{mixer}: {names:?}");
-    }
+    assert!(told.iter().all(|(_, names)| !names.contains("conv") && !names.contains("norm")), "{told:?}");
     let after = values("0.05", "hydra");
     let drawn = &after["blocks.0.mixer.in_proj.weight"];
-    assert!((drawn.std(true).double_value(&[]) - 0.05).abs() < 0.005, "{drawn}");
+    assert!((drawn.std(true).double_value(&[]) - 0.05).abs() < 0.01, "{drawn}");
     assert!(!drawn.equal(&after["blocks.1.mixer.in_proj.weight"]), "each layer has its own draw");
-    assert_eq!(after["blocks.0.ffn.up.bias"].abs().sum(Kind::Float).double_value(&[]), 0.0);
 }
 
 #[test]
