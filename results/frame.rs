@@ -3,7 +3,8 @@
 //! Every column that orders a table is a number, given out in the manifest's order: the order in which records were read
 //! leaves no trace, and neither does the order in which polars meets its groups.
 
-use crate::{Manifest, Outcome, PlannedRun, Record, published, signs};
+use crate::published::{self, Beside};
+use crate::{Manifest, Outcome, PlannedRun, Record, signs};
 use polars::prelude::*;
 use std::collections::{BTreeSet, HashMap};
 
@@ -86,7 +87,10 @@ fn marks<'a>(
     for run in &manifest.runs {
         let marks = known.entry(&run.task).or_default();
         marks.extend(find(run).into_iter().flat_map(|record| record.marks.iter().cloned()));
-        if run.published.as_ref().is_some_and(|beside| beside.stand_in || published::other_data(&beside.task)) {
+        // A corpus stands for the published one only where numbers on that stand beside it.
+        let stands =
+            |beside: &Beside| beside.stand_in || (beside.model.is_some() && published::other_data(&beside.task));
+        if run.published.as_ref().is_some_and(stands) {
             marks.insert(signs::STAND_IN.into());
         }
     }

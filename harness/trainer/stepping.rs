@@ -143,7 +143,7 @@ impl Trainer {
 
     /// Measures, once a run, how fast this machine takes the products that models are made of.
     pub fn measure_peak(&mut self) {
-        if self.clock.peak_flops == 0.0 {
+        if self.clock.peak_flops == 0.0 && self.clock.flops_per_step > 0.0 {
             let kind = match self.spec.model.precision {
                 Precision::F32 => Kind::Float,
                 Precision::Bf16 => Kind::BFloat16,

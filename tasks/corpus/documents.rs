@@ -194,7 +194,7 @@ impl Reader {
         const KEY: [u8; 32] = *b"mixarena: documents held out, v1";
         let hash = blake3::keyed_hash(&KEY, &number.to_le_bytes());
         let draw = u64::from_le_bytes(*hash.as_bytes().first_chunk().expect("32 bytes"));
-        let share = (self.config.held_out * 2_f64.powi(64)) as u64; // exact: a power of two
+        let share = (self.config.held_out * 18_446_744_073_709_551_616.0) as u64; // exact: a power of two
         let drawn = match draw {
             draw if draw < share => Split::Validation,
             draw if draw < share.saturating_mul(2) => Split::Test,

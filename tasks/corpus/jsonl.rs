@@ -98,7 +98,7 @@ impl Jsonl {
                 }
             },
         };
-        let mut json = serde_json::Deserializer::from_str(&lossy);
+        let mut json = serde_json::Deserializer::from_str(lossy.trim_end());
         let found = Object { field: &self.field }.deserialize(&mut json).and_then(|found| json.end().map(|()| found));
         let found = found.map_err(|error| {
             let why = error.to_string();
