@@ -409,7 +409,7 @@ mixers:
     error: bad.yaml:4:38: `kv_pairs` 4 and `passes` 1 need 2·4·1 + 2·4 = 16 tokens, more than `seq_len` = 15
       help: raise `seq_len` to 16 or lower `kv_pairs` to 3
     error: bad.yaml:5:32: `pooling` is `max`, which is not one of its words
-      help: did you mean `mean`? words are mean, last, cls; the default is `mean`
+      help: did you mean `mean`? words are mean, last, cls, first; the default is `mean`
     error: bad.yaml:6:18: `lr` is 0, which is not above 0
       help: use a number that is above 0
     error: bad.yaml:7:20: `shape` is `cosin`, which is not one of its words
