@@ -217,7 +217,7 @@ name: nothing
     );
     insta::assert_snapshot!(said, @r#"
     error: bad.yaml:1:1: `tasks` is missing
-      help: write `tasks:` and below it `- mqar: {}`; tasks are mqar, associative_recall, induction_heads, selective_copying, passkey, filler, listops, text, retrieval, image, pathfinder, depth, state_tracking, mad, algorithmic, sparse_regression, icll
+      help: write `tasks:` and below it `- mqar: {}`; tasks are mqar, associative_recall, induction_heads, selective_copying, passkey, filler, listops, text, retrieval, image, pathfinder, depth, state_tracking, mad, algorithmic, sparse_regression, icll, glue, mlm, clm
     error: bad.yaml:1:1: `mixers` is missing
       help: write `mixers:` and below it `- attention: {}`; mixers are attention, combiner, s4, s4d_minimal, bigs, hydra, matrix_mixer, mamba2, linear_attention, lstm, gru, deltanet, sliding_window
     2 mistakes in bad.yaml; nothing was run
@@ -234,7 +234,7 @@ mixers: [atention, mamba]
     );
     insta::assert_snapshot!(said, @r#"
     error: bad.yaml:1:9: unknown task `mqa`
-      help: did you mean `mqar`? tasks are mqar, associative_recall, induction_heads, selective_copying, passkey, filler, listops, text, retrieval, image, pathfinder, depth, state_tracking, mad, algorithmic, sparse_regression, icll
+      help: did you mean `mqar`? tasks are mqar, associative_recall, induction_heads, selective_copying, passkey, filler, listops, text, retrieval, image, pathfinder, depth, state_tracking, mad, algorithmic, sparse_regression, icll, glue, mlm, clm
     error: bad.yaml:2:10: unknown mixer `atention`
       help: did you mean `attention`? mixers are attention, combiner, s4, s4d_minimal, bigs, hydra, matrix_mixer, mamba2, linear_attention, lstm, gru, deltanet, sliding_window
     error: bad.yaml:2:20: unknown mixer `mamba`
