@@ -82,9 +82,9 @@ impl AnalysisConfig {
             let problem = format!("`probe_examples` is {}, which is not between 1 and 1000000", self.probe_examples);
             found.push(Mistake::new("probe_examples", problem, "use some thousand"));
         }
-        if let Some(path) = self.minimal_pairs.as_ref().filter(|path| !Path::new(path).is_file()) {
-            let problem = format!("there is no file `{path}`");
-            let help = "give the path of a JSONL file with `sentence_good` and `sentence_bad`, from the folder this command runs in";
+        if let Some(path) = self.minimal_pairs.as_ref().filter(|path| !Path::new(path).exists()) {
+            let problem = format!("there is no `{path}`");
+            let help = "give the path of a JSONL file, or of a folder of them, with `sentence_good` and `sentence_bad`, from the folder this command runs in";
             found.push(Mistake::new("minimal_pairs", problem, help));
         }
         if self.retrain_steps > 0 && !self.prune {

@@ -23,6 +23,11 @@ impl CheckpointError {
     pub fn new(path: &Path, why: impl std::fmt::Display) -> Self {
         Self { path: path.into(), why: why.to_string() }
     }
+
+    /// What is wrong, without the path.
+    pub fn why(&self) -> &str {
+        &self.why
+    }
 }
 
 /// Writes `tensors` and the training state to `path`, all or nothing.
@@ -80,10 +85,16 @@ pub fn fill(vs: &VarStore, tensors: &BTreeMap<String, Tensor>) -> Result<(), Str
 }
 
 /// Gives every variable of `vs` its value in another run's checkpoint. What reads the answer (`head.…`) keeps its first values
-/// where that run had none of its name and shape; the error names a tensor that is missing elsewhere, or of another shape.
+/// where that run had none of its name and shape; the error names a tensor elsewhere that only one of both has, or that is of
+/// another shape.
 pub fn fill_body(vs: &VarStore, tensors: &BTreeMap<String, Tensor>) -> Result<(), String> {
     let mut variables: Vec<_> = vs.variables().into_iter().collect();
     variables.sort_by(|a, b| a.0.cmp(&b.0));
+    let known = |name: &str| variables.iter().any(|(own, _)| own == name);
+    let body = tensors.keys().filter_map(|name| name.strip_prefix("model.")).filter(|name| !name.starts_with("head."));
+    if let Some(name) = body.into_iter().find(|name| !known(name)) {
+        return Err(format!("it has `{name}`, which this model has not; give both the same `model` and mixer"));
+    }
     for (name, mut variable) in variables {
         let value = tensors.get(&format!("model.{name}"));
         let (head, fits) = (name.starts_with("head."), value.is_some_and(|value| value.size() == variable.size()));
@@ -106,6 +117,26 @@ pub fn fill_body(vs: &VarStore, tensors: &BTreeMap<String, Tensor>) -> Result<()
         }
     }
     Ok(())
+}
+
+/// Whether a file begins as safetensors does: a length and that many bytes of JSON.
+pub fn looks_whole(path: &Path) -> Result<(), CheckpointError> {
+    use std::io::Read;
+    let fail = |why: &str| CheckpointError::new(path, format!("{why}; give a safetensors file"));
+    let mut file = std::fs::File::open(path).map_err(|error| CheckpointError::new(path, error))?;
+    let size = file.metadata().map_or(0, |data| data.len());
+    let mut length = [0; 8];
+    file.read_exact(&mut length).map_err(|_| fail("is too short to hold weights"))?;
+    let length = u64::from_le_bytes(length);
+    if length > size.saturating_sub(8) {
+        return Err(fail("is no safetensors file, or is cut short"));
+    }
+    let mut header = Vec::new();
+    file.take(length).read_to_end(&mut header).map_err(|error| CheckpointError::new(path, error))?;
+    match serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&header) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(fail("has no header of JSON")),
+    }
 }
 
 /// Writes a file so that a reader sees the old one or the new one, never part of it.
@@ -150,5 +181,30 @@ mod tests {
         let bytes = std::fs::read(&path).unwrap();
         std::fs::write(&path, &bytes[..bytes.len() - 3]).unwrap();
         assert!(read(&path).unwrap_err().to_string().contains("a.safetensors"));
+    }
+
+    #[test]
+    fn a_body_is_taken_whole_or_not_at_all_and_a_head_where_it_fits() {
+        let store = |names: &[(&str, i64)]| {
+            let vs = VarStore::new(tch::Device::Cpu);
+            for (name, size) in names {
+                let (stem, last) = name.rsplit_once('.').unwrap();
+                stem.split('.').fold(vs.root(), |path, part| &path / part).zeros(last, &[*size]);
+            }
+            vs
+        };
+        let saved = |names: &[(&str, i64)]| -> BTreeMap<String, Tensor> {
+            let ones = |size: i64| Tensor::ones([size], (Kind::Float, tch::Device::Cpu));
+            names.iter().map(|(name, size)| (format!("model.{name}"), ones(*size))).collect()
+        };
+        let vs = store(&[("blocks.0.weight", 3), ("head.weight", 2), ("head.bias", 2)]);
+        fill_body(&vs, &saved(&[("blocks.0.weight", 3), ("head.weight", 5), ("head.bias", 2)])).unwrap();
+        let sum = |name: &str| vs.variables()[name].sum(Kind::Float).double_value(&[]);
+        assert_eq!((sum("blocks.0.weight"), sum("head.weight"), sum("head.bias")), (3.0, 0.0, 2.0));
+        let more = fill_body(&vs, &saved(&[("blocks.0.weight", 3), ("blocks.1.weight", 3)])).unwrap_err();
+        assert!(more.contains("`blocks.1.weight`, which this model has not"), "{more}");
+        let other = fill_body(&vs, &saved(&[("blocks.0.weight", 4)])).unwrap_err();
+        assert!(other.contains("[4] there and [3] here"), "{other}");
+        assert!(fill_body(&vs, &saved(&[])).unwrap_err().contains("it has no `blocks.0.weight`"));
     }
 }

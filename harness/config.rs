@@ -14,6 +14,7 @@ use crate::pretrain::{Objective, PretrainConfig};
 use crate::registry::Registry;
 use crate::schedule::ScheduleConfig;
 use crate::spec::Choice;
+use crate::starts;
 use crate::trainer::BudgetConfig;
 use crate::yaml::{self, Data, Key, Node};
 use results::Figure;
@@ -169,8 +170,8 @@ struct Entry {
     only_tasks: Option<Vec<Node>>,
     /// `published`: the model of a mixer's entry or the task of a task's entry in the published table, or `null` for none.
     published: Option<Option<String>>,
-    /// Where the weights of its runs start.
-    start: Option<StartKey>,
+    /// Where the weights of its runs start; `Some(None)`: nowhere, whatever the mixer's entry says.
+    start: Option<Option<StartKey>>,
     /// A task's entry may have seeds of its own.
     seeds: Option<Vec<u64>>,
 }
@@ -184,6 +185,21 @@ struct Setting {
 }
 
 impl Config {
+    /// The same with the runs that its runs start from, where a filter left them out.
+    pub fn with_starts(mut self) -> Self {
+        let alike = |a: &Draft, b: &Draft| {
+            let key = |d: &Draft| (d.task_label.clone(), d.mixer_label.clone(), d.settings.clone(), d.seed);
+            key(a) == key(b)
+        };
+        let chains: Vec<Draft> = self.runs.iter().flat_map(|run| run.chain().skip(1)).cloned().collect();
+        for first in chains {
+            if !self.runs.iter().any(|run| alike(run, &first)) {
+                self.runs.push(first);
+            }
+        }
+        self
+    }
+
     /// Reads the file at `path` with `--set` arguments `sets`.
     pub fn load(path: &Path, sets: &[String], registry: &Registry) -> Result<Self, Diagnostics> {
         let shown = path.display().to_string();
@@ -284,7 +300,7 @@ impl Reader<'_> {
         for task in &tasks {
             let seeds = task.seeds.as_ref().unwrap_or(&seeds);
             for mixer in mixers.iter().filter(|m| m.runs_on(&task.label)) {
-                let start = task.start.as_ref().or(mixer.start.as_ref());
+                let start = task.start.as_ref().or(mixer.start.as_ref()).and_then(Option::as_ref);
                 for point in points(&axes) {
                     let over: Vec<&Setting> = point.iter().chain(&sets).collect();
                     if let Some(draft) = self.draft(task, mixer, &base, &over) {
@@ -516,7 +532,16 @@ impl Reader<'_> {
                     ),
                 },
                 "published" => entry.published = self.published(node, kind),
-                "start" => entry.start = self.start(node),
+                "start" if node.data == Data::Scalar(Value::Null) => entry.start = Some(None),
+                "start" => {
+                    entry.start = self.start(node).map(Some);
+                    if kind == "mixer" && matches!(&entry.start, Some(Some(StartKey { from: Source::Task(..), .. }))) {
+                        let problem =
+                            "a mixer's `start` names a task, which its own run on that task cannot start from";
+                        let help = "put it into the entries of the tasks, or name a file: `start: { weights: FILE }`";
+                        self.found.error(node.place.clone(), problem, help);
+                    }
+                }
                 "seeds" if kind == "task" => entry.seeds = Some(self.seeds(Some(node))),
                 "tasks" if kind == "mixer" => {
                     entry.only_tasks = Some(node.as_list().map_or_else(|| vec![node.clone()], <[Node]>::to_vec))
@@ -604,6 +629,10 @@ impl Reader<'_> {
                 let found = runs.iter().filter(of_task).filter(same).find(|other| other.seed == seed);
                 let known = found.cloned();
                 if let Some(found) = known {
+                    let wrong = (pass == 0).then(|| starts::mismatch(&runs[at], &found, self.registry)).flatten();
+                    if let Some((problem, help)) = wrong {
+                        self.found.error(place.clone(), problem, help);
+                    }
                     runs[at].start = Some(Start::Run(Box::new(found)));
                     continue;
                 }

@@ -31,6 +31,7 @@ mod seeds;
 mod shuffled;
 mod sizes;
 mod spec;
+mod starts;
 mod trainer;
 mod weights;
 mod yaml;

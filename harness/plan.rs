@@ -86,6 +86,17 @@ impl Plan {
         Ok(Self { name, question: question.trim().into(), runs, needed, figures })
     }
 
+    /// What is wrong with how runs start, of tasks that were opened.
+    pub fn check_starts(
+        config: &Config,
+        registry: &Registry,
+        opened: &[OpenedTask],
+    ) -> Result<(), Vec<Arc<DataError>>> {
+        let there = |draft: &Draft| opened.iter().any(|(choice, task)| *choice == draft.task && task.is_ok());
+        let starting = config.runs.iter().filter(|draft| draft.start.is_some() && draft.chain().all(there));
+        starting.map(|draft| Planned::of(draft, registry, opened).map(drop)).collect()
+    }
+
     /// The plan as it is kept beside the records; `command` made it.
     pub fn manifest(&self, command: &str) -> Manifest {
         let planned = |r: &Planned| PlannedRun {
@@ -118,7 +129,10 @@ impl Planned {
         let start = match &draft.start {
             None => None,
             Some(Start::Weights(file)) => {
-                let hash = content_hash(file).map_err(|error| vec![Arc::new(error)])?;
+                let wrong = |error: DataError| vec![Arc::new(error)];
+                let whole = crate::checkpoint::looks_whole(file);
+                whole.map_err(|error| wrong(DataError::Unreadable { path: file.clone(), why: error.why().into() }))?;
+                let hash = content_hash(file).map_err(wrong)?;
                 Some(spec::Start::Weights { hash, file: file.clone() })
             }
             Some(Start::Run(first)) => {
@@ -141,11 +155,21 @@ impl Planned {
             _ => None,
         };
         let pairs = draft.analysis.as_ref().and_then(|analysis| analysis.minimal_pairs.as_ref());
-        let minimal_pairs = pairs.map(|path| content_hash(path.as_ref())).transpose();
+        let minimal_pairs = pairs.map(|path| pairs_hash(path.as_ref())).transpose();
         let minimal_pairs = minimal_pairs.map_err(|error| vec![Arc::new(error)])?;
         let spec = RunSpec { start, minimal_pairs, ..draft.spec(registry, own.spec().version, own.fingerprint()) };
         Ok(Self { id: spec.id(), spec, draft: draft.clone(), after })
     }
+}
+
+/// BLAKE3 of a file of minimal pairs, or of the files of a folder.
+pub fn pairs_hash(path: &std::path::Path) -> Result<String, DataError> {
+    let files = tasks::minimal_pairs::files(path)?;
+    if let [one] = files.as_slice() {
+        return content_hash(one);
+    }
+    let hashes = files.iter().map(|file| content_hash(file)).collect::<Result<Vec<_>, _>>()?;
+    Ok(blake3::hash(hashes.concat().as_bytes()).to_hex().to_string())
 }
 
 /// BLAKE3 of a file.

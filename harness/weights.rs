@@ -295,8 +295,8 @@ impl Naming {
             }
         }
         let layers = |names: &mut dyn Iterator<Item = &String>, start: &str| -> usize {
-            let numbers = names.filter_map(|name| name.strip_prefix(start)?.split('.').next()?.parse::<usize>().ok());
-            numbers.map(|number| number + 1).max().unwrap_or(0)
+            let numbers = names.filter_map(|name| name.strip_prefix(start)?.split('.').next()?.parse::<u32>().ok());
+            numbers.map(|number| number as usize + 1).max().unwrap_or(0)
         };
         let theirs = layers(&mut file.keys(), "encoder.layer.").max(layers(&mut file.keys(), "blocks."));
         let ours = layers(&mut variables.keys(), "blocks.");

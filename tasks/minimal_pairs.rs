@@ -11,7 +11,7 @@ use crate::DataError;
 use serde::Deserialize;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Two sentences and what they are about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,8 +35,8 @@ struct Line {
     field: Option<String>,
 }
 
-/// Reads the pairs of a file, or of every `*.jsonl` of a folder in the order of their names.
-pub fn read(path: &Path) -> Result<Vec<Pair>, DataError> {
+/// The file itself, or every `*.jsonl` of a folder in the order of their names.
+pub fn files(path: &Path) -> Result<Vec<PathBuf>, DataError> {
     let unreadable = |why: String| DataError::Unreadable { path: path.into(), why };
     if !path.exists() {
         return Err(DataError::Missing {
@@ -54,8 +54,14 @@ pub fn read(path: &Path) -> Result<Vec<Pair>, DataError> {
         files.retain(|file| file.extension().is_some_and(|extension| extension == "jsonl"));
         files.sort();
     }
+    Ok(files)
+}
+
+/// Reads the pairs of a file, or of every `*.jsonl` of a folder in the order of their names.
+pub fn read(path: &Path) -> Result<Vec<Pair>, DataError> {
+    let unreadable = |why: String| DataError::Unreadable { path: path.into(), why };
     let mut pairs = Vec::new();
-    for file in &files {
+    for file in &files(path)? {
         read_file(file, &mut pairs)?;
     }
     if pairs.is_empty() {

@@ -60,6 +60,17 @@ fn of<'a>(records: &'a [Record], task: &str) -> &'a Record {
     records.iter().find(|record| !record.spec["task"][task].is_null()).expect("it ran")
 }
 
+/// The share of one pair, in a folder of files, that a trained model gets right.
+fn minimal_pairs(folder: &Folder, good: &str, bad: &str) -> f64 {
+    folder.write("pairs/one.jsonl", format!("{{\"sentence_good\": \"{good}\", \"sentence_bad\": \"{bad}\"}}\n"));
+    folder.write("pairs/notes.txt", "no pairs");
+    folder.write("pairs.yaml", config().replace("pairs.jsonl", "pairs"));
+    folder.run("sweep pairs.yaml --store pairs-runs -k task=masked --set budget.steps=40").expect(0);
+    let share = folder.records_in("pairs-runs").last().expect("it ran").measures["minimal_pairs"];
+    std::fs::remove_dir_all(folder.path("pairs-runs")).expect("a store");
+    share
+}
+
 #[test]
 fn a_corpus_of_one_s_own_is_cut_modelled_and_fine_tuned_from() {
     let folder = folder(&config());
@@ -84,6 +95,9 @@ fn a_corpus_of_one_s_own_is_cut_modelled_and_fine_tuned_from() {
     assert!(cola.measures["mcc"].abs() <= 1.0 && cola.metric == "Matthews correlation", "{:?}", cola.measures);
     let report = folder.text("runs/reports/language/report.md");
     assert!(report.contains("## Language models") && report.contains("## GLUE"), "{report}");
+    // Unknown words count against a sentence, and pairs that are cut alike are undecided.
+    assert_eq!(minimal_pairs(&folder, "the cat saw a ball.", "\u{2603} \u{2603} \u{2603} \u{2603}"), 1.0);
+    assert_eq!(minimal_pairs(&folder, "tom saw a ball.", "TOM saw a ball."), 0.5);
     // The set is there: nothing is prepared again, and nothing half-made lies about.
     let sets = folder.names("data/.prepared");
     assert!(sets.iter().all(|name| !name.ends_with(".part")), "{sets:?}");
@@ -145,7 +159,7 @@ fn what_is_wrong_with_a_text_or_a_table_is_told_with_its_place() {
     folder.write("data/glue/CoLA/train.tsv", COLA.repeat(10) + "gj04\t1\n" + "gj04\t7\t\tx y.\n");
     folder.run("sweep language.yaml -j 1").expect(0);
     let notes = of(&folder.records(), "glue").notes.join("\n");
-    assert!(notes.contains("2 ") && notes.contains("CoLA/train.tsv:41"), "{notes}");
+    assert!(notes.contains("2 of 42 rows are skipped, the first is train.tsv:41"), "{notes}");
 }
 
 #[test]

@@ -146,14 +146,42 @@ fn a_start_that_cannot_be_is_refused_at_its_place() {
 }
 
 #[test]
-fn another_width_than_the_checkpoint_s_is_told_with_both_shapes() {
-    let folder = Folder::with("chain.yaml", &chain("model: { d_model: 32 }"));
-    folder.run("sweep chain.yaml --set seeds=[0] --filter mixer=attention").expect(1);
-    let records = folder.records();
-    let failed = records.iter().find(|r| r.spec["start"]["run"].is_string()).expect("it has a record");
-    let reason = failed.outcome.reason();
+fn a_body_that_is_not_its_start_s_is_refused_before_anything_is_trained() {
+    let folder = Folder::new();
+    let cases = [
+        ("model: { d_model: 32 }", "bad.yaml:6:12: `d_model` is 32 here and 16 on `first`"),
+        ("model: { n_layers: 2 }", "`n_layers` is 2 here and 1 on `first`"),
+        ("model: { norm_place: post }", "`norm_place` is \"post\" here and \"pre\" on `first`"),
+        ("model: { max_positions: 32 }", "learned positions are 32 here and 16 on `first`"),
+    ];
+    for (more, wanted) in cases {
+        folder.write("bad.yaml", chain(more));
+        let ended = folder.run("plan bad.yaml").expect(2);
+        assert!(ended.err.contains(wanted) && ended.err.contains("help: "), "{wanted}: {}", ended.err);
+    }
+    let mixer =
+        chain("").replace("{ attention: { n_heads: 2 } }", "{ mixer: { attention: { n_heads: 2 } }, start: first }");
+    folder.write("bad.yaml", mixer);
+    let ended = folder.run("plan bad.yaml").expect(2);
+    assert!(ended.err.contains("a mixer's `start` names a task"), "{}", ended.err);
+    // What reads the answer, dropout and precision may differ.
+    folder.write("good.yaml", chain("model: { pooling: last, dropout: 0.1, precision: bf16 }"));
+    folder.run("plan good.yaml").expect(0);
+    folder.write("weights.safetensors", "no weights");
+    folder.write("bad.yaml", chain("").replace("start: first", "start: { weights: weights.safetensors }"));
+    let ended = folder.run("sweep bad.yaml");
     assert!(
-        reason.contains("cannot be started from") && reason.contains("[") && reason.contains("give both the same"),
-        "{reason}"
+        ended.code != Some(0) && ended.err.contains("weights.safetensors: is no safetensors file"),
+        "{}",
+        ended.err
     );
+}
+
+#[test]
+fn a_limit_of_one_reaches_every_run_in_the_end() {
+    let folder = Folder::with("chain.yaml", &chain("").replace("start: first", "start: { task: first, seed: 1 }"));
+    for done in 1..=8 {
+        folder.run("sweep chain.yaml --limit 1 -q").expect(0);
+        assert_eq!(folder.records().len(), done);
+    }
 }

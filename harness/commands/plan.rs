@@ -20,7 +20,7 @@ const GPU: f64 = 0.3 * 19.5e12;
 /// Runs the command.
 pub fn plan(args: &PlanArgs, registry: &Registry) -> Exit {
     let config = match load(&args.config, &args.changes, registry) {
-        Ok(config) => config,
+        Ok(config) => config.with_starts(),
         Err(exit) => return exit,
     };
     // Hundreds of thousands of images are not drawn to be counted: without files, the outline knows a task's sizes. The
@@ -52,6 +52,9 @@ pub fn plan(args: &PlanArgs, registry: &Registry) -> Exit {
             }
             Err(error) => return data_errors(std::slice::from_ref(error)),
         }
+    }
+    if let Err(errors) = Plan::check_starts(&config, registry, &opened) {
+        return data_errors(&errors);
     }
     let records = match args.folders.store.is_dir() {
         true => Store::open(&args.folders.store).and_then(|s| s.records()).unwrap_or_default(),

@@ -47,9 +47,15 @@ pub fn sweep(args: &SweepArgs, cli: &Cli, registry: &Registry) -> Exit {
         Err(exit) => return exit,
     };
     let wanted = |run: &&Planned| records.get(&run.id).is_none_or(|r| wants(r, args.retry));
-    let mut missing: Vec<Planned> = plan.needed.iter().chain(&plan.runs).filter(wanted).cloned().collect();
-    let mut seen = HashSet::new();
-    missing.retain(|run| seen.insert(run.id.clone()));
+    let all: HashMap<&str, &Planned> = plan.needed.iter().chain(&plan.runs).map(|run| (run.id.as_str(), run)).collect();
+    // What a run starts from comes before it, so that a limit never asks for runs without their starts.
+    let (mut missing, mut seen): (Vec<Planned>, _) = (Vec::new(), HashSet::new());
+    for run in &plan.runs {
+        let before = |run: &&Planned| run.after.as_ref().and_then(|id| all.get(id.as_str()).copied());
+        let mut chain: Vec<&Planned> = std::iter::successors(Some(run), before).collect();
+        chain.reverse();
+        missing.extend(chain.into_iter().filter(wanted).filter(|run| seen.insert(run.id.clone())).cloned());
+    }
     missing.truncate(args.limit.unwrap_or(usize::MAX));
     let (jobs, threads) = share_cores(limits::cores(), args.jobs, missing.len());
     if !cli.quiet {

@@ -29,20 +29,24 @@ impl Trainer {
         self.task.tokenizer().ok_or_else(|| TrainError::Spec("the task reads no text".into()))
     }
 
-    /// What is asked about a sequence without hidden tokens; special tokens are not asked for.
-    fn questions(&self, sequence: &[i64], tokenizer: &Tokenizer) -> Vec<Question> {
-        let special = |token: i64| tokenizer.is_special(token as u32);
+    /// What is asked about a sequence without hidden tokens. Tokens that frame it are not asked for; an unknown one is, or a sentence of
+    /// unknown words would be the likeliest.
+    fn questions<'a>(&self, sequence: &'a [i64], tokenizer: &Tokenizer) -> Box<dyn Iterator<Item = Question> + 'a> {
+        let specials = tokenizer.specials();
+        let frames = [specials.cls, specials.sep, specials.pad, specials.mask].map(i64::from);
+        let special = move |token: i64| frames.contains(&token);
         if self.task_spec.causal {
             let asked = sequence.iter().enumerate().skip(1).filter(|(_, token)| !special(**token));
             let asked = asked.map(|(at, token)| (at - 1, *token)).collect();
-            return vec![Question { tokens: sequence[..sequence.len() - 1].to_vec(), asked }];
+            let question = Question { tokens: sequence[..sequence.len() - 1].to_vec(), asked };
+            return Box::new(std::iter::once(question));
         }
-        let hide = |at: usize| {
+        let hide = move |at: usize| {
             let mut tokens = sequence.to_vec();
-            tokens[at] = i64::from(tokenizer.specials().mask);
+            tokens[at] = i64::from(specials.mask);
             Question { tokens, asked: vec![(at, sequence[at])] }
         };
-        (0..sequence.len()).filter(|at| !special(sequence[*at])).map(hide).collect()
+        Box::new((0..sequence.len()).filter(move |at| !special(sequence[*at])).map(hide))
     }
 
     /// Log-probability of everything that is asked for, in order, nats.
@@ -73,29 +77,31 @@ impl Trainer {
         Vec::try_from(log_p.squeeze_dim(1).to_kind(Kind::Double).to_device(tch::Device::Cpu)).unwrap_or_default()
     }
 
-    /// Log-probability of each sequence, and tokens asked for; shorter than `sequences` when stopped.
+    /// Log-probability of each sequence, and tokens asked for; empty when stopped.
     fn likelihoods(&self, sequences: &[Vec<i64>], stop: &AtomicBool) -> Result<Vec<(f64, usize)>, TrainError> {
         let rows = self.spec.budget.eval_batch_size.unwrap_or(self.spec.budget.batch_size) as usize;
         let tokenizer = self.tokenizer()?;
         let mut found = vec![(0.0, 0); sequences.len()];
-        let of: Vec<(usize, Question)> = sequences
+        // A question holds a copy of its sequence: only as many are made as are answered together.
+        let mut waiting = sequences
             .iter()
             .enumerate()
-            .flat_map(|(i, sequence)| self.questions(sequence, tokenizer).into_iter().map(move |q| (i, q)))
-            .collect();
-        let (owners, questions): (Vec<usize>, Vec<Question>) = of.into_iter().unzip();
-        for (owners, questions) in owners.chunks(rows).zip(questions.chunks(rows)) {
+            .flat_map(|(i, sequence)| self.questions(sequence, tokenizer).map(move |question| (i, question)));
+        loop {
+            let (owners, questions): (Vec<usize>, Vec<Question>) = waiting.by_ref().take(rows).unzip();
+            if questions.is_empty() {
+                return Ok(found);
+            }
             if stop.load(Ordering::Relaxed) {
                 return Ok(Vec::new());
             }
-            let answers = self.answers(questions);
-            let asked = owners.iter().zip(questions).flat_map(|(owner, q)| q.asked.iter().map(move |_| *owner));
+            let answers = self.answers(&questions);
+            let asked = owners.iter().zip(&questions).flat_map(|(owner, q)| q.asked.iter().map(move |_| *owner));
             for (owner, answer) in asked.zip(answers) {
                 found[owner].0 += answer;
                 found[owner].1 += 1;
             }
         }
-        Ok(found)
     }
 
     /// Pseudo-perplexity over the first test sequences.
@@ -136,6 +142,15 @@ impl Trainer {
         };
         let longest = self.task_spec.max_length as usize + usize::from(self.task_spec.causal);
         let (mut names, mut sequences, mut skipped) = (Vec::new(), Vec::new(), 0);
+        if self
+            .spec
+            .minimal_pairs
+            .as_ref()
+            .is_some_and(|hash| crate::plan::pairs_hash(path).ok().as_ref() != Some(hash))
+        {
+            let why = "these are not the minimal pairs this run was planned with; run the sweep again";
+            return Err(TrainError::Spec(format!("{}: {why}", path.display())));
+        }
         for pair in minimal_pairs::read(path)? {
             let both = [sequence(&pair.good), sequence(&pair.bad)];
             if both.iter().any(|tokens| tokens.len() > longest) {
@@ -149,7 +164,8 @@ impl Trainer {
         let mut tallies: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
         for (name, pair) in names.iter().zip(found.chunks(2)) {
             let tally = tallies.entry(name).or_default();
-            tally.0 += f64::from(u8::from(pair[0].0 > pair[1].0));
+            // Sentences that are cut alike are as likely as each other.
+            tally.0 += if pair[0].0 == pair[1].0 { 0.5 } else { f64::from(u8::from(pair[0].0 > pair[1].0)) };
             tally.1 += 1.0;
         }
         let (right, all) = tallies.values().fold((0.0, 0.0), |sum, own| (sum.0 + own.0, sum.1 + own.1));
