@@ -96,7 +96,7 @@ fn a_corpus_of_one_s_own_is_cut_modelled_and_fine_tuned_from() {
     let report = folder.text("runs/reports/language/report.md");
     assert!(report.contains("## Language models") && report.contains("## GLUE"), "{report}");
     // Unknown words count against a sentence, and pairs that are cut alike are undecided.
-    assert_eq!(minimal_pairs(&folder, "the cat saw a ball.", "\u{2603} \u{2603} \u{2603} \u{2603}"), 1.0);
+    assert_eq!(minimal_pairs(&folder, "milk.", &"\u{2603} ".repeat(12)), 1.0);
     assert_eq!(minimal_pairs(&folder, "tom saw a ball.", "TOM saw a ball."), 0.5);
     // The set is there: nothing is prepared again, and nothing half-made lies about.
     let sets = folder.names("data/.prepared");
