@@ -4,12 +4,12 @@
 //! files ── documents ── pieces ── tokens ──┬ packed   d₁ [SEP] d₂ [SEP] d₃ …    cut every `length` tokens
 //!                                          └ padded   each document cut by itself; its last sequence is shorter
 //!
-//! DATA/.prepared/corpus-v1-HASH/      HASH: names, sizes and times of the files, settings, tokenizer, packing (padded: length)
+//! DATA/.prepared/corpus-v2-HASH/      HASH: names, sizes and times of the files, settings, tokenizer, packing (padded: length)
 //!     meta.json                       what the parts hold, content hash, remarks
 //!     SPLIT.tokens                    u16 little-endian where the vocabulary has at most 65,536 tokens, else u32
 //!     SPLIT.starts                    padded only: where each sequence begins, u64 little-endian
 //!     train.counts                    how often each token stands in train, u64 little-endian
-//! DATA/.prepared/corpus-v1-HASH.part/ what is being written, with progress.json: where to go on after a kill
+//! DATA/.prepared/corpus-v2-HASH.part/ what is being written, with progress.json: where to go on after a kill
 //! ```
 //! Matches  WikiText as published (Merity et al. 2016, arXiv:1609.07843): raw and tokens forms; a document is an article.
 //!          `<unk>` of the tokens form stays text, as every other word of it. TinyStories: stories between `<|endoftext|>`.
@@ -155,7 +155,8 @@ pub struct CorpusConfig {
     pub validation: Option<Paths>,
     /// Files or folders to test on; `null`: files whose names say `test`, else documents held out.
     pub test: Option<Paths>,
-    /// Share of the documents that validation, and test, get each where no file holds them: by a hash of a document's number.
+    /// Share of the documents that validation, and test, get each where no file holds them: by a hash of a document's text, so
+    /// that equal documents share a split.
     pub held_out: f64,
     /// What becomes of bytes that are not UTF-8.
     pub invalid_utf8: InvalidUtf8,
@@ -226,8 +227,8 @@ impl CorpusConfig {
         errors
     }
 
-    /// Names the corpus as it stands now: a hash of every file's path, size and time of change, and of these settings. Nothing
-    /// is read.
+    /// Names the corpus as it stands now: a hash of every file's path, size and time of change, of these settings, and of the
+    /// rule by which documents are held out where some are. Nothing is read.
     pub fn stamp(&self, data: &DataDir) -> Result<String, DataError> {
         Ok(self.stamp_of(&sources::list(self, data)?))
     }
@@ -238,6 +239,9 @@ impl CorpusConfig {
         for source in &sources.files {
             hasher.update(b"\0").update(source.path.as_os_str().as_encoded_bytes()).update(b"\0");
             hasher.update(&source.bytes.to_le_bytes()).update(&source.changed.to_le_bytes());
+        }
+        if !sources.held_out.is_empty() {
+            hasher.update(&documents::RULE); // a tokenizer has seen the documents that are learned from, and no other
         }
         hasher.finalize().to_hex()[..20].to_owned()
     }
@@ -395,27 +399,92 @@ impl Corpus {
         let fingerprint = hasher.finalize().to_hex().to_string();
         let notes = sources.notes.iter().chain(&meta.notes).cloned().collect();
         tell(Event::Opened(&folder));
-        let corpus = Self { folder, meta, splits, counts, fingerprint, notes, tokenizer, shape };
-        corpus.refuse_empty(config, data)?;
+        let mut corpus = Self { folder, meta, splits, counts, fingerprint, notes, tokenizer, shape };
+        corpus.refuse_empty(config, data, &sources.held_out)?;
+        corpus.notes.extend(corpus.lopsided(&sources.held_out, config.held_out));
+        corpus.notes.extend(corpus.unknown());
         Ok(corpus)
     }
 
+    /// Documents of the files that `held_out` are drawn from.
+    fn drawn_from(&self, held_out: &[Split]) -> u64 {
+        let drawn = std::iter::once(&Split::Train).chain(held_out);
+        drawn.map(|&split| self.documents(split)).sum()
+    }
+
     /// Every split must hold something.
-    fn refuse_empty(&self, config: &CorpusConfig, data: &DataDir) -> Result<(), DataError> {
+    fn refuse_empty(&self, config: &CorpusConfig, data: &DataDir, held_out: &[Split]) -> Result<(), DataError> {
         let Some(split) = Split::ALL.into_iter().find(|&split| self.len(split) == 0) else { return Ok(()) };
-        let documents: u64 = self.meta.splits.iter().map(|part| part.documents).sum();
         let path = config.path.0.first().map_or_else(|| data.0.clone(), |path| data.0.join(path));
-        let why = match (documents, split) {
-            (0, _) => "holds no text: no document in it has a token".to_owned(),
-            (_, Split::Train) => "holds nothing to learn from".to_owned(),
-            (_, split) => format!(
-                "holds no document for {0}: {documents} in all, of which `held_out` = {1} goes to {0}; cut it into more (`documents: \
-                 paragraph` or `line`), hold more out, or name files in `{0}`",
-                split.name(),
-                config.held_out
-            ),
+        let documents = self.drawn_from(held_out);
+        let more = "cut it into more documents that differ (`documents: paragraph` or `line`)";
+        let held = |to: &str| {
+            let share = config.held_out;
+            format!("{documents} in all, of which `held_out` = {share} goes to {to} (equal documents share a split)")
+        };
+        let name = split.name();
+        let why = match split {
+            _ if Split::ALL.into_iter().all(|split| self.len(split) == 0) => {
+                "holds no text: no document in it has a token".to_owned()
+            }
+            Split::Train if documents == 0 => "holds nothing to learn from".to_owned(),
+            Split::Train => {
+                let to: Vec<&str> = held_out.iter().map(|split| split.name()).collect();
+                let held = held(&to.join(" and as much to "));
+                format!(
+                    "holds no document for train: {held}; {more}, hold less out, or name files in `{}`",
+                    to.join("` and `")
+                )
+            }
+            split if held_out.contains(&split) => {
+                format!(
+                    "holds no document for {name}: {}; {more}, hold more out, or name files in `{name}`",
+                    held(name)
+                )
+            }
+            _ => format!("holds no text for {name}: no document of its files has a token; name others in `{name}`"),
         };
         Err(DataError::Unreadable { path, why })
+    }
+
+    /// What is said of splits whose share of the documents is more than six standard deviations from the one asked for.
+    fn lopsided(&self, held_out: &[Split], asked: f64) -> Vec<String> {
+        let all = self.drawn_from(held_out) as f64;
+        let far = |&&split: &&Split| {
+            let documents = self.documents(split) as f64;
+            (documents - all * asked).abs() > 6.0 * (all * asked * (1.0 - asked)).sqrt()
+        };
+        let note = |&split: &Split| {
+            let (name, share) = (split.name(), 100.0 * self.documents(split) as f64 / all);
+            format!(
+                "{name} has {share:.1} % of the documents, not {:.1} %: documents repeat, and equal ones share a split",
+                100.0 * asked
+            )
+        };
+        held_out.iter().filter(far).map(note).collect()
+    }
+
+    /// What is said where more than 1 % of train's tokens stand for text that the tokenizer does not know.
+    fn unknown(&self) -> Option<String> {
+        let (specials, all) = (self.tokenizer.specials(), self.tokens(Split::Train));
+        if [specials.pad, specials.cls, specials.sep].contains(&specials.unknown) {
+            return None; // it has no such token
+        }
+        let times = *self.counts.get(specials.unknown as usize)?;
+        let share = times as f64 / all as f64;
+        let name = self.tokenizer.name(specials.unknown);
+        let note = format!(
+            "unknown to the tokenizer: {:.1} % of train's tokens ({times} of {all} are {name}, whatever text they stand for)",
+            100.0 * share
+        );
+        match share {
+            share if share > 0.1 => Some(format!(
+                "{note}. It does not fit this text, and scores are mostly about {name}: train one on it (`tokenizer: {{ bpe: {{}} }}` \
+                 knows every text; `wordpiece` with a larger `alphabet`), or use `tokenizer: bytes`"
+            )),
+            share if share > 0.01 => Some(note),
+            _ => None,
+        }
     }
 
     /// Sequences of a split.

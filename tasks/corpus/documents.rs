@@ -14,6 +14,12 @@ use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// Names the rule by which documents are held out; raised with it.
+pub(super) const RULE: [u8; 32] = *b"mixarena: documents held out, v2";
+
+/// Bytes of a text that decide its split: no first piece of a longer document is shorter, whatever the format.
+const HEAD: usize = PIECE / 2;
+
 /// A document, or a part of a long one.
 #[derive(Debug, PartialEq)]
 pub(super) struct Piece {
@@ -38,8 +44,8 @@ pub(super) struct Position {
     pub after_blank: bool,
     /// Whether a piece of the document that stands here was given out.
     pub inside_document: bool,
-    /// Documents begun in all files.
-    pub number: u64,
+    /// Of the document given out last, which may go on.
+    pub split: Option<Split>,
 }
 
 /// How often something was met, and where first.
@@ -138,7 +144,7 @@ pub(super) struct Reader {
     at: usize,
     inner: Option<Box<dyn Inner>>,
     from: Position,
-    number: u64,
+    split: Option<Split>, // of the document at hand
     read: Arc<AtomicU64>, // of the file at hand, on the disk
     pub tally: Tally,
 }
@@ -149,8 +155,8 @@ impl Reader {
     }
 
     pub fn resume(config: &CorpusConfig, sources: Sources, from: Position, tally: Tally) -> Self {
-        let (at, number, read) = (from.source, from.number, Arc::default());
-        Self { config: config.clone(), sources, at, inner: None, from, number, read, tally }
+        let (at, split, read) = (from.source, from.split, Arc::default());
+        Self { config: config.clone(), sources, at, inner: None, from, split, read, tally }
     }
 
     pub fn next_piece(&mut self) -> Result<Option<Piece>, DataError> {
@@ -164,12 +170,13 @@ impl Reader {
                 }
             };
             if let Some((text, continues)) = inner.next_piece(&mut self.tally)? {
-                self.number += u64::from(!continues);
                 self.tally.pieces += u64::from(continues);
-                let split = match source.split {
-                    Split::Train => self.draw(self.number - 1),
-                    split => split,
+                let split = match (self.split, source.split) {
+                    (Some(split), _) if continues => split,
+                    (_, Split::Train) => self.draw(&text),
+                    (_, split) => split,
                 };
+                self.split = Some(split);
                 return Ok(Some(Piece { text, split, continues }));
             }
             (self.inner, self.from) = (None, Position::default());
@@ -180,7 +187,7 @@ impl Reader {
     /// Where to go on after what was given out last.
     pub fn position(&self) -> Option<Position> {
         let here = self.inner.as_ref().map_or(Some(Position::default()), |inner| inner.position())?;
-        Some(Position { source: self.at, number: self.number, ..here })
+        Some(Position { source: self.at, split: self.split, ..here })
     }
 
     /// Bytes read of the files, on the disk.
@@ -189,10 +196,12 @@ impl Reader {
         before + self.read.load(Ordering::Relaxed)
     }
 
-    /// The split of a document of train's files.
-    fn draw(&self, number: u64) -> Split {
-        const KEY: [u8; 32] = *b"mixarena: documents held out, v1";
-        let hash = blake3::keyed_hash(&KEY, &number.to_le_bytes());
+    /// The split of a document of train's files, from the text it begins with: equal documents share a split.
+    fn draw(&self, text: &str) -> Split {
+        if self.sources.held_out.is_empty() {
+            return Split::Train;
+        }
+        let hash = blake3::keyed_hash(&RULE, &text.as_bytes()[..text.len().min(HEAD)]);
         let draw = u64::from_le_bytes(*hash.as_bytes().first_chunk().expect("32 bytes"));
         let share = (self.config.held_out * 18_446_744_073_709_551_616.0) as u64; // exact: a power of two
         let drawn = match draw {

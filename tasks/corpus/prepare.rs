@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 /// Raised when other files are made of the same corpus.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// When things are done; the files do not depend on it.
 #[derive(Clone, Debug)]

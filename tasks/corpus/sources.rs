@@ -21,11 +21,11 @@ pub(super) struct Source {
 
 impl Source {
     pub fn gzipped(&self) -> bool {
-        self.path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gz"))
+        unpacked(&self.path) != self.path
     }
 }
 
-/// Every file: those of train first, so that the numbers of train's documents rest on nothing else.
+/// Every file, those of train first.
 #[derive(Clone, Debug)]
 pub(super) struct Sources {
     pub files: Vec<Source>,
@@ -41,6 +41,12 @@ impl Sources {
         self.files.retain(|file| file.split == from);
         self
     }
+}
+
+/// The path without `.gz`: of a file and of the same one packed, the same.
+fn unpacked(path: &Path) -> PathBuf {
+    let packed = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gz"));
+    if packed { path.with_extension("") } else { path.into() }
 }
 
 /// What a file's name says it is for; those of the folders around it count.
@@ -162,6 +168,28 @@ fn help(path: &Path, data: &DataDir) -> String {
     }
 }
 
+/// Of a file of a folder that stands there packed as well, only the unpacked one is read.
+fn one_of_twins(found: &mut Vec<Found>, notes: &mut Vec<String>) {
+    let there: HashSet<PathBuf> = found.iter().map(|(path, _)| path.clone()).collect();
+    let mut left = Vec::new();
+    found.retain(|(path, inner)| {
+        let plain = unpacked(path);
+        let twin = !inner.as_os_str().is_empty() && plain != *path && there.contains(&plain);
+        left.extend(twin.then(|| inner.display().to_string()));
+        !twin
+    });
+    if !left.is_empty() {
+        notes.push(format!("packed files that also stand there unpacked were passed over: {}", some_of(left)));
+    }
+}
+
+/// How many names there are, and the first ones.
+fn some_of(mut names: Vec<String>) -> String {
+    let (count, more) = (names.len(), if names.len() > 3 { ", …" } else { "" });
+    names.truncate(3);
+    format!("{count} ({}{more})", names.join(", "))
+}
+
 /// Of WikiText's two forms in one folder one is read: the one with more files, else raw.
 fn one_form(found: &mut Vec<Found>, notes: &mut Vec<String>) {
     let ends = |(path, inner): &Found, form: &str| {
@@ -181,9 +209,10 @@ fn one_form(found: &mut Vec<Found>, notes: &mut Vec<String>) {
 
 /// The files of a corpus.
 pub(super) fn list(config: &CorpusConfig, data: &DataDir) -> Result<Sources, DataError> {
-    let (mut notes, mut passed) = (Vec::new(), Vec::new());
+    let (mut notes, mut passed) = (Vec::<String>::new(), Vec::new());
     let mut named = |paths: &Paths| -> Result<Vec<Found>, DataError> {
         let mut found = walk(paths, data, config.format, &mut passed)?;
+        one_of_twins(&mut found, &mut notes);
         if config.format == Format::Auto {
             one_form(&mut found, &mut notes);
         }
@@ -206,26 +235,22 @@ pub(super) fn list(config: &CorpusConfig, data: &DataDir) -> Result<Sources, Dat
         }
     }
     if !passed.is_empty() {
-        let (count, more) = (passed.len(), if passed.len() > 3 { ", …" } else { "" });
-        passed.truncate(3);
-        notes.push(format!(
-            "files that are no text by their names were passed over: {count} ({}{more})",
-            passed.join(", ")
-        ));
+        notes.push(format!("files that are no text by their names were passed over: {}", some_of(passed)));
     }
-    // What validates or tests is not learned from, whichever way it was named.
+    // What validates or tests is not learned from, whichever way it was named, packed or not.
     let canonical = |paths: &[PathBuf]| -> Result<Vec<PathBuf>, DataError> {
         let real =
             |path: &PathBuf| std::fs::canonicalize(path).map_err(|error| crate::formats::unreadable(path, &error));
         paths.iter().map(real).collect()
     };
     let [train, validation, test] = [canonical(&groups[0])?, canonical(&groups[1])?, canonical(&groups[2])?];
-    let apart: HashSet<&PathBuf> = validation.iter().chain(&test).collect();
-    if let Some(both) = test.iter().find(|path| validation.contains(path)) {
+    let validates: HashSet<PathBuf> = validation.iter().map(|path| unpacked(path)).collect();
+    let apart: HashSet<PathBuf> = validation.iter().chain(&test).map(|path| unpacked(path)).collect();
+    if let Some(both) = test.iter().find(|path| validates.contains(&unpacked(path))) {
         let why = "is named for validation and for test; models would be chosen on the test text: name it once".into();
         return Err(DataError::Unreadable { path: both.clone(), why });
     }
-    let train: Vec<PathBuf> = train.into_iter().filter(|path| !apart.contains(path)).collect();
+    let train: Vec<PathBuf> = train.into_iter().filter(|path| !apart.contains(&unpacked(path))).collect();
     if train.is_empty() {
         let path = config.path.0.first().map_or_else(|| data.0.clone(), |path| data.0.join(path));
         let first = |group: &[PathBuf]| {
@@ -260,7 +285,7 @@ pub(super) fn list(config: &CorpusConfig, data: &DataDir) -> Result<Sources, Dat
         let of: Vec<_> = files.iter().filter(|file| file.split == split).collect();
         notes.push(match of.first() {
             None => {
-                format!("{}: {} of the documents, held out by the hash of their number", split.name(), config.held_out)
+                format!("{}: {} of the documents, held out by the hash of their text", split.name(), config.held_out)
             }
             Some(first) => {
                 let name = first.path.file_name().unwrap_or_default().to_string_lossy();
