@@ -263,7 +263,11 @@ impl Source<'_> {
             return Some(Spot { x, mean, interval, seeds });
         }
         let measured = row.measures.get(measure)?;
-        let seeds = measured.values.iter().map(|value| (*value, false)).collect();
+        // A diverged run has a number only where its floor counts, and then every scored run has one.
+        let scored: Vec<bool> =
+            runs.iter().filter(|run| run.test.is_some()).map(|run| run.outcome == "diverged").collect();
+        let diverged = |i: usize| scored.len() == measured.n && scored[i];
+        let seeds = measured.values.iter().enumerate().map(|(i, value)| (*value, diverged(i))).collect();
         Some(Spot { x, mean: measured.mean?, interval: measured.interval, seeds })
     }
 

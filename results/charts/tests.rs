@@ -149,7 +149,7 @@ fn measures_stand_in_every_table() {
     | copy | s4 | d_model=64 lr=0.001 | 2.00 (1/2) | 0.0150 |
     | copy | s4 | d_model=128 lr=0.001 | 2.00 (1/2) | 0.0150 |
 
-    Mean over the scored seeds that report a measure; (k/n) where only k of the n planned runs do: a run that failed or diverged has none. Intervals and single runs are in table.json and runs.csv.
+    Mean over the scored seeds that report a measure; (k/n) where only k of the n planned runs do: a run that failed has none, nor one that diverged, except of accuracies, F1 and correlations, of which it counts the floor. Intervals are in table.json, single runs in runs.csv.
     ");
     let csv = report.table().csv().expect("writes");
     assert!(csv.lines().next().expect("a header").ends_with(",measure.test,wait_share"), "{csv}");
