@@ -263,7 +263,11 @@ impl Source<'_> {
             return Some(Spot { x, mean, interval, seeds });
         }
         let measured = row.measures.get(measure)?;
-        let seeds = measured.values.iter().map(|value| (*value, false)).collect();
+        // A diverged run has a number only where its floor counts, and then every scored run has one.
+        let scored: Vec<bool> =
+            runs.iter().filter(|run| run.test.is_some()).map(|run| run.outcome == "diverged").collect();
+        let diverged = |i: usize| scored.len() == measured.n && scored[i];
+        let seeds = measured.values.iter().enumerate().map(|(i, value)| (*value, diverged(i))).collect();
         Some(Spot { x, mean: measured.mean?, interval: measured.interval, seeds })
     }
 
@@ -817,7 +821,7 @@ fn ranked(title: &str, found: Vec<Ranked>, asked: &Ranking, mixers: &[String], m
         &asked.published,
         found.len(),
         agreement(&ours, &theirs, DRAWS, BOOTSTRAP_SEED),
-        spread,
+        &seeds_text(&seeds, spread),
     );
     Rankings {
         slope: Slope { title: title.into(), entries: order.iter().map(entry).collect() },
@@ -827,40 +831,47 @@ fn ranked(title: &str, found: Vec<Ranked>, asked: &Ranking, mixers: &[String], m
 }
 
 /// `On mlm the rankings by loss and published C4-MLM-loss agree to Spearman's ρ = 0.97 [0.87, 0.99], …`.
-fn agreement_text(
-    title: &str,
-    ours: &str,
-    theirs: &str,
-    n: usize,
-    found: Option<Agreement>,
-    over_seeds: Option<Interval>,
-) -> String {
+fn agreement_text(title: &str, ours: &str, theirs: &str, n: usize, found: Option<Agreement>, seeds: &str) -> String {
     let Some(found) = found else {
         return format!("{n} mixers on {title} have both numbers, or all share one: too few ranks for a correlation.");
     };
-    let number = |value: f64| format!("{value:.2}").replace('-', "−");
-    let interval = |interval: Option<Interval>| match interval {
-        Some(Interval { low, high }) => format!(" [{}, {}]", number(low), number(high)),
-        None => String::new(),
-    };
+    let interval =
+        |interval: Option<Interval>| interval.map_or(String::new(), |interval| format!(" {}", ends(interval)));
     let p = if found.exact {
         format!("p = {:.3} over all pairings", found.p)
     } else {
         format!("p = {:.4} over {DRAWS} random pairings", found.p)
     };
-    let seeds = match over_seeds {
-        Some(_) => format!(" Over redrawn seeds ρ lies in{}.", interval(over_seeds)),
-        None => " A mixer has a single seed, so what seeds leave open is not known.".into(),
-    };
     format!(
         "On {title} the orders by {ours} and by the published {theirs} agree to Spearman's ρ = {}{} and Kendall's τ = {}{}, \
-         n = {} mixers, {p}.{seeds}",
-        number(found.rho),
+         n = {} mixers, {p}. {seeds}",
+        hundredths(found.rho),
         interval(found.rho_interval),
-        number(found.tau),
+        hundredths(found.tau),
         interval(found.tau_interval),
         found.n,
     )
+}
+
+/// What our seeds leave open of ρ, and how many they are.
+fn seeds_text(seeds: &[Vec<f64>], spread: Option<Interval>) -> String {
+    let n = || seeds.iter().map(Vec::len);
+    let (low, high) = (n().min().unwrap_or(0), n().max().unwrap_or(0));
+    let each = if low == high { format!("n = {low} each") } else { format!("n = {low} to {high}") };
+    match spread {
+        Some(interval) => format!("Over redrawn seeds ({each}) ρ lies in {}.", ends(interval)),
+        None if low < 2 => format!("A mixer has n = {low} seed, so seeds cannot be judged."),
+        None => format!("Seeds ({each}) cannot be judged: redrawn means are all tied."),
+    }
+}
+
+fn hundredths(value: f64) -> String {
+    format!("{value:.2}").replace('-', "−")
+}
+
+/// `[0.87, 0.99]`
+fn ends(interval: Interval) -> String {
+    format!("[{}, {}]", hundredths(interval.low), hundredths(interval.high))
 }
 
 impl Chart {

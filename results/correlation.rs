@@ -141,14 +141,15 @@ fn shuffle(values: &mut [f64], rng: &mut ChaCha8Rng) {
 }
 
 /// The 95 % percentile interval of ρ over redrawn seeds: each entry's seeds are redrawn and averaged anew, the other side
-/// stays. `None` unless every entry has two seeds.
+/// stays. A mean of n redrawn seeds has the variance (n - 1)/n · s²/n, so its distance from the mean is stretched by
+/// √(n/(n - 1)) to that of s²/n (Efron 1982, The Jackknife, the Bootstrap and Other Resampling Plans). `None` unless every entry
+/// has two seeds.
 pub(crate) fn over_seeds(seeds: &[Vec<f64>], fixed: &[f64], draws: usize, seed: u64) -> Option<Interval> {
     if draws == 0 || seeds.iter().any(|seeds| seeds.len() < 2) {
         return None;
     }
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let mut redrawn =
-        |seeds: &Vec<f64>| seeds.iter().map(|_| seeds[below(&mut rng, seeds.len())]).sum::<f64>() / seeds.len() as f64;
+    let mut redrawn = |seeds: &Vec<f64>| redrawn_mean(seeds, &mut rng);
     let mut all = Vec::with_capacity(draws);
     for _ in 0..draws {
         let means: Vec<f64> = seeds.iter().map(&mut redrawn).collect();
@@ -159,6 +160,14 @@ pub(crate) fn over_seeds(seeds: &[Vec<f64>], fixed: &[f64], draws: usize, seed: 
     }
     all.sort_by(f64::total_cmp);
     Some(Interval { low: percentile(&all, 0.025), high: percentile(&all, 0.975) })
+}
+
+/// The mean of as many redrawn seeds, of two or more, stretched around the mean of the seeds.
+fn redrawn_mean(seeds: &[f64], rng: &mut ChaCha8Rng) -> f64 {
+    let n = seeds.len() as f64;
+    let centre = seeds.iter().sum::<f64>() / n;
+    let drawn = seeds.iter().map(|_| seeds[below(rng, seeds.len())]).sum::<f64>() / n;
+    centre + (drawn - centre) * (n / (n - 1.0)).sqrt()
 }
 
 #[cfg(test)]
@@ -232,6 +241,20 @@ mod tests {
         assert_eq!(agreement(&OURS[..2], &PAPER[..2], 100, 0), None);
         let three = agreement(&OURS[..3], &PAPER[..3], 100, 0).expect("three pairs");
         assert_eq!((three.rho_interval, three.tau_interval, three.p), (None, None, 2.0 / 6.0));
+    }
+
+    // Redrawn means of two, three and five seeds have the variance s²/n. The variance of a sample variance of 20 000 draws is near
+    // 2/20 000, so that 5 % are five standard deviations and more.
+    #[test]
+    fn redrawn_means_spread_as_far_as_the_standard_error() {
+        for seeds in [&[4.0, 4.2][..], &[4.0, 4.1, 4.5], &[3.9, 4.0, 4.1, 4.3, 4.2]] {
+            let mut rng = ChaCha8Rng::seed_from_u64(3);
+            let drawn: Vec<f64> = (0..20_000).map(|_| redrawn_mean(seeds, &mut rng)).collect();
+            let sd = |values: &[f64]| crate::statistics::sample_sd(values).expect("some");
+            let wanted = sd(seeds) / (seeds.len() as f64).sqrt();
+            assert!(((sd(&drawn) / wanted).powi(2) - 1.0).abs() < 0.05, "{} is not {wanted}", sd(&drawn));
+            near(mean(&drawn).expect("some"), mean(seeds).expect("some"), 0.03 * wanted);
+        }
     }
 
     // Seeds that agree leave the ranking as it is; seeds that do not, do not.

@@ -135,7 +135,7 @@ pub struct GlueAverage {
 }
 
 /// Measures of a task in the order of the table.
-fn measures_of(name: &str) -> &'static [&'static str] {
+pub(crate) fn measures_of(name: &str) -> &'static [&'static str] {
     match name {
         "CoLA" => &["mcc"],
         "STS-B" => &["pearson", "spearman"],

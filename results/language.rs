@@ -231,7 +231,7 @@ mod tests {
         | mlm § | baseline: unigram | 6.500 | 665 | 0.050 |  |  |  |  |  |  |  |
         | mlm § | s4 |  |  |  |  |  |  |  | 70000 | 0/3 |  |
 
-        Language models in the order of their test losses (nats a scored token). Means and 95 % Student-t intervals over seeds; perplexity is e to the mean loss and its interval e to the interval of the loss, pseudo-perplexity likewise. n: runs with a loss; a run that diverged has none. Tokens/s is the median training speed, MFU the share of the machine's peak that the model's own operations make up. Published losses and accuracies are of other corpora and tokenizers: beside ours they say how the papers' models lie to each other, and no difference is taken.
+        Language models in the order of their test losses (nats a scored token). Means and 95 % Student-t intervals over seeds; perplexity is e to the mean loss and its interval e to the interval of the loss, pseudo-perplexity likewise. n: runs with a loss; a run that diverged has none, and of accuracy the floor. Tokens/s is the median training speed, MFU the share of the machine's peak that the model's own operations make up. Published losses and accuracies are of other corpora and tokenizers: beside ours they say how the papers' models lie to each other, and no difference is taken.
 
         - § mlm: taken for C4-MLM-acc here, but not the same: other data or another size.
         ");

@@ -6,7 +6,7 @@ use crate::frame::measure_column;
 use crate::glue::{self, Glue, GlueAverage, GlueCell};
 use crate::groups::{Group, GroupMean};
 use crate::language::{Language, is_baseline_measure};
-use crate::published::Averages;
+use crate::published::{Averages, GLUE};
 use crate::signs;
 use crate::statistics::{Interval, Measured};
 use crate::table::{Above, Ended, Overall, Row, Table, sign_notes, tasks};
@@ -105,7 +105,8 @@ const LANGUAGE: [Column<Language>; 13] = [
 
 const LANGUAGE_CAPTION: &str = "Language models in the order of their test losses (nats a scored token). Means and 95 % Student-t \
                                 intervals over seeds; perplexity is e to the mean loss and its interval e to the interval \
-                                of the loss, pseudo-perplexity likewise. n: runs with a loss; a run that diverged has none. \
+                                of the loss, pseudo-perplexity likewise. n: runs with a loss; a run that diverged has none, and \
+                                of accuracy the floor. \
                                 Tokens/s is the median training speed, MFU the share of the machine's peak that the model's \
                                 own operations make up.";
 
@@ -124,6 +125,9 @@ const GLUE_AVERAGE: [Column<GlueAverage>; 6] = [
 const GLUE_CAPTION: &str = "GLUE by task and metric: means and 95 % Student-t intervals over seeds (k/n: k of n planned runs \
                             have the number); behind the stroke the published number of the model beside which the mixer \
                             stands. MNLI's two sets are matched and mismatched.";
+
+const GLUE_DIVERGED: &str =
+    " A diverged run counts 0 of F1 and of correlations, and of accuracies what guessing scores.";
 
 const GLUE_AVERAGES_CAPTION: &str = "Averages over GLUE, each by its paper's rule, with 95 % bootstrap intervals, seeds \
                                      redrawn within each task; an average with a task missing is not printed. Published: \
@@ -150,7 +154,8 @@ const GROUPS_CAPTION: &str = "Means over groups: tasks whose labels share the pa
                               number on every task of a group has no mean of it.";
 
 const MEASURES_CAPTION: &str = "Mean over the scored seeds that report a measure; (k/n) where only k of the n planned runs do: \
-                                a run that failed or diverged has none. Intervals and single runs are in table.json and \
+                                a run that failed has none, nor one that diverged, except of accuracies, F1 and \
+                                correlations, of which it counts the floor. Intervals are in table.json, single runs in \
                                 runs.csv.";
 
 /// The score; behind FAIL where papers would print that alone.
@@ -379,7 +384,7 @@ impl Table {
         }
         if let Some(glue) = &self.glue {
             let grid = glue_grid(glue).terminal(width, None);
-            parts.push(format!("{grid}\n{}", wrap(&self.with_signs(GLUE_CAPTION), width)));
+            parts.push(format!("{grid}\n{}", wrap(&self.with_signs(&self.glue_caption()), width)));
             if !glue.averages.is_empty() {
                 let grid = Grid::new(&GLUE_AVERAGE, &glue.averages, u8::MAX).terminal(width, None);
                 let caption = format!("{GLUE_AVERAGES_CAPTION} {}", glue::rules());
@@ -495,12 +500,18 @@ impl Table {
     /// GLUE's tasks and averages; empty without its tasks.
     pub fn markdown_glue(&self) -> String {
         let Some(glue) = &self.glue else { return String::new() };
-        let tasks = format!("{}\n{}", glue_grid(glue).markdown(), self.with_sign_notes(GLUE_CAPTION));
+        let tasks = format!("{}\n{}", glue_grid(glue).markdown(), self.with_sign_notes(&self.glue_caption()));
         if glue.averages.is_empty() {
             return tasks;
         }
         let grid = Grid::new(&GLUE_AVERAGE, &glue.averages, u8::MAX).markdown();
         format!("{tasks}\n{grid}\n{GLUE_AVERAGES_CAPTION} {}\n", glue::rules())
+    }
+
+    fn glue_caption(&self) -> String {
+        let of_glue = |row: &&Row| row.published_task.as_deref().is_some_and(|task| GLUE.contains(&task));
+        let diverged = self.rows.iter().filter(of_glue).any(|row| row.counts.diverged > 0);
+        format!("{GLUE_CAPTION}{}", if diverged { GLUE_DIVERGED } else { "" })
     }
 
     /// The language models; empty unless runs report a perplexity.

@@ -30,6 +30,11 @@ pub(crate) const MATCHED: &str = "matched";
 /// And on the genres that were not; also the axis of the details that both are taken from.
 pub(crate) const MISMATCHED: &str = "mismatched";
 
+/// The score of masked language models.
+const MASKED: &str = "masked accuracy";
+/// And of causal ones.
+const NEXT_TOKEN: &str = "next-token accuracy";
+
 /// Resamples of the bootstrap over tasks; the two ends are then good to about 0.002 of the scores' spread.
 pub(crate) const DRAWS: usize = 10_000;
 /// Seed of that bootstrap: the same records give the same interval on any day.
@@ -347,7 +352,7 @@ fn rows(cells: &DataFrame, runs: &[Run], swept: &[&str]) -> Result<Vec<Row>, Pol
         let beside = first.and_then(|run| run.planned.published.as_ref());
         let published_model = beside.and_then(|beside| beside.model.clone());
         let published = beside.and_then(|beside| published::find(beside.model.as_deref()?, &beside.task)).cloned();
-        let measures = measures(&alike);
+        let measures = measures(&alike, runs, metric, beside.map(|beside| beside.task.as_str()));
         let difference_points = published.as_ref().and_then(|cell| difference(cell, metric, test, &measures));
         rows.push(Row {
             mixer: text("mixer", i)?.into(),
@@ -415,20 +420,64 @@ pub(crate) fn is_score(metric: &str, measure: &str) -> bool {
     }
 }
 
-/// Numbers besides the score, over the runs that are scored.
-fn measures(runs: &[&Run]) -> BTreeMap<String, Measured> {
+/// Numbers besides the score, over the runs that are scored. A diverged run counts the floor of those that have one.
+fn measures(alike: &[&Run], runs: &[Run], metric: &str, published_task: Option<&str>) -> BTreeMap<String, Measured> {
     let mut values: BTreeMap<String, Vec<f64>> = BTreeMap::new();
-    for record in runs.iter().filter(|run| run.test.is_some()).filter_map(|run| run.record) {
-        for (name, value) in &record.measures {
-            values.entry(name.clone()).or_default().push(*value);
+    let names = floored(alike, runs, metric, published_task);
+    for run in alike {
+        let Some(test) = run.test else { continue };
+        let diverged = run.outcome == "diverged";
+        for (name, value) in numbers(run).into_iter().filter(|(name, _)| !diverged || !names.contains(*name)) {
+            values.entry(name.into()).or_default().push(value);
         }
-        // MNLI's two test sets are details of one split.
-        for detail in record.details.iter().filter(|d| (d.measure.as_str(), d.axis.as_str()) == ("score", MISMATCHED)) {
-            let name = if detail.at == 0.0 { MATCHED } else { MISMATCHED };
-            values.entry(name.into()).or_default().push(detail.value);
+        for name in names.iter().filter(|_| diverged) {
+            values.entry(name.to_string()).or_default().extend(floor_of(name, metric, test));
         }
     }
     values.into_iter().map(|(name, values)| (name, Measured::new(values))).collect()
+}
+
+/// What a run reports; MNLI's two test sets are details of one split.
+fn numbers<'a>(run: &Run<'a>) -> Vec<(&'a str, f64)> {
+    let Some(record) = run.record else { return Vec::new() };
+    let sets = record.details.iter().filter(|d| (d.measure.as_str(), d.axis.as_str()) == ("score", MISMATCHED));
+    let sets = sets.map(|detail| (if detail.at == 0.0 { MATCHED } else { MISMATCHED }, detail.value));
+    record.measures.iter().map(|(name, value)| (name.as_str(), *value)).chain(sets).collect()
+}
+
+/// The measures that a diverged run of a row has by its floor: those of the row's finished runs, without any those of the
+/// task's, and without any those by which GLUE is quoted.
+fn floored<'a>(alike: &[&Run<'a>], runs: &[Run<'a>], metric: &str, published_task: Option<&str>) -> BTreeSet<&'a str> {
+    let of = |run: &Run<'a>| if run.outcome == "finished" && run.test.is_some() { numbers(run) } else { Vec::new() };
+    let task = |run: &&Run<'a>| alike.first().is_some_and(|first| first.order[1] == run.order[1]);
+    let mut names: BTreeSet<&str> = alike.iter().flat_map(|run| of(run)).map(|(name, _)| name).collect();
+    if names.is_empty() {
+        names = runs.iter().filter(task).flat_map(of).map(|(name, _)| name).collect();
+    }
+    if names.is_empty() {
+        let known = published_task.filter(|task| published::GLUE.contains(task));
+        names = known.map(|task| glue::measures_of(task).iter().copied().collect()).unwrap_or_default();
+    }
+    names.retain(|name| floor_of(name, metric, 0.0).is_some());
+    names
+}
+
+/// What a diverged run counts for a measure: 0 of F1 and of correlations, of accuracies what guessing scores; `None` for
+/// what has no floor, like a loss. `floor` is that of the score.
+fn floor_of(measure: &str, metric: &str, floor: f64) -> Option<f64> {
+    match measure {
+        "f1" | "mcc" | "pearson" | "spearman" => Some(0.0),
+        "accuracy" if metric.contains("F1") => Some(guessed_accuracy(floor)),
+        "accuracy" | MATCHED | MISMATCHED if ["accuracy", MASKED, NEXT_TOKEN].contains(&metric) => Some(floor),
+        _ => None,
+    }
+}
+
+/// The accuracy `a` of a constant answer to two classes, from the mean of its F1 and its accuracy: of the negative class, whose
+/// F1 is 0, that mean is `a/2`; of the positive one it is `(2a/(1 + a) + a)/2`, and so more than a half where it is the common one.
+fn guessed_accuracy(mean: f64) -> f64 {
+    let b = 3.0 - 2.0 * mean;
+    if mean <= 0.5 { 2.0 * mean } else { ((b * b + 8.0 * mean).sqrt() - b) / 2.0 }
 }
 
 fn above(test: Option<Estimate>, floor: Option<f64>, ceiling: Option<f64>) -> Above {
