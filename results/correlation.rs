@@ -142,7 +142,7 @@ fn shuffle(values: &mut [f64], rng: &mut ChaCha8Rng) {
 
 /// The 95 % percentile interval of ρ over redrawn seeds: each entry's seeds are redrawn and averaged anew, the other side
 /// stays. A mean of n redrawn seeds has the variance (n - 1)/n · s²/n, so its distance from the mean is stretched by
-/// √(n/(n - 1)) to that of s²/n (Efron 1982, The Jackknife, the Bootstrap and Other Resampling Plans). `None` unless every entry
+/// √(n/(n - 1)) to that of s²/n (narrowness bias: Hesterberg 2015, arXiv:1411.5279). `None` unless every entry
 /// has two seeds.
 pub(crate) fn over_seeds(seeds: &[Vec<f64>], fixed: &[f64], draws: usize, seed: u64) -> Option<Interval> {
     if draws == 0 || seeds.iter().any(|seeds| seeds.len() < 2) {

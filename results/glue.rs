@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! Hydra     MNLI m, QNLI, QQP acc, RTE, SST-2, MRPC F1, CoLA MCC, STS-B Spearman     8 numbers, one a task
-//! BERT      MNLI m, QNLI, QQP F1,  RTE, SST-2, MRPC F1, CoLA MCC, STS-B Spearman     8 numbers, one a task; BiGS too
+//! BiGS      MNLI m, QNLI, QQP F1,  RTE, SST-2, MRPC F1, CoLA MCC, STS-B Spearman     8 numbers, one a task
+//! BERT      the same and MNLI mm                                                     9 numbers, MNLI's two sets as two
 //! GLUE      all 9 tasks, two metrics (F1/acc, Pearson/Spearman, m/mm) averaged first  the leaderboard's
 //! GLUE8     the same without WNLI                                                     as papers since BERT leave it out
 //! ```
@@ -25,6 +26,8 @@ type Part = (&'static str, &'static [&'static str]);
 struct Rule {
     name: &'static str,
     whose: &'static str,
+    /// How the sources that state averages by it begin; empty without one.
+    source: &'static str,
     parts: &'static [Part],
 }
 
@@ -46,10 +49,11 @@ const BOTH: [Part; 8] = [
     ("STS-B", &["pearson", "spearman"]),
 ];
 
-const RULES: [Rule; 4] = [
+const RULES: [Rule; 5] = [
     Rule {
         name: "Hydra",
         whose: "Hwang et al. 2024",
+        source: "Hydra paper",
         parts: &[
             ONE[0],
             ONE[1],
@@ -62,16 +66,34 @@ const RULES: [Rule; 4] = [
         ],
     },
     Rule {
-        name: "BERT",
-        whose: "Devlin et al. 2019, and BiGS",
+        name: "BiGS",
+        whose: "Wang et al. 2023",
+        source: "jxiw/BiGS",
         parts: &[ONE[0], ONE[1], ("QQP", &["f1"]), ONE[2], ONE[3], ("MRPC", &["f1"]), ONE[4], ("STS-B", &["spearman"])],
+    },
+    Rule {
+        name: "BERT",
+        whose: "Devlin et al. 2019",
+        source: "BERT (Devlin",
+        parts: &[
+            ONE[0],
+            ("MNLI", &[MISMATCHED]),
+            ONE[1],
+            ("QQP", &["f1"]),
+            ONE[2],
+            ONE[3],
+            ("MRPC", &["f1"]),
+            ONE[4],
+            ("STS-B", &["spearman"]),
+        ],
     },
     Rule {
         name: "GLUE",
         whose: "the leaderboard",
+        source: "",
         parts: &[BOTH[0], BOTH[1], BOTH[2], BOTH[3], BOTH[4], BOTH[5], BOTH[6], BOTH[7], ("WNLI", &["accuracy"])],
     },
-    Rule { name: "GLUE8", whose: "the leaderboard's rule without WNLI", parts: &BOTH },
+    Rule { name: "GLUE8", whose: "the leaderboard's rule without WNLI", source: "", parts: &BOTH },
 ];
 
 /// GLUE in a sweep that has some of its tasks.
@@ -115,7 +137,7 @@ pub struct GlueCell {
 /// One mixer's average by one rule.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct GlueAverage {
-    /// `Hydra`, `BERT`, `GLUE`, `GLUE8`.
+    /// `Hydra`, `BiGS`, `BERT`, `GLUE`, `GLUE8`.
     pub rule: String,
     /// Mixer.
     pub mixer: String,
@@ -128,7 +150,7 @@ pub struct GlueAverage {
     /// Letter of its source.
     #[serde(skip)]
     pub letter: String,
-    /// What the source states as its average.
+    /// What the source states as its average, beside the source's own rule.
     pub stated: Option<f64>,
     /// Ours minus published, in points.
     pub difference_points: Option<f64>,
@@ -217,13 +239,26 @@ pub(crate) fn glue(mixers: &[&str], rows: &[Row]) -> Result<Option<Glue>, String
     Ok(Some(Glue { lines, averages }))
 }
 
+/// Whether a row of MNLI has one of its sets.
+fn has_set(row: &Row) -> bool {
+    row.measures.contains_key(MATCHED) || row.measures.contains_key(MISMATCHED)
+}
+
+/// The average of a source that averages by this rule.
+fn stated(rule: &Rule, model: &str) -> Option<f64> {
+    let cell = published::find(model, "Avg")?;
+    cell.accuracy.filter(|_| !rule.source.is_empty() && cell.source.starts_with(rule.source))
+}
+
 fn average<'a>(rule: &Rule, mixer: &str, row: impl Fn(&str) -> Option<&'a Row>) -> GlueAverage {
     let (mut cells, mut missing) = (Vec::new(), Vec::new());
     for (task, measures) in rule.parts {
         let of_measure = |measure: &&str| row(task).map(|row| seeds(row, measure)).unwrap_or_default();
         let all: Vec<Vec<f64>> = measures.iter().map(of_measure).collect();
         match all.iter().position(Vec::is_empty) {
-            Some(_) if all.iter().all(Vec::is_empty) => missing.push(task.to_string()),
+            Some(_) if all.iter().all(Vec::is_empty) && !row(task).is_some_and(has_set) => {
+                missing.push(task.to_string());
+            }
             Some(which) => missing.push(format!("{task} {}", measures[which])),
             // Seed by seed, as far as every measure has them.
             None => {
@@ -234,6 +269,7 @@ fn average<'a>(rule: &Rule, mixer: &str, row: impl Fn(&str) -> Option<&'a Row>) 
         }
     }
     let cells: Vec<Vec<f64>> = cells;
+    missing.dedup(); // MNLI's two parts stand together
     let means: Option<Vec<f64>> = cells.iter().map(|seeds| mean(seeds)).collect();
     let whole = missing.is_empty();
     let ours = means
@@ -249,10 +285,7 @@ fn average<'a>(rule: &Rule, mixer: &str, row: impl Fn(&str) -> Option<&'a Row>) 
         rule: rule.name.into(),
         mixer: mixer.into(),
         missing,
-        stated: model
-            .as_deref()
-            .filter(|_| published.is_some())
-            .and_then(|model| published::find(model, "Avg")?.accuracy),
+        stated: model.as_deref().and_then(|model| stated(rule, model)),
         difference_points: ours.zip(published).map(|(ours, theirs)| points(ours.mean, theirs)),
         ours,
         published,
@@ -271,7 +304,6 @@ fn of_published(rule: &Rule, model: &str) -> Option<f64> {
 /// What enters each average, in a sentence each.
 pub(crate) fn rules() -> String {
     let part = |(task, measures): &Part| match measures {
-        [only] if *only == MATCHED => format!("{task} (matched)"),
         [_] if ["QNLI", "RTE", "SST2", "WNLI", "CoLA"].contains(task) => task.to_string(),
         measures => format!("{task} ({})", measures.join(" and ")),
     };
@@ -374,28 +406,29 @@ mod tests {
         assert!((hydra - 0.842_625).abs() < 1e-9, "{hydra}");
     }
 
-    // Stated for BiGS at 97B tokens: 85.8. The released run of 108B has, by BERT's measures, (86.5 + 91.6 + 88.4 + 79.8 +
+    // Stated for BiGS at 97B tokens: 85.8. The released run of 108B has, by these measures, (86.5 + 91.6 + 88.4 + 79.8 +
     // 93.8 + 88.3 + 67.9 + 89.7) / 8 = 85.75, and with the accuracies of QQP and MRPC 85.5.
     #[test]
-    fn berts_rule_gives_the_average_that_bigs_is_quoted_with_and_accuracies_do_not() {
-        let bert = of_published(rule("BERT"), "BiGS-512 JAX").expect("whole");
-        assert!((bert - 0.8575).abs() < 1e-9, "{bert}");
-        let parts: Vec<Part> = rule("BERT")
+    fn bigs_rule_gives_the_average_that_it_is_quoted_with_and_accuracies_do_not() {
+        let bigs = of_published(rule("BiGS"), "BiGS-512 JAX").expect("whole");
+        assert!((bigs - 0.8575).abs() < 1e-9, "{bigs}");
+        let parts: Vec<Part> = rule("BiGS")
             .parts
             .iter()
             .map(|(task, measures)| (*task, if ["QQP", "MRPC"].contains(task) { &["accuracy"][..] } else { *measures }))
             .collect();
-        let accuracies = Rule { name: "", whose: "", parts: Box::leak(parts.into_boxed_slice()) };
+        let accuracies = Rule { name: "", whose: "", source: "", parts: Box::leak(parts.into_boxed_slice()) };
         assert!((of_published(&accuracies, "BiGS-512 JAX").expect("whole") - 0.855).abs() < 1e-9);
-        assert_eq!(of_published(rule("BERT"), "BiGS torch"), None, "it has no RTE");
-        assert_eq!(of_published(rule("BERT"), "Hydra 112M"), None, "its QQP is an accuracy");
+        assert_eq!(of_published(rule("BiGS"), "BiGS torch"), None, "it has no RTE");
+        assert_eq!(of_published(rule("BiGS"), "Hydra 112M"), None, "its QQP is an accuracy");
     }
 
     // BERT's Table 1 counts MNLI-m and MNLI-mm as two of nine: 79.6 and 82.1. The table here has no mm, and eight give less.
     #[test]
     fn the_averages_of_berts_own_table_need_its_mismatched_mnli() {
         for (model, eight) in [("BERT-base (test)", 0.791_25), ("BERT-large (test)", 0.816)] {
-            let ours = of_published(rule("BERT"), model).expect("whole");
+            assert_eq!(of_published(rule("BERT"), model), None);
+            let ours = of_published(rule("BiGS"), model).expect("whole");
             let stated = published::find(model, "Avg").and_then(|cell| cell.accuracy).expect("stated");
             assert!((ours - eight).abs() < 1e-9 && stated - ours > 0.004, "{model}: {ours}");
         }
@@ -424,7 +457,9 @@ mod tests {
             "{:?}",
             of("Hydra", "attention")
         );
-        assert!(near(of("BERT", "attention").ours, (single + 0.78 + 0.81 + 0.58) / 8.0));
+        assert!(near(of("BiGS", "attention").ours, (single + 0.78 + 0.81 + 0.58) / 8.0));
+        assert!(near(of("BERT", "attention").ours, (single + 0.68 + 0.78 + 0.81 + 0.58) / 9.0));
+        assert_eq!(of("BERT", "s4").missing, ["MNLI mismatched", "RTE"]);
         assert!(near(of("GLUE8", "attention").ours, (single - 0.01 + 0.81 + 0.765 + 0.60) / 8.0));
         let official = of("GLUE", "attention");
         assert_eq!((official.ours, &official.missing[..]), (None, &["WNLI".to_string()][..]));
@@ -460,14 +495,16 @@ mod tests {
         | --- | --- | --- | --- | ---: | --- |
         | Hydra | attention | 0.672 [0.668, 0.677] | 0.835ᵃ | -16.2 | source states 0.835 |
         | Hydra | s4 | - |  |  | without RTE |
-        | BERT | attention | 0.665 [0.660, 0.670] |  |  |  |
-        | BERT | s4 | - |  |  | without RTE |
+        | BiGS | attention | 0.665 [0.660, 0.670] |  |  |  |
+        | BiGS | s4 | - |  |  | without RTE |
+        | BERT | attention | 0.667 [0.662, 0.671] |  |  |  |
+        | BERT | s4 | - |  |  | without MNLI mismatched, RTE |
         | GLUE | attention | - |  |  | without WNLI |
         | GLUE | s4 | - |  |  | without MNLI mismatched, RTE, WNLI |
         | GLUE8 | attention | 0.664 [0.659, 0.669] |  |  |  |
         | GLUE8 | s4 | - |  |  | without MNLI mismatched, RTE |
 
-        Averages over GLUE, each by its paper's rule, with 95 % bootstrap intervals, seeds redrawn within each task; an average with a task missing is not printed. Published: the same rule on the published cells; stated: what the source prints. Hydra (Hwang et al. 2024): mean of MNLI (matched), QNLI, QQP (accuracy), RTE, SST2, MRPC (f1), CoLA, STS-B (spearman). BERT (Devlin et al. 2019, and BiGS): mean of MNLI (matched), QNLI, QQP (f1), RTE, SST2, MRPC (f1), CoLA, STS-B (spearman). GLUE (the leaderboard): mean of MNLI (matched and mismatched), QNLI, QQP (f1 and accuracy), RTE, SST2, MRPC (f1 and accuracy), CoLA, STS-B (pearson and spearman), WNLI. GLUE8 (the leaderboard's rule without WNLI): mean of MNLI (matched and mismatched), QNLI, QQP (f1 and accuracy), RTE, SST2, MRPC (f1 and accuracy), CoLA, STS-B (pearson and spearman).
+        Averages over GLUE, each by its paper's rule, with 95 % bootstrap intervals, seeds redrawn within each task; an average with a task missing is not printed. Published: the same rule on the published cells; stated: what the source prints, beside its own rule. Hydra (Hwang et al. 2024): mean of MNLI (matched), QNLI, QQP (accuracy), RTE, SST2, MRPC (f1), CoLA, STS-B (spearman). BiGS (Wang et al. 2023): mean of MNLI (matched), QNLI, QQP (f1), RTE, SST2, MRPC (f1), CoLA, STS-B (spearman). BERT (Devlin et al. 2019): mean of MNLI (matched), MNLI (mismatched), QNLI, QQP (f1), RTE, SST2, MRPC (f1), CoLA, STS-B (spearman). GLUE (the leaderboard): mean of MNLI (matched and mismatched), QNLI, QQP (f1 and accuracy), RTE, SST2, MRPC (f1 and accuracy), CoLA, STS-B (pearson and spearman), WNLI. GLUE8 (the leaderboard's rule without WNLI): mean of MNLI (matched and mismatched), QNLI, QQP (f1 and accuracy), RTE, SST2, MRPC (f1 and accuracy), CoLA, STS-B (pearson and spearman).
         ");
     }
 
@@ -502,13 +539,46 @@ mod tests {
     }
 
     #[test]
+    fn a_stated_average_stands_beside_the_rule_of_its_source_alone() {
+        let (mut manifest, records) = samples::glue();
+        for model in ["BERT-base (test)", "BERT-base 110M", "BiGS-512 JAX"] {
+            for run in manifest.runs.iter_mut().filter(|run| run.mixer == "attention") {
+                run.published.as_mut().expect("named").model = Some(model.into());
+            }
+            let glue = Table::build(&manifest, &records).expect("builds").glue.expect("GLUE");
+            let stated: Vec<_> = glue.averages.iter().filter_map(|a| Some((a.rule.as_str(), a.stated?))).collect();
+            match model {
+                "BERT-base (test)" => assert_eq!(stated, [("BERT", 0.796)]),
+                "BERT-base 110M" => assert_eq!(stated, [("Hydra", 0.835)]),
+                _ => assert!(stated.is_empty(), "{stated:?}"),
+            }
+        }
+    }
+
+    // Ours 0.70 on matched and 0.69 on both, published 84.4 on matched.
+    #[test]
+    fn mnli_is_compared_on_its_matched_set() {
+        let (manifest, records) = samples::glue();
+        let table = Table::build(&manifest, &records).expect("builds");
+        let row = table.rows.iter().find(|row| row.task == "mnli" && row.mixer == "attention").expect("there");
+        assert!((row.difference_points.expect("both") + 14.4).abs() < 1e-9, "{:?}", row.difference_points);
+        let text = table.markdown();
+        assert!(text.contains("| 0.844ᵃ (matched) | -14.4 |"), "{text}");
+        assert!(text.contains("MNLI is published for its matched set"), "{text}");
+        let (manifest, mut records) = samples::glue();
+        records.iter_mut().for_each(|record| record.details.clear());
+        let table = Table::build(&manifest, &records).expect("builds");
+        assert!(table.markdown().contains("| 0.844ᵃ | -15.4 |"), "{}", table.markdown());
+    }
+
+    #[test]
     fn glue_stands_in_the_page_in_a_file_and_in_json() {
         let (manifest, records) = samples::glue();
         let report = Report::from_records(&manifest, &records).expect("builds");
         let folder = tempfile::tempdir().expect("a temporary folder");
         report.write(folder.path()).expect("writes");
         let text = std::fs::read_to_string(folder.path().join("glue.csv")).expect("reads");
-        assert_eq!(text.lines().count(), 1 + 12 * 2 + 4 * 2);
+        assert_eq!(text.lines().count(), 1 + 12 * 2 + 5 * 2);
         assert!(
             text.lines().any(|line| line.starts_with("average,,GLUE,attention,,") && line.ends_with(",WNLI")),
             "{text}"

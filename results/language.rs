@@ -231,7 +231,7 @@ mod tests {
         | mlm § | baseline: unigram | 6.500 | 665 | 0.050 |  |  |  |  |  |  |  |
         | mlm § | s4 |  |  |  |  |  |  |  | 70000 | 0/3 |  |
 
-        Language models in the order of their test losses (nats a scored token). Means and 95 % Student-t intervals over seeds; perplexity is e to the mean loss and its interval e to the interval of the loss, pseudo-perplexity likewise. n: runs with a loss; a run that diverged has none, and of accuracy the floor. Tokens/s is the median training speed, MFU the share of the machine's peak that the model's own operations make up. Published losses and accuracies are of other corpora and tokenizers: beside ours they say how the papers' models lie to each other, and no difference is taken.
+        Language models in the order of their test losses (nats a scored token). Means and 95 % Student-t intervals over seeds; perplexity is e to the mean loss and its interval e to the interval of the loss, pseudo-perplexity likewise. n: runs with a loss; a run that diverged has none, and of accuracy the floor. Tokens/s is the median training speed. MFU is the share of the machine's peak that the model's own operations make up. Published losses and accuracies are of other corpora and tokenizers: beside ours they say how the papers' models lie to each other, and no difference is taken.
 
         - § mlm: taken for C4-MLM-acc here, but not the same: other data or another size.
         ");
@@ -290,6 +290,19 @@ mod tests {
         assert!(page.contains("## Language models\n\n| task | mixer | loss |"), "{page}");
         assert!(!page.contains("| loss of unigram |"), "baselines are rows, not columns: {page}");
         assert!(report.terminal(160).contains("pseudo-perplexity"), "{}", report.terminal(160));
+    }
+
+    #[test]
+    fn a_caption_explains_the_columns_that_are_shown() {
+        let (manifest, records) = samples::language();
+        let table = Table::build(&manifest, &records).expect("builds");
+        let of = |width: usize| table.terminal(width, false).split_whitespace().collect::<Vec<_>>().join(" ");
+        let (wide, narrow) = (of(300), of(90));
+        for said in ["MFU is the share", "Tokens/s is the median", "Published losses and accuracies"] {
+            assert!(wide.contains(said), "{said}: {wide}");
+            assert!(!narrow.contains(said), "{said}: {narrow}");
+        }
+        assert!(narrow.contains("Language models in the order") && !narrow.contains("MFU"), "{narrow}");
     }
 
     #[test]

@@ -161,7 +161,8 @@ fn entry(row: &Row, runs: &[&Run]) -> Entry {
     let word = if alike { unscored.first().unwrap_or(&"").replace('_', " ") } else { "unscored".into() };
     let note = if unscored.is_empty() { String::new() } else { format!("{word} {}/{}", unscored.len(), runs.len()) };
     let seeds = runs.iter().filter_map(|run| Some((run.test?, run.outcome == "diverged"))).collect();
-    let published = row.published.as_ref().and_then(|cell| cell.accuracy);
+    // A mark beside the score is of the same measure.
+    let published = row.published.as_ref().filter(|_| !row.published_otherwise()).and_then(|cell| cell.accuracy);
     Entry { test: row.test, seeds, published, note }
 }
 

@@ -39,7 +39,7 @@ pub(crate) const fn right<T>(title: &'static str, rank: u8, cell: fn(&T) -> Stri
     Column { title, rank, right: true, cell }
 }
 
-const ROW: [Column<Row>; 17] = [
+const ROW: [Column<Row>; 18] = [
     left("task", 0, Row::task_shown),
     left("mixer", 0, |r| r.mixer.clone()),
     left("settings", 1, |r| r.settings.clone()),
@@ -48,6 +48,7 @@ const ROW: [Column<Row>; 17] = [
     right("Δ", 0, |r| signed(r.difference_points)),
     left("n", 0, |r| format!("{}/{}", r.scored, r.planned)),
     right("validation", 3, |r| decimals(r.validation, 3)),
+    right("validation loss", 3, |r| r.validation_loss.as_ref().map_or(String::new(), |loss| decimals(loss.mean, 3))),
     right("floor", 2, |r| decimals(r.floor, 3)),
     right("ceiling", 6, |r| decimals(r.ceiling, 3)),
     right("parameters", 4, |r| r.parameters.map_or("-".into(), |n| n.to_string())),
@@ -106,9 +107,11 @@ const LANGUAGE: [Column<Language>; 13] = [
 const LANGUAGE_CAPTION: &str = "Language models in the order of their test losses (nats a scored token). Means and 95 % Student-t \
                                 intervals over seeds; perplexity is e to the mean loss and its interval e to the interval \
                                 of the loss, pseudo-perplexity likewise. n: runs with a loss; a run that diverged has none, and \
-                                of accuracy the floor. \
-                                Tokens/s is the median training speed, MFU the share of the machine's peak that the model's \
-                                own operations make up.";
+                                of accuracy the floor.";
+
+const LANGUAGE_SPEED: &str = " Tokens/s is the median training speed.";
+
+const LANGUAGE_MFU: &str = " MFU is the share of the machine's peak that the model's own operations make up.";
 
 const LANGUAGE_PUBLISHED: &str = " Published losses and accuracies are of other corpora and tokenizers: beside ours they say \
                                   how the papers' models lie to each other, and no difference is taken.";
@@ -131,7 +134,7 @@ const GLUE_DIVERGED: &str =
 
 const GLUE_AVERAGES_CAPTION: &str = "Averages over GLUE, each by its paper's rule, with 95 % bootstrap intervals, seeds \
                                      redrawn within each task; an average with a task missing is not printed. Published: \
-                                     the same rule on the published cells; stated: what the source prints.";
+                                     the same rule on the published cells; stated: what the source prints, beside its own rule.";
 
 const OVERALL: [Column<Overall>; 3] = [
     left("mixer", 0, |r| r.mixer.clone()),
@@ -171,7 +174,8 @@ fn published(row: &Row) -> String {
         (None, Some(number)) => digits(number),
         (None, None) => "FAIL".into(),
     };
-    let measure = if row.published_otherwise() { format!(" ({})", cell.measure) } else { String::new() };
+    let otherwise = row.published_measure().filter(|_| row.published_otherwise());
+    let measure = otherwise.map_or(String::new(), |measure| format!(" ({measure})"));
     format!("{number}{}{measure}", row.letter)
 }
 
@@ -380,7 +384,7 @@ impl Table {
         parts.push(format!("{table}\n{}{notes}{note}", wrap(&self.caption.join(" "), width)));
         if !self.languages.is_empty() {
             let (grid, _) = Grid::fitting(&LANGUAGE, &self.languages, width);
-            parts.push(format!("{}\n{}", grid.terminal(width, None), wrap(&self.language_caption(), width)));
+            parts.push(format!("{}\n{}", grid.terminal(width, None), wrap(&language_caption(&grid), width)));
         }
         if let Some(glue) = &self.glue {
             let grid = glue_grid(glue).terminal(width, None);
@@ -520,12 +524,7 @@ impl Table {
             return String::new();
         }
         let grid = Grid::new(&LANGUAGE, &self.languages, u8::MAX);
-        format!("{}\n{}", grid.markdown(), self.with_sign_notes(&self.language_caption()))
-    }
-
-    fn language_caption(&self) -> String {
-        let published = self.languages.iter().any(|row| !row.published.is_empty());
-        format!("{LANGUAGE_CAPTION}{}", if published { LANGUAGE_PUBLISHED } else { "" })
+        format!("{}\n{}", grid.markdown(), self.with_sign_notes(&language_caption(&grid)))
     }
 
     /// The averages over Long Range Arena; empty without its tasks.
@@ -588,12 +587,15 @@ impl Table {
             "published_recalled",
             "difference_points",
         ];
+        let shown = if self.settings.is_empty() { &self.rows } else { &self.settings };
+        let losses = shown.iter().any(|row| row.validation_loss.is_some());
         let measures = self.measures();
         let named = measures.iter().map(|name| measure_column(name, |column| titles.contains(&column)));
-        writer.write_record(titles.map(String::from).into_iter().chain(named))?;
+        let loss = losses.then(|| "validation_loss".to_string());
+        writer.write_record(titles.map(String::from).into_iter().chain(loss).chain(named))?;
         let float = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
         let count = |value: Option<u64>| value.map_or(String::new(), |value| value.to_string());
-        for row in if self.settings.is_empty() { &self.rows } else { &self.settings } {
+        for row in shown {
             let interval = row.test.and_then(|test| test.interval);
             let tried = self
                 .rows
@@ -645,11 +647,19 @@ impl Table {
                 cell.map_or(String::new(), |cell| cell.recalled.to_string()),
                 float(row.difference_points),
             ];
-            writer.write_record(cells.into_iter().chain(numbers))?;
+            let loss = losses.then(|| float(row.validation_loss.as_ref().and_then(|loss| loss.mean)));
+            writer.write_record(cells.into_iter().chain(loss).chain(numbers))?;
         }
         let bytes = writer.into_inner().map_err(|error| csv::Error::from(error.into_error()))?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
+}
+
+/// How to read the columns that are shown.
+fn language_caption(grid: &Grid) -> String {
+    let of = [("tokens/s", LANGUAGE_SPEED), ("MFU", LANGUAGE_MFU), ("published", LANGUAGE_PUBLISHED)];
+    let shown = of.into_iter().filter(|(title, _)| grid.titles.iter().any(|known| known == title));
+    [LANGUAGE_CAPTION].into_iter().chain(shown.map(|(_, said)| said)).collect()
 }
 
 /// Mixers by groups, and the mean over groups.

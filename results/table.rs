@@ -2,7 +2,8 @@
 //!
 //! A diverged run scores its task's floor. A run that failed, ran out of time, was interrupted or is missing is not
 //! scored; it stays visible as a count in its row and as a line of its own. With a grid, the setting with the best mean
-//! validation score is the one shown; test scores play no part in the choice. An axis that a figure draws along is not tuned
+//! validation score, of language models with the least mean validation loss, is the one shown; test scores play no part in the
+//! choice. An axis that a figure draws along is not tuned
 //! over: every value of it has its own rows, and no mean is taken over them.
 
 use crate::averages::{self, Average};
@@ -110,6 +111,9 @@ pub struct Row {
     pub test: Option<Estimate>,
     /// Mean validation score.
     pub validation: Option<f64>,
+    /// Of a language model the validation loss at the best step, nats, over the runs that finished.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation_loss: Option<Measured>,
     /// What guessing scores.
     pub floor: Option<f64>,
     /// What a perfect solver scores.
@@ -166,7 +170,12 @@ impl Row {
 
     /// Whether the published number beside it is of another measure than the score.
     pub(crate) fn published_otherwise(&self) -> bool {
-        self.published.as_ref().is_some_and(|cell| !is_score(&self.metric, &cell.measure))
+        self.published_measure().is_some_and(|measure| !is_score(&self.metric, measure))
+    }
+
+    /// The measure of ours that the published number is compared with.
+    pub(crate) fn published_measure(&self) -> Option<&str> {
+        self.published.as_ref().map(|cell| compared(cell, &self.measures))
     }
 
     /// Whether the row is what papers print as FAIL: a Path-X or Path-256 at its floor.
@@ -228,7 +237,7 @@ pub struct Table {
     pub settings: Vec<Row>,
     /// Runs that did not finish, in the manifest's order.
     pub ended: Vec<Ended>,
-    /// Mixers over all tasks; empty for a single task.
+    /// Mixers over all tasks; empty for a single task, for tasks of unlike metrics, and beside GLUE.
     pub overall: Vec<Overall>,
     /// Averages over Long Range Arena; empty unless the sweep has its first five tasks.
     pub averages: Vec<Average>,
@@ -263,7 +272,8 @@ impl Table {
         // A mean over tasks would mix the values of a swept axis.
         let pooled = rows.iter().all(|row| row.swept.is_empty());
         let many = pooled && tasks(&rows).len() > 1;
-        let overall = if many { overall(&mixers(manifest), &rows) } else { Vec::new() };
+        let unlike = if many { unlike(&rows) } else { None };
+        let overall = if many && unlike.is_none() { overall(&mixers(manifest), &rows) } else { Vec::new() };
         let mut warnings = edges(manifest, &rows, &swept);
         warnings.extend(few_seeds(&rows));
         warnings.extend(uneven(&runs));
@@ -283,7 +293,7 @@ impl Table {
         Ok(Self {
             name: manifest.name.clone(),
             question: manifest.question.clone(),
-            caption: caption(manifest, &runs, &rows, &swept),
+            caption: caption(manifest, &runs, &rows, &swept, unlike),
             findings: findings::findings(&rows, &overall),
             settings: if grid && (pooled || rows.iter().any(|row| row.settings_tried > 1)) { all } else { Vec::new() },
             ended: runs.iter().filter_map(ended).collect(),
@@ -373,6 +383,7 @@ fn rows(cells: &DataFrame, runs: &[Run], swept: &[&str]) -> Result<Vec<Row>, Pol
             },
             test,
             validation: float("validation", i)?,
+            validation_loss: is_language(metric).then(|| validation_loss(&alike)),
             floor,
             ceiling,
             above: above(test, floor, ceiling),
@@ -402,16 +413,24 @@ fn difference(
     test: Option<Estimate>,
     measures: &BTreeMap<String, Measured>,
 ) -> Option<f64> {
-    let ours = match is_score(metric, &cell.measure) {
+    let measure = compared(cell, measures);
+    let ours = match is_score(metric, measure) {
         true => test?.mean,
-        false => measures.get(&cell.measure)?.mean?,
+        false => measures.get(measure)?.mean?,
     };
     Some(points(ours, cell.accuracy?))
+}
+
+/// The measure of ours that a published number is of: MNLI is quoted for its matched set, while the score is over both.
+fn compared<'a>(cell: &'a Published, measures: &BTreeMap<String, Measured>) -> &'a str {
+    let matched = (cell.task.as_str(), cell.measure.as_str()) == ("MNLI", "accuracy") && measures.contains_key(MATCHED);
+    if matched { MATCHED } else { &cell.measure }
 }
 
 /// Whether a score of this name is what a measure of that name is; a score without a name is not known to be another.
 pub(crate) fn is_score(metric: &str, measure: &str) -> bool {
     match measure {
+        MATCHED | MISMATCHED => false,
         _ if metric.is_empty() => true,
         "accuracy" => metric.ends_with("accuracy") && !metric.contains("F1"),
         "mcc" => metric.contains("Matthews"),
@@ -490,8 +509,24 @@ fn above(test: Option<Estimate>, floor: Option<f64>, ceiling: Option<f64>) -> Ab
     if near { Above::AtFloor } else { Above::Unsure }
 }
 
+/// Whether a score of this name is of a language model, whose checkpoints are chosen by their loss.
+fn is_language(metric: &str) -> bool {
+    [MASKED, NEXT_TOKEN].contains(&metric)
+}
+
+/// The validation loss at the best step.
+fn validation_loss(runs: &[&Run]) -> Measured {
+    let finished = runs.iter().filter(|run| run.outcome == "finished" && run.test.is_some());
+    let loss = |record: &Record| {
+        record.curve.iter().rfind(|point| point.step == record.best_step).map(|point| point.validation_loss)
+    };
+    Measured::new(finished.filter_map(|run| loss(run.record?)).collect())
+}
+
 /// For each (mixer, task) and value of the swept axes the setting with the best mean validation score among those with most
-/// scored seeds, the first of equals: one lucky seed of a setting that mostly failed is no tuning.
+/// scored seeds, the first of equals: one lucky seed of a setting that mostly failed is no tuning. Of language models, whose
+/// checkpoints are chosen by loss, it is the setting of least mean validation loss; a diverged seed has none, so a setting with
+/// one is behind all settings with fewer.
 fn tuned(all: &[Row]) -> Vec<Row> {
     let mut best: Vec<Row> = Vec::new();
     for row in all {
@@ -500,7 +535,12 @@ fn tuned(all: &[Row]) -> Vec<Row> {
             best.push(row.clone());
             continue;
         };
-        let merit = |row: &Row| (row.scored, row.validation.unwrap_or(f64::NEG_INFINITY));
+        let by_loss = is_language(&row.metric) || is_language(&known.metric);
+        let merit = |row: &Row| match &row.validation_loss {
+            _ if !by_loss => (row.scored, 0, row.validation.unwrap_or(f64::NEG_INFINITY)),
+            Some(loss) => (row.scored, loss.n, loss.mean.map_or(f64::NEG_INFINITY, |loss| -loss)),
+            None => (row.scored, 0, f64::NEG_INFINITY),
+        };
         let tried = known.settings_tried + 1;
         if merit(row) > merit(known) {
             *known = row.clone();
@@ -508,6 +548,16 @@ fn tuned(all: &[Row]) -> Vec<Row> {
         known.settings_tried = tried;
     }
     best
+}
+
+/// Why there is no mean over all tasks.
+fn unlike(rows: &[Row]) -> Option<&'static str> {
+    let metrics: BTreeSet<&str> = rows.iter().map(|row| row.metric.as_str()).filter(|name| !name.is_empty()).collect();
+    let of_glue = |row: &Row| row.published_task.as_deref().is_some_and(|task| published::GLUE.contains(&task));
+    if rows.iter().any(of_glue) {
+        return Some("No mean over all tasks: GLUE is averaged by its papers' rules.");
+    }
+    (metrics.len() > 1).then_some("No mean over all tasks: their metrics differ.")
 }
 
 /// Every mixer over all tasks. Scores are normalised, so that a task with a high floor weighs no more than another.
@@ -650,7 +700,7 @@ fn uneven(runs: &[Run]) -> Vec<String> {
     warnings
 }
 
-fn caption(manifest: &Manifest, runs: &[Run], rows: &[Row], swept: &[&str]) -> Vec<String> {
+fn caption(manifest: &Manifest, runs: &[Run], rows: &[Row], swept: &[&str], unlike: Option<&str>) -> Vec<String> {
     let mut lines = vec![format!("{}, {}.", metrics(rows), interval_text(rows))];
     let axes = axes(rows, manifest, swept);
     let tried: BTreeSet<usize> = rows.iter().map(|row| row.settings_tried).collect();
@@ -658,7 +708,15 @@ fn caption(manifest: &Manifest, runs: &[Run], rows: &[Row], swept: &[&str]) -> V
     if grid && (axes.is_empty() || tried.last().is_some_and(|most| *most > 1)) {
         let tried = range(tried.first().copied().unwrap_or(0) as u64, tried.last().copied().unwrap_or(0) as u64);
         let each = if axes.is_empty() { "mixer and task".into() } else { format!("mixer, task, {}", axes.join(", ")) };
-        lines.push(format!("Settings chosen by mean validation score, {tried} tried for each {each}."));
+        let known = || rows.iter().filter(|row| !row.metric.is_empty());
+        let by = match (known().any(|row| is_language(&row.metric)), known().all(|row| is_language(&row.metric))) {
+            (false, _) => "mean validation score",
+            (true, true) => "least mean validation loss at the best step",
+            (true, false) => {
+                "mean validation score, those of language models by least mean validation loss at the best step"
+            }
+        };
+        lines.push(format!("Settings chosen by {by}, {tried} tried for each {each}."));
     }
     if !axes.is_empty() {
         let (axes, are) = (axes.join(" and "), if axes.len() > 1 { "are" } else { "is" });
@@ -683,10 +741,14 @@ fn caption(manifest: &Manifest, runs: &[Run], rows: &[Row], swept: &[&str]) -> V
         lines.push(
             "Where a published number is not of the score, its measure is named, and Δ is from ours of it.".into(),
         );
+        if rows.iter().any(|row| row.published_measure() == Some(MATCHED)) {
+            lines.push("MNLI is published for its matched set; the score is over matched and mismatched.".into());
+        }
     }
     if rows.iter().any(Row::fails) {
         lines.push("FAIL: no better than guessing, as papers print it for Path-X.".into());
     }
+    lines.extend(unlike.map(String::from));
     lines.push(matching(runs, rows, swept));
     lines.push(machine(runs));
     lines.retain(|line| !line.is_empty());

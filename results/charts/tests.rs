@@ -430,6 +430,20 @@ fn accuracy_is_ranked_the_other_way_round_and_by_losses_alike() {
 }
 
 #[test]
+fn how_many_seeds_a_ranking_stands_on_is_said() {
+    let of = |kept: fn(&Record) -> bool| {
+        let (mut manifest, mut records) = samples::matrix_mixers();
+        records.retain(kept);
+        manifest.runs.retain(|run| records.iter().any(|record| record.id == run.id));
+        made(&with(ranking("loss"), (manifest, records))).0[0].caption.clone()
+    };
+    let one = of(|record| record.seed == 1);
+    assert!(one.contains("A mixer has n = 1 seed, so seeds cannot be judged."), "{one}");
+    let uneven = of(|record| record.seed < 3 || record.id.starts_with("dft"));
+    assert!(uneven.contains("Over redrawn seeds (n = 2 to 3) ρ lies in ["), "{uneven}");
+}
+
+#[test]
 fn who_cannot_be_ranked_is_named_and_a_ranking_of_nobody_is_a_warning() {
     let (built, _) = made(&with(ranking("loss"), samples::language()));
     assert!(built[0].caption.contains("Not ranked, having no loss: s4 on mlm § (3 failed)."), "{}", built[0].caption);

@@ -44,6 +44,73 @@ fn test_scores_play_no_part_in_the_choice_of_settings() {
     assert_eq!(row(&table(&(manifest, records)), "attention").settings, "lr=0.001");
 }
 
+/// The sample of a grid as language models: attention's best score is at 0.001, its least loss at 0.003.
+fn language_grid() -> (Manifest, Vec<Record>) {
+    let (manifest, mut records) = samples::grid();
+    for record in &mut records {
+        record.metric = "masked accuracy".into();
+        let loss = if record.id.contains(".0.003.") { 3.0 } else { 3.2 };
+        record.best_step = 750;
+        for point in &mut record.curve {
+            point.validation_loss = if point.step == 750 { loss } else { 9.0 - loss };
+        }
+    }
+    (manifest, records)
+}
+
+#[test]
+fn settings_of_a_language_model_are_chosen_by_the_loss_at_the_best_step() {
+    let (manifest, mut records) = language_grid();
+    let table = table(&(manifest.clone(), records.clone()));
+    assert_eq!(row(&table, "attention").settings, "lr=0.003");
+    let loss = row(&table, "attention").validation_loss.as_ref().expect("a language model");
+    assert_eq!((loss.mean, loss.n), (Some(3.0), 2));
+    assert!(table.caption.iter().any(|said| said.starts_with("Settings chosen by least mean validation loss at the")));
+    assert!(
+        table.markdown().contains("| validation loss |") && table.csv().expect("writes").contains("validation_loss")
+    );
+    // A diverged seed has no loss: behind the settings without one.
+    let seed = records.iter_mut().find(|record| record.id == "attention.0.003.2").expect("there");
+    let metric = seed.metric.clone();
+    *seed = Record { seed: 2, metric, ..samples::ended("attention.0.003.2", samples::diverged("NaN")) };
+    let table = self::table(&(manifest, records));
+    assert_eq!(row(&table, "attention").settings, "lr=0.0003", "the first of equal losses");
+}
+
+#[test]
+fn other_tasks_are_chosen_by_their_score_whatever_their_loss() {
+    let (manifest, mut records) = language_grid();
+    records.iter_mut().for_each(|record| record.metric = "greedy validity".into());
+    let table = table(&(manifest, records));
+    assert_eq!(
+        (row(&table, "attention").settings.as_str(), &row(&table, "attention").validation_loss),
+        ("lr=0.001", &None)
+    );
+    assert!(!table.csv().expect("writes").contains("validation_loss"));
+}
+
+#[test]
+fn unlike_metrics_and_glue_have_no_mean_over_all_tasks() {
+    let manifest = samples::manifest(&["a", "b"], &["mlm", "listops"], 2);
+    let mut records: Vec<Record> = manifest.runs.iter().map(|run| samples::record(&run.id, 0.5)).collect();
+    assert_eq!(table(&(manifest.clone(), records.clone())).overall.len(), 2);
+    for record in records.iter_mut().filter(|record| record.id.contains("mlm")) {
+        record.metric = "masked accuracy".into();
+    }
+    let of_metrics = table(&(manifest, records));
+    assert!(of_metrics.overall.is_empty() && of_metrics.markdown_overall().is_empty());
+    let said = "No mean over all tasks: their metrics differ.";
+    assert!(of_metrics.caption.iter().any(|line| line == said), "{:?}", of_metrics.caption);
+    assert!(!of_metrics.findings.iter().any(|said| said.starts_with("Over all tasks")));
+    let (mut manifest, mut records) = samples::glue();
+    manifest.runs.retain(|run| ["qnli", "rte"].contains(&run.task.as_str()));
+    records.retain(|record| manifest.runs.iter().any(|run| run.id == record.id));
+    let glue = table(&(manifest, records));
+    assert!(glue.overall.is_empty() && glue.glue.is_some());
+    let said = "No mean over all tasks: GLUE is averaged by its papers' rules.";
+    assert!(glue.caption.iter().any(|line| line == said), "{:?}", glue.caption);
+}
+
 #[test]
 fn a_setting_that_mostly_failed_is_not_chosen_for_one_lucky_seed() {
     let (manifest, mut records) = samples::grid();
