@@ -189,7 +189,7 @@ mod tests {
             let vs = VarStore::new(tch::Device::Cpu);
             for (name, size) in names {
                 let (stem, last) = name.rsplit_once('.').unwrap();
-                stem.split('.').fold(vs.root(), |path, part| &path / part).zeros(last, &[*size]);
+                let _ = stem.split('.').fold(vs.root(), |path, part| &path / part).zeros(last, &[*size]);
             }
             vs
         };
