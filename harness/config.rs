@@ -1388,10 +1388,7 @@ mixers:
             ]
         );
         let help = error.render();
-        assert!(
-            help.contains("nearest are `S4`, `S4D-Inv`, `S4D-Lin`, `S4D-LegS`; `mixarena list published`"),
-            "{help}"
-        );
+        assert!(help.contains("nearest are `S4D`, `S4`, `S4D-Inv`, `S4D-Lin`; `mixarena list published`"), "{help}");
         assert!(help.contains("did you mean `Path-X`?"), "{help}");
     }
 }

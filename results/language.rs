@@ -165,7 +165,8 @@ pub(crate) fn csv(rows: &[Language]) -> Result<String, csv::Error> {
     if rows.is_empty() {
         return Ok(String::new());
     }
-    let measures: [(&str, fn(&Language) -> &Option<Measured>); 7] = [
+    type Of = fn(&Language) -> &Option<Measured>;
+    let measures: [(&str, Of); 7] = [
         ("loss", |r| &r.loss),
         ("perplexity", |r| &r.perplexity),
         ("accuracy", |r| &r.accuracy),
