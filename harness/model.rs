@@ -763,10 +763,11 @@ impl Model {
             x = x.flatten(0, 1).index_copy(0, at, &vectors).view_as(&x);
         }
         if let Some(table) = &self.types {
-            x = x + match &inputs.types {
+            let types = match &inputs.types {
                 Some(types) => Tensor::embedding(table, &types.clamp_max(table.size()[0] - 1), -1, false, false),
                 None => table.narrow(0, 0, 1),
             };
+            x = &x + types;
         }
         let mut ctx =
             Context { train, lengths: inputs.lengths.as_ref().map(Tensor::shallow_clone), ..Context::default() };

@@ -93,8 +93,8 @@ impl Plan {
         opened: &[OpenedTask],
     ) -> Result<(), Vec<Arc<DataError>>> {
         let there = |draft: &Draft| opened.iter().any(|(choice, task)| *choice == draft.task && task.is_ok());
-        let starting = config.runs.iter().filter(|draft| draft.start.is_some() && draft.chain().all(there));
-        starting.map(|draft| Planned::of(draft, registry, opened).map(drop)).collect()
+        let mut starting = config.runs.iter().filter(|draft| draft.start.is_some() && draft.chain().all(there));
+        starting.try_for_each(|draft| Planned::of(draft, registry, opened).map(drop))
     }
 
     /// The plan as it is kept beside the records; `command` made it.

@@ -309,7 +309,8 @@ pub(crate) fn matrix_mixers() -> (Manifest, Vec<Record>) {
 /// Attention beside BERT, and s4 beside nothing, on eight tasks of GLUE with two seeds. s4 has no RTE, and its MNLI is not told
 /// apart; its CoLA is below 0.
 pub(crate) fn glue() -> (Manifest, Vec<Record>) {
-    let tasks: [(&str, &str, &str, &[(&str, f64)]); 8] = [
+    type Measures = [(&'static str, f64)];
+    let tasks: [(&str, &str, &str, &Measures); 8] = [
         ("mnli", "MNLI", "accuracy", &[("accuracy", 0.69), ("matched", 0.70), ("mismatched", 0.68)]),
         ("qnli", "QNLI", "accuracy", &[("accuracy", 0.8)]),
         ("qqp", "QQP", "mean of F1 and accuracy", &[("accuracy", 0.84), ("f1", 0.78)]),

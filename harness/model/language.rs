@@ -143,11 +143,10 @@ fn a_model_may_be_made_for_more_positions_than_its_task_has_but_not_for_fewer() 
     for head in ["bert", "tied", "plain"] {
         let text = format!(r#"{{"head":"{head}"}}"#);
         for output in [Output::Tokens, Output::PerSequence, Output::Value, Output::PerPosition, Output::Number] {
-            let allowed = match (head, output) {
-                ("plain", _) | (_, Output::Tokens) => true,
-                ("bert", Output::PerSequence | Output::Value) => true,
-                _ => false,
-            };
+            let allowed = matches!(
+                (head, output),
+                ("plain", _) | (_, Output::Tokens) | ("bert", Output::PerSequence | Output::Value)
+            );
             assert_eq!(said(&text, output).is_empty(), allowed, "{head} of {output:?}");
         }
     }

@@ -292,7 +292,7 @@ fn encode(tokenizer: &Tokenizer, pieces: &[Piece], threads: usize) -> Vec<Vec<u3
         found[first..].iter_mut().zip(tokens).for_each(|(place, tokens)| *place = tokens);
     };
     std::thread::scope(|scope| {
-        (1..threads.min(pieces.len().div_ceil(at_once))).for_each(|_| drop(scope.spawn(&work)));
+        (1..threads.min(pieces.len().div_ceil(at_once))).for_each(|_| drop(scope.spawn(work)));
         work();
     });
     found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
