@@ -6,8 +6,8 @@
 //!  the  cat sat  on … [SEP]            every token of the corpus is asked for once
 //! ```
 //! Paper    Bengio et al. 2003, JMLR 3; bits per byte: Gao et al. 2021 (The Pile), arXiv:2101.00027
-//! Matches  loss at every position, perplexity e to it, documents packed one after the other with [SEP] between them
-//! Departs  every sequence begins with [CLS] in place of a token, so that the first is asked for too, from nothing: packed
+//! Matches  loss at every position, perplexity e to it, documents packed one after the other with \[SEP\] between them
+//! Departs  every sequence begins with \[CLS\] in place of a token, so that the first is asked for too, from nothing: packed
 //!          sequences do not see the end of the one before, which costs a little perplexity at short `seq_len` and leaves
 //!          none of the text out of bits per byte
 //!

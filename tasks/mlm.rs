@@ -7,7 +7,7 @@
 //! ```
 //! Paper    Devlin et al. 2019 (BERT), arXiv:1810.04805; Wang et al. 2022 (BiGS), arXiv:2212.10544; Hwang et al. 2024
 //!          (Hydra), arXiv:2407.09941
-//! Matches  15 % hidden, of which 80 % are [MASK], 10 % a random token and 10 % as they were; loss at the hidden positions;
+//! Matches  15 % hidden, of which 80 % are \[MASK\], 10 % a random token and 10 % as they were; loss at the hidden positions;
 //!          no prediction of the next sentence; Hydra's training at 30 % is `mask_rate: 0.3`, its evaluation 15 % all the same
 //! Departs  see [`crate::masking`] for a mask's small print; validation and test have one mask, drawn from `mask_seed`, so that
 //!          every model and every seed is asked for the same tokens
@@ -17,7 +17,7 @@
 //!
 //! Scores of the test split are kept by `frequency` (how often the token stands in train, by powers of ten), `position`
 //! (sixteenths of `seq_len`), `distance` (tokens to the nearest visible occurrence of the same token in the sequence, by
-//! powers of two: context it could be copied from) and `fate` (0: behind [MASK], 1: behind a random token, 2: left as it was).
+//! powers of two: context it could be copied from) and `fate` (0: behind \[MASK\], 1: behind a random token, 2: left as it was).
 
 use crate::corpus::{Corpus, CorpusConfig, Packing, Shape};
 use crate::language::{self, Reached, Unigram};
@@ -40,7 +40,7 @@ pub struct Config {
     pub corpus: CorpusConfig,
     /// What makes tokens of it: `bytes`, `{ characters: {…} }`, `{ wordpiece: {…} }`, `{ bpe: {…} }` or `{ file: {…} }`.
     pub tokenizer: TokenizerConfig,
-    /// Tokens of the longest sequence, [CLS] and [SEP] among them. BiGS and Hydra: 128.
+    /// Tokens of the longest sequence, \[CLS\] and \[SEP\] among them. BiGS and Hydra: 128.
     pub seq_len: u32,
     /// Whether sequences are filled with one document after another (`packed`) or hold one each (`padded`).
     pub packing: Packing,
@@ -54,7 +54,7 @@ pub struct Config {
     pub most: Option<u32>,
     /// Whether all pieces of a word are hidden together.
     pub whole_words: bool,
-    /// Share of the hidden tokens that [MASK] stands for.
+    /// Share of the hidden tokens that \[MASK\] stands for.
     pub mask_share: f64,
     /// Share of them that a random token stands for; the rest stays as it was.
     pub random_share: f64,
