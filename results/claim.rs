@@ -101,16 +101,16 @@ fn take_name(own: &Path, path: &Path) -> std::io::Result<bool> {
     if !is_stale(path, now) {
         return Ok(false);
     }
-    // One process at a time may take a stale claim away, and it looks again once alone.
-    let gate = path.with_file_name("claim.takeover");
-    if fs::File::create_new(&gate).is_err() {
-        if age(&gate, now).is_some_and(|age| age > STALE) {
-            let _ = fs::remove_file(&gate); // its owner died inside; the next to ask may enter
-        }
-        return Ok(false);
+    // One process at a time may take a stale claim away, and it looks again once alone. The kernel opens the gate when its
+    // owner dies inside; the file stays, since a lock on a deleted one keeps nobody out.
+    let gate = fs::File::create(path.with_file_name("claim.takeover"))?;
+    match gate.try_lock() {
+        Ok(()) => {}
+        Err(fs::TryLockError::WouldBlock) => return Ok(false),
+        Err(fs::TryLockError::Error(error)) => return Err(error),
     }
     let taken = if is_stale(path, now) { fs::rename(own, path).map(|()| true) } else { Ok(false) };
-    let _ = fs::remove_file(&gate);
+    drop(gate);
     taken
 }
 
@@ -197,6 +197,18 @@ mod tests {
             tries.into_iter().filter_map(|t| t.join().expect("no panic")).collect::<Vec<_>>()
         });
         assert_eq!(held.len(), 1);
+    }
+
+    #[test]
+    fn a_process_that_died_taking_a_stale_claim_away_keeps_nobody_out() {
+        let folder = folder();
+        let this = Holder::this_process();
+        let path = leave_claim(&folder, &Holder { started: this.started + 1, ..this });
+        let gate = fs::File::create(path.with_file_name("claim.takeover")).expect("makes the gate");
+        gate.lock().expect("nobody else has it");
+        assert!(take(&folder).is_none(), "somebody is inside");
+        drop(gate);
+        assert!(take(&folder).is_some());
     }
 
     #[test]
