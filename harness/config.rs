@@ -109,7 +109,8 @@ struct StartKey {
 
 #[derive(Clone, Debug)]
 enum Source {
-    /// The run of the same mixer and grid point on the task with this label; of the same seed unless one is given.
+    /// The run of the same mixer on the task with this label, at the point of its grid that this run's point lies on; of the
+    /// same seed unless one is given.
     Task(String, Option<u64>),
     Weights(PathBuf),
 }
@@ -174,6 +175,8 @@ struct Entry {
     start: Option<Option<StartKey>>,
     /// A task's entry may have seeds of its own.
     seeds: Option<Vec<u64>>,
+    /// A task's entry may have a grid of its own; no axes: `grid: null`.
+    grid: Option<Vec<Vec<Setting>>>,
 }
 
 /// One value for one dotted path, from the grid or from `--set`.
@@ -293,15 +296,17 @@ impl Reader<'_> {
         if let Some(at) = sets.iter().position(|s| s.path == ["seeds"]) {
             seeds = self.seeds(Some(&sets.remove(at).value));
         }
-        for setting in axes.iter().flatten().chain(&sets) {
+        let all_axes = || axes.iter().chain(tasks.iter().filter_map(|task| task.grid.as_ref()).flatten());
+        for setting in all_axes().flatten().chain(&sets) {
             self.reachable(setting, &tasks, &mixers);
         }
         let (mut runs, mut starts) = (Vec::new(), Vec::new());
         for task in &tasks {
             let seeds = task.seeds.as_ref().unwrap_or(&seeds);
+            let axes = task.grid.as_ref().unwrap_or(&axes);
             for mixer in mixers.iter().filter(|m| m.runs_on(&task.label)) {
                 let start = task.start.as_ref().or(mixer.start.as_ref()).and_then(Option::as_ref);
-                for point in points(&axes) {
+                for point in points(axes) {
                     let over: Vec<&Setting> = point.iter().chain(&sets).collect();
                     if let Some(draft) = self.draft(task, mixer, &base, &over) {
                         let settings = point.iter().map(|s| (s.path.join("."), plain(&s.value.to_json()))).collect();
@@ -316,7 +321,11 @@ impl Reader<'_> {
         if self.found.is_empty() {
             self.starts(&mut runs, &starts, &tasks);
         }
-        let figures = get("figures").map(|(_, node)| self.figures(node, &axes)).unwrap_or_default();
+        let figures = get("figures").map(|(_, node)| {
+            let swept: Vec<String> = all_axes().filter_map(|axis| axis.first()).map(|s| s.path.join(".")).collect();
+            self.figures(node, &swept)
+        });
+        let figures = figures.unwrap_or_default();
         let matched = get("match").and_then(|(key, node)| self.matched(key, node, &runs));
         let text = |key: &str| get(key).and_then(|(_, n)| n.as_str()).map(str::to_owned);
         let name = text("name").unwrap_or_else(|| stem.into());
@@ -335,7 +344,7 @@ impl Reader<'_> {
     }
 
     /// `figures: [ { lines: { x: model.d_model } } ]`.
-    fn figures(&mut self, node: &Node, axes: &[Vec<Setting>]) -> Vec<Figure> {
+    fn figures(&mut self, node: &Node, swept: &[String]) -> Vec<Figure> {
         let help = "figures are `lines: { x: model.d_model }`, `details: { axis: length }`, \
                     `cells: { axis: layer, measure: importance }`, `profile: { shape: heat }` and \
                     `ranking: { measure: loss, published: C4-MLM-loss }`";
@@ -343,7 +352,6 @@ impl Reader<'_> {
             self.found.error(node.place.clone(), format!("`figures` is {}, expected a list", node.describe()), help);
             return Vec::new();
         };
-        let swept: Vec<String> = axes.iter().filter_map(|axis| axis.first()).map(|s| s.path.join(".")).collect();
         let mut figures = Vec::new();
         for item in items {
             match serde_json::from_value::<Figure>(item.to_json()) {
@@ -504,7 +512,7 @@ impl Reader<'_> {
         };
         let mut allowed = vec![kind, "name", "published", "start"];
         allowed.extend(SECTIONS);
-        allowed.extend(if kind == "mixer" { &["tasks", "reference_parameters"][..] } else { &["seeds"] });
+        allowed.extend(if kind == "mixer" { &["tasks", "reference_parameters"][..] } else { &["seeds", "grid"] });
         self.known_keys(map, &allowed, &format!("this {kind}'s entry"), "keys");
         let mut entry = match (choice.as_str(), choice.as_map()) {
             (Some(family), _) if self.family(family, choice.place.clone(), kind, known) => {
@@ -543,6 +551,10 @@ impl Reader<'_> {
                     }
                 }
                 "seeds" if kind == "task" => entry.seeds = Some(self.seeds(Some(node))),
+                "grid" if kind == "task" => {
+                    let none = node.data == Data::Scalar(Value::Null);
+                    entry.grid = Some(self.grid((!none).then_some(node)));
+                }
                 "tasks" if kind == "mixer" => {
                     entry.only_tasks = Some(node.as_list().map_or_else(|| vec![node.clone()], <[Node]>::to_vec))
                 }
@@ -624,9 +636,9 @@ impl Reader<'_> {
                     Source::Task(label, seed) => (label, seed.unwrap_or(runs[at].seed)),
                 };
                 let run = &runs[at];
-                let same = |other: &&Draft| other.mixer_label == run.mixer_label && other.settings == run.settings;
-                let of_task = |other: &&Draft| other.task_label == *label;
-                let found = runs.iter().filter(of_task).filter(same).find(|other| other.seed == seed);
+                let of_mixer = |other: &&Draft| other.task_label == *label && other.mixer_label == run.mixer_label;
+                let same = |other: &&Draft| other.settings.iter().all(|setting| run.settings.contains(setting));
+                let found = runs.iter().filter(of_mixer).filter(same).find(|other| other.seed == seed);
                 let known = found.cloned();
                 if let Some(found) = known {
                     let wrong = (pass == 0).then(|| starts::mismatch(&runs[at], &found, self.registry)).flatten();
@@ -641,9 +653,17 @@ impl Reader<'_> {
                 }
                 let (problem, help) = if !labels.contains(&label.as_str()) {
                     (format!("no task is labelled `{label}`"), suggest(label, &labels, "labels of tasks"))
-                } else if runs.iter().filter(of_task).any(|other| same(&other)) {
+                } else if runs.iter().filter(of_mixer).any(|other| same(&other)) {
                     let problem = format!("no run on `{label}` has seed {seed}");
                     (problem, "give the seed to start from, as in `start: { task: LABEL, seed: 0 }`".into())
+                } else if let Some(other) = runs.iter().find(of_mixer) {
+                    let axes: Vec<String> = other.settings.iter().map(|(path, _)| format!("`{path}`")).collect();
+                    let problem = format!(
+                        "`{label}` is swept over {} and `{}` not over the same values: which run to start from is open",
+                        axes.join(", "),
+                        run.task_label
+                    );
+                    (problem, format!("put `grid: null` into the entry of `{label}`, or give both the same axis"))
                 } else {
                     let problem = format!("`{}` does not run on `{label}`", run.mixer_label);
                     (problem, "add that task to the mixer's `tasks`, or leave `start` out".into())
@@ -1051,6 +1071,7 @@ impl Entry {
             published: None,
             start: None,
             seeds: None,
+            grid: None,
         }
     }
 
@@ -1216,6 +1237,42 @@ mixers:
         );
         assert_eq!(config.runs[2].mixer.settings["n_heads"], 2);
         assert_eq!(config.runs.iter().map(|r| r.seed).collect::<Vec<_>>(), [3, 5, 3, 5, 3, 5, 3, 5]);
+    }
+
+    #[test]
+    fn a_task_may_have_a_grid_of_its_own_and_starts_from_the_point_that_it_shares() {
+        let config = |first: &str, second: &str| {
+            let task = "task: { mqar: { causal: false } }";
+            format!(
+                "seeds: 2\ngrid: {{ optimizer.lr: [1, 2] }}\ntasks:\n  - {{ name: a, {task}, {first} }}\n  \
+                 - {{ name: b, {task}, start: a, {second} }}\nmixers: [attention]\n"
+            )
+        };
+        let found = |first: &str, second: &str| -> Vec<(String, f64, f64, Option<f64>)> {
+            let runs = parse(&config(first, second), &[]).unwrap().runs;
+            let start = |draft: &Draft| match &draft.start {
+                Some(Start::Run(first)) => Some(first.optimizer.lr),
+                _ => None,
+            };
+            let of_seed_one = runs.iter().filter(|run| run.seed == 1);
+            of_seed_one
+                .map(|run| (run.task_label.clone(), run.optimizer.lr, run.optimizer.weight_decay, start(run)))
+                .collect()
+        };
+        let run = |task: &str, lr: f64, decay: f64, start: Option<f64>| (task.to_string(), lr, decay, start);
+        let (both, decay) = (Some(1.0), 0.01);
+        assert_eq!(
+            found("grid: null", "optimizer: {}"),
+            [run("a", 1e-3, decay, None), run("b", 1.0, decay, Some(1e-3)), run("b", 2.0, decay, Some(1e-3))]
+        );
+        assert_eq!(
+            found("grid: { optimizer.lr: [1] }", "grid: { optimizer.lr: [1], optimizer.weight_decay: [3, 4] }"),
+            [run("a", 1.0, decay, None), run("b", 1.0, 3.0, both), run("b", 1.0, 4.0, both)]
+        );
+        let refused = parse(&config("optimizer: {}", "grid: { optimizer.weight_decay: [3] }"), &[]).unwrap_err();
+        let said = refused.lines().concat();
+        assert!(said.contains("`a` is swept over `optimizer.lr` and `b` not over the same values"), "{said}");
+        assert!(parse(&config("grid: 3", ""), &[]).unwrap_err().lines()[0].contains("`grid` is 3"));
     }
 
     #[test]

@@ -1,7 +1,12 @@
 //! Small specs and mixers that tests of several files share.
 
+use crate::config::Config;
+use crate::registry::Registry;
+use crate::trainer::Trainer;
 use serde_json::{Value, json};
-use tasks::{Input, Output, TaskSpec};
+use std::path::Path;
+use std::sync::Arc;
+use tasks::{DataDir, Input, Output, Task, TaskSpec};
 
 /// Eleven tokens, five classes, twelve positions.
 pub(crate) fn task_spec(output: Output) -> TaskSpec {
@@ -32,6 +37,17 @@ pub(crate) fn small_mixers() -> Vec<(mixers::Entry, Value)> {
     });
     let resolve = |entry: &mixers::Entry| (entry.resolve)(small.get(entry.name).unwrap_or(&json!({})));
     mixers::registry().into_iter().map(|entry| (entry, resolve(&entry).expect("settings of the right types"))).collect()
+}
+
+/// A trainer of the first run of a config, its work in `folder`.
+pub(crate) fn trainer(config: &str, folder: &Path) -> Trainer {
+    let registry = Registry::default();
+    let config = Config::parse(config, "x.yaml", "x", &[], &registry).unwrap_or_else(|e| panic!("{}", e.render()));
+    let draft = &config.runs[0];
+    let entry = registry.task(&draft.task.name).expect("the config was checked");
+    let task: Arc<dyn Task> = Arc::from(entry.open(&draft.task.settings, &DataDir(folder.into())).expect("data"));
+    let spec = draft.spec(&registry, task.spec().version, None);
+    Trainer::new(spec, task, &registry, tch::Device::Cpu, folder.into()).expect("a model")
 }
 
 /// Whether a test that draws from libtorch's generator is alone in its process, where no other test draws in between. If not,

@@ -1,13 +1,9 @@
 use super::*;
 use crate::checkpoint;
-use crate::config::Config;
-use crate::registry::Registry;
 use crate::trainer::State;
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
-use tasks::DataDir;
-use tch::{Device, Kind};
+use tch::Kind;
 
 /// A trainer of the first run of this config, its work in `folder`.
 fn trainer(mixer: &str, pretrain: &str, folder: &Path) -> Trainer {
@@ -16,13 +12,7 @@ fn trainer(mixer: &str, pretrain: &str, folder: &Path) -> Trainer {
          model: {{ d_model: 8, n_layers: 1, dropout: 0.1, embedding_dropout: 0.1 }}\noptimizer: {{ lr: 1e-2 }}\n\
          schedule: {{ warmup_steps: 2 }}\nbudget: {{ steps: 4, batch_size: 4, eval_every: 3 }}\npretrain: {pretrain}\nmixers: [{mixer}]\n"
     );
-    let registry = Registry::default();
-    let config = Config::parse(&text, "x.yaml", "x", &[], &registry).unwrap();
-    let draft = &config.runs[0];
-    let entry = registry.task(&draft.task.name).unwrap();
-    let task: Arc<dyn tasks::Task> = Arc::from(entry.open(&draft.task.settings, &DataDir(folder.into())).unwrap());
-    let spec = draft.spec(&registry, task.spec().version, None);
-    Trainer::new(spec, task, &registry, Device::Cpu, folder.into()).unwrap()
+    crate::samples::trainer(&text, folder)
 }
 
 const ATTENTION: &str = "attention: { n_heads: 2 }";

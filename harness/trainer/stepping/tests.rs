@@ -1,14 +1,10 @@
 use super::*;
-use crate::config::Config;
-use crate::registry::Registry;
 use crate::samples::{alone, small_mixers};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use tasks::{DataDir, Order, Split};
-use tch::Device;
+use tasks::{Order, Split};
 
 /// Every kind of answer, one and two documents, rows of one length and of several.
 const TASKS: [&str; 5] = [
@@ -21,14 +17,7 @@ const TASKS: [&str; 5] = [
 
 /// A trainer of the only run of a config.
 fn trainer(task: &str, mixer: &str, more: &str, folder: &Path) -> Trainer {
-    let text = format!("tasks:\n  - {task}\nmixers: [{mixer}]\n{more}\n");
-    let registry = Registry::default();
-    let config = Config::parse(&text, "x.yaml", "x", &[], &registry).unwrap_or_else(|e| panic!("{}", e.render()));
-    let draft = &config.runs[0];
-    let entry = registry.task(&draft.task.name).unwrap();
-    let task: Arc<dyn tasks::Task> = Arc::from(entry.open(&draft.task.settings, &DataDir(folder.into())).unwrap());
-    let spec = draft.spec(&registry, task.spec().version, None);
-    Trainer::new(spec, task, &registry, Device::Cpu, folder.into()).unwrap()
+    crate::samples::trainer(&format!("tasks:\n  - {task}\nmixers: [{mixer}]\n{more}\n"), folder)
 }
 
 const ATTENTION: &str = "attention: { n_heads: 2 }";
