@@ -12,8 +12,11 @@ pub enum Event {
         parameters: u64,
         /// Step the run continues from; 0 for a new one.
         resumed_from: u64,
-        /// Lines worth showing once: optimizer groups, remarks on the data.
+        /// Remarks on the data, which every run on them has to make.
         notes: Vec<String>,
+        /// The optimizer's groups, a line each.
+        #[serde(default)]
+        groups: Vec<String>,
     },
     /// Training goes on.
     Progress(Progress),

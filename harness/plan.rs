@@ -243,7 +243,8 @@ pub struct Estimate {
     pub reference_parameters: Option<u64>,
     /// Bytes of decoding state of one mixer at the task's longest sequence; 0 without a recurrent form.
     pub state_bytes: i64,
-    /// Floating-point operations of one run, pretraining included: three forward passes a step, at the longest sequence.
+    /// Floating-point operations of one run, at the longest sequence: three forward passes a step, pretraining's too, and one for
+    /// every example that validation and test are scored on, as far as the task is open.
     pub flops: f64,
     /// Those of pretraining.
     pub pretraining_flops: f64,
@@ -328,7 +329,12 @@ fn estimate(draft: &Draft, registry: &Registry, counter: &mut Counter, records: 
         let forward = first.forward_flops(&draft.model, length, sizes.mixer.flops, &outline, spec.vocab_size);
         estimate.pretraining_flops = passes(first.steps, forward);
     }
-    estimate.flops = estimate.pretraining_flops + passes(draft.budget.steps, forward);
+    let looked = counter.task(draft).map_or(0, |task| {
+        let looks = draft.budget.steps.div_ceil(draft.budget.eval_every);
+        looks * task.len(tasks::Split::Validation) + task.len(tasks::Split::Test)
+    });
+    let looking = forward as f64 * looked as f64;
+    estimate.flops = estimate.pretraining_flops + passes(draft.budget.steps, forward) + looking;
     estimate.gpu_seconds = Some(estimate.flops / speeds.gpu);
     let twin = records.iter().find(|r| same_but_seed(r, draft));
     (estimate.seconds, estimate.seconds_from) = match twin {

@@ -3,7 +3,7 @@
 use crate::events::Event;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use results::{Outcome, Record};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,27 @@ pub trait Display {
 pub fn display(total: usize, quiet: bool, verbose: bool) -> Box<dyn Display> {
     match (quiet, std::io::stderr().is_terminal()) {
         (false, true) => Box::new(Bars::new(total, verbose)),
-        _ => Box::new(Lines { total, done: 0, quiet, verbose, last: HashMap::new() }),
+        _ => Box::new(Lines { total, done: 0, quiet, remarks: Remarks::new(verbose), last: HashMap::new() }),
+    }
+}
+
+/// What runs remark when they begin. Those of one task say the same of their data: it is shown once.
+struct Remarks {
+    verbose: bool,
+    told: HashSet<String>,
+}
+
+impl Remarks {
+    fn new(verbose: bool) -> Self {
+        Self { verbose, told: HashSet::new() }
+    }
+
+    /// The lines to show for the run `name`, which begins with its task.
+    fn lines(&mut self, name: &str, notes: &[String], groups: &[String]) -> Vec<String> {
+        let task = name.split(" · ").next().unwrap_or(name);
+        let notes = notes.iter().map(|note| format!("{task}: {note}")).filter(|line| self.told.insert(line.clone()));
+        let groups = groups.iter().filter(|_| self.verbose).map(|line| format!("{name}: {line}"));
+        notes.chain(groups).collect()
     }
 }
 
@@ -52,7 +72,7 @@ struct Bars {
     all: MultiProgress,
     overall: ProgressBar,
     bars: HashMap<usize, (ProgressBar, String)>,
-    verbose: bool,
+    remarks: Remarks,
 }
 
 impl Bars {
@@ -62,7 +82,7 @@ impl Bars {
             .expect("a valid template");
         let overall = all.add(ProgressBar::new(total as u64).with_style(style).with_prefix("sweep"));
         overall.enable_steady_tick(Duration::from_secs(1));
-        Self { all, overall, bars: HashMap::new(), verbose }
+        Self { all, overall, bars: HashMap::new(), remarks: Remarks::new(verbose) }
     }
 }
 
@@ -76,17 +96,14 @@ impl Display for Bars {
     }
 
     fn event(&mut self, slot: usize, event: &Event) {
-        let verbose = self.verbose;
         let Some((bar, score)) = self.bars.get_mut(&slot) else { return };
         match event {
-            Event::Started { parameters, resumed_from, notes } => {
+            Event::Started { parameters, resumed_from, notes, groups } => {
                 let from =
                     if *resumed_from > 0 { format!(", continues from step {resumed_from}") } else { String::new() };
                 bar.set_message(format!("{parameters} parameters{from}"));
-                if verbose {
-                    let prefix = bar.prefix();
-                    bar.suspend(|| notes.iter().for_each(|n| eprintln!("{prefix}: {n}")));
-                }
+                let lines = self.remarks.lines(&bar.prefix(), notes, groups);
+                bar.suspend(|| lines.iter().for_each(|line| eprintln!("{line}")));
             }
             Event::Progress(p) => {
                 bar.set_length(p.steps);
@@ -124,7 +141,7 @@ struct Lines {
     total: usize,
     done: usize,
     quiet: bool,
-    verbose: bool,
+    remarks: Remarks,
     last: HashMap<usize, (String, Instant)>,
 }
 
@@ -139,13 +156,11 @@ impl Display for Lines {
         }
         let Some((name, last)) = self.last.get_mut(&slot) else { return };
         match event {
-            Event::Started { parameters, resumed_from, notes } => {
+            Event::Started { parameters, resumed_from, notes, groups } => {
                 let from =
                     if *resumed_from > 0 { format!(", continues from step {resumed_from}") } else { String::new() };
                 eprintln!("{name}: started, {parameters} parameters{from}");
-                if self.verbose {
-                    notes.iter().for_each(|n| eprintln!("{name}: {n}"));
-                }
+                self.remarks.lines(name, notes, groups).iter().for_each(|line| eprintln!("{line}"));
             }
             Event::Progress(p) if last.elapsed() >= LINE_EVERY => {
                 *last = Instant::now();
@@ -158,7 +173,7 @@ impl Display for Lines {
                     duration(p.seconds_left)
                 );
             }
-            Event::Evaluated(point) if self.verbose => {
+            Event::Evaluated(point) if self.remarks.verbose => {
                 eprintln!(
                     "{name}: step {}  validation {:.4}  loss {:.4}",
                     point.step, point.validation_score, point.validation_loss
@@ -202,6 +217,17 @@ mod tests {
     fn digits_are_grouped_by_three() {
         assert_eq!(grouped(1234567), "1,234,567");
         assert_eq!(grouped(999), "999");
+    }
+
+    #[test]
+    fn a_remark_on_the_data_is_shown_once_a_task_and_groups_only_when_asked_for() {
+        let [note, group] = ["12 rows skipped", "8 parameters at 1e-3"].map(|text| vec![text.to_string()]);
+        let mut remarks = Remarks::new(false);
+        assert_eq!(remarks.lines("glue · s4 · seed 0", &note, &group), ["glue: 12 rows skipped"]);
+        assert!(remarks.lines("glue · s4 · seed 1", &note, &group).is_empty());
+        assert_eq!(remarks.lines("other · s4 · seed 0", &note, &group), ["other: 12 rows skipped"]);
+        let all = Remarks::new(true).lines("glue · s4 · seed 0", &note, &group);
+        assert_eq!(all, ["glue: 12 rows skipped", "glue · s4 · seed 0: 8 parameters at 1e-3"]);
     }
 
     #[test]

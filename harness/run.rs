@@ -125,9 +125,8 @@ fn train(
     record.scores.floor = Some(task.floor()?.score);
     let mut trainer = Trainer::new(spec.clone(), task, registry, device, work_dir)?;
     (record.parameters, record.mixer_parameters) = trainer.parameters();
-    let mut notes = trainer.group_lines();
-    notes.extend(record.notes.iter().cloned());
-    tell(Event::Started { parameters: record.parameters, resumed_from: trainer.steps_done(), notes });
+    let (notes, groups) = (record.notes.clone(), trainer.group_lines());
+    tell(Event::Started { parameters: record.parameters, resumed_from: trainer.steps_done(), notes, groups });
     let ended = trainer.train(stop, tell);
     // Facts first: they hold whether training ended well or not.
     record.steps = trainer.state.step;

@@ -14,6 +14,7 @@ use crate::model::Model;
 use crate::trainer::TrainError;
 use results::Detail;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tasks::{Batch, Facet, Judge, Order, Output, Sections, Split, Targets, Task, TaskSpec, metrics};
 use tch::{Device, Kind, Tensor, no_grad};
 
@@ -34,7 +35,8 @@ pub struct Look {
     pub details: Vec<Detail>,
 }
 
-/// Scores `split`, `rows` examples at a time. With `closely`, measures and details are found too.
+/// Scores `split`, `rows` examples at a time; `None` when `stop` was set before the end. With `closely`, measures and details
+/// are found too.
 pub fn look(
     model: &Model,
     task: &dyn Task,
@@ -42,13 +44,17 @@ pub fn look(
     rows: u64,
     device: Device,
     closely: bool,
-) -> Result<Look, TrainError> {
+    stop: &AtomicBool,
+) -> Result<Option<Look>, TrainError> {
     let spec = task.spec();
     let sections = task.sections(split);
     let order = Order { seed: 0, batch_size: rows as usize };
     let mut tallies: Vec<Tally> = sections.parts.iter().map(|_| Tally::default()).collect();
     let mut close = Close::default();
     for index in 0..task.batches(split, rows) {
+        if stop.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
         let batch = task.batch(split, index, &order)?;
         let allowed = allowed(task, &spec, split, &sections, index, rows)?;
         let (inputs, classes) = to_tensors(&batch, device);
@@ -74,7 +80,7 @@ pub fn look(
         }
         look.details.extend(close.by_position(&spec));
     }
-    Ok(look)
+    Ok(Some(look))
 }
 
 /// The classes that count at each scored position of a batch, where the judge asks for them.

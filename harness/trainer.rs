@@ -343,6 +343,13 @@ impl Trainer {
         let mut since = Instant::now();
         let (mut interval_steps, mut interval_loss) = (0u64, 0.0);
         while !self.state.trained {
+            // Left out when the run was stopped while it looked.
+            if self.owes_a_look() {
+                let Some(point) = self.look(stop)? else { return self.interrupted() };
+                tell(Event::Evaluated(point));
+                self.save()?;
+                continue;
+            }
             let begun = Instant::now();
             let before_batch = feed.clock;
             let batch = feed.take()?;
@@ -384,7 +391,7 @@ impl Trainer {
                 (interval_steps, interval_loss) = (0, 0.0);
             }
             if looked {
-                let point = self.look()?;
+                let Some(point) = self.look(stop)? else { return self.interrupted() };
                 tell(Event::Evaluated(point));
             }
             if looked && budget.checkpoint_every.is_none()
@@ -403,13 +410,14 @@ impl Trainer {
                 return Ok(self.ended(Outcome::TimedOut { reason }, None)?);
             }
             if stop.load(Ordering::Relaxed) && !self.state.trained {
-                self.save()?;
-                let reason = format!("stopped by a signal at step {step} of {}", budget.steps);
-                return Ok(self.ended(Outcome::Interrupted { reason }, None)?);
+                return self.interrupted();
             }
         }
         self.load_best()?;
-        let test = self.score(Split::Test, true)?;
+        let Some(test) = self.score(Split::Test, true, stop)? else {
+            let reason = "stopped by a signal after training, while test was scored".into();
+            return Ok(self.ended(Outcome::Interrupted { reason }, None)?);
+        };
         let mut ended = self.ended(Outcome::Finished, Some(test.score))?;
         (ended.measures, ended.details) = (test.measures, test.details);
         if let (Some(floor), Some(ceiling)) = (ended.scores.floor, ended.scores.ceiling)
@@ -438,9 +446,23 @@ impl Trainer {
         (loss, norm)
     }
 
-    /// Scores validation, keeps the best model, decides about stopping.
-    fn look(&mut self) -> Result<Point, TrainError> {
-        let look = self.score(Split::Validation, false)?;
+    /// Whether validation is to be scored before the next step.
+    fn owes_a_look(&self) -> bool {
+        let (step, budget) = (self.state.step, &self.spec.budget);
+        let due = step > 0 && (step.is_multiple_of(budget.eval_every) || step == budget.steps);
+        due && self.state.curve.last().is_none_or(|last| last.step < step)
+    }
+
+    /// Writes a checkpoint and ends.
+    fn interrupted(&mut self) -> Result<Ended, TrainError> {
+        self.save()?;
+        let reason = format!("stopped by a signal at step {} of {}", self.state.step, self.spec.budget.steps);
+        Ok(self.ended(Outcome::Interrupted { reason }, None)?)
+    }
+
+    /// Scores validation, keeps the best model, decides about stopping; `None`, and nothing is changed, when it was stopped.
+    fn look(&mut self, stop: &AtomicBool) -> Result<Option<Point>, TrainError> {
+        let Some(look) = self.score(Split::Validation, false, stop)? else { return Ok(None) };
         let point = Point {
             step: self.state.step,
             train_loss: self.state.loss_sum / self.state.loss_count.max(1) as f64,
@@ -467,13 +489,13 @@ impl Trainer {
         self.state.trained = self.state.step >= budget.steps
             || budget.patience.is_some_and(|most| self.state.looks_since_best >= most)
             || budget.stop_at.is_some_and(|score| look.score >= score);
-        Ok(point)
+        Ok(Some(point))
     }
 
-    /// One look at a split.
-    fn score(&self, split: Split, closely: bool) -> Result<Look, TrainError> {
+    /// One look at a split; `None` when it was stopped.
+    fn score(&self, split: Split, closely: bool, stop: &AtomicBool) -> Result<Option<Look>, TrainError> {
         let rows = self.spec.budget.eval_batch_size.unwrap_or(self.spec.budget.batch_size);
-        scoring::look(&self.model, &*self.task, split, rows, self.vs.device(), closely)
+        scoring::look(&self.model, &*self.task, split, rows, self.vs.device(), closely, stop)
     }
 
     /// The training loss of what the model says of a batch: a mean over what is asked.
@@ -549,6 +571,52 @@ impl Trainer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_run_stopped_while_it_looks_looks_before_it_goes_on_and_ends_as_one_left_alone() {
+        if !crate::samples::alone(concat!(
+            module_path!(),
+            "::a_run_stopped_while_it_looks_looks_before_it_goes_on_and_ends_as_one_left_alone"
+        )) {
+            return;
+        }
+        let config = "tasks: [mqar: { vocab_size: 16, seq_len: 12, kv_pairs: 2, causal: false, train_examples: 60 }]\n\
+                      model: { d_model: 8, n_layers: 1 }\nbudget: { steps: 5, batch_size: 4, eval_every: 2 }\n\
+                      mixers: [attention: { n_heads: 2 }]\n";
+        // Progress is told just before a look at validation, the last point of the curve just before that at test.
+        let ends = |stops: usize| {
+            let folder = tempfile::tempdir().unwrap();
+            let mut reasons = Vec::new();
+            loop {
+                let mut trainer = crate::samples::trainer(config, folder.path());
+                let stop = AtomicBool::new(false);
+                let ended = trainer.train(&stop, |event| {
+                    let at_last = matches!(event, Event::Evaluated(point) if point.step == 5);
+                    stop.store(
+                        reasons.len() < stops && (at_last || matches!(event, Event::Progress(_))),
+                        Ordering::Relaxed,
+                    );
+                });
+                let ended = ended.unwrap();
+                match ended.outcome {
+                    Outcome::Finished => {
+                        let last = std::fs::read(trainer.last_path()).unwrap();
+                        return (trainer.state.clone(), ended.scores, last, reasons);
+                    }
+                    other => reasons.push(other.reason().to_owned()),
+                }
+            }
+        };
+        let (whole, cut) = (ends(0), ends(4));
+        assert_eq!((&whole.0, whole.1), (&cut.0, cut.1));
+        assert!(whole.2 == cut.2, "last.safetensors differs");
+        let at = |step: u64| format!("stopped by a signal at step {step} of 5");
+        assert_eq!(
+            cut.3,
+            [at(2), at(4), at(5), "stopped by a signal after training, while test was scored".to_owned()]
+        );
+        assert_eq!(whole.0.curve.iter().map(|point| point.step).collect::<Vec<_>>(), [2, 4, 5]);
+    }
 
     #[test]
     fn a_budget_of_nothing_is_refused_key_by_key() {

@@ -5,6 +5,7 @@ use crate::table::{Ended, Overall, Row, Table};
 use crate::{Average, Glue, Group, Language, Manifest, Record, Store, StoreError, files, glue, language, plot};
 use polars::prelude::{CsvWriter, PolarsError, SerWriter};
 use serde::Serialize;
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -46,6 +47,8 @@ pub struct Report {
     figures: Vec<Built>,
     /// One line a run and detail; empty without details.
     details: String,
+    /// What runs remark on their data, by task.
+    remarks: Vec<String>,
     /// Files of the store that are no records.
     warnings: Vec<String>,
 }
@@ -66,7 +69,7 @@ impl Report {
         let (figures, missing) = charts::build(manifest, records, &table);
         table.warnings.extend(missing);
         let details = charts::details_csv(manifest, records, &table)?;
-        Ok(Self { table, plots, figures, details, warnings: Vec::new() })
+        Ok(Self { table, plots, figures, details, remarks: remarks(manifest, records), warnings: Vec::new() })
     }
 
     /// The tables.
@@ -103,6 +106,8 @@ impl Report {
             unfinished: &'a [Ended],
             caption: &'a [String],
             notes: &'a [String],
+            #[serde(skip_serializing_if = "<[String]>::is_empty")]
+            remarks: &'a [String],
             warnings: &'a [String],
             findings: &'a [String],
         }
@@ -120,6 +125,7 @@ impl Report {
             unfinished: &table.ended,
             caption: &table.caption,
             notes: &table.notes,
+            remarks: &self.remarks,
             warnings: &table.warnings,
             findings: &table.findings,
         };
@@ -218,11 +224,30 @@ impl Report {
             section(title, format!("![{alt}]({image}.svg)\n\n{caption}"));
         }
         section("Measures", table.markdown_measures());
+        section("Data", list(&self.remarks));
         section("Runs that did not finish", table.markdown_ended());
         section("All settings", table.markdown_settings());
         section("Files that are no records", list(&self.warnings));
         page
     }
+}
+
+/// "TASK: remark", in the order of the tasks. What one run of several remarks is about that run, not about the data.
+fn remarks(manifest: &Manifest, records: &[Record]) -> Vec<String> {
+    let by_id: HashMap<&str, &Record> = records.iter().map(|record| (record.id.as_str(), record)).collect();
+    let mut counts: Vec<(&str, &str, usize)> = Vec::new();
+    let mut runs: HashMap<&str, usize> = HashMap::new();
+    for (planned, record) in manifest.runs.iter().filter_map(|run| Some((run, by_id.get(run.id.as_str())?))) {
+        *runs.entry(&planned.task).or_default() += 1;
+        for note in &record.notes {
+            match counts.iter_mut().find(|(task, own, _)| (*task, *own) == (&planned.task, note)) {
+                Some((_, _, count)) => *count += 1,
+                None => counts.push((&planned.task, note, 1)),
+            }
+        }
+    }
+    counts.retain(|(task, _, count)| *count > 1 || runs[task] == 1);
+    counts.into_iter().map(|(task, note, _)| format!("{task}: {note}")).collect()
 }
 
 #[cfg(test)]

@@ -49,7 +49,7 @@ pub(crate) fn check(
 }
 
 /// The sequence of the corpus that example `index` of `asked` is, of `all`: they are spread evenly.
-pub(crate) fn spread(index: u64, asked: u64, all: u64) -> u64 {
+pub fn spread(index: u64, asked: u64, all: u64) -> u64 {
     (u128::from(index) * u128::from(all) / u128::from(asked)) as u64
 }
 

@@ -53,6 +53,7 @@ pub use batch::{Batch, Example, Order, Targets};
 pub use error::{ConfigError, DataError};
 pub use formats::DataDir;
 pub use goodness::Goodness;
+pub use language::spread;
 pub use prepared::Prepared;
 pub use registry::{Entry, Family, Generated, Outline, registry};
 pub use tokenizer::Tokenizer;

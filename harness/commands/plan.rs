@@ -73,8 +73,8 @@ pub fn plan(args: &PlanArgs, registry: &Registry) -> Exit {
     }
     print_table(&config.name, config.runs.len(), &all, &absent);
     println!(
-        "Time marked * is a lower bound: all FLOPs (3 forward passes a step, at the task's longest sequence) at this machine's \
-         float32 matrix-product speed, {:.0} GFLOP/s on {cores} cores; without * it was measured in an earlier run.",
+        "Time marked * is a lower bound: all FLOPs (3 forward passes a step and one for each look at an example, at the \
+         task's longest sequence) at this machine's float32 matrix-product speed, {:.0} GFLOP/s on {cores} cores; without * it was measured in an earlier run.",
         speeds.here / 1e9
     );
     let gpu = match args.gpu_tflops {

@@ -197,18 +197,16 @@ impl Trainer {
         }
         let options = (Kind::Float, self.vs.device());
         let layers = self.model.layers();
-        let base = self.score(Split::Validation, false)?.loss;
+        let Some(base) = self.score(Split::Validation, false, stop)? else { return Ok(()) };
         let mut best = Vec::new();
         for layer in 0..layers {
             let mut rises = Vec::new();
             for head in 0..heads {
-                if stop.load(Ordering::Relaxed) {
-                    return Ok(());
-                }
                 let factors = Tensor::ones([heads], options);
                 let _ = factors.narrow(0, head, 1).zero_();
                 self.model.silence(layer, Some(factors));
-                rises.push(self.score(Split::Validation, false)?.loss - base);
+                let Some(without) = self.score(Split::Validation, false, stop)? else { return Ok(()) };
+                rises.push(without.loss - base.loss);
             }
             self.model.silence(layer, None);
             best.push((0..heads).max_by(|a, b| rises[*a as usize].total_cmp(&rises[*b as usize])).unwrap_or(0));
@@ -236,11 +234,11 @@ impl Trainer {
             let _ = factors.narrow(0, best, 1).fill_(1.0);
             self.model.silence(layer, Some(factors));
         }
-        let pruned = self.score(Split::Test, true)?;
+        let Some(pruned) = self.score(Split::Test, true, stop)? else { return Ok(()) };
         keep(ended, "pruned", pruned);
         if retrain_steps > 0 && !stop.load(Ordering::Relaxed) {
             self.retrain(retrain_steps, stop)?;
-            let retrained = self.score(Split::Test, true)?;
+            let Some(retrained) = self.score(Split::Test, true, stop)? else { return Ok(()) };
             keep(ended, "retrained", retrained);
         }
         Ok(())

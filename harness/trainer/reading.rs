@@ -29,12 +29,17 @@ impl Trainer {
         self.task.tokenizer().ok_or_else(|| TrainError::Spec("the task reads no text".into()))
     }
 
-    /// What is asked about a sequence without hidden tokens. Tokens that frame it are not asked for; an unknown one is, or a sentence of
-    /// unknown words would be the likeliest.
-    fn questions<'a>(&self, sequence: &'a [i64], tokenizer: &Tokenizer) -> Box<dyn Iterator<Item = Question> + 'a> {
+    /// What is asked about a sequence without hidden tokens. Tokens that frame it are not asked for, unknown ones only `with_unknown`.
+    fn questions<'a>(
+        &self,
+        sequence: &'a [i64],
+        tokenizer: &Tokenizer,
+        with_unknown: bool,
+    ) -> Box<dyn Iterator<Item = Question> + 'a> {
         let specials = tokenizer.specials();
         let frames = [specials.cls, specials.sep, specials.pad, specials.mask].map(i64::from);
-        let special = move |token: i64| frames.contains(&token);
+        let unknown = i64::from(specials.unknown);
+        let special = move |token: i64| frames.contains(&token) || (token == unknown && !with_unknown);
         if self.task_spec.causal {
             let asked = sequence.iter().enumerate().skip(1).filter(|(_, token)| !special(**token));
             let asked = asked.map(|(at, token)| (at - 1, *token)).collect();
@@ -78,15 +83,19 @@ impl Trainer {
     }
 
     /// Log-probability of each sequence, and tokens asked for; empty when stopped.
-    fn likelihoods(&self, sequences: &[Vec<i64>], stop: &AtomicBool) -> Result<Vec<(f64, usize)>, TrainError> {
+    fn likelihoods(
+        &self,
+        sequences: &[Vec<i64>],
+        with_unknown: bool,
+        stop: &AtomicBool,
+    ) -> Result<Vec<(f64, usize)>, TrainError> {
         let rows = self.spec.budget.eval_batch_size.unwrap_or(self.spec.budget.batch_size) as usize;
         let tokenizer = self.tokenizer()?;
         let mut found = vec![(0.0, 0); sequences.len()];
         // A question holds a copy of its sequence: only as many are made as are answered together.
-        let mut waiting = sequences
-            .iter()
-            .enumerate()
-            .flat_map(|(i, sequence)| self.questions(sequence, tokenizer).map(move |question| (i, question)));
+        let mut waiting = sequences.iter().enumerate().flat_map(|(i, sequence)| {
+            self.questions(sequence, tokenizer, with_unknown).map(move |question| (i, question))
+        });
         loop {
             let (owners, questions): (Vec<usize>, Vec<Question>) = waiting.by_ref().take(rows).unzip();
             if questions.is_empty() {
@@ -104,7 +113,7 @@ impl Trainer {
         }
     }
 
-    /// Pseudo-perplexity over the first test sequences.
+    /// Pseudo-perplexity over test sequences, spread evenly. As in training nobody is asked for an unknown token.
     pub(super) fn pseudo_perplexity(
         &self,
         sequences: u64,
@@ -112,7 +121,9 @@ impl Trainer {
         stop: &AtomicBool,
     ) -> Result<(), TrainError> {
         let mut texts = Vec::new();
-        for index in 0..self.task.len(Split::Test).min(sequences) {
+        let all = self.task.len(Split::Test);
+        let asked = all.min(sequences);
+        for index in (0..asked).map(|own| tasks::spread(own, asked, all)) {
             let mut example = self.task.example(Split::Test, index)?;
             if let Targets::PerPosition { positions, classes } = &example.targets {
                 // What the example hides is put back.
@@ -120,7 +131,7 @@ impl Trainer {
             }
             texts.push(example.tokens);
         }
-        let found = self.likelihoods(&texts, stop)?;
+        let found = self.likelihoods(&texts, false, stop)?;
         let (sum, tokens) = found.iter().fold((0.0, 0), |(sum, n), (own, tokens)| (sum + own, n + tokens));
         if tokens > 0 {
             ended.measures.insert("pseudo_perplexity".into(), (-sum / tokens as f64).exp());
@@ -160,7 +171,8 @@ impl Trainer {
             names.push(pair.phenomenon);
             sequences.extend(both);
         }
-        let found = self.likelihoods(&sequences, stop)?;
+        // An unknown word is asked for, or the sentence with more of them would be the likelier one.
+        let found = self.likelihoods(&sequences, true, stop)?;
         let mut tallies: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
         for (name, pair) in names.iter().zip(found.chunks(2)) {
             let tally = tallies.entry(name).or_default();
@@ -179,5 +191,28 @@ impl Trainer {
             ended.details.push(detail("minimal_pairs", name, "phenomenon", (number + 1) as f64, right / all));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::samples::trainer;
+
+    #[test]
+    fn pseudo_perplexity_asks_for_no_unknown_token_and_minimal_pairs_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let stories: String = (0..60).map(|n| format!("story {n} of a cat.\n\n")).collect();
+        std::fs::write(folder.path().join("mine.txt"), stories).unwrap();
+        let config = "tasks: [mlm: { corpus: { path: mine.txt }, tokenizer: { characters: { vocab_size: 12 } }, seq_len: 16 }]\n\
+                      mixers: [attention: { n_heads: 2 }]\nmodel: { d_model: 8, n_layers: 1 }\nbudget: { steps: 1 }\n";
+        let trainer = trainer(config, folder.path());
+        let tokenizer = trainer.tokenizer().unwrap();
+        let of = tokenizer.specials();
+        let sequence = [of.cls, of.unknown, 7, of.unknown, 8, of.sep].map(i64::from);
+        let asked = |with_unknown: bool| -> Vec<(usize, i64)> {
+            trainer.questions(&sequence, tokenizer, with_unknown).flat_map(|question| question.asked).collect()
+        };
+        assert_eq!(asked(false), [(2, 7), (4, 8)]);
+        assert_eq!(asked(true).len(), 4);
     }
 }

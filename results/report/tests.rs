@@ -60,6 +60,20 @@ fn a_program_can_read_rows_and_failures() {
 }
 
 #[test]
+fn what_all_runs_remark_on_their_data_stands_on_the_page_once() {
+    let manifest = samples::manifest(&["a", "b"], &["mqar"], 1);
+    let note =
+        |id: &str, own: &str| Record { notes: vec!["3 rows skipped".into(), own.into()], ..samples::record(id, 0.5) };
+    let records: Vec<Record> = manifest.runs.iter().map(|run| note(&run.id, &format!("of {}", run.mixer))).collect();
+    let report = Report::from_records(&manifest, &records).expect("builds");
+    assert_eq!(report.remarks, ["mqar: 3 rows skipped"]);
+    assert!(report.page(&[]).contains("\n## Data\n\n- mqar: 3 rows skipped\n"));
+    assert!(report.json().contains("3 rows skipped"));
+    let alone = Report::from_records(&samples::manifest(&["a"], &["mqar"], 1), &records).expect("builds");
+    assert_eq!(alone.remarks, ["mqar: 3 rows skipped", "mqar: of a"]);
+}
+
+#[test]
 fn a_sweep_that_has_not_begun_has_a_report() {
     let (folder, store) = store_with(&[]);
     let manifest = samples::manifest(&["a"], &["mqar"], 2);
