@@ -16,7 +16,7 @@ use tch::{Kind, Tensor, nn::VarStore, no_grad};
 pub struct OptimizerConfig {
     /// Peak learning rate.
     pub lr: f64,
-    /// Decoupled decay of weights with two or more axes; biases, norms and embeddings are never decayed.
+    /// Decoupled decay of the parameters that `decayed` names.
     pub weight_decay: f64,
     /// Decay of the first moment.
     pub beta1: f64,
@@ -26,11 +26,52 @@ pub struct OptimizerConfig {
     pub eps: f64,
     /// Largest global norm of the gradient; `null` turns clipping off.
     pub clip_norm: Option<f64>,
+    /// Which parameters are decayed: `matrices`, `weights` or `all`.
+    #[serde(skip_serializing_if = "Decayed::is_default")]
+    pub decayed: Decayed,
+}
+
+/// Which parameters are decayed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decayed {
+    /// Weights with two or more axes, embeddings apart, unless the mixer exempts them.
+    #[default]
+    Matrices,
+    /// Everything but biases and scales of norms, unless the mixer exempts it (BiGS; BERT).
+    Weights,
+    /// Everything, whatever the mixer says (Hydra's BERT, whose optimizer has one group).
+    All,
+}
+
+impl Decayed {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether it takes in the parameter `name`, of so many axes.
+    fn takes(self, name: &str, axes: usize) -> bool {
+        let mut parts = name.rsplit('.');
+        let (last, stem) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        match self {
+            Self::Matrices => axes > 1 && !name.starts_with("embedding"),
+            Self::Weights => !last.ends_with("bias") && !stem.ends_with("norm"),
+            Self::All => true,
+        }
+    }
 }
 
 impl Default for OptimizerConfig {
     fn default() -> Self {
-        Self { lr: 1e-3, weight_decay: 0.01, beta1: 0.9, beta2: 0.999, eps: 1e-8, clip_norm: Some(1.0) }
+        Self {
+            lr: 1e-3,
+            weight_decay: 0.01,
+            beta1: 0.9,
+            beta2: 0.999,
+            eps: 1e-8,
+            clip_norm: Some(1.0),
+            decayed: Decayed::Matrices,
+        }
     }
 }
 
@@ -110,10 +151,10 @@ impl AdamW {
         let variables: BTreeMap<String, Tensor> = variables.into_iter().collect();
         for (name, variable) in variables.into_iter().filter(|(_, v)| v.requires_grad()) {
             let rule = rules.iter().find(|r| r.name == name);
-            let decayed = variable.dim() > 1 && !name.starts_with("embedding");
-            let default_decay = if decayed { config.weight_decay } else { 0.0 };
+            let decay = if config.decayed.takes(&name, variable.dim()) { config.weight_decay } else { 0.0 };
             let lr = rule.and_then(|r| r.lr).unwrap_or(config.lr);
-            let weight_decay = rule.and_then(|r| r.weight_decay).unwrap_or(default_decay);
+            let own = rule.and_then(|r| r.weight_decay).filter(|_| config.decayed != Decayed::All);
+            let weight_decay = own.unwrap_or(decay);
             sorted.entry([lr.to_bits(), weight_decay.to_bits()]).or_default().push((name, variable));
         }
         let group =
@@ -253,6 +294,35 @@ mod tests {
             x -= lr * (m / (1.0 - 0.9f64.powi(t))) / ((v / (1.0 - 0.999f64.powi(t))).sqrt() + 1e-8);
         }
         x
+    }
+
+    #[test]
+    fn decay_goes_where_the_config_says() {
+        let vs = VarStore::new(Device::Cpu);
+        let shapes: [(&[&str], &[i64]); 6] = [
+            (&["embedding", "weight"], &[5, 2]),
+            (&["blocks", "0", "mixer", "in_proj_weight"], &[2, 2]),
+            (&["blocks", "0", "mixer", "in_proj_bias"], &[2]),
+            (&["blocks", "0", "mixer", "A_log"], &[2]),
+            (&["blocks", "0", "mixer", "log_step"], &[3]),
+            (&["blocks", "0", "mixer_norm", "weight"], &[2]),
+        ];
+        for (path, shape) in shapes {
+            let (last, folders) = path.split_last().unwrap();
+            folders.iter().fold(vs.root(), |at, folder| &at / *folder).var(last, shape, nn::Init::Const(1.0));
+        }
+        let exempt = ParamRule { name: "blocks.0.mixer.A_log".into(), lr: Some(0.5), weight_decay: Some(0.0) };
+        let decayed = |decayed: Decayed| -> u64 {
+            let config = OptimizerConfig { weight_decay: 0.01, decayed, ..Default::default() };
+            let groups = AdamW::new(&vs, &config, std::slice::from_ref(&exempt)).summary();
+            assert!(groups.iter().any(|group| group.lr == 0.5), "the mixer's rate holds in any case");
+            groups.iter().filter(|group| group.weight_decay > 0.0).map(|group| group.parameters).sum()
+        };
+        assert_eq!(decayed(Decayed::Matrices), 4);
+        assert_eq!(decayed(Decayed::Weights), 10 + 4 + 3);
+        assert_eq!(decayed(Decayed::All), 10 + 4 + 2 + 2 + 3 + 2);
+        let written = serde_json::to_value(OptimizerConfig::default()).unwrap();
+        assert!(written.get("decayed").is_none(), "run ids of older configs stay");
     }
 
     #[test]

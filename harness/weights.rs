@@ -13,14 +13,16 @@
 //! head.{pooler, classifier}            bert.pooler.dense, classifier
 //! ```
 //! Names    Hugging Face's BERT [recalled]; jxiw/BiGS `96fa408` and goombalab/hydra `55bef74`, read there. What these have no
-//!          name for (other mixers, gated feed-forwards, a final norm) keeps its own below `bert.encoder.layer.i`.
+//!          name for (other mixers, attention that is not BERT's: pre-norm, rotary, without token types) keeps its own below
+//!          `bert.encoder.layer.i`.
 //!
 //! A file is taken with either names, with or without `model.` before them, LayerNorms also as `gamma` and `beta`. Nothing of
 //! the model changes unless all of it can be filled; only a task's own classifier and pooler may be missing.
 
 use crate::checkpoint::{self, CheckpointError};
-use crate::model::{BlockShape, Ffn, ModelConfig};
+use crate::model::{BlockShape, Ffn, ModelConfig, NormPlace, Positions};
 use crate::spec::RunSpec;
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use tch::nn::VarStore;
@@ -88,20 +90,33 @@ enum Inside {
 
 /// `tensors` by their own names, under the names of the reference.
 pub fn export(tensors: Vec<(String, Tensor)>, spec: &RunSpec) -> Vec<(String, Tensor)> {
-    Naming::of(&spec.model, &spec.mixer.name).export(tensors)
+    naming(spec).export(tensors)
 }
 
 /// Fills the model `vs` of `spec` from a safetensors file.
 pub fn import(path: &Path, vs: &VarStore, spec: &RunSpec) -> Result<Report, WeightsError> {
-    Naming::of(&spec.model, &spec.mixer.name).import(path, vs)
+    naming(spec).import(path, vs)
+}
+
+/// The names that `spec`'s model has where it was released.
+pub fn naming(spec: &RunSpec) -> Naming {
+    Naming::of(&spec.model, &spec.mixer.name, &spec.mixer.settings)
+}
+
+/// Whether an attention model computes what BERT does: under BERT's names another would be read as one, and give other logits.
+fn like_bert(model: &ModelConfig, settings: &Value) -> bool {
+    let plain = ["rotary_base", "window"].iter().all(|key| settings.get(key).is_none_or(Value::is_null));
+    let post = model.norm_place == Some(NormPlace::Post);
+    let embeddings = model.positions == Some(Positions::Learned) && model.embedding_norm == Some(true);
+    plain && post && embeddings && model.token_types > 0 && model.ffn == Some(Ffn::Mlp)
 }
 
 impl Naming {
     /// Of `model` around `mixer`.
-    pub fn of(model: &ModelConfig, mixer: &str) -> Self {
+    pub fn of(model: &ModelConfig, mixer: &str, settings: &Value) -> Self {
         let model = model.resolved();
         let inside = match mixer {
-            "attention" => Inside::Bert,
+            "attention" if like_bert(&model, settings) => Inside::Bert,
             "bigs" if model.block == BlockShape::Bigs => Inside::Bigs,
             "hydra" | "matrix_mixer" => Inside::Hydra,
             _ => Inside::Own,
@@ -132,6 +147,11 @@ impl Naming {
             "head.pooler" => format!("pooler.dense.{last}"),
             _ => own.into(),
         })
+    }
+
+    /// Whether layers have names of ours, since no released model has their shape.
+    pub fn is_own(&self) -> bool {
+        self.inside == Inside::Own
     }
 
     /// The same inside a layer.

@@ -41,8 +41,8 @@
 //!
 //! Decay    The reference decays every parameter but biases and norms, A, C, D and log_step included, at the full learning
 //!          rate, though a comment of the official code promises lr 0.001 and none: `ssm_rule`. A run of this harness
-//!          decays matrices only unless a rule says otherwise, so of these C alone; `ssm_weight_decay: 0.05` is what was
-//!          done.
+//!          decays matrices only unless its optimizer or a rule says otherwise, so of these C alone; what was done is
+//!          `optimizer: { decayed: weights }`, or `ssm_weight_decay: 0.05` for these four.
 
 mod conv;
 mod fft;
@@ -96,7 +96,7 @@ pub struct Config {
     /// `ssm_weight_decay`; `promised` as a comment of the official code says, A and log_step at 0.001 without decay; `frozen`
     /// not at all, as the reference's fine-tuning with a frozen kernel.
     pub ssm_rule: SsmRule,
-    /// Weight decay of A, C, D and log_step under `ssm_rule: done`. Null leaves them to the run, which decays matrices only (C);
+    /// Weight decay of A, C, D and log_step under `ssm_rule: done`. Null leaves them to the run, which decays matrices only (C) by default;
     /// the reference decayed all four like everything else, at 0.05.
     pub ssm_weight_decay: Option<f64>,
 }

@@ -56,6 +56,9 @@ pub fn export_weights(args: &ExportWeightsArgs) -> Exit {
             NamesKind::Reference => weights::export(own, &spec),
             NamesKind::Own => own,
         };
+        if args.names == NamesKind::Reference && weights::naming(&spec).is_own() {
+            eprintln!("note: no released model has layers like these ({}): they keep our names", spec.mixer.name);
+        }
         // What readers of other projects' files ask for.
         checkpoint::write_with(&args.out, &named, ("format", "pt")).map_err(|e| e.to_string())?;
         Ok(named)

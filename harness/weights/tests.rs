@@ -18,7 +18,7 @@ fn build(config: &Value, task: &TaskSpec, mixer: &str, settings: &Value) -> (Var
     let settings = (entry.resolve)(settings).unwrap();
     let vs = VarStore::new(Device::Cpu);
     let model = Model::new(&vs.root(), &config, task, &entry, &settings);
-    (vs, model, Naming::of(&config, mixer))
+    (vs, model, Naming::of(&config, mixer, &settings))
 }
 
 fn tokens() -> Tensor {
@@ -191,6 +191,29 @@ fn a_released_bert_loads_and_gives_what_bert_gives() {
         let old = name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta");
         let read = file.iter().find(|(n, _)| *n == name || *n == old).unwrap_or_else(|| panic!("{name} is not BERT's"));
         assert!(read.1.equal(&tensor), "{name}");
+    }
+}
+
+#[test]
+fn only_what_computes_as_bert_does_has_its_layers_names() {
+    let changes = [
+        json!({}),
+        json!({"norm_place": "pre"}),
+        json!({"positions": "none"}),
+        json!({"ffn": "glu"}),
+        json!({"token_types": 0}),
+        json!({"embedding_norm": false}),
+    ];
+    for (changed, settings) in changes.iter().map(|changed| (changed, json!({"n_heads": 2}))).chain([
+        (&changes[0], json!({"n_heads": 2, "rotary_base": 100})),
+        (&changes[0], json!({"n_heads": 2, "window": 3})),
+    ]) {
+        let mut config: Value = serde_json::from_str(BERT).unwrap();
+        config.as_object_mut().unwrap().extend(changed.as_object().unwrap().clone());
+        let (vs, _, naming) = build(&config, &task(Output::Tokens), "attention", &settings);
+        let named = naming.export(own(&vs)).iter().any(|(name, _)| name.contains("attention.self.query"));
+        let like = changed == &changes[0] && settings.as_object().unwrap().len() == 1;
+        assert_eq!((named, naming.is_own()), (like, !like), "{changed} {settings}");
     }
 }
 
