@@ -226,18 +226,24 @@ fn visit_archive(
 
 /// An archive's path with `/` between its parts; one that points outside the archive is refused.
 fn safe_name(archive: &Path, inner: &Path) -> Result<String, DataError> {
+    let parts = inside(inner).ok_or_else(|| {
+        let problem = format!("`{}` points outside the archive; nothing was read", inner.display());
+        DataError::Malformed { path: archive.into(), row: 0, problem }
+    })?;
+    Ok(parts.join("/"))
+}
+
+/// The parts of a path that stays inside its archive.
+pub(crate) fn inside(path: &Path) -> Option<Vec<String>> {
     let mut parts = Vec::new();
-    for part in inner.components() {
+    for part in path.components() {
         match part {
-            Component::Normal(part) => parts.push(part.to_string_lossy()),
+            Component::Normal(part) => parts.push(part.to_string_lossy().into_owned()),
             Component::CurDir => {}
-            Component::ParentDir | Component::RootDir | Component::Prefix(_) => {
-                let problem = format!("`{}` points outside the archive; nothing was read", inner.display());
-                return Err(DataError::Malformed { path: archive.into(), row: 0, problem });
-            }
+            Component::ParentDir | Component::RootDir | Component::Prefix(_) => return None,
         }
     }
-    Ok(parts.join("/"))
+    Some(parts)
 }
 
 /// The system's error in words that say what to do.

@@ -1,9 +1,16 @@
 //! What language models' tasks share: the corpus behind them, what counting words alone reaches, and facets of a token.
 
 use crate::corpus::{Corpus, CorpusConfig, Shape};
+use crate::registry::Outline;
 use crate::tokenizer::TokenizerConfig;
-use crate::{Baseline, Bound, ConfigError, DataDir, DataError, Split, Tokenizer};
-use std::sync::Arc;
+use crate::{
+    Baseline, Batch, Bound, ConfigError, DataDir, DataError, Facet, Input, Output, Split, Targets, Task, TaskSpec,
+    Tokenizer,
+};
+use std::sync::{Arc, OnceLock};
+
+/// `eval_sequences` where the settings say nothing: enough for three digits of a loss, and a look at a large corpus still ends.
+pub(crate) const EVAL_SEQUENCES: u64 = 4096;
 
 /// Longest sequence.
 pub(crate) const LONGEST: u32 = 1 << 20;
@@ -48,6 +55,94 @@ pub(crate) fn check(
     errors
 }
 
+/// What the settings alone say of the sequences.
+pub(crate) fn outline(causal: bool, seq_len: u32, tokenizer: &TokenizerConfig) -> Outline {
+    let vocab_size = tokenizer.vocab_size_hint();
+    Outline {
+        causal,
+        max_length: i64::from(seq_len),
+        needs_files: true,
+        vocab_size,
+        classes: vocab_size,
+        documents: 1,
+        input: Input::Tokens,
+        output: Output::Tokens,
+    }
+}
+
+/// A corpus with what counting its words alone reaches: what both tasks ask about.
+#[derive(Debug)]
+pub(crate) struct Language {
+    pub(crate) corpus: Corpus,
+    unigram: Unigram,
+    reached: OnceLock<Reached>,
+    eval_sequences: Option<u64>,
+}
+
+/// A quantity of a scored position of a batch, and of the token asked for there.
+pub(crate) type Quantity<'a> = (&'static str, &'a dyn Fn(usize, i64) -> f64);
+
+impl Language {
+    /// `counts`: how often train asks for each token; `eval_sequences`: most of validation, and of test.
+    pub(crate) fn new(corpus: Corpus, counts: Vec<u64>, eval_sequences: Option<u64>) -> Self {
+        Self { corpus, unigram: Unigram::new(counts), reached: OnceLock::new(), eval_sequences }
+    }
+
+    /// What the settings say, with the tokens that there are.
+    pub(crate) fn spec(&self, outline: Outline) -> TaskSpec {
+        let tokenizer = self.corpus.tokenizer();
+        let vocab_size = tokenizer.vocab_size() as i64;
+        let pad_token = i64::from(tokenizer.specials().pad);
+        TaskSpec { vocab_size, classes: vocab_size, pad_token, ..outline.spec() }
+    }
+
+    pub(crate) fn len(&self, split: Split) -> u64 {
+        let all = self.corpus.len(split);
+        match split {
+            Split::Train => all,
+            _ => self.eval_sequences.map_or(all, |most| most.min(all)),
+        }
+    }
+
+    /// The sequence of the corpus that example `index` is.
+    pub(crate) fn place(&self, split: Split, index: u64) -> u64 {
+        spread(index, self.len(split), self.corpus.len(split))
+    }
+
+    /// `frequency` and `position` of the scored positions, and quantities of a task's own.
+    pub(crate) fn facets(&self, batch: &Batch, seq_len: u32, own: &[Quantity]) -> Vec<Facet> {
+        let Targets::PerPosition { positions, classes } = &batch.targets else { return Vec::new() };
+        let shared: [Quantity; 2] = [
+            ("frequency", &|_, class| decade(self.unigram.count(class))),
+            ("position", &|at, _| sixteenth(at % batch.length, seq_len)),
+        ];
+        let facet = |&(axis, of): &Quantity| {
+            let at = positions.iter().zip(classes).map(|(&at, &class)| of(at as usize, class)).collect();
+            Facet { axis, at }
+        };
+        shared.iter().chain(own).map(facet).collect()
+    }
+
+    /// What a unigram reaches on what `task` asks for on the test split.
+    fn reached(&self, task: &impl Task) -> Result<Reached, DataError> {
+        if let Some(reached) = self.reached.get() {
+            return Ok(*reached);
+        }
+        let example = |index| task.example(Split::Test, index).map(|example| example.targets.classes().to_vec());
+        let reached = self.unigram.reached((0..self.len(Split::Test)).map(example))?;
+        Ok(*self.reached.get_or_init(|| reached))
+    }
+
+    pub(crate) fn baselines(&self, task: &impl Task) -> Result<Vec<Baseline>, DataError> {
+        Ok(self.reached(task)?.baselines())
+    }
+
+    /// The most frequent token of train, measured on `whereabouts`.
+    pub(crate) fn floor(&self, task: &impl Task, whereabouts: &str) -> Result<Bound, DataError> {
+        Ok(self.unigram.floor(self.reached(task)?, self.corpus.tokenizer(), whereabouts))
+    }
+}
+
 /// The sequence of the corpus that example `index` of `asked` is, of `all`: they are spread evenly.
 pub fn spread(index: u64, asked: u64, all: u64) -> u64 {
     (u128::from(index) * u128::from(all) / u128::from(asked)) as u64
@@ -55,7 +150,7 @@ pub fn spread(index: u64, asked: u64, all: u64) -> u64 {
 
 /// Says each token by how often it stands in train, with one added to every count (Laplace).
 #[derive(Debug)]
-pub(crate) struct Unigram {
+struct Unigram {
     counts: Vec<u64>,
     total: u64,
     favourite: usize,
@@ -63,28 +158,25 @@ pub(crate) struct Unigram {
 
 /// What it reaches.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Reached {
+struct Reached {
     loss: f64,
     accuracy: f64,
 }
 
 impl Unigram {
-    pub(crate) fn new(counts: Vec<u64>) -> Self {
+    fn new(counts: Vec<u64>) -> Self {
         let total = counts.iter().sum::<u64>() + counts.len() as u64;
         let favourite = (0..counts.len()).rev().max_by_key(|&token| counts[token]).unwrap_or(0);
         Self { counts, total, favourite }
     }
 
     /// How often a token stands in train.
-    pub(crate) fn count(&self, token: i64) -> u64 {
+    fn count(&self, token: i64) -> u64 {
         usize::try_from(token).ok().and_then(|token| self.counts.get(token)).copied().unwrap_or(0)
     }
 
     /// On tokens that were asked for, example by example.
-    pub(crate) fn reached(
-        &self,
-        asked: impl Iterator<Item = Result<Vec<i64>, DataError>>,
-    ) -> Result<Reached, DataError> {
+    fn reached(&self, asked: impl Iterator<Item = Result<Vec<i64>, DataError>>) -> Result<Reached, DataError> {
         // Sums of counts, so that no order of additions moves the result.
         let mut seen = vec![0_u64; self.counts.len()];
         for classes in asked {
@@ -97,7 +189,7 @@ impl Unigram {
         Ok(Reached { loss: loss / all, accuracy: seen[self.favourite] as f64 / all })
     }
 
-    pub(crate) fn floor(&self, reached: Reached, tokenizer: &Tokenizer, whereabouts: &str) -> Bound {
+    fn floor(&self, reached: Reached, tokenizer: &Tokenizer, whereabouts: &str) -> Bound {
         let name = tokenizer.name(self.favourite as u32);
         let how = format!("most frequent token of train ({name:?}), measured on {whereabouts}");
         Bound { score: reached.accuracy, how }
@@ -105,7 +197,7 @@ impl Unigram {
 }
 
 impl Reached {
-    pub(crate) fn baselines(self) -> Vec<Baseline> {
+    fn baselines(self) -> Vec<Baseline> {
         let baseline = |measure, value| Baseline { name: "unigram", measure, at: None, value };
         vec![
             baseline("loss", self.loss),
@@ -116,7 +208,7 @@ impl Reached {
 }
 
 /// A count by its power of ten: 0, 1, 10, 100, …
-pub(crate) fn decade(count: u64) -> f64 {
+fn decade(count: u64) -> f64 {
     count.checked_ilog10().map_or(0.0, |power| 10_u64.pow(power) as f64)
 }
 
@@ -126,7 +218,7 @@ pub(crate) fn octave(distance: Option<usize>) -> f64 {
 }
 
 /// A position by the sixteenth of a sequence it lies in: where that begins.
-pub(crate) fn sixteenth(position: usize, seq_len: u32) -> f64 {
+fn sixteenth(position: usize, seq_len: u32) -> f64 {
     let width = (seq_len as usize / 16).max(1);
     (position / width * width) as f64
 }

@@ -19,18 +19,17 @@
 //! (sixteenths of `seq_len`), `distance` (tokens to the nearest visible occurrence of the same token in the sequence, by
 //! powers of two: context it could be copied from) and `fate` (0: behind \[MASK\], 1: behind a random token, 2: left as it was).
 
-use crate::corpus::{Corpus, CorpusConfig, Packing, Shape};
-use crate::language::{self, Reached, Unigram};
+use crate::corpus::{CorpusConfig, Packing, Shape};
+use crate::language::{self, EVAL_SEQUENCES, Language};
 use crate::masking::{Count, Masked, Masking, plain};
 use crate::registry::{Family, Outline};
 use crate::rng::{Purpose, Stream};
 use crate::tokenizer::TokenizerConfig;
 use crate::{
-    Baseline, Batch, Bound, ConfigError, DataDir, DataError, Draw, Example, Facet, Goodness, Input, Judge, Output,
-    Split, Targets, Task, TaskSpec, Tokenizer,
+    Baseline, Batch, Bound, ConfigError, DataDir, DataError, Draw, Example, Facet, Goodness, Split, Targets, Task,
+    TaskSpec, Tokenizer,
 };
 use serde::{Deserialize, Serialize};
-use std::sync::OnceLock;
 
 /// `task: { mlm: { corpus: { path: tinystories }, tokenizer: { wordpiece: { vocab_size: 4096 } }, seq_len: 128 } }`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -82,7 +81,7 @@ impl Default for Config {
             random_share: 0.1,
             dynamic: true,
             mask_seed: 0,
-            eval_sequences: None,
+            eval_sequences: Some(EVAL_SEQUENCES),
         }
     }
 }
@@ -136,24 +135,11 @@ impl Family for Config {
     }
 
     fn outline(&self) -> Outline {
-        let vocab_size = self.tokenizer.vocab_size_hint();
-        Outline {
-            causal: false,
-            max_length: i64::from(self.seq_len),
-            needs_files: true,
-            vocab_size,
-            classes: vocab_size,
-            documents: 1,
-            input: Input::Tokens,
-            output: Output::Tokens,
-        }
+        language::outline(false, self.seq_len, &self.tokenizer)
     }
 
     fn open(&self, data: &DataDir) -> Result<Box<dyn Task>, DataError> {
-        let shape = Shape { length: self.seq_len as usize, packing: self.packing, ends: true };
-        let usable = |tokenizer: &Tokenizer| tokenizer.require_mask().map(drop);
-        let corpus = language::open(data, &self.corpus, &self.tokenizer, shape, usable)?;
-        Ok(Box::new(Mlm::new(self.clone(), corpus)))
+        Ok(Box::new(Mlm::open(self.clone(), data)?))
     }
 }
 
@@ -161,33 +147,26 @@ impl Family for Config {
 #[derive(Debug)]
 pub struct Mlm {
     cfg: Config,
-    corpus: Corpus,
+    language: Language,
     plain: Vec<u32>,
-    unigram: Unigram,
-    reached: OnceLock<Reached>,
 }
 
 impl Mlm {
-    fn new(cfg: Config, corpus: Corpus) -> Self {
-        let unigram = Unigram::new(corpus.counts().to_vec());
+    fn open(cfg: Config, data: &DataDir) -> Result<Self, DataError> {
+        let shape = Shape { length: cfg.seq_len as usize, packing: cfg.packing, ends: true };
+        let usable = |tokenizer: &Tokenizer| tokenizer.require_mask().map(drop);
+        let corpus = language::open(data, &cfg.corpus, &cfg.tokenizer, shape, usable)?;
         let plain = plain(corpus.tokenizer());
-        Self { cfg, corpus, plain, unigram, reached: OnceLock::new() }
+        // Nobody is asked for the others, unknown tokens among them.
+        let mut counts = vec![0; corpus.counts().len()];
+        plain.iter().for_each(|&token| counts[token as usize] = corpus.counts()[token as usize]);
+        Ok(Self { language: Language::new(corpus, counts, cfg.eval_sequences), cfg, plain })
     }
 
     /// A sequence with a mask of this rate from this stream.
     fn masked(&self, split: Split, index: u64, rate: f64, mut stream: Stream) -> Masked {
-        let tokens = self.corpus.sequence(split, index);
-        self.cfg.masking(rate).draw(&tokens, self.corpus.tokenizer(), &self.plain, &mut stream)
-    }
-
-    /// What a unigram reaches at the hidden positions of the test split.
-    fn reached(&self) -> Result<Reached, DataError> {
-        if let Some(reached) = self.reached.get() {
-            return Ok(*reached);
-        }
-        let example = |index| self.example(Split::Test, index).map(|example| example.targets.classes().to_vec());
-        let reached = self.unigram.reached((0..self.len(Split::Test)).map(example))?;
-        Ok(*self.reached.get_or_init(|| reached))
+        let tokens = self.language.corpus.sequence(split, index);
+        self.cfg.masking(rate).draw(&tokens, self.language.corpus.tokenizer(), &self.plain, &mut stream)
     }
 }
 
@@ -201,29 +180,16 @@ fn example(masked: &Masked) -> Example {
 
 impl Task for Mlm {
     fn spec(&self) -> TaskSpec {
-        let vocab_size = self.corpus.tokenizer().vocab_size() as i64;
-        TaskSpec {
-            vocab_size,
-            classes: vocab_size,
-            pad_token: i64::from(self.corpus.tokenizer().specials().pad),
-            judge: Judge::Class,
-            metric: "masked accuracy".into(),
-            version: 1,
-            ..self.cfg.outline().spec()
-        }
+        TaskSpec { metric: "masked accuracy".into(), version: 1, ..self.language.spec(self.cfg.outline()) }
     }
 
     fn len(&self, split: Split) -> u64 {
-        let all = self.corpus.len(split);
-        match split {
-            Split::Train => all,
-            _ => self.cfg.eval_sequences.map_or(all, |most| most.min(all)),
-        }
+        self.language.len(split)
     }
 
     fn example(&self, split: Split, index: u64) -> Result<Example, DataError> {
         let rate = if split == Split::Train { self.cfg.mask_rate } else { self.cfg.eval_rate() };
-        let sequence = language::spread(index, self.len(split), self.corpus.len(split));
+        let sequence = self.language.place(split, index);
         let stream = Stream::new(self.cfg.mask_seed, Purpose::FixedMask(split), sequence);
         Ok(example(&self.masked(split, sequence, rate, stream)))
     }
@@ -237,14 +203,10 @@ impl Task for Mlm {
     }
 
     fn facets(&self, batch: &Batch) -> Vec<Facet> {
-        let Targets::PerPosition { positions, classes } = &batch.targets else { return Vec::new() };
+        let Targets::PerPosition { positions, .. } = &batch.targets else { return Vec::new() };
         let mut scored = vec![false; batch.tokens.len()];
         positions.iter().for_each(|&at| scored[at as usize] = true);
-        let mask = i64::from(self.corpus.tokenizer().specials().mask);
-        let facet = |axis, of: &dyn Fn(usize, i64) -> f64| {
-            let at = positions.iter().zip(classes).map(|(&at, &class)| of(at as usize, class)).collect();
-            Facet { axis, at }
-        };
+        let mask = i64::from(self.language.corpus.tokenizer().specials().mask);
         let distance = |at: usize, class: i64| {
             let row = at / batch.length * batch.length;
             let holds = |other: usize| !scored[other] && batch.tokens[other] == class;
@@ -255,24 +217,20 @@ impl Task for Mlm {
             };
             language::octave((1..=reach).find(at_distance))
         };
-        vec![
-            facet("frequency", &|_, class| language::decade(self.unigram.count(class))),
-            facet("position", &|at, _| language::sixteenth(at % batch.length, self.cfg.seq_len)),
-            facet("distance", &distance),
-            facet("fate", &|at, class| match batch.tokens[at] {
-                token if token == mask => 0.0,
-                token if token == class => 2.0,
-                _ => 1.0,
-            }),
-        ]
+        let fate = |at: usize, class: i64| match batch.tokens[at] {
+            token if token == mask => 0.0,
+            token if token == class => 2.0,
+            _ => 1.0,
+        };
+        self.language.facets(batch, self.cfg.seq_len, &[("distance", &distance), ("fate", &fate)])
     }
 
     fn tokenizer(&self) -> Option<&Tokenizer> {
-        Some(self.corpus.tokenizer())
+        Some(self.language.corpus.tokenizer())
     }
 
     fn baselines(&self) -> Result<Vec<Baseline>, DataError> {
-        Ok(self.reached()?.baselines())
+        self.language.baselines(self)
     }
 
     /// Fates of the hidden tokens, and random tokens, over fixed masks of training sequences.
@@ -306,7 +264,7 @@ impl Task for Mlm {
     }
 
     fn floor(&self) -> Result<Bound, DataError> {
-        Ok(self.unigram.floor(self.reached()?, self.corpus.tokenizer(), "the hidden tokens of test"))
+        self.language.floor(self, "the hidden tokens of test")
     }
 
     fn ceiling(&self) -> Result<Bound, DataError> {
@@ -318,11 +276,11 @@ impl Task for Mlm {
     }
 
     fn fingerprint(&self) -> Option<String> {
-        Some(self.corpus.fingerprint().to_owned())
+        Some(self.language.corpus.fingerprint().to_owned())
     }
 
     fn notes(&self) -> Vec<String> {
-        self.corpus.notes().to_vec()
+        self.language.corpus.notes().to_vec()
     }
 }
 

@@ -1,19 +1,11 @@
 //! Laws of causal language modelling on a corpus made for them.
 
 use super::*;
-use crate::mlm::tests::folder;
+use crate::mlm::tests::{folder, settings};
 use serde_json::json;
 
 fn open(changes: serde_json::Value) -> Clm {
-    let mut settings =
-        json!({ "corpus": { "path": "letters", "documents": "line" }, "tokenizer": "bytes", "seq_len": 32 });
-    settings.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
-    let cfg: Config = serde_json::from_value(settings).unwrap();
-    assert_eq!(cfg.check(), []);
-    let (_folder, data) = folder();
-    let shape = Shape { length: cfg.seq_len as usize, packing: cfg.packing, ends: false };
-    let corpus = language::open(&data, &cfg.corpus, &cfg.tokenizer, shape, |_| Ok(())).unwrap();
-    Clm::new(cfg, corpus)
+    Clm::open(settings(json!({ "seq_len": 32 }), changes), &folder().1).unwrap()
 }
 
 #[test]
@@ -31,9 +23,17 @@ fn every_token_is_asked_for_once_from_those_before_it() {
                 asked.extend(classes.iter().copied());
             }
             let text = asked.iter().filter(|&&class| class > 4).count() as u64;
-            assert_eq!((text, Some(text)), (task.corpus.tokens(split), task.bytes(split)), "a byte is a token");
+            assert_eq!(
+                (text, Some(text)),
+                (task.language.corpus.tokens(split), task.bytes(split)),
+                "a byte is a token"
+            );
             let ends = asked.len() as u64 - text;
-            assert!(if packing == "packed" { ends.abs_diff(task.corpus.documents(split)) <= 1 } else { ends == 0 });
+            assert!(if packing == "packed" {
+                ends.abs_diff(task.language.corpus.documents(split)) <= 1
+            } else {
+                ends == 0
+            });
         }
     }
 }

@@ -27,18 +27,12 @@ pub struct Unpacked {
 /// Unpacks a zip, or a tar, gzipped or not, into `folder`.
 pub fn unpack(archive: &Path, folder: &Path, watch: &mut dyn FnMut(Event)) -> Result<Unpacked, FetchError> {
     let name = archive.file_name().unwrap_or_default().to_string_lossy();
-    let part = folder.join(format!(".{name}.unpacking"));
-    let write = if zip::is_zip(archive) { write_zip } else { write };
-    let written = clear(&part).and_then(|()| write(archive, folder, &part, watch));
-    let done = written.and_then(|(tops, mut unpacked)| {
-        for top in tops {
-            let place = folder.join(&top);
-            fs::rename(part.join(&top), &place).map_err(|error| io_error(&place, &error))?;
-            unpacked.paths.push(place);
-        }
-        Ok(unpacked)
-    });
-    let cleared = clear(&part);
+    let part = &folder.join(format!(".{name}.unpacking"));
+    let mut unpacking =
+        Unpacking { archive, folder, part, watch, tops: BTreeSet::new(), unpacked: Unpacked::default() };
+    let written = clear(part).and_then(|()| if zip::is_zip(archive) { unpacking.zip() } else { unpacking.tar() });
+    let done = written.and_then(|()| unpacking.moved());
+    let cleared = clear(part);
     let done = done?;
     cleared.map(|()| done)
 }
@@ -50,148 +44,133 @@ fn clear(part: &Path) -> Result<(), FetchError> {
     }
 }
 
-/// Writes every file below `part`; gives back the names at the top.
-fn write(
-    archive: &Path,
-    folder: &Path,
-    part: &Path,
-    watch: &mut dyn FnMut(Event),
-) -> Result<(BTreeSet<String>, Unpacked), FetchError> {
-    let damaged = |error: io::Error| {
-        let help = "download it again; nothing was unpacked";
-        FetchError::refused(format!("{}: damaged or cut short ({error})", archive.display()), help)
-    };
-    let stream =
-        formats::tar_stream(archive).map_err(|error| FetchError::refused(error.to_string(), "nothing was unpacked"))?;
-    let mut tar = tar::Archive::new(stream);
-    let (mut tops, mut unpacked) = (BTreeSet::new(), Unpacked::default());
-    for entry in tar.entries().map_err(damaged)? {
-        let mut entry = entry.map_err(damaged)?;
-        let inner = entry.path().map_err(damaged)?.into_owned();
-        let kind = entry.header().entry_type();
-        let parts = inside(&inner).ok_or_else(|| evil(archive, &inner, "points outside the archive"))?;
-        let Some(top) = parts.first() else { continue }; // the archive's own folder, `./`
-        match kind {
-            EntryType::Symlink | EntryType::Link => {
-                let target = entry.link_name().map_err(damaged)?.unwrap_or_default().into_owned();
-                if !stays_inside(&parts, &target, kind) {
-                    let what = format!("is a link to `{}`, which points outside the archive", target.display());
-                    return Err(evil(archive, &inner, &what));
-                }
-                unpacked.links += 1;
-                continue;
-            }
-            EntryType::Directory | EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {}
-            EntryType::XGlobalHeader => continue,
-            _ => return Err(evil(archive, &inner, "is a device or another thing that is no file")),
-        }
-        free(folder, top, &mut tops)?;
-        let place = parts.iter().fold(part.to_owned(), |place, name| place.join(name));
-        if kind == EntryType::Directory {
-            fs::create_dir_all(&place).map_err(|error| io_error(&place, &error))?;
-            continue;
-        }
-        unpacked.bytes += write_file(&mut entry, &place, &damaged)?;
-        unpacked.files += 1;
-        watch(Event::Bytes(unpacked.bytes));
-    }
-    // Reads on to the checksum at the end.
-    io::copy(&mut tar.into_inner(), &mut io::sink()).map_err(damaged)?;
-    some(archive, tops, unpacked)
-}
-
-/// As [`write`], from a zip.
-fn write_zip(
-    archive: &Path,
-    folder: &Path,
-    part: &Path,
-    watch: &mut dyn FnMut(Event),
-) -> Result<(BTreeSet<String>, Unpacked), FetchError> {
-    let damaged = |error: io::Error| {
-        let help = "download it again; nothing was unpacked";
-        FetchError::refused(format!("{}: damaged or cut short ({error})", archive.display()), help)
-    };
-    let (mut tops, mut unpacked) = (BTreeSet::new(), Unpacked::default());
-    for entry in zip::entries(archive).map_err(damaged)? {
-        let inner = Path::new(&entry.name);
-        let parts = inside(inner).ok_or_else(|| evil(archive, inner, "points outside the archive"))?;
-        let Some(top) = parts.first() else { continue };
-        if entry.link {
-            unpacked.links += 1; // left out, wherever it points
-            continue;
-        }
-        free(folder, top, &mut tops)?;
-        let place = parts.iter().fold(part.to_owned(), |place, name| place.join(name));
-        if entry.folder() {
-            fs::create_dir_all(&place).map_err(|error| io_error(&place, &error))?;
-            continue;
-        }
-        unpacked.bytes += write_file(&mut entry.open(archive).map_err(damaged)?, &place, &damaged)?;
-        unpacked.files += 1;
-        watch(Event::Bytes(unpacked.bytes));
-    }
-    some(archive, tops, unpacked)
-}
-
-/// Notes a name at the top; an error where something has it already.
-fn free(folder: &Path, top: &str, tops: &mut BTreeSet<String>) -> Result<(), FetchError> {
-    if tops.insert(top.to_owned()) && folder.join(top).exists() {
-        let problem = format!("{} is there already; nothing was unpacked", folder.join(top).display());
-        return Err(FetchError::refused(problem, "move it away first"));
-    }
-    Ok(())
-}
-
-/// What was unpacked; an error where that is nothing.
-fn some(
-    archive: &Path,
+/// An archive that is being written below `part`.
+struct Unpacking<'a> {
+    archive: &'a Path,
+    folder: &'a Path,
+    part: &'a Path,
+    watch: &'a mut dyn FnMut(Event),
+    /// Names at the top.
     tops: BTreeSet<String>,
     unpacked: Unpacked,
-) -> Result<(BTreeSet<String>, Unpacked), FetchError> {
-    if tops.is_empty() {
-        let problem = format!("{}: holds no files", archive.display());
-        return Err(FetchError::refused(problem, "download it again"));
-    }
-    Ok((tops, unpacked))
 }
 
-fn write_file(
-    content: &mut impl Read,
-    place: &Path,
-    damaged: &impl Fn(io::Error) -> FetchError,
-) -> Result<u64, FetchError> {
-    let unwritable = |error: io::Error| io_error(place, &error);
-    fs::create_dir_all(place.parent().expect("a file lies in a folder")).map_err(unwritable)?;
-    let mut file = File::create(place).map_err(unwritable)?;
-    let (mut buffer, mut bytes) = (vec![0; 1 << 16], 0);
-    loop {
-        match content.read(&mut buffer) {
-            Ok(0) => return Ok(bytes),
-            Ok(n) => {
-                io::Write::write_all(&mut file, &buffer[..n]).map_err(unwritable)?;
-                bytes += n as u64;
+impl Unpacking<'_> {
+    fn tar(&mut self) -> Result<(), FetchError> {
+        let archive = self.archive;
+        let damaged = |error: io::Error| damaged(archive, &error);
+        let stream = formats::tar_stream(archive)
+            .map_err(|error| FetchError::refused(error.to_string(), "nothing was unpacked"))?;
+        let mut tar = tar::Archive::new(stream);
+        for entry in tar.entries().map_err(damaged)? {
+            let mut entry = entry.map_err(damaged)?;
+            let inner = entry.path().map_err(damaged)?.into_owned();
+            let kind = entry.header().entry_type();
+            let parts = formats::inside(&inner).ok_or_else(|| evil(archive, &inner, OUTSIDE))?;
+            if parts.is_empty() {
+                continue; // the archive's own folder, `./`
             }
-            Err(error) => return Err(damaged(error)),
+            match kind {
+                EntryType::Symlink | EntryType::Link => {
+                    let target = entry.link_name().map_err(damaged)?.unwrap_or_default().into_owned();
+                    if !stays_inside(&parts, &target, kind) {
+                        let what = format!("is a link to `{}`, which points outside the archive", target.display());
+                        return Err(evil(archive, &inner, &what));
+                    }
+                    self.unpacked.links += 1;
+                }
+                EntryType::Directory => self.make(&parts)?,
+                EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => self.write(&parts, &mut entry)?,
+                EntryType::XGlobalHeader => {}
+                _ => return Err(evil(archive, &inner, "is a device or another thing that is no file")),
+            }
         }
+        // Reads on to the checksum at the end.
+        io::copy(&mut tar.into_inner(), &mut io::sink()).map_err(damaged)?;
+        Ok(())
+    }
+
+    fn zip(&mut self) -> Result<(), FetchError> {
+        let archive = self.archive;
+        let damaged = |error: io::Error| damaged(archive, &error);
+        for entry in zip::entries(archive).map_err(damaged)? {
+            let inner = Path::new(&entry.name);
+            let parts = formats::inside(inner).ok_or_else(|| evil(archive, inner, OUTSIDE))?;
+            if parts.is_empty() {
+                continue;
+            }
+            if entry.link {
+                self.unpacked.links += 1; // left out, wherever it points
+            } else if entry.folder() {
+                self.make(&parts)?;
+            } else {
+                self.write(&parts, &mut entry.open(archive).map_err(damaged)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a file or folder is written; an error where something has its name at the top already.
+    fn place(&mut self, parts: &[String]) -> Result<PathBuf, FetchError> {
+        let there = self.folder.join(&parts[0]);
+        if self.tops.insert(parts[0].clone()) && there.exists() {
+            let problem = format!("{} is there already; nothing was unpacked", there.display());
+            return Err(FetchError::refused(problem, "move it away first"));
+        }
+        Ok(parts.iter().fold(self.part.to_owned(), |place, name| place.join(name)))
+    }
+
+    fn make(&mut self, parts: &[String]) -> Result<(), FetchError> {
+        let place = self.place(parts)?;
+        fs::create_dir_all(&place).map_err(|error| io_error(&place, &error))
+    }
+
+    fn write(&mut self, parts: &[String], content: &mut impl Read) -> Result<(), FetchError> {
+        let place = self.place(parts)?;
+        let unwritable = |error: io::Error| io_error(&place, &error);
+        fs::create_dir_all(place.parent().expect("a file lies in a folder")).map_err(unwritable)?;
+        let mut file = File::create(&place).map_err(unwritable)?;
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            match content.read(&mut buffer).map_err(|error| damaged(self.archive, &error))? {
+                0 => break,
+                n => {
+                    io::Write::write_all(&mut file, &buffer[..n]).map_err(unwritable)?;
+                    self.unpacked.bytes += n as u64;
+                }
+            }
+        }
+        self.unpacked.files += 1;
+        (self.watch)(Event::Bytes(self.unpacked.bytes));
+        Ok(())
+    }
+
+    /// Moves everything to its place; an error where that is nothing.
+    fn moved(mut self) -> Result<Unpacked, FetchError> {
+        if self.tops.is_empty() {
+            let problem = format!("{}: holds no files", self.archive.display());
+            return Err(FetchError::refused(problem, "download it again"));
+        }
+        for top in self.tops {
+            let place = self.folder.join(&top);
+            fs::rename(self.part.join(&top), &place).map_err(|error| io_error(&place, &error))?;
+            self.unpacked.paths.push(place);
+        }
+        Ok(self.unpacked)
     }
 }
+
+fn damaged(archive: &Path, error: &io::Error) -> FetchError {
+    let help = "download it again; nothing was unpacked";
+    FetchError::refused(format!("{}: damaged or cut short ({error})", archive.display()), help)
+}
+
+/// What is wrong with a path that [`formats::inside`] refuses.
+const OUTSIDE: &str = "points outside the archive";
 
 fn evil(archive: &Path, inner: &Path, what: &str) -> FetchError {
     let problem = format!("{}: `{}` {what}; nothing was unpacked", archive.display(), inner.display());
     FetchError::refused(problem, "do not use this archive; fetch the set from its own address")
-}
-
-/// The parts of a path that stays inside the archive.
-fn inside(path: &Path) -> Option<Vec<String>> {
-    let mut parts = Vec::new();
-    for part in path.components() {
-        match part {
-            Component::Normal(part) => parts.push(part.to_string_lossy().into_owned()),
-            Component::CurDir => {}
-            Component::ParentDir | Component::RootDir | Component::Prefix(_) => return None,
-        }
-    }
-    Some(parts)
 }
 
 /// Whether a link's target lies in the archive: a symbolic link counts from its own folder, a hard link from the top.

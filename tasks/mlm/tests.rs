@@ -28,17 +28,19 @@ pub(crate) fn folder() -> (tempfile::TempDir, DataDir) {
     (folder, data)
 }
 
-fn open(changes: serde_json::Value) -> Mlm {
-    let mut settings = json!({
-        "corpus": { "path": "letters", "documents": "line" }, "tokenizer": "bytes", "seq_len": 34, "packing": "padded",
-    });
-    settings.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
-    let cfg: Config = serde_json::from_value(settings).unwrap();
+/// Settings for that corpus, byte by byte.
+pub(crate) fn settings<F: Family>(own: serde_json::Value, changes: serde_json::Value) -> F {
+    let mut settings = json!({ "corpus": { "path": "letters", "documents": "line" }, "tokenizer": "bytes" });
+    for more in [own, changes] {
+        settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    }
+    let cfg: F = serde_json::from_value(settings).unwrap();
     assert_eq!(cfg.check(), []);
-    let (_folder, data) = folder();
-    let shape = Shape { length: cfg.seq_len as usize, packing: cfg.packing, ends: true };
-    let corpus = language::open(&data, &cfg.corpus, &cfg.tokenizer, shape, |_| Ok(())).unwrap();
-    Mlm::new(cfg, corpus)
+    cfg
+}
+
+fn open(changes: serde_json::Value) -> Mlm {
+    Mlm::open(settings(json!({ "seq_len": 34, "packing": "padded" }), changes), &folder().1).unwrap()
 }
 
 /// A masked sequence with what is asked for put back.
@@ -54,7 +56,8 @@ fn what_is_asked_for_is_the_corpus_and_ends_are_never_hidden() {
     let task = open(json!({}));
     for split in Split::ALL {
         for index in 0..task.len(split) {
-            let (example, sequence) = (task.example(split, index).unwrap(), task.corpus.sequence(split, index));
+            let (example, sequence) =
+                (task.example(split, index).unwrap(), task.language.corpus.sequence(split, index));
             assert_eq!(restored(&example), sequence.iter().map(|&token| i64::from(token)).collect::<Vec<_>>());
             assert!(!example.targets.classes().is_empty());
             assert!(example.targets.classes().iter().all(|&class| class > 4));
@@ -118,6 +121,14 @@ fn a_unigram_reaches_what_arithmetic_says() {
     assert!((value("loss") - entropy).abs() < 0.12, "{baselines:?}, {entropy}");
     assert_eq!(value("accuracy"), floor.score);
     assert!((value("perplexity").ln() - value("loss")).abs() < 1e-12);
+}
+
+#[test]
+fn a_unigram_does_not_say_what_nobody_is_asked_for() {
+    // Three letters have tokens: most of the text is unknown, and never hidden.
+    let task = open(json!({ "tokenizer": { "characters": { "vocab_size": 8 } } }));
+    let floor = task.floor().unwrap();
+    assert!(floor.how.starts_with("most frequent token of train (\"e\")") && floor.score > 0.5, "{floor:?}");
 }
 
 #[test]
