@@ -309,7 +309,7 @@ mod tests {
         ];
         for (path, shape) in shapes {
             let (last, folders) = path.split_last().unwrap();
-            folders.iter().fold(vs.root(), |at, folder| &at / *folder).var(last, shape, nn::Init::Const(1.0));
+            let _ = folders.iter().fold(vs.root(), |at, folder| &at / *folder).var(last, shape, nn::Init::Const(1.0));
         }
         let exempt = ParamRule { name: "blocks.0.mixer.A_log".into(), lr: Some(0.5), weight_decay: Some(0.0) };
         let decayed = |decayed: Decayed| -> u64 {
