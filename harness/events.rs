@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
+    /// Another process still trains this run, and this one waits for its end.
+    Waiting,
     /// The model is built.
     Started {
         /// Trainable scalars.
@@ -24,6 +26,8 @@ pub enum Event {
     Evaluated(results::Point),
     /// A record was written; the process ends.
     Ended {
+        /// The attempt it was filed under.
+        attempt: u32,
         /// [`results::Outcome::word`].
         outcome: String,
         /// Test score, where there is one.

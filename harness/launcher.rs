@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 
 /// Seconds a run may pass its own limit before it is killed.
 const GRACE_SECONDS: f64 = 120.0;
-/// How often claims are renewed.
-const TOUCH_EVERY: Duration = Duration::from_secs(20);
+/// How often claims are renewed, and looked at: a sweep that slept too long may have lost some.
+const TOUCH_EVERY: Duration = Duration::from_secs(5);
 
 /// Set by the handler of Ctrl-C: 1 asks children to stop, 2 and more kill them.
 pub static SIGNALS: AtomicU8 = AtomicU8::new(0);
@@ -63,7 +63,10 @@ struct Running {
     stdin: Option<ChildStdin>,
     claim: Claim,
     begun: Instant,
-    ended: bool,
+    /// The attempt that the child's record was filed under.
+    ended: Option<u32>,
+    /// Whether another process took the run over, and the child was killed for it.
+    lost: bool,
 }
 
 enum Message {
@@ -255,6 +258,8 @@ impl Launcher<'_> {
         let spec = serde_json::to_vec_pretty(&run.spec).expect("a spec is plain data");
         crate::checkpoint::write_then_rename(&spec_path, &spec).map_err(|e| failed(&spec_path, e))?;
         let log_path = work_dir.join("log.txt");
+        // A new file: a process of an earlier sweep may still write to its own.
+        let _ = fs::remove_file(&log_path);
         let log = File::create(&log_path).map_err(|e| failed(&log_path, e))?;
         let program = own_program().map_err(|e| failed(std::path::Path::new("mixarena"), e))?;
         let place = &self.options.place;
@@ -294,13 +299,15 @@ impl Launcher<'_> {
         });
         self.display.started(slot, &name(&run));
         let stdin = child.stdin.take();
-        self.running.push(Some(Running { run, child, stdin, claim, begun: Instant::now(), ended: false }));
+        self.running.push(Some(Running { run, child, stdin, claim, begun: Instant::now(), ended: None, lost: false }));
         Ok(())
     }
 
     fn hear(&mut self, slot: usize, event: &Event) {
         if let Some(running) = self.running[slot].as_mut() {
-            running.ended |= matches!(event, Event::Ended { .. });
+            if let Event::Ended { attempt, .. } = event {
+                running.ended = Some(*attempt);
+            }
             self.display.event(slot, event);
         }
     }
@@ -310,9 +317,18 @@ impl Launcher<'_> {
         let Some(mut running) = self.running[slot].take() else { return Ok(()) };
         let status =
             running.child.wait().map_err(|e| LaunchError::Start { what: name(&running.run), why: e.to_string() })?;
-        let record = match self.store.latest(&running.run.id)? {
-            Some(record) if running.ended => record,
-            _ => {
+        let attempts = self.store.attempts(&running.run.id)?;
+        let own = attempts.into_iter().find(|record| Some(record.attempt) == running.ended);
+        let record = match own {
+            Some(record) => record,
+            None if running.lost => {
+                let mut record = blank(&running.run.spec, &self.options.place, tch::Device::Cpu);
+                record.outcome = Outcome::Interrupted { reason: "another process took it over, left to it".into() };
+                self.tally.elsewhere += 1;
+                self.display.ended(slot, &name(&running.run), &record);
+                return Ok(());
+            }
+            None => {
                 let mut record = self.obituary(&running, status);
                 record.attempt = self.store.append(&record)?;
                 record
@@ -365,9 +381,15 @@ impl Launcher<'_> {
             return;
         }
         self.touched = Instant::now();
-        for running in self.running.iter().flatten() {
-            if let Err(error) = running.claim.touch() {
-                self.display.say(&format!("warning: {error}"));
+        for running in self.running.iter_mut().flatten() {
+            match running.claim.touch() {
+                Ok(true) => {}
+                // Without a word: its checkpoint and its record would only be in the other's way.
+                Ok(false) => {
+                    running.lost = true;
+                    let _ = running.child.kill();
+                }
+                Err(error) => self.display.say(&format!("warning: {error}")),
             }
         }
     }

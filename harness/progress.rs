@@ -68,6 +68,9 @@ pub fn duration(seconds: f64) -> String {
     }
 }
 
+/// What is said of a run whose process of an earlier sweep is still writing its checkpoint.
+const WAITING: &str = "waits for a process of an earlier command that is still at it";
+
 struct Bars {
     all: MultiProgress,
     overall: ProgressBar,
@@ -98,6 +101,7 @@ impl Display for Bars {
     fn event(&mut self, slot: usize, event: &Event) {
         let Some((bar, score)) = self.bars.get_mut(&slot) else { return };
         match event {
+            Event::Waiting => bar.set_message(WAITING),
             Event::Started { parameters, resumed_from, notes, groups } => {
                 let from =
                     if *resumed_from > 0 { format!(", continues from step {resumed_from}") } else { String::new() };
@@ -156,6 +160,7 @@ impl Display for Lines {
         }
         let Some((name, last)) = self.last.get_mut(&slot) else { return };
         match event {
+            Event::Waiting => eprintln!("{name}: {WAITING}"),
             Event::Started { parameters, resumed_from, notes, groups } => {
                 let from =
                     if *resumed_from > 0 { format!(", continues from step {resumed_from}") } else { String::new() };

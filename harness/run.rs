@@ -5,12 +5,12 @@ use crate::registry::Registry;
 use crate::spec::RunSpec;
 use crate::trainer::{Ended, TrainError, Trainer};
 use crate::{cuda, limits};
-use results::{Outcome, Record, Scores, Store, Versions};
+use results::{Outcome, Record, Scores, Store, StoreError, Versions, WorkLock};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tasks::{DataDir, DataError};
 use tch::Device;
 
@@ -54,7 +54,11 @@ impl From<DataError> for RunError {
     }
 }
 
-/// Trains `spec` and appends its record; `tell` hears of progress. A panic of libtorch becomes a record too.
+/// Between two looks whether another process has let go of a run.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// Trains `spec` and appends its record; `tell` hears of progress. A panic of libtorch becomes a record too. One process at a
+/// time trains a run: this one waits for another to end.
 pub fn run(
     spec: &RunSpec,
     place: &Place,
@@ -69,9 +73,14 @@ pub fn run(
     }
     let store = Store::open(&place.store)?;
     let id = spec.id();
-    let work_dir = store.work_dir(&id);
-    std::fs::create_dir_all(&work_dir).map_err(|e| RunError::Environment(format!("{}: {e}", work_dir.display())))?;
     let mut record = blank(spec, place, device);
+    // Held until the record is written.
+    let Some(_lock) = lock(&store, &id, stop, &mut tell)? else {
+        let reason = "stopped by a signal while it waited for another process at this run".into();
+        record.outcome = Outcome::Interrupted { reason };
+        return file(&store, record, tell);
+    };
+    let work_dir = store.work_dir(&id);
     let begun = Instant::now();
     let trained =
         catch_unwind(AssertUnwindSafe(|| train(spec, place, registry, device, work_dir, stop, &mut record, &mut tell)));
@@ -93,8 +102,37 @@ pub fn run(
         record.wall_seconds = begun.elapsed().as_secs_f64();
     }
     record.peak_memory_bytes = limits::peak_memory();
+    file(&store, record, tell)
+}
+
+/// Locks a run's work folder, once nobody else trains there: what a killed sweep leaves behind still ends its step and writes
+/// a checkpoint and a record, behind which this process goes on. `None` when `stop` was set first.
+fn lock(
+    store: &Store,
+    id: &str,
+    stop: &AtomicBool,
+    tell: &mut impl FnMut(Event),
+) -> Result<Option<WorkLock>, StoreError> {
+    let mut told = false;
+    loop {
+        if let Some(lock) = store.lock_work(id)? {
+            return Ok(Some(lock));
+        }
+        if stop.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        if !std::mem::replace(&mut told, true) {
+            tell(Event::Waiting);
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    }
+}
+
+/// Appends the record and tells of it.
+fn file(store: &Store, mut record: Record, mut tell: impl FnMut(Event)) -> Result<Record, RunError> {
     record.attempt = store.append(&record)?;
-    tell(Event::Ended { outcome: record.outcome.word().into(), test: record.scores.test });
+    let (attempt, outcome) = (record.attempt, record.outcome.word().into());
+    tell(Event::Ended { attempt, outcome, test: record.scores.test });
     Ok(record)
 }
 

@@ -30,6 +30,8 @@ use tch::{Device, Tensor};
 
 /// Keys of the budget that change no number, left out of a run's identity.
 pub const BUDGET_KEYS_WITHOUT_EFFECT: &[&str] = &["checkpoint_every", "timeout_minutes"];
+/// A stop that never comes.
+static NEVER: AtomicBool = AtomicBool::new(false);
 /// Seconds between two progress events.
 const PROGRESS_SECONDS: f64 = 0.5;
 
@@ -233,6 +235,8 @@ pub struct Trainer {
     work_dir: PathBuf,
     started: Instant,
     wall_before: f64,
+    /// Whether this process has made a step or looked at validation.
+    progressed: bool,
 }
 
 /// How a call of [`Trainer::train`] ended.
@@ -284,6 +288,7 @@ impl Trainer {
             work_dir,
             started: Instant::now(),
             wall_before: 0.0,
+            progressed: false,
         };
         match trainer.last_path().exists() {
             true => trainer.resume()?,
@@ -414,6 +419,7 @@ impl Trainer {
             }
         }
         self.load_best()?;
+        let stop = self.heeded(stop);
         let Some(test) = self.score(Split::Test, true, stop)? else {
             let reason = "stopped by a signal after training, while test was scored".into();
             return Ok(self.ended(Outcome::Interrupted { reason }, None)?);
@@ -440,6 +446,7 @@ impl Trainer {
         let loss = self.gradients(batch, Purpose::Dropout, self.state.step);
         let factor = self.spec.schedule.factor(self.state.step, self.spec.budget.steps);
         let norm = self.optimizer.step(factor);
+        self.progressed = true;
         self.state.step += 1;
         self.state.loss_sum += loss;
         self.state.loss_count += 1;
@@ -453,6 +460,12 @@ impl Trainer {
         due && self.state.curve.last().is_none_or(|last| last.step < step)
     }
 
+    /// `stop`, but for a process that was to stop before it did anything: that one still makes a step or ends a look, so that a
+    /// run goes on however short the times are that it is given.
+    fn heeded<'a>(&self, stop: &'a AtomicBool) -> &'a AtomicBool {
+        if !self.progressed && stop.load(Ordering::Relaxed) { &NEVER } else { stop }
+    }
+
     /// Writes a checkpoint and ends.
     fn interrupted(&mut self) -> Result<Ended, TrainError> {
         self.save()?;
@@ -462,7 +475,8 @@ impl Trainer {
 
     /// Scores validation, keeps the best model, decides about stopping; `None`, and nothing is changed, when it was stopped.
     fn look(&mut self, stop: &AtomicBool) -> Result<Option<Point>, TrainError> {
-        let Some(look) = self.score(Split::Validation, false, stop)? else { return Ok(None) };
+        let Some(look) = self.score(Split::Validation, false, self.heeded(stop))? else { return Ok(None) };
+        self.progressed = true;
         let point = Point {
             step: self.state.step,
             train_loss: self.state.loss_sum / self.state.loss_count.max(1) as f64,
@@ -616,6 +630,35 @@ mod tests {
             [at(2), at(4), at(5), "stopped by a signal after training, while test was scored".to_owned()]
         );
         assert_eq!(whole.0.curve.iter().map(|point| point.step).collect::<Vec<_>>(), [2, 4, 5]);
+    }
+
+    #[test]
+    fn a_run_told_to_stop_before_each_of_its_parts_begins_still_comes_to_its_end() {
+        if !crate::samples::alone(concat!(
+            module_path!(),
+            "::a_run_told_to_stop_before_each_of_its_parts_begins_still_comes_to_its_end"
+        )) {
+            return;
+        }
+        let config = "tasks: [mqar: { vocab_size: 16, seq_len: 12, kv_pairs: 2, causal: false, train_examples: 60 }]\n\
+                      model: { d_model: 8, n_layers: 1 }\nbudget: { steps: 3, batch_size: 4, eval_every: 2 }\n\
+                      analysis: { probes: true, probe_examples: 8 }\nmixers: [attention: { n_heads: 2 }]\n";
+        let parts = |told: bool| {
+            let folder = tempfile::tempdir().unwrap();
+            let part = || {
+                let mut trainer = crate::samples::trainer(config, folder.path());
+                let ended = trainer.train(&AtomicBool::new(told), |_| ()).unwrap();
+                (trainer.state.clone(), ended)
+            };
+            let mut all: Vec<_> = std::iter::repeat_with(part).take(10).collect();
+            let at = all.iter().position(|(_, ended)| ended.outcome == Outcome::Finished).expect("it ends");
+            let (state, ended) = all.swap_remove(at);
+            (at, state, ended.scores, ended.details)
+        };
+        let (whole, cut) = (parts(false), parts(true));
+        // Step 1; step 2; its look and step 3; its look; test.
+        assert_eq!((whole.0, cut.0), (0, 4));
+        assert_eq!((whole.1, whole.2, whole.3), (cut.1, cut.2, cut.3));
     }
 
     #[test]

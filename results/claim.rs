@@ -2,6 +2,13 @@
 //!
 //! A claim that its holder no longer refreshes is stale. Ages are read off the file system's own clock, since the clocks
 //! of machines that share a folder disagree.
+//!
+//! ```text
+//! claim            who starts the run's processes: a sweep, which refreshes it
+//! claim.takeover   locked by whoever takes a stale claim away
+//! lock             locked by the process that trains, which may outlive its sweep by a step and a checkpoint
+//! ```
+//! Locks are the kernel's: whatever their holder dies of opens them.
 
 use crate::StoreError;
 use crate::files;
@@ -65,31 +72,59 @@ impl Claim {
         Ok(taken.then_some(Self { path, holder }))
     }
 
-    /// Says that the holder lives. Call it at least once a minute; an error means that the run was taken away.
-    pub fn touch(&self) -> Result<(), StoreError> {
-        if !self.is_held() {
-            return Err(StoreError::Content {
-                path: self.path.clone(),
-                problem: "this run's claim was taken by another process".into(),
-                help: "touch the claim more often, or end this run: the other process continues it",
-            });
-        }
+    /// Says that the holder lives; call it at least once a minute. `false`: another process took the run over, and this one
+    /// must let go of it.
+    pub fn touch(&self) -> Result<bool, StoreError> {
         // The same bytes again: the file system sets the time, and no reader ever sees another content.
         let write = || fs::OpenOptions::new().write(true).open(&self.path)?.write_all(&self.holder);
-        write().map_err(StoreError::io(&self.path, "touch the claim"))
+        let touched = self.is_held().and_then(|held| if held { write().map(|()| true) } else { Ok(false) });
+        touched.map_err(StoreError::io(&self.path, "touch the claim"))
     }
 
-    fn is_held(&self) -> bool {
-        fs::read(&self.path).is_ok_and(|content| content == self.holder)
+    /// A claim that is gone was taken, and given back since.
+    fn is_held(&self) -> std::io::Result<bool> {
+        match fs::read(&self.path) {
+            Ok(content) => Ok(content == self.holder),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        if self.is_held() {
+        if self.is_held().unwrap_or(false) {
             let _ = fs::remove_file(&self.path);
         }
     }
+}
+
+/// The sole right to train a run: to write its checkpoints and then its record. Held until dropped.
+#[derive(Debug)]
+pub struct WorkLock {
+    _file: fs::File,
+}
+
+impl WorkLock {
+    /// Locks the work folder `folder`; `None` while another process trains there.
+    pub(crate) fn take(folder: &Path) -> Result<Option<Self>, StoreError> {
+        fs::create_dir_all(folder).map_err(StoreError::io(folder, "make the work folder"))?;
+        let path = folder.join("lock");
+        let file = try_lock(&path).map_err(StoreError::io(&path, "lock the work folder"))?;
+        Ok(file.map(|_file| Self { _file }))
+    }
+}
+
+/// Opens and locks a file; `None` while another process has it locked. The file stays: a lock on a deleted one keeps nobody
+/// out. On a file system without locks everybody gets it.
+fn try_lock(path: &Path) -> std::io::Result<Option<fs::File>> {
+    let writable = fs::OpenOptions::new().write(true).create(true).truncate(false).open(path);
+    let file = match writable {
+        // Another user's file in a folder that both may write.
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => fs::File::open(path)?,
+        other => other?,
+    };
+    Ok(if matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock)) { None } else { Some(file) })
 }
 
 /// Gives the file `own` the name of the claim if that is free or stale.
@@ -101,17 +136,12 @@ fn take_name(own: &Path, path: &Path) -> std::io::Result<bool> {
     if !is_stale(path, now) {
         return Ok(false);
     }
-    // One process at a time may take a stale claim away, and it looks again once alone. The kernel opens the gate when its
-    // owner dies inside; the file stays, since a lock on a deleted one keeps nobody out.
-    let gate = fs::File::create(path.with_file_name("claim.takeover"))?;
-    match gate.try_lock() {
-        Ok(()) => {}
-        Err(fs::TryLockError::WouldBlock) => return Ok(false),
-        Err(fs::TryLockError::Error(error)) => return Err(error),
+    // One process at a time may take a stale claim away, and it looks again once alone. Without locks two may take it, of
+    // which one hears so when it touches its claim.
+    match try_lock(&path.with_file_name("claim.takeover"))? {
+        Some(_gate) if is_stale(path, now) => fs::rename(own, path).map(|()| true),
+        _ => Ok(false),
     }
-    let taken = if is_stale(path, now) { fs::rename(own, path).map(|()| true) } else { Ok(false) };
-    drop(gate);
-    taken
 }
 
 /// Whether the claim's holder is gone. A claim that vanished meanwhile is not stale: the next call finds it free.
@@ -169,7 +199,7 @@ mod tests {
         let folder = folder();
         let claim = take(&folder).expect("free");
         assert!(take(&folder).is_none());
-        claim.touch().expect("still held");
+        assert!(claim.touch().expect("reads"), "still held");
         drop(claim);
         assert!(take(&folder).is_some());
     }
@@ -236,8 +266,30 @@ mod tests {
         let slow = take(&folder).expect("free");
         let far = Holder { host: "far".into(), machine: "far".into(), pid: 1, started: 1, nonce: 0 };
         let path = leave_claim(&folder, &far);
-        assert!(slow.touch().is_err());
+        assert!(!slow.touch().expect("reads"));
         drop(slow);
         assert!(path.exists());
+    }
+
+    #[test]
+    fn a_claim_that_was_taken_and_given_back_is_lost_as_well() {
+        let folder = folder();
+        let slow = take(&folder).expect("free");
+        fs::remove_file(folder.path().join("run/claim")).expect("removes");
+        assert!(!slow.touch().expect("reads"));
+        assert!(take(&folder).is_some());
+    }
+
+    #[test]
+    fn one_process_at_a_time_trains_a_run_and_the_claim_has_no_say_in_it() {
+        let folder = folder();
+        let lock = || WorkLock::take(&folder.path().join("run")).expect("the folder can be written");
+        let claim = take(&folder).expect("free");
+        let first = lock().expect("nobody trains");
+        assert!(lock().is_none());
+        drop(claim);
+        assert!(lock().is_none());
+        drop(first);
+        assert!(lock().is_some());
     }
 }

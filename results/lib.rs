@@ -34,4 +34,4 @@ pub use groups::{Group, GroupMean};
 pub use language::Language;
 pub use manifest::{Manifest, PlannedRun};
 pub use record::{Detail, Device, FORMAT, Outcome, Point, Record, Scores, Versions};
-pub use store::{Claim, Contents, Store, StoreError};
+pub use store::{Claim, Contents, Store, StoreError, WorkLock};

@@ -3,19 +3,19 @@
 //! ```text
 //! records/<id>-<attempt>.json   append-only; a name is given to a finished file and never given again
 //! sweeps/<name>.json            what each sweep planned
-//! work/<id>/                    checkpoints, log and the claim of the process at work
+//! work/<id>/                    checkpoints, log, the claim and the lock of the processes at work
 //! reports/<name>/               tables and plots
 //! ```
 
 use crate::files;
 use crate::record::FORMAT;
-use crate::{Manifest, Record};
+use crate::{Manifest, Outcome, Record};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub use crate::claim::Claim;
+pub use crate::claim::{Claim, WorkLock};
 
 /// Something the store could not do, where, and what may help.
 #[derive(Debug, thiserror::Error)]
@@ -78,10 +78,17 @@ pub struct Contents {
 }
 
 impl Contents {
-    /// The latest attempt of each run, by id.
+    /// The attempt of each run that counts, by id: the last that finished, or else the last.
     pub fn latest(&self) -> Vec<Record> {
-        self.all.values().filter_map(|attempts| attempts.values().next_back().cloned()).collect()
+        self.all.values().filter_map(|attempts| counts(attempts.values()).cloned()).collect()
     }
+}
+
+/// Of the attempts of one run the last that finished, or else the last. A run that has finished is not begun again: whatever
+/// stands behind its end was written by a straggler, such as a process that outlived its sweep.
+fn counts<'a>(mut attempts: impl DoubleEndedIterator<Item = &'a Record> + Clone) -> Option<&'a Record> {
+    let finished = attempts.clone().rfind(|record| record.outcome == Outcome::Finished);
+    finished.or_else(|| attempts.next_back())
 }
 
 /// The folder.
@@ -123,7 +130,8 @@ impl Store {
         }
     }
 
-    /// The latest attempt of every run, by id. Unreadable files are passed over; [`Store::read`] names them.
+    /// The attempt of every run that counts ([`Contents::latest`]), by id. Unreadable files are passed over; [`Store::read`]
+    /// names them.
     pub fn records(&self) -> Result<Vec<Record>, StoreError> {
         Ok(self.read()?.latest())
     }
@@ -145,9 +153,9 @@ impl Store {
         Ok(contents)
     }
 
-    /// The latest readable attempt of one run.
+    /// The readable attempt of one run that counts ([`Contents::latest`]).
     pub fn latest(&self, id: &str) -> Result<Option<Record>, StoreError> {
-        Ok(self.attempts(id)?.pop())
+        Ok(counts(self.attempts(id)?.iter()).cloned())
     }
 
     /// Every readable attempt of one run, first to last.
@@ -173,6 +181,12 @@ impl Store {
     pub fn claim(&self, id: &str) -> Result<Option<Claim>, StoreError> {
         check_name(id)?;
         Claim::take(&self.work_dir(id))
+    }
+
+    /// Locks a run's work folder for the process that trains it; `None` while another one does.
+    pub fn lock_work(&self, id: &str) -> Result<Option<WorkLock>, StoreError> {
+        check_name(id)?;
+        WorkLock::take(&self.work_dir(id))
     }
 
     /// Keeps a sweep's plan, in place of an older one of the same name.
@@ -267,8 +281,8 @@ fn content(path: &Path, problem: String) -> StoreError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::PlannedRun;
     use crate::samples;
-    use crate::{Outcome, PlannedRun};
 
     fn store() -> (tempfile::TempDir, Store) {
         let folder = tempfile::tempdir().expect("a temporary folder");
@@ -286,9 +300,26 @@ mod tests {
         let attempts = store.attempts("a1").expect("reads");
         assert_eq!(attempts.iter().map(|r| r.attempt).collect::<Vec<_>>(), [1, 2]);
         assert_eq!(attempts[0].outcome, Outcome::Finished);
-        assert_eq!(store.latest("a1").expect("reads").expect("there").outcome.word(), "failed");
         assert_eq!(store.latest("a2").expect("reads"), None);
         assert_eq!(store.records().expect("reads").len(), 1);
+    }
+
+    #[test]
+    fn the_last_attempt_counts_unless_one_has_finished() {
+        let (_folder, store) = store();
+        let append = |outcome: Outcome| {
+            let record = Record { outcome, ..samples::record("a1", 0.5) };
+            store.append(&record).expect("appends");
+            let latest = store.latest("a1").expect("reads").expect("there");
+            assert_eq!(store.records().expect("reads"), [latest.clone()]);
+            (latest.outcome.word(), latest.attempt)
+        };
+        let reason = || "stopped by a signal".to_string();
+        assert_eq!(append(Outcome::Interrupted { reason: reason() }), ("interrupted", 1));
+        assert_eq!(append(Outcome::Failed { reason: reason() }), ("failed", 2));
+        assert_eq!(append(Outcome::Finished), ("finished", 3));
+        assert_eq!(append(Outcome::Interrupted { reason: reason() }), ("finished", 3));
+        assert_eq!(append(Outcome::Finished), ("finished", 5));
     }
 
     #[test]

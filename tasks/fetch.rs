@@ -19,6 +19,7 @@ pub use pins::Pin;
 pub use unpack::{Unpacked, unpack};
 
 use crate::DataDir;
+use crate::prepared::is_at;
 use fs4::FileExt;
 use md5::Md5;
 use sha2::{Digest, Sha256};
@@ -390,8 +391,17 @@ impl Part {
         let path = with_suffix(&data.0.join(of.target), ".part");
         let folder = path.parent().expect("a target lies in the data folder");
         fs::create_dir_all(folder).map_err(|error| io_error(folder, &error))?;
-        let file = OpenOptions::new().create(true).append(true).read(true).open(&path);
-        let file = file.map_err(|error| io_error(&path, &error))?;
+        loop {
+            let file = OpenOptions::new().create(true).append(true).read(true).open(&path);
+            let file = file.map_err(|error| io_error(&path, &error))?;
+            if let Some(part) = Self::hold(file, &path)? {
+                return Ok(part);
+            }
+        }
+    }
+
+    /// Locks the file that was just opened; `None` where it has another name since: whoever held it has made it the target.
+    fn hold(file: File, path: &Path) -> Result<Option<Self>, FetchError> {
         if let Err(error) = FileExt::try_lock(&file) {
             let problem = format!("{}: another process is fetching it ({error})", path.display());
             return Err(FetchError::new(
@@ -400,8 +410,11 @@ impl Part {
                 "wait for it, or stop it; both would write this file",
             ));
         }
-        let length = file.metadata().map_err(|error| io_error(&path, &error))?.len();
-        Ok(Self { path, file, length })
+        if !is_at(&file, path) {
+            return Ok(None);
+        }
+        let length = file.metadata().map_err(|error| io_error(path, &error))?.len();
+        Ok(Some(Self { path: path.into(), file, length }))
     }
 
     /// Throws away what has come.

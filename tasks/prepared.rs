@@ -543,14 +543,14 @@ impl Lock {
 
 /// Whether the open file still has this name: who held the lock before deletes it.
 #[cfg(unix)]
-fn is_at(file: &File, path: &Path) -> bool {
+pub(crate) fn is_at(file: &File, path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
     let (Ok(held), Ok(there)) = (file.metadata(), fs::metadata(path)) else { return false };
     (held.dev(), held.ino()) == (there.dev(), there.ino())
 }
 
 #[cfg(not(unix))]
-fn is_at(_: &File, path: &Path) -> bool {
+pub(crate) fn is_at(_: &File, path: &Path) -> bool {
     path.exists()
 }
 

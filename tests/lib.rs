@@ -143,6 +143,27 @@ impl Folder {
         Background(Some(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts")))
     }
 
+    /// The same, with standard input open until [`Background::hang_up`] or its end.
+    pub fn start_open(&self, line: &str) -> Background {
+        let mut command = self.command(line);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Background(Some(command.spawn().expect("the binary starts")))
+    }
+
+    /// Starts `mixarena` in the background, with standard error in a file of this folder.
+    pub fn start_saying(&self, line: &str, file: &str) -> Background {
+        let said = fs::File::create(self.path(file)).expect("makes a file");
+        Background(Some(self.command(line).stdout(Stdio::piped()).stderr(said).spawn().expect("the binary starts")))
+    }
+
+    /// Every process at work in this folder, those included that were forked and are not yet what they shall be.
+    pub fn processes(&self) -> Vec<u32> {
+        let here = fs::canonicalize(self.0.path()).expect("the folder is there");
+        let processes = fs::read_dir("/proc").expect("Linux").flatten().map(|entry| entry.path());
+        let of_here = processes.filter(|path| fs::read_link(path.join("cwd")).is_ok_and(|cwd| cwd == here));
+        of_here.filter_map(|path| path.file_name()?.to_str()?.parse().ok()).collect()
+    }
+
     fn prepare(&self, mut command: Command, line: &str) -> Command {
         command.args(line.split_whitespace()).current_dir(self.0.path()).stdin(Stdio::null());
         command.env_remove("MIXARENA_DATA").env_remove("MIXARENA_STORE").env_remove("RUST_BACKTRACE");
@@ -198,6 +219,11 @@ impl Background {
         of_self.into_iter().filter(|pid| command_line(*pid).contains("--events")).collect()
     }
 
+    /// Closes its standard input.
+    pub fn hang_up(&mut self) {
+        drop(self.0.as_mut().expect("still held").stdin.take());
+    }
+
     /// Waits for its end.
     pub fn wait(mut self) -> Ended {
         self.0.take().expect("still held").wait_with_output().expect("a command ends").into()
@@ -229,9 +255,15 @@ pub fn mixer(record: &Record) -> &str {
 }
 
 /// Sends a signal, `KILL` or `INT`.
+#[track_caller]
 pub fn signal(name: &str, pid: u32) {
-    let status = Command::new("sh").args(["-c", &format!("kill -s {name} {pid}")]).status();
-    assert!(status.expect("sh runs").success(), "kill -s {name} {pid}");
+    assert!(try_signal(name, pid), "kill -s {name} {pid}");
+}
+
+/// The same to a process that may have ended meanwhile; says whether it was there.
+pub fn try_signal(name: &str, pid: u32) -> bool {
+    let kill = Command::new("sh").args(["-c", &format!("kill -s {name} {pid}")]).stderr(Stdio::null()).status();
+    kill.expect("sh runs").success()
 }
 
 /// The arguments of a process; empty when it is gone.

@@ -1,10 +1,10 @@
 //! A run cut anywhere and continued ends as one that was not cut, to the last bit.
 
-use results::{Outcome, Record};
+use results::{Outcome, Record, Store};
 use serde_json::Value;
 use std::thread::sleep;
 use std::time::Duration;
-use tests::{Background, FIVE, Folder, RECALL, is_alive, mixer, signal, wait_until};
+use tests::{Background, FIVE, Folder, RECALL, mixer, signal, try_signal, wait_until};
 
 /// What a run leaves: its id, scores and curve, and both checkpoints.
 fn ends(folder: &Folder, store: &str) -> Vec<(String, Record, [Vec<u8>; 2])> {
@@ -29,14 +29,14 @@ fn assert_same_ends(folder: &Folder, whole: &str, cut: &str) {
     }
 }
 
-/// Kills the sweep without a word and gives its runs; `with_runs` takes them along, as a power cut would.
-fn cut(sweep: Background, with_runs: bool) -> Vec<u32> {
-    let orphans = sweep.runs();
+/// Kills the sweep without a word; `with_runs` takes its runs along, as a power cut would.
+fn cut(folder: &Folder, sweep: Background, with_runs: bool) {
     drop(sweep);
     if with_runs {
-        orphans.iter().filter(|&&pid| is_alive(pid)).for_each(|&pid| signal("KILL", pid));
+        for pid in folder.processes() {
+            try_signal("KILL", pid);
+        }
     }
-    orphans
 }
 
 #[test]
@@ -54,9 +54,9 @@ fn every_mixer_cut_again_and_again_ends_as_the_uncut_run() {
         folder.wait_for_checkpoint();
         sleep(Duration::from_millis(milliseconds));
         cuts += usize::from(sweep.is_running());
-        let orphans = cut(sweep, with_runs);
-        // Left alone they notice, write a checkpoint and end; killed they are gone.
-        wait_until("the orphans' end", || orphans.iter().all(|&pid| !is_alive(pid)));
+        cut(&folder, sweep, with_runs);
+        // Left alone its runs notice, write a checkpoint and end; killed they are gone.
+        wait_until("the orphans' end", || folder.processes().is_empty());
     }
     assert!(cuts > 0, "the first cut comes at the first checkpoint");
     folder.run("sweep five.yaml -j 2").expect(0);
@@ -96,9 +96,78 @@ fn a_sweep_restarted_while_orphans_of_a_killed_one_still_work_ends_as_the_uncut_
     folder.run("sweep long.yaml --store whole -q").expect(0);
     let sweep = folder.start("sweep long.yaml");
     folder.wait_for_checkpoint();
-    cut(sweep, false);
+    cut(&folder, sweep, false);
     folder.run("sweep long.yaml").expect(0);
     assert_same_ends(&folder, "whole", "runs");
+}
+
+/// The run of `long.yaml` at work in the store `runs`, standing still: to any sweep it is a process that outlived its own.
+fn stopped_orphan(folder: &Folder) -> Background {
+    let [whole] = &folder.records_in("whole")[..] else { panic!("one run") };
+    let (id, threads) = (&whole.id, whole.device.threads);
+    let line = format!("run whole/work/{id}/spec.json --store runs --threads {threads} --events");
+    let orphan = folder.start_open(&line);
+    folder.wait_for_checkpoint();
+    signal("STOP", orphan.id()); // as good as a step that takes minutes
+    orphan
+}
+
+/// A sweep whose run has found that another process is at it.
+fn waiting_sweep(folder: &Folder) -> Background {
+    let sweep = folder.start_saying("sweep long.yaml", "said.txt");
+    wait_until("a run that waits", || folder.text("said.txt").contains("waits for a process of an earlier command"));
+    assert!(folder.records().is_empty(), "nobody trains");
+    sweep
+}
+
+#[test]
+fn a_run_waits_for_an_orphan_of_its_own_and_goes_on_from_the_orphan_s_checkpoint() {
+    let folder = Folder::with("long.yaml", &long());
+    folder.run("sweep long.yaml --store whole -q").expect(0);
+    let mut orphan = stopped_orphan(&folder);
+    let sweep = waiting_sweep(&folder);
+    orphan.hang_up();
+    signal("CONT", orphan.id());
+    orphan.wait().expect(130);
+    sweep.wait().expect(0);
+    let records = Store::open(folder.path("runs")).and_then(|store| store.read()).expect("a readable store").all;
+    let attempts: Vec<&Record> = records.values().flat_map(|attempts| attempts.values()).collect();
+    assert_eq!(attempts.iter().map(|r| r.outcome.word()).collect::<Vec<_>>(), ["interrupted", "finished"]);
+    let (said, from) = (folder.text("said.txt"), format!("continues from step {}", attempts[0].steps));
+    assert!(attempts[0].steps > 0 && said.contains(&from), "{from}: {said}");
+    assert_same_ends(&folder, "whole", "runs");
+}
+
+#[test]
+fn a_run_stopped_while_it_waits_for_an_orphan_is_interrupted() {
+    let folder = Folder::with("long.yaml", &long());
+    folder.run("sweep long.yaml --store whole -q").expect(0);
+    let orphan = stopped_orphan(&folder);
+    let sweep = waiting_sweep(&folder);
+    signal("INT", sweep.id());
+    sweep.wait().expect(130);
+    let reason = "stopped by a signal while it waited for another process at this run";
+    assert_eq!(folder.record().outcome.reason(), reason);
+    drop(orphan);
+    folder.run("sweep long.yaml").expect(0);
+    assert_same_ends(&folder, "whole", "runs");
+}
+
+#[test]
+fn a_sweep_whose_run_was_taken_over_lets_go_of_it_without_a_record() {
+    let folder = Folder::with("long.yaml", &long());
+    let sweep = folder.start("sweep long.yaml");
+    folder.wait_for_checkpoint();
+    let [run] = sweep.runs()[..] else { panic!("one run") };
+    signal("STOP", run); // it is not to end before its sweep looks again
+    let [id] = &folder.names("runs/work")[..] else { panic!("one run") };
+    let claim = format!("runs/work/{id}/claim");
+    folder.write(&claim, folder.text(&claim).replacen("\"host\":\"", "\"host\":\"far-", 1));
+    let ended = sweep.wait().expect(0);
+    assert!(ended.err.contains("another process took it over, left to it"), "{}", ended.err);
+    assert!(ended.err.contains("1 runs are being done by another process"), "{}", ended.err);
+    assert!(folder.records().is_empty() && folder.processes().is_empty(), "{}", ended.err);
+    assert!(folder.text(&claim).contains("far-"), "the other's claim stays");
 }
 
 #[test]
@@ -170,12 +239,37 @@ fn a_run_in_bf16_in_parts_with_layers_run_again_cut_after_every_step_ends_as_the
 
 #[test]
 fn two_sweeps_at_once_share_the_work() {
+    let folder = Folder::with("five.yaml", &FIVE.replace("seeds: 2", "seeds: 1").replace("steps: 10", "steps: 300"));
+    let first = folder.start("sweep five.yaml -j 1 --set budget.checkpoint_every=1");
+    folder.wait_for_checkpoint();
+    let [run] = first.runs()[..] else { panic!("one run at a time") };
+    // The first stands still in the midst of its first run while the second goes through.
+    for pid in [run, first.id()] {
+        signal("STOP", pid);
+    }
+    let second = folder.run("sweep five.yaml -j 1").expect(0).err;
+    for pid in [run, first.id()] {
+        signal("CONT", pid);
+    }
+    let first = first.wait().expect(0).err;
+    assert_eq!((first.matches(" started, ").count(), second.matches(" started, ").count()), (1, 4), "{first}{second}");
+    assert_eq!(second.matches("another process is at it, left to it").count(), 1, "{second}");
+    assert_eq!(first.matches("done by another process meanwhile").count(), 4, "{first}");
+    let attempts = folder.names("runs/records").len();
+    assert_eq!((folder.records().iter().filter(|r| r.outcome == Outcome::Finished).count(), attempts), (5, 5));
+}
+
+#[test]
+fn two_sweeps_begun_at_once_leave_one_record_a_run() {
     let folder = Folder::with("five.yaml", &FIVE.replace("seeds: 2", "seeds: 1"));
     let both = [folder.start("sweep five.yaml -j 1"), folder.start("sweep five.yaml -j 1")];
     let ended = both.map(|sweep| sweep.wait().expect(0));
-    assert!(ended.iter().all(|e| e.err.contains(" started, ")), "each trains some:\n{ended:?}");
-    assert!(ended.iter().any(|e| e.err.contains("another process is at it, left to it")), "{ended:?}");
-    assert_eq!(folder.records().iter().filter(|r| r.outcome == Outcome::Finished).count(), 5);
+    let attempts = folder.names("runs/records").len();
+    assert_eq!(
+        (folder.records().iter().filter(|r| r.outcome == Outcome::Finished).count(), attempts),
+        (5, 5),
+        "{ended:?}"
+    );
 }
 
 #[test]

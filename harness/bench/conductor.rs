@@ -177,8 +177,7 @@ impl Conductor {
         let mut child = command.spawn()?;
         let mut stdin = child.stdin.take().expect("the input is piped");
         let line = serde_json::to_string(job).expect("a job is plain data") + "\n";
-        // A child that died already is heard of below.
-        let _ = stdin.write_all(line.as_bytes());
+        hand_over(&mut stdin, line.as_bytes());
         let mut stderr = child.stderr.take().expect("the errors are piped");
         let log = std::thread::spawn(move || {
             let mut text = Vec::new();
@@ -235,9 +234,48 @@ impl Conductor {
     }
 }
 
+/// Writes to a child. One that died already is heard of elsewhere: it must not take this process along, which is what the
+/// signal of a closed pipe does to a program that ends quietly behind `| head`.
+fn hand_over(stdin: &mut impl Write, bytes: &[u8]) {
+    // SAFETY: only changes what a write to a closed pipe does, to an error and back; children were started before or start later.
+    #[cfg(unix)]
+    let before = unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+    let _ = stdin.write_all(bytes);
+    // SAFETY: as above.
+    #[cfg(unix)]
+    unsafe {
+        libc::signal(libc::SIGPIPE, before);
+    }
+}
+
 /// Forgets the times.
 fn clear(case: &mut Case) {
     for pass in Pass::ALL {
         case.pass_mut(pass).seconds.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_that_died_before_it_heard_of_its_job_takes_nobody_along() {
+        // Alone: it changes what a signal does to the whole process.
+        if !crate::samples::alone(concat!(
+            module_path!(),
+            "::a_child_that_died_before_it_heard_of_its_job_takes_nobody_along"
+        )) {
+            return;
+        }
+        let mut child = Command::new("true").stdin(Stdio::piped()).spawn().expect("`true` runs");
+        let mut stdin = child.stdin.take().expect("the input is piped");
+        child.wait().expect("it ends");
+        // SAFETY: this process does nothing else; the action is the one of `mixarena`.
+        unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+        hand_over(&mut stdin, b"job");
+        // SAFETY: as above.
+        let after = unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+        assert_eq!(after, libc::SIG_DFL, "as it was");
     }
 }

@@ -122,6 +122,12 @@ fn one_seed_for_the_whole_pass_would_not_do() {
 
 #[test]
 fn bf16_is_near_float32_in_every_mixer_and_block_and_leaves_parameters_and_gradients_in_float32() {
+    if !alone(concat!(
+        module_path!(),
+        "::bf16_is_near_float32_in_every_mixer_and_block_and_leaves_parameters_and_gradients_in_float32"
+    )) {
+        return;
+    }
     for (entry, settings) in small_mixers() {
         for block in ["transformer", "s4", "bigs", "hydra"] {
             let of = |precision: &str| {
@@ -156,6 +162,9 @@ fn bf16_is_near_float32_in_every_mixer_and_block_and_leaves_parameters_and_gradi
 
 #[test]
 fn layers_run_again_in_bf16_give_its_gradients_too() {
+    if !alone(concat!(module_path!(), "::layers_run_again_in_bf16_give_its_gradients_too")) {
+        return;
+    }
     for (entry, settings) in small_mixers() {
         let config = json!({"d_model": 16, "n_layers": 2, "precision": "bf16"});
         let read = inputs(Output::PerSequence);

@@ -90,6 +90,18 @@ fn a_file_that_somebody_fetches_is_left_to_them() {
 }
 
 #[test]
+fn a_file_that_another_process_finished_between_two_looks_is_not_written_to() {
+    let (place, file) = (Place::new(), file(None, None));
+    let theirs = Part::open(&place.data(), &file).unwrap();
+    let path = theirs.path.clone();
+    let opened = File::open(&path).unwrap();
+    assert!(Part::hold(opened.try_clone().unwrap(), &path).is_err());
+    theirs.rename(&place.data().0.join(file.target)).unwrap();
+    assert!(Part::hold(opened, &path).unwrap().is_none());
+    assert!(Part::open(&place.data(), &file).is_ok(), "the name is free again");
+}
+
+#[test]
 fn a_mirror_stands_in_for_scheme_and_host() {
     let file = file(None, None);
     assert_eq!(address(&file, None), "https://host.example/a/b.txt");

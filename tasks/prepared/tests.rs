@@ -182,10 +182,13 @@ fn a_set_deleted_while_it_is_prepared_is_an_error_and_not_half_a_set() {
 /// What a child process of these tests does, slowly; the folder is named in its environment.
 const CHILD: &str = "MIXARENA_TEST_PREPARES_IN";
 const ROWS: u64 = 400;
+/// Milliseconds that the child rests at each row.
+const REST: &str = "MIXARENA_TEST_RESTS";
 
 fn slowly(writer: &mut Writer) -> Result<(), DataError> {
+    let rest = std::env::var(REST).map_or(0, |rest| rest.parse().unwrap());
     (0..ROWS).try_for_each(|key| {
-        std::thread::sleep(std::time::Duration::from_millis(2));
+        std::thread::sleep(std::time::Duration::from_millis(rest));
         writer.row(0, key, (key % 7) as u8, &[&[key as u8; 1000], b""])
     })
 }
@@ -201,16 +204,17 @@ fn prepares_in_a_child_process() {
     println!("{} rows", set.unwrap().parts[0].len());
 }
 
-fn child(folder: &Path) -> std::process::Child {
+fn child(folder: &Path, rest: u32) -> std::process::Child {
     let mut command = std::process::Command::new(std::env::current_exe().unwrap());
-    command.args(["prepared::tests::prepares_in_a_child_process", "--exact", "--nocapture"]).env(CHILD, folder);
+    command.args(["prepared::tests::prepares_in_a_child_process", "--exact", "--nocapture"]);
+    command.env(CHILD, folder).env(REST, rest.to_string());
     command.stdout(std::process::Stdio::piped()).spawn().unwrap()
 }
 
 #[test]
 fn of_two_processes_one_prepares_and_the_other_waits_for_it() {
     let folder = tempfile::tempdir().unwrap();
-    let children = [child(folder.path()), child(folder.path())];
+    let children = [child(folder.path(), 2), child(folder.path(), 2)];
     let said = children.map(|child| String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap());
     let both = said.concat();
     assert_eq!(both.matches("it is me who prepares").count(), 1, "{both}");
@@ -221,7 +225,7 @@ fn of_two_processes_one_prepares_and_the_other_waits_for_it() {
 #[test]
 fn what_a_process_killed_half_way_left_is_prepared_again() {
     let folder = tempfile::tempdir().unwrap();
-    let mut killed = child(folder.path());
+    let mut killed = child(folder.path(), 1000); // minutes from its end
     let part = folder.path().join(".prepared/test-v1-s.part/train.bytes");
     while !part.exists() && killed.try_wait().unwrap().is_none() {
         std::thread::sleep(std::time::Duration::from_millis(2));

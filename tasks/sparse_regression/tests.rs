@@ -127,10 +127,16 @@ fn least_squares_where_it_has_no_expected_risk_is_remarked_upon() {
 #[test]
 fn asking_again_for_baselines_costs_nothing() {
     let task = task(|c| (c.test_examples, c.test_contexts) = (10, vec![8]));
-    let first = task.baselines().unwrap();
-    let started = std::time::Instant::now();
-    assert_eq!(task.baselines().unwrap(), first);
-    assert!(started.elapsed().as_millis() < 5);
+    let timed = || {
+        let started = std::time::Instant::now();
+        (task.baselines().unwrap(), started.elapsed())
+    };
+    let (first, solving) = timed();
+    // The quickest of many looks: a busy machine delays some of them, and not all.
+    let again: Vec<_> = (0..100).map(|_| timed()).collect();
+    assert!(again.iter().all(|(found, _)| *found == first));
+    let looking = again.iter().map(|(_, time)| *time).min().unwrap();
+    assert!(looking < solving / 4, "{looking:?} against {solving:?}");
 }
 
 #[test]
