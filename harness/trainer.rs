@@ -605,11 +605,12 @@ mod tests {
                 let mut trainer = crate::samples::trainer(config, folder.path());
                 let stop = AtomicBool::new(false);
                 let ended = trainer.train(&stop, |event| {
-                    let at_last = matches!(event, Event::Evaluated(point) if point.step == 5);
-                    stop.store(
-                        reasons.len() < stops && (at_last || matches!(event, Event::Progress(_))),
-                        Ordering::Relaxed,
-                    );
+                    let told = match event {
+                        Event::Progress(progress) => [2, 4, 5].contains(&progress.step),
+                        Event::Evaluated(point) => point.step == 5,
+                        _ => false,
+                    };
+                    stop.store(told && reasons.len() < stops, Ordering::Relaxed);
                 });
                 let ended = ended.unwrap();
                 match ended.outcome {

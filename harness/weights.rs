@@ -13,7 +13,7 @@
 //! head.{pooler, classifier}            bert.pooler.dense, classifier
 //! ```
 //! Names    Hugging Face's BERT [recalled]; jxiw/BiGS `96fa408` and goombalab/hydra `55bef74`, read there. What these have no
-//!          name for (other mixers, attention that is not BERT's: pre-norm, rotary, without token types) keeps its own below
+//!          name for (other mixers, attention that is not BERT's: pre-norm, rotary, windowed) keeps its own below
 //!          `bert.encoder.layer.i`.
 //!
 //! A file is taken with either names, with or without `model.` before them, LayerNorms also as `gamma` and `beta`. Nothing of
@@ -108,7 +108,7 @@ fn like_bert(model: &ModelConfig, settings: &Value) -> bool {
     let plain = ["rotary_base", "window"].iter().all(|key| settings.get(key).is_none_or(Value::is_null));
     let post = model.norm_place == Some(NormPlace::Post);
     let embeddings = model.positions == Some(Positions::Learned) && model.embedding_norm == Some(true);
-    plain && post && embeddings && model.token_types > 0 && model.ffn == Some(Ffn::Mlp)
+    plain && post && embeddings && model.ffn == Some(Ffn::Mlp)
 }
 
 impl Naming {

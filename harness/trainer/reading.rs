@@ -201,7 +201,7 @@ mod tests {
     #[test]
     fn pseudo_perplexity_asks_for_no_unknown_token_and_minimal_pairs_do() {
         let folder = tempfile::tempdir().unwrap();
-        let stories: String = (0..60).map(|n| format!("story {n} of a cat.\n\n")).collect();
+        let stories: String = (0..400).map(|n| format!("story {n} of a cat.\n\n")).collect();
         std::fs::write(folder.path().join("mine.txt"), stories).unwrap();
         let config = "tasks: [mlm: { corpus: { path: mine.txt }, tokenizer: { characters: { vocab_size: 12 } }, seq_len: 16 }]\n\
                       mixers: [attention: { n_heads: 2 }]\nmodel: { d_model: 8, n_layers: 1 }\nbudget: { steps: 1 }\n";

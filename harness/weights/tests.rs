@@ -201,7 +201,6 @@ fn only_what_computes_as_bert_does_has_its_layers_names() {
         json!({"norm_place": "pre"}),
         json!({"positions": "none"}),
         json!({"ffn": "glu"}),
-        json!({"token_types": 0}),
         json!({"embedding_norm": false}),
     ];
     for (changed, settings) in changes.iter().map(|changed| (changed, json!({"n_heads": 2}))).chain([
