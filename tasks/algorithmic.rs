@@ -19,12 +19,12 @@
 //! that has 4,096 inputs or more. What is fed, and the next bracket, stand in the input one position on: these forms are causal
 //! only. Blanks and membership leak nothing, so `causal: false` lets bidirectional mixers compete.
 
-use crate::bounds;
+use crate::drawn::{self, Counts};
 use crate::registry::{Family, Outline};
 use crate::rng::{Purpose, Stream, owner};
 use crate::{
-    Baseline, Bound, ConfigError, DataDir, DataError, Example, FRESH, Goodness, Input, Judge, Output, Section,
-    Sections, Split, Task, TaskSpec,
+    Baseline, Bound, ConfigError, DataDir, DataError, Example, Goodness, Judge, Output, Sections, Split, Task,
+    TaskSpec, bounds,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt::Debug;
@@ -160,16 +160,20 @@ impl Config {
         self.train_max.unwrap_or(if self.kind.has_brackets() { 100 } else { 20 }).into()
     }
 
-    fn test_lengths(&self) -> Vec<u64> {
+    fn test_lengths(&self) -> Vec<u32> {
         match &self.test_lengths {
-            Some(lengths) => lengths.iter().copied().map(u64::from).collect(),
+            Some(lengths) => lengths.clone(),
             None if self.kind.has_brackets() => vec![100, 200, 400, 700],
             None => vec![20, 40, 100, 200],
         }
     }
 
+    fn counts<'a>(&self, test_lengths: &'a [u32]) -> Counts<'a> {
+        Counts::new(self.train_examples, self.validation_examples, self.test_examples, test_lengths)
+    }
+
     fn longest(&self) -> u64 {
-        self.test_lengths().into_iter().chain([self.train_max()]).max().unwrap_or(0)
+        self.test_lengths().into_iter().map(u64::from).fold(self.train_max(), u64::max)
     }
 
     /// Whether an answer stands in the input.
@@ -259,7 +263,8 @@ impl Family for Config {
         if brackets && self.depth() == 0 {
             wrong("depth", "`depth` is 0, so no bracket may be opened".into(), "use 1 or more".into());
         }
-        let (min, max, lengths) = (self.train_min(), self.train_max(), self.test_lengths());
+        let (min, max) = (self.train_min(), self.train_max());
+        let lengths: Vec<u64> = self.test_lengths().into_iter().map(u64::from).collect();
         let fewest = if brackets { 2 } else { 1 };
         if min < fewest {
             wrong("train_min", format!("`train_min` is {min}, less than {fewest}"), format!("use {fewest} or more"));
@@ -303,15 +308,7 @@ impl Family for Config {
             };
             wrong("causal", problem.into(), help.into());
         }
-        for (key, count) in [
-            ("train_examples", self.train_examples.unwrap_or(FRESH)),
-            ("validation_examples", self.validation_examples),
-            ("test_examples", self.test_examples),
-        ] {
-            if count == 0 {
-                wrong(key, format!("`{key}` is 0"), "use 1 or more".into());
-            }
-        }
+        errors.extend(self.counts(&[]).zeros());
         errors
     }
 
@@ -319,12 +316,10 @@ impl Family for Config {
         Outline {
             causal: self.causal,
             max_length: self.max_length(),
-            needs_files: false,
             vocab_size: self.vocab_size(),
             classes: self.classes(),
-            documents: 1,
-            input: Input::Tokens,
             output: self.output(),
+            ..drawn::OUTLINE
         }
     }
 
@@ -359,7 +354,7 @@ const FEW: u64 = 4096;
 pub struct Algorithmic {
     cfg: Config,
     form: Box<dyn Form>,
-    test_lengths: Vec<u64>,
+    test_lengths: Vec<u32>,
 }
 
 impl Algorithmic {
@@ -369,10 +364,14 @@ impl Algorithmic {
         Self { cfg, form, test_lengths }
     }
 
+    fn counts(&self) -> Counts<'_> {
+        self.cfg.counts(&self.test_lengths)
+    }
+
     /// n of an example.
     fn length(&self, split: Split, index: u64, stream: &mut Stream) -> u64 {
         if split == Split::Test {
-            return self.test_lengths[(index / self.cfg.test_examples) as usize];
+            return self.counts().length(split, index, 0).into();
         }
         let (min, max) = (self.cfg.train_min(), self.cfg.train_max());
         if self.cfg.kind == Kind::DyckMembership {
@@ -405,36 +404,19 @@ impl Task for Algorithmic {
     fn spec(&self) -> TaskSpec {
         let closing = self.cfg.kind == Kind::Dyck;
         TaskSpec {
-            vocab_size: self.cfg.vocab_size(),
-            input: Input::Tokens,
-            documents: 1,
-            classes: self.cfg.classes(),
-            max_length: self.cfg.max_length(),
-            pad_token: 0,
-            causal: self.cfg.causal,
-            output: self.cfg.output(),
             judge: if closing { Judge::Mass { share: 0.8 } } else { Judge::Class },
-            by_position: None,
             metric: if closing { "closing_accuracy" } else { "accuracy" }.into(),
             version: 1,
-            marks: Vec::new(),
+            ..self.cfg.outline().spec()
         }
     }
 
     fn len(&self, split: Split) -> u64 {
-        match split {
-            Split::Train => self.cfg.train_examples.unwrap_or(FRESH),
-            Split::Validation => self.cfg.validation_examples,
-            Split::Test => self.cfg.test_examples * self.test_lengths.len() as u64,
-        }
+        self.counts().len(split)
     }
 
     fn sections(&self, split: Split) -> Sections {
-        if split != Split::Test {
-            return Sections { axis: "", parts: vec![Section { at: 0.0, examples: self.len(split) }] };
-        }
-        let part = |&length: &u64| Section { at: length as f64, examples: self.cfg.test_examples };
-        Sections { axis: "length", parts: self.test_lengths.iter().map(part).collect() }
+        self.counts().sections(split)
     }
 
     fn example(&self, split: Split, index: u64) -> Result<Example, DataError> {
@@ -490,7 +472,7 @@ impl Task for Algorithmic {
                 score += bounds::agreement(&answers, example.targets.classes());
             }
             let value = bounds::share(score, self.cfg.test_examples);
-            found.push(Baseline { name: "newest opener", measure: "score", at: Some(length as f64), value });
+            found.push(Baseline { name: "newest opener", measure: "score", at: Some(f64::from(length)), value });
         }
         Ok(found)
     }
@@ -502,7 +484,7 @@ impl Task for Algorithmic {
     fn notes(&self) -> Vec<String> {
         let trained = self.cfg.train_min()..=self.cfg.train_max();
         let few: Vec<u64> =
-            trained.chain(self.test_lengths.iter().copied()).filter(|&n| self.form.inputs(n) < FEW).collect();
+            trained.chain(self.test_lengths.iter().map(|&n| n.into())).filter(|&n| self.form.inputs(n) < FEW).collect();
         let (Some(first), Some(last)) = (few.first(), few.last()) else { return Vec::new() };
         vec![format!(
             "lengths {first} to {last} may have fewer than {FEW} inputs: there the splits are drawn alike and share some"

@@ -13,12 +13,10 @@
 //!
 //! The value asked for is not in the input, so with `targets: last` a bidirectional mixer competes fairly.
 
+use crate::drawn::{self, Counts};
 use crate::registry::{Family, Outline};
 use crate::rng::{Purpose, Stream};
-use crate::{
-    Bound, ConfigError, DataDir, DataError, Example, FRESH, Goodness, Input, Output, Split, Targets, Task, TaskSpec,
-    bounds, drawn,
-};
+use crate::{Bound, ConfigError, DataDir, DataError, Example, Goodness, Split, Targets, Task, TaskSpec, bounds};
 use serde::{Deserialize, Serialize};
 
 /// Where a training example is scored; validation and test examples are scored at the answer.
@@ -72,6 +70,10 @@ impl Default for Config {
 }
 
 impl Config {
+    fn counts(&self) -> Counts<'_> {
+        Counts::new(self.train_examples, self.validation_examples, self.test_examples, &[])
+    }
+
     const fn keys(&self) -> u64 {
         self.vocab_size.saturating_sub(2) as u64 / 2
     }
@@ -106,7 +108,7 @@ impl Family for Config {
     const ABOUT: &'static str = "associative recall (H3, Hyena): many key-value pairs, then the value of one key";
 
     fn check(&self) -> Vec<ConfigError> {
-        let mut errors = drawn::count_errors(self.train_examples, self.validation_examples, self.test_examples);
+        let mut errors = self.counts().errors();
         let mut wrong = |key, problem: String, help: String| errors.push(ConfigError { key, problem, help });
         let length = self.seq_len;
         if self.vocab_size < 6 {
@@ -137,12 +139,9 @@ impl Family for Config {
         Outline {
             causal: self.causal,
             max_length: i64::from(self.seq_len) + 2,
-            needs_files: false,
             vocab_size: i64::from(self.vocab_size),
             classes: i64::from(self.vocab_size),
-            documents: 1,
-            input: Input::Tokens,
-            output: Output::PerPosition,
+            ..drawn::OUTLINE
         }
     }
 
@@ -202,11 +201,7 @@ impl Task for AssociativeRecall {
     }
 
     fn len(&self, split: Split) -> u64 {
-        match split {
-            Split::Train => self.cfg.train_examples.unwrap_or(FRESH),
-            Split::Validation => self.cfg.validation_examples,
-            Split::Test => self.cfg.test_examples,
-        }
+        self.cfg.counts().len(split)
     }
 
     fn example(&self, split: Split, index: u64) -> Result<Example, DataError> {

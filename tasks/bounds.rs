@@ -1,7 +1,7 @@
 //! What guessing and perfect solvers score: measured on the test split, never assumed.
 
 use crate::rng::{Purpose, Stream};
-use crate::{Bound, DataError, Example, Judge, Split, Task};
+use crate::{Bound, DataError, Example, Judge, Split, Task, drawn};
 
 /// Always answering the class that is most frequent in training. Ties go to the smaller class.
 pub(crate) fn majority(train: impl Iterator<Item = u8>, test: impl Iterator<Item = u8>) -> Bound {
@@ -49,6 +49,18 @@ pub(crate) fn guesser<T: Task + ?Sized>(
         score += judged(task, Split::Test, index, &answer, &example)?;
     }
     Ok(Bound { score: share(score, rows), how: format!("{}, measured on test", how.into()) })
+}
+
+/// A uniform guess among `0 .. classes`, which the message calls `what`.
+pub(crate) fn uniform<T: Task + ?Sized>(
+    task: &T,
+    data_seed: u64,
+    classes: u64,
+    what: &str,
+) -> Result<Bound, DataError> {
+    guesser(task, data_seed, format!("a uniform guess among {what}"), |example, stream| {
+        drawn::symbols(stream, example.targets.classes().len(), classes)
+    })
 }
 
 /// Share of an example's answers that the task's judge takes for right.

@@ -5,10 +5,22 @@
 use crate::formats::tests::put;
 use crate::rng::{Purpose, Stream};
 use crate::{
-    Batch, DataDir, Entry, Judge, Mark, Order, Output, Split, Targets, Task, TaskSpec, bounds, metrics, registry,
+    Batch, DataDir, Entry, Family, Judge, Mark, Order, Output, Split, Targets, Task, TaskSpec, bounds, metrics,
+    registry,
 };
 use serde_json::{Value, json};
 use std::collections::HashSet;
+
+/// What is wrong with settings once they are changed: keys with their problems.
+pub(crate) fn faults<F: Family>(mut cfg: F, change: impl FnOnce(&mut F)) -> Vec<(&'static str, String)> {
+    change(&mut cfg);
+    cfg.check().into_iter().map(|error| (error.key, error.problem)).collect()
+}
+
+/// The keys alone.
+pub(crate) fn faulty<F: Family>(cfg: F, change: impl FnOnce(&mut F)) -> Vec<&'static str> {
+    faults(cfg, change).into_iter().map(|(key, _)| key).collect()
+}
 
 /// Small settings for each registered task; changes are laid over the defaults.
 fn settings() -> Vec<(&'static str, Value)> {

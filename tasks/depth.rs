@@ -18,11 +18,11 @@ mod templates;
 #[cfg(test)]
 mod tests;
 
+use crate::drawn::{self, Counts};
 use crate::registry::{Family, Outline};
 use crate::rng::{self, Purpose, Stream};
 use crate::{
-    Bound, ConfigError, DataDir, DataError, Example, FRESH, Goodness, Input, Judge, Mark, Output, Split, Targets, Task,
-    TaskSpec, bounds,
+    Bound, ConfigError, DataDir, DataError, Example, FRESH, Goodness, Mark, Split, Targets, Task, TaskSpec, bounds,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
@@ -120,6 +120,10 @@ const LONGEST: u64 = 1 << 20;
 const PROMPTS: f64 = 10_000.0;
 
 impl Config {
+    fn counts(&self) -> Counts<'_> {
+        Counts::new(self.train_examples, self.validation_examples, self.test_examples, &[])
+    }
+
     /// Symbols that training never shows: the last of the alphabet.
     fn held(&self) -> u32 {
         if self.kind.has_templates() { (self.held_out * f64::from(self.alphabet)).round() as u32 } else { 0 }
@@ -214,11 +218,7 @@ impl Family for Config {
             }
             return errors;
         }
-        for (key, count) in [
-            ("train_examples", self.train_examples.unwrap_or(FRESH)),
-            ("validation_examples", self.validation_examples),
-            ("test_examples", self.test_examples),
-        ] {
+        for (key, count) in self.counts().keyed() {
             if !(1..=FRESH).contains(&count) {
                 let problem = format!("`{key}` is {count}, which is not in 1 ..= {FRESH}");
                 wrong(key, problem, "use a number between; `train_examples: null` is always new ones".into());
@@ -258,12 +258,9 @@ impl Family for Config {
         Outline {
             causal: self.causal,
             max_length: self.length() as i64,
-            needs_files: false,
             vocab_size: self.tokens(),
             classes: i64::from(self.classes),
-            documents: 1,
-            input: Input::Tokens,
-            output: Output::PerPosition,
+            ..drawn::OUTLINE
         }
     }
 
@@ -550,31 +547,12 @@ fn commonest(answers: &[i64]) -> i64 {
 
 impl Task for Depth {
     fn spec(&self) -> TaskSpec {
-        let outline = self.cfg.outline();
-        TaskSpec {
-            vocab_size: outline.vocab_size,
-            input: Input::Tokens,
-            documents: 1,
-            classes: outline.classes,
-            max_length: outline.max_length,
-            pad_token: 0,
-            causal: self.cfg.causal,
-            output: Output::PerPosition,
-            judge: Judge::Class,
-            by_position: None,
-            metric: "accuracy".into(),
-            version: 1,
-            marks: if self.cfg.kind == Kind::Memorization { vec![Mark::TestIsTrain] } else { Vec::new() },
-        }
+        let marks = if self.cfg.kind == Kind::Memorization { vec![Mark::TestIsTrain] } else { Vec::new() };
+        TaskSpec { metric: "accuracy".into(), version: 1, marks, ..self.cfg.outline().spec() }
     }
 
     fn len(&self, split: Split) -> u64 {
-        match split {
-            _ if self.cfg.kind == Kind::Memorization => self.cfg.sequences.into(),
-            Split::Train => self.cfg.train_examples.unwrap_or(FRESH),
-            Split::Validation => self.cfg.validation_examples,
-            Split::Test => self.cfg.test_examples,
-        }
+        if self.cfg.kind == Kind::Memorization { self.cfg.sequences.into() } else { self.cfg.counts().len(split) }
     }
 
     fn example(&self, split: Split, index: u64) -> Result<Example, DataError> {

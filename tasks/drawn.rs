@@ -1,7 +1,8 @@
 //! What tasks that draw their examples share: numbers of examples, splits without a common input, and tests of single draws.
 
+use crate::registry::Outline;
 use crate::rng::{Stream, owner};
-use crate::{ConfigError, FRESH, Goodness, Section, Sections, Split};
+use crate::{ConfigError, FRESH, Goodness, Input, Output, Section, Sections, Split};
 
 /// Leading tokens whose hash decides which split owns an input: two inputs that differ here differ, and a million tokens need
 /// not be hashed.
@@ -13,17 +14,85 @@ pub(crate) const INPUTS: u64 = 1_000;
 /// Cells of a test of uniformity over many values.
 const CELLS: u64 = 48;
 
-/// Numbers of examples that cannot be. `train` is `None` where training examples are always new.
-pub(crate) fn count_errors(train: Option<u64>, validation: u64, test: u64) -> Vec<ConfigError> {
-    let counts = [("train_examples", train), ("validation_examples", Some(validation)), ("test_examples", Some(test))];
-    let wrong = counts.into_iter().filter(|(_, count)| !count.is_none_or(|n| (1..=FRESH).contains(&n)));
-    wrong
-        .map(|(key, count)| {
-            let problem = format!("`{key}` is {}, not between 1 and 2^40", count.unwrap_or_default());
-            let new = if key == "train_examples" { ", or null for new examples at every step" } else { "" };
-            ConfigError { key, problem, help: format!("use 1 or more{new}") }
-        })
-        .collect()
+/// Keys of the numbers of examples, in the order of [`Split::ALL`].
+pub(crate) const COUNT_KEYS: [&str; 3] = ["train_examples", "validation_examples", "test_examples"];
+
+/// The outline of one sequence of tokens with classes at its positions; lengths, tokens and classes are the task's.
+pub(crate) const OUTLINE: Outline = Outline {
+    causal: true,
+    max_length: 0,
+    needs_files: false,
+    vocab_size: 0,
+    classes: 0,
+    documents: 1,
+    input: Input::Tokens,
+    output: Output::PerPosition,
+};
+
+/// How many examples a task draws, and how long those of its test split are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Counts<'a> {
+    each: [u64; 3], // in the order of `Split::ALL`, of test for each length
+    test_lengths: &'a [u32],
+}
+
+impl<'a> Counts<'a> {
+    /// `train` is `None` where training examples are always new, `test` is of each length, and `test_lengths` is empty where
+    /// they are as in training.
+    pub(crate) fn new(train: Option<u64>, validation: u64, test: u64, test_lengths: &'a [u32]) -> Self {
+        Self { each: [train.unwrap_or(FRESH), validation, test], test_lengths }
+    }
+
+    /// The numbers with their keys, in the order of [`Split::ALL`].
+    pub(crate) fn keyed(&self) -> [(&'static str, u64); 3] {
+        std::array::from_fn(|split| (COUNT_KEYS[split], self.each[split]))
+    }
+
+    /// Numbers that cannot be.
+    pub(crate) fn errors(&self) -> Vec<ConfigError> {
+        let wrong = self.keyed().into_iter().filter(|(_, count)| !(1..=FRESH).contains(count));
+        wrong
+            .map(|(key, count)| {
+                let problem = format!("`{key}` is {count}, not between 1 and 2^40");
+                let new = if key == "train_examples" { ", or null for new examples at every step" } else { "" };
+                ConfigError { key, problem, help: format!("use 1 or more{new}") }
+            })
+            .collect()
+    }
+
+    /// Numbers that are 0.
+    pub(crate) fn zeros(&self) -> impl Iterator<Item = ConfigError> {
+        let zero = self.keyed().into_iter().filter(|(_, count)| *count == 0);
+        zero.map(|(key, _)| ConfigError { key, problem: format!("`{key}` is 0"), help: "use 1 or more".into() })
+    }
+
+    /// Examples in a split.
+    pub(crate) fn len(&self, split: Split) -> u64 {
+        let stretches = if split == Split::Test { self.test_lengths.len().max(1) } else { 1 };
+        self.each[split as usize] * stretches as u64
+    }
+
+    /// The stretches of a split: of test one of each length.
+    pub(crate) fn sections(&self, split: Split) -> Sections {
+        if split != Split::Test || self.test_lengths.is_empty() {
+            return whole(self.len(split));
+        }
+        let part = |&length: &u32| Section { at: f64::from(length), examples: self.each[2] };
+        Sections { axis: "length", parts: self.test_lengths.iter().map(part).collect() }
+    }
+
+    /// Length of an example: `trained`, or its stretch's.
+    pub(crate) fn length(&self, split: Split, index: u64, trained: u32) -> u32 {
+        if split != Split::Test || self.test_lengths.is_empty() {
+            return trained;
+        }
+        self.test_lengths[(index / self.each[2]) as usize]
+    }
+
+    /// The longest example where none of training is longer than `trained`.
+    pub(crate) fn longest(&self, trained: u32) -> i64 {
+        self.test_lengths.iter().copied().fold(trained, u32::max).into()
+    }
 }
 
 /// A list of test lengths that cannot be: `shortest` is the least length of an example, `train` the longest of training.
@@ -49,12 +118,6 @@ pub(crate) fn length_errors(lengths: &[u32], shortest: u64, train: u32) -> Vec<C
         wrong("`test_lengths` names a length twice".into(), "name each once: scores are kept by length".into());
     }
     errors
-}
-
-/// Stretches of a test split: `examples` of each length.
-pub(crate) fn by_length(lengths: &[u32], examples: u64) -> Sections {
-    let parts = lengths.iter().map(|&length| Section { at: f64::from(length), examples }).collect();
-    Sections { axis: "length", parts }
 }
 
 /// A split of one kind.
@@ -129,9 +192,29 @@ mod tests {
 
     #[test]
     fn no_examples_are_refused_and_fresh_ones_are_not() {
-        let keys =
-            |train, test| -> Vec<_> { count_errors(train, 1, test).into_iter().map(|error| error.key).collect() };
+        let keys = |train, test| -> Vec<_> {
+            Counts::new(train, 1, test, &[]).errors().into_iter().map(|error| error.key).collect()
+        };
         assert_eq!(keys(None, 1), [""; 0]);
         assert_eq!(keys(Some(0), 0), ["train_examples", "test_examples"]);
+    }
+
+    #[test]
+    fn test_examples_are_counted_by_length() {
+        let counts = Counts::new(None, 5, 3, &[8, 16]);
+        assert_eq!(Split::ALL.map(|split| counts.len(split)), [FRESH, 5, 6]);
+        assert_eq!([0, 2, 3, 5].map(|index| counts.length(Split::Test, index, 9)), [8, 8, 16, 16]);
+        assert_eq!((counts.length(Split::Validation, 4, 9), counts.longest(9), counts.longest(99)), (9, 16, 99));
+        let at = |split| counts.sections(split).parts.iter().map(|part| (part.at, part.examples)).collect::<Vec<_>>();
+        assert_eq!((at(Split::Validation), at(Split::Test)), (vec![(0.0, 5)], vec![(8.0, 3), (16.0, 3)]));
+        let alike = Counts::new(None, 5, 3, &[]);
+        assert_eq!(
+            (alike.len(Split::Test), alike.sections(Split::Test), alike.length(Split::Test, 2, 9)),
+            (3, whole(3), 9)
+        );
+        assert_eq!(
+            Counts::new(None, 0, 3, &[]).zeros().map(|error| error.problem).collect::<Vec<_>>(),
+            ["`validation_examples` is 0"]
+        );
     }
 }

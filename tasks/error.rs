@@ -14,6 +14,18 @@ pub struct ConfigError {
     pub help: String,
 }
 
+/// Settings that were changed and do nothing when `source` is `source`.
+pub(crate) fn idle(source: &str, keys: &[(&'static str, bool)]) -> Vec<ConfigError> {
+    let changed = keys.iter().filter(|(_, changed)| *changed);
+    changed
+        .map(|&(key, _)| ConfigError {
+            key,
+            problem: format!("`{key}` does nothing when `source` is `{source}`"),
+            help: "remove it, or change `source`".into(),
+        })
+        .collect()
+}
+
 /// What can be wrong with a task's data.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {

@@ -14,11 +14,11 @@
 //! A mixer that has learned the text has almost no loss at the training length. A state that collapses shows as a loss that
 //! rises with position although nothing new is read.
 
+use crate::drawn::{self, Counts};
 use crate::registry::{Family, Outline};
 use crate::rng::{Purpose, Stream};
 use crate::{
-    Bound, ConfigError, DataDir, DataError, Example, FRESH, Goodness, Input, Output, Sections, Split, Targets, Task,
-    TaskSpec, bounds, drawn,
+    Bound, ConfigError, DataDir, DataError, Example, Goodness, Sections, Split, Targets, Task, TaskSpec, bounds,
 };
 use serde::{Deserialize, Serialize};
 
@@ -81,13 +81,19 @@ impl Default for Config {
     }
 }
 
+impl Config {
+    fn counts(&self) -> Counts<'_> {
+        Counts::new(self.train_examples, self.validation_examples, self.test_examples, &self.test_lengths)
+    }
+}
+
 impl Family for Config {
     const NAME: &'static str = "filler";
     const ABOUT: &'static str =
         "state collapse (Stuffed Mamba): loss by position on repeated text, past the training length";
 
     fn check(&self) -> Vec<ConfigError> {
-        let mut errors = drawn::count_errors(self.train_examples, self.validation_examples, self.test_examples);
+        let mut errors = self.counts().errors();
         let mut wrong = |key, problem: String, help: String| errors.push(ConfigError { key, problem, help });
         let (v, p, length) = (self.vocab_size, self.paragraph, self.train_length);
         if p < 2 {
@@ -131,16 +137,12 @@ impl Family for Config {
     }
 
     fn outline(&self) -> Outline {
-        let longest = self.test_lengths.iter().copied().max().unwrap_or_default().max(self.train_length);
         Outline {
             causal: true,
-            max_length: i64::from(longest),
-            needs_files: false,
+            max_length: self.counts().longest(self.train_length),
             vocab_size: i64::from(self.vocab_size),
             classes: i64::from(self.vocab_size),
-            documents: 1,
-            input: Input::Tokens,
-            output: Output::PerPosition,
+            ..drawn::OUTLINE
         }
     }
 
@@ -179,28 +181,18 @@ impl Task for Filler {
     }
 
     fn len(&self, split: Split) -> u64 {
-        match split {
-            Split::Train => self.cfg.train_examples.unwrap_or(FRESH),
-            Split::Validation => self.cfg.validation_examples,
-            Split::Test => self.cfg.test_examples * self.cfg.test_lengths.len() as u64,
-        }
+        self.cfg.counts().len(split)
     }
 
     fn sections(&self, split: Split) -> Sections {
-        match split {
-            Split::Test => drawn::by_length(&self.cfg.test_lengths, self.cfg.test_examples),
-            Split::Train | Split::Validation => drawn::whole(self.len(split)),
-        }
+        self.cfg.counts().sections(split)
     }
 
     fn example(&self, split: Split, index: u64) -> Result<Example, DataError> {
         let (cfg, c) = (&self.cfg, self.cfg.paragraph as usize);
         let mut stream = Stream::new(cfg.data_seed, Purpose::Filler(split), index);
         let paragraph = drawn::owned(split, cfg.data_seed, || stream.distinct(c - 1, cfg.vocab_size as usize - 1));
-        let length = match split {
-            Split::Test => cfg.test_lengths[(index / cfg.test_examples) as usize] as usize,
-            Split::Train | Split::Validation => cfg.train_length as usize,
-        };
+        let length = cfg.counts().length(split, index, cfg.train_length) as usize;
         let paragraphs = match (split, cfg.test_text) {
             (Split::Test, Text::Paragraphs) => length,
             (Split::Test, Text::Newlines) => 1,
@@ -239,9 +231,7 @@ impl Task for Filler {
     }
 
     fn floor(&self) -> Result<Bound, DataError> {
-        bounds::guesser(self, self.cfg.data_seed, "a uniform guess among all tokens", |example, stream| {
-            drawn::symbols(stream, example.targets.classes().len(), u64::from(self.cfg.vocab_size))
-        })
+        bounds::uniform(self, self.cfg.data_seed, self.cfg.vocab_size.into(), "all tokens")
     }
 
     fn ceiling(&self) -> Result<Bound, DataError> {

@@ -111,6 +111,39 @@ pub fn visit(
     visit_archive(root, tar_stream(root)?, wanted, visitor)
 }
 
+/// Which of `names` a path ends with.
+pub(crate) fn named<N: AsRef<str>>(names: &[N], path: &str) -> Option<usize> {
+    names.iter().position(|name| path.rsplit('/').next() == Some(name.as_ref()))
+}
+
+/// Calls `visitor` with each file of a folder or an archive that is called one of `names`, and which of them. Each must be
+/// there, and once; `missing` says what to do where one is not.
+pub(crate) fn visit_each<N: AsRef<str>>(
+    root: &Path,
+    names: &[N],
+    missing: impl Fn(usize) -> String,
+    mut visitor: impl FnMut(usize, Found) -> Result<(), DataError>,
+) -> Result<(), DataError> {
+    let malformed = |problem| DataError::Malformed { path: root.into(), row: 0, problem };
+    let mut there = vec![false; names.len()];
+    visit(
+        root,
+        |path| named(names, path).is_some(),
+        |found| {
+            let file = named(names, found.name).expect("only wanted files are visited");
+            let name = names[file].as_ref();
+            if std::mem::replace(&mut there[file], true) {
+                return Err(malformed(format!("holds more than one {name}; name the folder to use in `path`")));
+            }
+            visitor(file, found)
+        },
+    )?;
+    match there.iter().position(|there| !there) {
+        Some(file) => Err(malformed(format!("holds no {}; {}", names[file].as_ref(), missing(file)))),
+        None => Ok(()),
+    }
+}
+
 /// Whether a file is an archive that can be read here.
 pub fn is_archive(path: &Path) -> bool {
     zip::is_zip(path) || tar_stream(path).is_ok()
@@ -289,6 +322,16 @@ pub(crate) mod tests {
             tar.append(&header, *content).unwrap();
         }
         tar.into_inner().unwrap().finish().unwrap()
+    }
+
+    /// What is said to be missing where there are no data, with the places looked in and the help.
+    pub(crate) fn missing<T: std::fmt::Debug>(
+        open: impl FnOnce(&DataDir) -> Result<T, DataError>,
+    ) -> (String, Vec<PathBuf>, String) {
+        match open(&DataDir("no/such/folder".into())).unwrap_err() {
+            DataError::Missing { what, looked, help } => (what, looked, help),
+            other => panic!("{other}"),
+        }
     }
 
     /// How many sets are prepared in a data folder; locks are no sets.

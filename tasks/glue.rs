@@ -19,14 +19,13 @@ mod files;
 
 use crate::corpus::CorpusConfig;
 use crate::fetch::SETS;
-use crate::metrics;
 use crate::prepared::{Part, Prepared};
 use crate::registry::{Family, Outline};
 use crate::rng::{Permutation, Purpose};
 use crate::tokenizer::{Texts, Tokenizer, TokenizerConfig};
 use crate::{
     Bound, ConfigError, DataDir, DataError, Example, Input, Judge, Mark, Output, Section, Sections, Split, Targets,
-    Task, TaskSpec, bounds,
+    Task, TaskSpec, bounds, language, metrics,
 };
 use files::Form;
 use serde::{Deserialize, Serialize};
@@ -116,12 +115,7 @@ impl Family for Config {
             let problem = "`corpus` does nothing here: this `tokenizer` is not trained".into();
             wrong("corpus", problem, "remove it, or train a tokenizer: `tokenizer: { wordpiece: {} }`");
         }
-        let of_corpus = |error: ConfigError| ConfigError {
-            key: "corpus",
-            problem: error.problem.replacen('`', "`corpus.", 1),
-            help: error.help,
-        };
-        errors.extend(self.corpus.iter().flat_map(CorpusConfig::check).map(of_corpus));
+        errors.extend(self.corpus.iter().flat_map(CorpusConfig::check).map(language::of_corpus));
         errors
     }
 
@@ -302,10 +296,7 @@ impl Task for Glue {
             judge,
             metric: metric.into(),
             version: 1,
-            marks: [(true, Mark::ValidationIsTest), (reduced, Mark::Reduced)]
-                .into_iter()
-                .filter_map(|(holds, mark)| holds.then_some(mark))
-                .collect(),
+            marks: Mark::those([(true, Mark::ValidationIsTest), (reduced, Mark::Reduced)]),
             ..self.cfg.outline().spec()
         }
     }
@@ -370,10 +361,6 @@ impl Task for Glue {
 
     fn ceiling(&self) -> Result<Bound, DataError> {
         Ok(Bound { score: 1.0, how: "by definition; no program understands sentences".into() })
-    }
-
-    fn solve(&self, _: &Example) -> Option<Vec<i64>> {
-        None
     }
 
     fn fingerprint(&self) -> Option<String> {

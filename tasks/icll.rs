@@ -18,12 +18,11 @@ mod baselines;
 #[cfg(test)]
 mod tests;
 
-use crate::bounds;
 use crate::registry::{Family, Outline};
 use crate::rng::{Purpose, Stream, owner};
 use crate::{
-    Baseline, Bound, ConfigError, DataDir, DataError, Example, FRESH, Goodness, Input, Judge, Output, Split, Targets,
-    Task, TaskSpec,
+    Baseline, Bound, ConfigError, DataDir, DataError, Example, FRESH, Goodness, Judge, Split, Targets, Task, TaskSpec,
+    bounds, drawn,
 };
 use automaton::{Automaton, Ranges, Sizes, between};
 use baselines::{BaumWelch, Hmm, Learner, Ngram};
@@ -244,12 +243,9 @@ impl Family for Config {
         Outline {
             causal: true,
             max_length: self.max_length(),
-            needs_files: false,
             vocab_size: self.vocab_size(),
             classes: self.vocab_size(),
-            documents: 1,
-            input: Input::Tokens,
-            output: Output::PerPosition,
+            ..drawn::OUTLINE
         }
     }
 
@@ -362,21 +358,12 @@ fn loop_until_new(
 
 impl Task for Icll {
     fn spec(&self) -> TaskSpec {
-        let outline = self.cfg.outline();
         TaskSpec {
-            vocab_size: outline.vocab_size,
-            input: outline.input,
-            documents: outline.documents,
-            classes: outline.classes,
-            max_length: outline.max_length,
             pad_token: self.cfg.bar() + 1,
-            causal: outline.causal,
-            output: outline.output,
             judge: Judge::Allowed,
-            by_position: None,
             metric: "greedy validity".into(),
             version: 1,
-            marks: Vec::new(),
+            ..self.cfg.outline().spec()
         }
     }
 
@@ -401,23 +388,13 @@ impl Task for Icll {
 
     fn floor(&self) -> Result<Bound, DataError> {
         let vocab_size = self.cfg.vocab_size() as u64;
-        bounds::guesser(
-            self,
-            self.cfg.data_seed,
-            format!("a uniform guess among {vocab_size} tokens"),
-            |example, stream| example.targets.classes().iter().map(|_| stream.below(vocab_size) as i64).collect(),
-        )
+        bounds::uniform(self, self.cfg.data_seed, vocab_size, &format!("{vocab_size} tokens"))
     }
 
     fn ceiling(&self) -> Result<Bound, DataError> {
         let how =
             "by definition: who knows the automaton never errs; from the prompt alone its states must be inferred";
         Ok(Bound { score: 1.0, how: how.into() })
-    }
-
-    /// A prompt shows only some of the words of its language: no program can know every answer.
-    fn solve(&self, _: &Example) -> Option<Vec<i64>> {
-        None
     }
 
     fn baselines(&self) -> Result<Vec<Baseline>, DataError> {

@@ -14,12 +14,10 @@
 
 mod records;
 
-use crate::prepared::{Part, Prepared};
 use crate::registry::{Family, Outline};
-use crate::subset::{self, Rows};
+use crate::subset::{self, Subset};
 use crate::{
-    Bound, ConfigError, DataDir, DataError, Example, Input, Mark, Output, Split, Targets, Task, TaskSpec, bounds,
-    shrink,
+    Bound, ConfigError, DataDir, DataError, Example, Input, Mark, Output, Split, Targets, Task, TaskSpec, shrink,
 };
 use records::{CLASSES, PIXELS, SIDE};
 use serde::{Deserialize, Serialize};
@@ -149,8 +147,7 @@ fn help(data: &DataDir) -> String {
 #[derive(Debug)]
 pub struct Image {
     cfg: Config,
-    set: Prepared,
-    splits: [Rows; 3],
+    used: Subset,
     notes: Vec<String>,
 }
 
@@ -170,10 +167,7 @@ impl Image {
         }
         for (name, limit, part) in [("train", cfg.train_limit, records::TRAIN), ("test", cfg.test_limit, records::TEST)]
         {
-            let (limit, there) = (limit.unwrap_or(0), set.parts[part].len());
-            if limit > there as u64 {
-                notes.push(format!("{name} holds {there} images, fewer than `{name}_limit` = {limit}"));
-            }
+            notes.extend(subset::shortage(name, set.parts[part].len(), limit, "images"));
         }
         let choose = |part: usize, limit, fraction| {
             subset::choose(set.parts[part].labels(), CLASSES, limit, fraction, cfg.split_seed)
@@ -191,18 +185,8 @@ impl Image {
             let problem = "holds too few training images to learn from some and validate on others".into();
             return Err(DataError::Malformed { path: root, row: 0, problem });
         }
-        Ok(Self { cfg, set, splits: [train, validation, test], notes })
-    }
-
-    /// The part of the prepared set that holds a split, and the split's rows in it.
-    fn rows(&self, split: Split) -> (&Part, &[u32]) {
-        let part = if split == Split::Test { records::TEST } else { records::TRAIN };
-        (&self.set.parts[part], &self.splits[split as usize])
-    }
-
-    fn classes(&self, split: Split) -> impl Iterator<Item = u8> {
-        let (part, rows) = self.rows(split);
-        rows.iter().map(|&row| part.labels()[row as usize])
+        let splits = [(records::TRAIN, train), (records::TRAIN, validation), (records::TEST, test)];
+        Ok(Self { cfg, used: Subset { set, splits }, notes })
     }
 }
 
@@ -228,30 +212,25 @@ impl Task for Image {
     }
 
     fn len(&self, split: Split) -> u64 {
-        self.splits[split as usize].len() as u64
+        self.used.len(split)
     }
 
     fn example(&self, split: Split, index: u64) -> Result<Example, DataError> {
-        let (part, rows) = self.rows(split);
-        let row = rows[index as usize] as usize;
+        let (part, row) = self.used.place(split, index);
         let pixels = pixels(self.cfg.convention, part.document(row, 0), self.cfg.side as usize);
         Ok(Example::new(pixels, Targets::PerSequence(vec![i64::from(part.labels()[row])])))
     }
 
     fn floor(&self) -> Result<Bound, DataError> {
-        Ok(bounds::majority(self.classes(Split::Train), self.classes(Split::Test)))
+        Ok(self.used.floor())
     }
 
     fn ceiling(&self) -> Result<Bound, DataError> {
         Ok(Bound { score: 1.0, how: "by definition; no program is known that solves it".into() })
     }
 
-    fn solve(&self, _: &Example) -> Option<Vec<i64>> {
-        None
-    }
-
     fn fingerprint(&self) -> Option<String> {
-        Some(self.set.meta.fingerprint.clone())
+        Some(self.used.set.meta.fingerprint.clone())
     }
 
     fn notes(&self) -> Vec<String> {

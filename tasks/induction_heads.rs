@@ -13,12 +13,10 @@
 //! The last answer is not in the input, so with one symbol to copy a bidirectional mixer competes fairly.
 
 use crate::associative_recall::{Scored, causal_error, targets};
+use crate::drawn::{self, Counts};
 use crate::registry::{Family, Outline};
 use crate::rng::{Purpose, Stream};
-use crate::{
-    Bound, ConfigError, DataDir, DataError, Example, FRESH, Goodness, Input, Output, Sections, Split, Task, TaskSpec,
-    bounds, drawn,
-};
+use crate::{Bound, ConfigError, DataDir, DataError, Example, Goodness, Sections, Split, Task, TaskSpec, bounds};
 use serde::{Deserialize, Serialize};
 
 /// Whose vocabulary.
@@ -81,6 +79,10 @@ impl Default for Config {
 }
 
 impl Config {
+    fn counts(&self) -> Counts<'_> {
+        Counts::new(self.train_examples, self.validation_examples, self.test_examples, &self.test_lengths)
+    }
+
     /// Symbols that are not special; the copy prefix is the first after them.
     fn plain(&self) -> u64 {
         u64::from(self.vocab_size).saturating_sub(if self.form == Form::Mamba { 1 } else { 2 })
@@ -106,7 +108,7 @@ impl Family for Config {
     const ABOUT: &'static str = "induction heads (H3, Mamba): what followed the special symbol before, at any length";
 
     fn check(&self) -> Vec<ConfigError> {
-        let mut errors = drawn::count_errors(self.train_examples, self.validation_examples, self.test_examples);
+        let mut errors = self.counts().errors();
         let mut wrong = |key, problem: String, help: String| errors.push(ConfigError { key, problem, help });
         let (n, plain, least) = (u64::from(self.induction_len), self.plain(), drawn::INPUTS);
         if self.triggers > self.seq_len {
@@ -153,13 +155,10 @@ impl Family for Config {
     fn outline(&self) -> Outline {
         Outline {
             causal: self.causal,
-            max_length: i64::from(self.test_lengths.iter().copied().max().unwrap_or_default().max(self.seq_len)),
-            needs_files: false,
+            max_length: self.counts().longest(self.seq_len),
             vocab_size: i64::from(self.vocab_size),
             classes: i64::from(self.vocab_size),
-            documents: 1,
-            input: Input::Tokens,
-            output: Output::PerPosition,
+            ..drawn::OUTLINE
         }
     }
 
@@ -224,25 +223,15 @@ impl Task for InductionHeads {
     }
 
     fn len(&self, split: Split) -> u64 {
-        match split {
-            Split::Train => self.cfg.train_examples.unwrap_or(FRESH),
-            Split::Validation => self.cfg.validation_examples,
-            Split::Test => self.cfg.test_examples * self.cfg.test_lengths.len() as u64,
-        }
+        self.cfg.counts().len(split)
     }
 
     fn sections(&self, split: Split) -> Sections {
-        match split {
-            Split::Test => drawn::by_length(&self.cfg.test_lengths, self.cfg.test_examples),
-            Split::Train | Split::Validation => drawn::whole(self.len(split)),
-        }
+        self.cfg.counts().sections(split)
     }
 
     fn example(&self, split: Split, index: u64) -> Result<Example, DataError> {
-        let length = match split {
-            Split::Test => self.cfg.test_lengths[(index / self.cfg.test_examples) as usize],
-            Split::Train | Split::Validation => self.cfg.seq_len,
-        };
+        let length = self.cfg.counts().length(split, index, self.cfg.seq_len);
         let mut stream = Stream::new(self.cfg.data_seed, Purpose::InductionHeads(split), index);
         let tokens = self.draw(length, split, &mut stream);
         let scored = if split == Split::Train { self.cfg.targets } else { Scored::Last };

@@ -29,6 +29,11 @@ pub(crate) fn open(
     Corpus::open(data, corpus, Arc::new(tokenizer), shape)
 }
 
+/// A mistake in the settings of a corpus, as the task's own.
+pub(crate) fn of_corpus(error: ConfigError) -> ConfigError {
+    ConfigError { key: "corpus", problem: error.problem.replacen('`', "`corpus.", 1), help: error.help }
+}
+
 /// What is wrong with the settings that these tasks share.
 pub(crate) fn check(
     corpus: &CorpusConfig,
@@ -37,11 +42,6 @@ pub(crate) fn check(
     shortest: u32,
     eval_sequences: Option<u64>,
 ) -> Vec<ConfigError> {
-    let of_corpus = |error: ConfigError| ConfigError {
-        key: "corpus",
-        problem: error.problem.replacen('`', "`corpus.", 1),
-        help: error.help,
-    };
     let mut errors: Vec<ConfigError> = corpus.check().into_iter().map(of_corpus).collect();
     errors.extend(tokenizer.check());
     if !(shortest..=LONGEST).contains(&seq_len) {

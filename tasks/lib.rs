@@ -244,6 +244,11 @@ pub enum Mark {
 }
 
 impl Mark {
+    /// Those that hold.
+    fn those<const N: usize>(marks: [(bool, Self); N]) -> Vec<Self> {
+        marks.into_iter().filter_map(|(holds, mark)| holds.then_some(mark)).collect()
+    }
+
     /// As it is written in a record.
     pub const fn name(self) -> &'static str {
         match self {
@@ -301,7 +306,7 @@ pub trait Task: Debug + Send + Sync {
 
     /// The stretches a split consists of. A batch never mixes two of them.
     fn sections(&self, split: Split) -> Sections {
-        Sections { axis: "", parts: vec![Section { at: 0.0, examples: self.len(split) }] }
+        drawn::whole(self.len(split))
     }
 
     /// Batches of `rows` in one walk through a split. Of training, where a stretch is no multiple of `rows`, the rest is left out
@@ -363,7 +368,9 @@ pub trait Task: Debug + Send + Sync {
 
     /// The classes a solver finds from the inputs alone, in the order of the example's targets; `None` where no program
     /// is known to solve the task (sentiment).
-    fn solve(&self, example: &Example) -> Option<Vec<i64>>;
+    fn solve(&self, _example: &Example) -> Option<Vec<i64>> {
+        None
+    }
 
     /// Content hash of the data files behind the task; `None` for generated tasks. Part of a run's identity.
     fn fingerprint(&self) -> Option<String> {

@@ -19,11 +19,14 @@ mod tree;
 
 pub use files::{Checked, check_labels};
 
+use crate::drawn::COUNT_KEYS;
+use crate::error::idle;
 use crate::prepared::Prepared;
 use crate::registry::{Family, Generated, Outline};
 use crate::rng::{Purpose, Stream};
 use crate::{
     Bound, ConfigError, DataDir, DataError, Example, Input, Mark, Output, Split, Targets, Task, TaskSpec, bounds,
+    subset,
 };
 use rows::Rows;
 use serde::{Deserialize, Serialize};
@@ -224,12 +227,12 @@ impl Config {
     /// Settings that would do nothing.
     fn check_source(&self) -> Vec<ConfigError> {
         let own = Self::default();
-        let (idle, keys): (&str, &[(&'static str, bool)]) = match self.source {
-            Source::Generate => (
+        match self.source {
+            Source::Generate => idle(
                 "generate",
                 &[("path", self.path != own.path), ("verify_labels", self.verify_labels != own.verify_labels)],
             ),
-            Source::Files => (
+            Source::Files => idle(
                 "files",
                 &[
                     ("min_length", self.min_length != own.min_length),
@@ -239,15 +242,7 @@ impl Config {
                     ("data_seed", self.data_seed != own.data_seed),
                 ],
             ),
-        };
-        let changed = keys.iter().filter(|(_, changed)| *changed);
-        changed
-            .map(|&(key, _)| ConfigError {
-                key,
-                problem: format!("`{key}` does nothing when `source` is `{idle}`"),
-                help: "remove it, or change `source`".into(),
-            })
-            .collect()
+        }
     }
 }
 
@@ -258,7 +253,7 @@ impl Family for Config {
 
     fn check(&self) -> Vec<ConfigError> {
         let mut errors = self.check_source();
-        for (key, limit) in ["train_examples", "validation_examples", "test_examples"].into_iter().zip(self.limits()) {
+        for (key, limit) in COUNT_KEYS.into_iter().zip(self.limits()) {
             if limit == Some(0) {
                 let help = "use 1 or more, or null".into();
                 errors.push(ConfigError { key, problem: format!("`{key}` is 0"), help });
@@ -356,15 +351,9 @@ impl ListOps {
         let root = data.locate("ListOps files", cfg.path.as_deref(), &CANDIDATES, &help(data))?;
         let set = files::prepare(&root, cfg.verify_labels, data)?;
         let mut notes = vec![format!("ListOps is read from {}", root.display())];
-        let mut used = [0; 3];
-        for (split, limit) in Split::ALL.into_iter().zip(cfg.limits()) {
-            let rows = set.parts[split as usize].len();
-            let limit = limit.map_or(rows, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
-            if limit > rows {
-                notes.push(format!("{0} holds {rows} rows, fewer than `{0}_examples`", split.name()));
-            }
-            used[split as usize] = limit.min(rows);
-        }
+        let (there, limits) = (Split::ALL.map(|split| set.parts[split as usize].len() as u64), cfg.limits());
+        notes.extend(subset::shortages(there, limits, "rows"));
+        let used = std::array::from_fn(|split| limits[split].map_or(there[split], |n| n.min(there[split])) as usize);
         let task = Self { cfg, examples: Examples::Prepared(set, used), notes };
         Ok(task.with_note_of_absent_classes())
     }

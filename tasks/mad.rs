@@ -21,12 +21,10 @@
 //! Recall that is read by next token shows the answer at the next position, so it is causal only. With `multi_query: false`
 //! the one answer asked for is not in the input, and bidirectional mixers may run; the other three tasks leak nothing.
 
-use crate::bounds;
+use crate::drawn::{self, Counts};
 use crate::registry::{Family, Outline};
 use crate::rng::{Purpose, Stream};
-use crate::{
-    Bound, ConfigError, DataDir, DataError, Example, Goodness, Input, Judge, Mark, Output, Split, Task, TaskSpec,
-};
+use crate::{Bound, ConfigError, DataDir, DataError, Example, Goodness, Mark, Output, Split, Task, TaskSpec, bounds};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::fmt::Debug;
@@ -350,15 +348,8 @@ impl Family for Config {
             );
             wrong("causal", problem, "use `multi_query: false`, which asks for the last value alone".into());
         }
-        for (key, split) in [
-            ("train_examples", Split::Train),
-            ("validation_examples", Split::Validation),
-            ("test_examples", Split::Test),
-        ] {
-            if self.examples(split) == 0 {
-                wrong(key, format!("`{key}` is 0"), "use 1 or more".into());
-            }
-        }
+        let [train, validation, test] = Split::ALL.map(|split| self.examples(split));
+        errors.extend(Counts::new(Some(train), validation, test, &[]).zeros());
         errors
     }
 
@@ -366,12 +357,10 @@ impl Family for Config {
         Outline {
             causal: self.causal,
             max_length: self.length() as i64,
-            needs_files: false,
             vocab_size: self.vocab_size() as i64,
             classes: self.vocab_size() as i64,
-            documents: 1,
-            input: Input::Tokens,
             output: self.output(),
+            ..drawn::OUTLINE
         }
     }
 
@@ -414,21 +403,7 @@ impl Mad {
 impl Task for Mad {
     fn spec(&self) -> TaskSpec {
         let marks = if self.cfg.task == Kind::Memorization { vec![Mark::TestIsTrain] } else { Vec::new() };
-        TaskSpec {
-            vocab_size: self.cfg.vocab_size() as i64,
-            input: Input::Tokens,
-            documents: 1,
-            classes: self.cfg.vocab_size() as i64,
-            max_length: self.cfg.length() as i64,
-            pad_token: 0,
-            causal: self.cfg.causal,
-            output: self.cfg.output(),
-            judge: Judge::Class,
-            by_position: None,
-            metric: "accuracy".into(),
-            version: 1,
-            marks,
-        }
+        TaskSpec { metric: "accuracy".into(), version: 1, marks, ..self.cfg.outline().spec() }
     }
 
     fn len(&self, split: Split) -> u64 {

@@ -271,10 +271,6 @@ impl Task for Mlm {
         Ok(Bound { score: 1.0, how: "by definition; no program knows what was hidden".into() })
     }
 
-    fn solve(&self, _: &Example) -> Option<Vec<i64>> {
-        None
-    }
-
     fn fingerprint(&self) -> Option<String> {
         Some(self.language.corpus.fingerprint().to_owned())
     }

@@ -18,11 +18,12 @@
 //! A query's answer always lies before it, and what follows a query is independent of its answer. So a bidirectional
 //! mixer gains nothing from seeing the whole sequence, and `causal: false` lets mixers without a causal form compete.
 
+use crate::drawn::{self, Counts};
 use crate::registry::{Family, Outline};
 use crate::rng::{Purpose, Stream};
 use crate::{
-    Bound, ConfigError, DataDir, DataError, Example, FRESH, Goodness, Input, Judge, Output, Section, Sections, Split,
-    Targets, Task, TaskSpec, bounds, drawn,
+    Bound, ConfigError, DataDir, DataError, Example, FRESH, Goodness, Section, Sections, Split, Targets, Task,
+    TaskSpec, bounds,
 };
 use serde::{Deserialize, Serialize};
 
@@ -258,7 +259,7 @@ impl Family for Config {
             let help = "use a number from 0 to 2; Zoology uses 0.01, and 1 spreads queries evenly".into();
             wrong("power_a", format!("`power_a` is {}, which is not between 0 and 2", self.power_a), help);
         }
-        for error in drawn::count_errors(self.train_examples, self.validation_examples, self.test_examples) {
+        for error in Counts::new(self.train_examples, self.validation_examples, self.test_examples, &[]).errors() {
             wrong(error.key, error.problem, error.help);
         }
         let kinds = self.listed(Split::Validation).map_or(1, |list| list.len() as u64);
@@ -276,12 +277,9 @@ impl Family for Config {
         Outline {
             causal: self.causal,
             max_length: i64::from(self.max_length()),
-            needs_files: false,
             vocab_size: i64::from(self.vocab_size),
             classes: i64::from(self.vocab_size),
-            documents: 1,
-            input: Input::Tokens,
-            output: Output::PerPosition,
+            ..drawn::OUTLINE
         }
     }
 
@@ -381,21 +379,7 @@ fn slot_weights(slots: u64, power_a: f64) -> Vec<u64> {
 
 impl Task for Mqar {
     fn spec(&self) -> TaskSpec {
-        TaskSpec {
-            vocab_size: i64::from(self.cfg.vocab_size),
-            input: Input::Tokens,
-            documents: 1,
-            classes: i64::from(self.cfg.vocab_size),
-            max_length: i64::from(self.cfg.max_length()),
-            pad_token: 0,
-            causal: self.cfg.causal,
-            output: Output::PerPosition,
-            judge: Judge::Class,
-            by_position: None,
-            metric: "accuracy".into(),
-            version: 1,
-            marks: Vec::new(),
-        }
+        TaskSpec { metric: "accuracy".into(), version: 1, ..self.cfg.outline().spec() }
     }
 
     fn len(&self, split: Split) -> u64 {
@@ -484,6 +468,7 @@ impl Task for Mqar {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::conformance::faulty;
     use proptest::prelude::*;
 
     fn task(seq_len: u32, kv_pairs: u32) -> Mqar {
@@ -578,9 +563,7 @@ mod tests {
     #[test]
     fn every_impossible_setting_is_named() {
         let bad = |change: fn(&mut Config)| {
-            let mut cfg = Config::default();
-            change(&mut cfg);
-            let mut keys: Vec<&str> = cfg.check().iter().map(|error| error.key).collect();
+            let mut keys = faulty(Config::default(), change);
             keys.sort_unstable();
             keys
         };

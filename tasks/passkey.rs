@@ -14,11 +14,11 @@
 //! Training lengths are uniform between two bounds; test lengths are stretches of the test split, in each of which every
 //! depth comes equally often.
 
+use crate::drawn::{self, Counts};
 use crate::registry::{Family, Outline};
 use crate::rng::{Purpose, Stream};
 use crate::{
-    Bound, ConfigError, DataDir, DataError, Example, FRESH, Goodness, Input, Judge, Output, Sections, Split, Targets,
-    Task, TaskSpec, bounds, drawn,
+    Bound, ConfigError, DataDir, DataError, Example, Goodness, Judge, Sections, Split, Targets, Task, TaskSpec, bounds,
 };
 use serde::{Deserialize, Serialize};
 
@@ -80,6 +80,10 @@ impl Default for Config {
 }
 
 impl Config {
+    fn counts(&self) -> Counts<'_> {
+        Counts::new(self.train_examples, self.validation_examples, self.test_examples, &self.test_lengths)
+    }
+
     /// Tokens of the two statements.
     const fn statement(&self) -> u64 {
         2 * (1 + self.digits as u64)
@@ -112,7 +116,7 @@ impl Family for Config {
         "passkey retrieval (Stuffed Mamba): a five-digit number somewhere in a long stretch of filler";
 
     fn check(&self) -> Vec<ConfigError> {
-        let mut errors = drawn::count_errors(self.train_examples, self.validation_examples, self.test_examples);
+        let mut errors = self.counts().errors();
         let mut wrong = |key, problem: String, help: String| errors.push(ConfigError { key, problem, help });
         let (d, least, most) = (self.digits, self.train_min_length, self.train_max_length);
         if !(5..=18).contains(&d) {
@@ -149,16 +153,12 @@ impl Family for Config {
     }
 
     fn outline(&self) -> Outline {
-        let longest = self.test_lengths.iter().copied().max().unwrap_or_default().max(self.train_max_length);
         Outline {
             causal: self.causal,
-            max_length: i64::from(longest),
-            needs_files: false,
+            max_length: self.counts().longest(self.train_max_length),
             vocab_size: self.vocab_size(),
             classes: DIGITS as i64,
-            documents: 1,
-            input: Input::Tokens,
-            output: Output::PerPosition,
+            ..drawn::OUTLINE
         }
     }
 
@@ -203,18 +203,11 @@ impl Task for Passkey {
     }
 
     fn len(&self, split: Split) -> u64 {
-        match split {
-            Split::Train => self.cfg.train_examples.unwrap_or(FRESH),
-            Split::Validation => self.cfg.validation_examples,
-            Split::Test => self.cfg.test_examples * self.cfg.test_lengths.len() as u64,
-        }
+        self.cfg.counts().len(split)
     }
 
     fn sections(&self, split: Split) -> Sections {
-        match split {
-            Split::Test => drawn::by_length(&self.cfg.test_lengths, self.cfg.test_examples),
-            Split::Train | Split::Validation => drawn::whole(self.len(split)),
-        }
+        self.cfg.counts().sections(split)
     }
 
     fn example(&self, split: Split, index: u64) -> Result<Example, DataError> {

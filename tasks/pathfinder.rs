@@ -26,12 +26,14 @@ mod stimulus;
 pub use statistics::{Facts, Statistics, THRESHOLDS, facts};
 pub use stimulus::{Generator, Image};
 
+use crate::drawn::COUNT_KEYS;
+use crate::error::idle;
 use crate::prepared::{Prepared, Request, Writer, stamp_of_settings, stamp_of_source};
 use crate::registry::{Family, Generated, Outline};
 use crate::rng::{Permutation, Purpose};
+use crate::subset::{self, Rows, Subset};
 use crate::{
-    Bound, ConfigError, DataDir, DataError, Example, Input, Mark, Output, Split, Targets, Task, TaskSpec, bounds,
-    shrink,
+    Bound, ConfigError, DataDir, DataError, Example, Input, Mark, Output, Split, Targets, Task, TaskSpec, shrink,
 };
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -143,8 +145,8 @@ impl Config {
     /// Settings that would do nothing.
     fn check_source(&self) -> Vec<ConfigError> {
         let own = Self::default();
-        let (idle, keys): (&str, &[(&'static str, bool)]) = match self.source {
-            Source::Generate => (
+        match self.source {
+            Source::Generate => idle(
                 "generate",
                 &[
                     ("path", self.path != own.path),
@@ -153,23 +155,15 @@ impl Config {
                     ("split_seed", self.split_seed != own.split_seed),
                 ],
             ),
-            Source::Files => ("files", &[("data_seed", self.data_seed != own.data_seed)]),
-        };
-        let changed = keys.iter().filter(|(_, changed)| *changed);
-        changed
-            .map(|&(key, _)| ConfigError {
-                key,
-                problem: format!("`{key}` does nothing when `source` is `{idle}`"),
-                help: "remove it, or change `source`".into(),
-            })
-            .collect()
+            Source::Files => idle("files", &[("data_seed", self.data_seed != own.data_seed)]),
+        }
     }
 
     /// Shares and counts that leave a split without an image.
     fn check_splits(&self) -> Vec<ConfigError> {
         let mut errors = Vec::new();
         let mut wrong = |key, problem: String, help: &str| errors.push(ConfigError { key, problem, help: help.into() });
-        for (key, limit) in ["train_examples", "validation_examples", "test_examples"].into_iter().zip(self.limits()) {
+        for (key, limit) in COUNT_KEYS.into_iter().zip(self.limits()) {
             if limit == Some(0) {
                 wrong(key, format!("`{key}` is 0"), "use 1 or more, or null");
             } else if limit.is_some_and(|limit| limit > MOST) {
@@ -248,9 +242,7 @@ impl Family for Config {
 #[derive(Debug)]
 pub struct Pathfinder {
     cfg: Config,
-    set: Prepared,
-    /// Rows of the set's only part, in the order of [`Split::ALL`].
-    splits: [Vec<u32>; 3],
+    used: Subset,
     notes: Vec<String>,
 }
 
@@ -261,7 +253,7 @@ impl Pathfinder {
             let [train, validation, test] = cfg.counts().map(|count| count as u32);
             let ends = [train, train + validation, train + validation + test];
             let splits = [(0..ends[0]).collect(), (ends[0]..ends[1]).collect(), (ends[1]..ends[2]).collect()];
-            return Ok(Self { cfg, set, splits, notes: Vec::new() });
+            return Ok(Self { cfg, used: all_of(set, splits), notes: Vec::new() });
         }
         let place = folder::find(&cfg, data)?;
         let set = read(&cfg, &place, data)?;
@@ -272,19 +264,15 @@ impl Pathfinder {
             return Err(DataError::Malformed { path: place.root, row: 0, problem });
         }
         let mut notes = set.meta.notes.clone();
-        for (split, limit) in Split::ALL.into_iter().zip(cfg.limits()) {
-            let rows = splits[split as usize].len() as u64;
-            if limit.is_some_and(|limit| limit > rows) {
-                notes.push(format!("{0} holds {rows} images, fewer than `{0}_examples`", split.name()));
-            }
-        }
-        Ok(Self { cfg, set, splits, notes })
+        let there = splits.each_ref().map(|rows| rows.len() as u64);
+        notes.extend(subset::shortages(there, cfg.limits(), "images"));
+        Ok(Self { cfg, used: all_of(set, splits), notes })
     }
+}
 
-    fn labels(&self, split: Split) -> impl Iterator<Item = u8> {
-        let labels = self.set.parts[0].labels();
-        self.splits[split as usize].iter().map(|&row| labels[row as usize])
-    }
+/// Splits of a set's only part.
+fn all_of(set: Prepared, splits: [Rows; 3]) -> Subset {
+    Subset { set, splits: splits.map(|rows| (0, rows)) }
 }
 
 /// Draws the images, or opens those that were drawn with equal settings.
@@ -312,7 +300,7 @@ fn read(cfg: &Config, place: &folder::Found, data: &DataDir) -> Result<Prepared,
 
 /// The rows of each split, in the order of [`Split::ALL`], each rising; `shares` are of validation and test. Validation
 /// and test have an image at least.
-fn split(rows: u64, shares: [f64; 2], limits: [Option<u64>; 3], seed: u64) -> [Vec<u32>; 3] {
+fn split(rows: u64, shares: [f64; 2], limits: [Option<u64>; 3], seed: u64) -> [Rows; 3] {
     let [validation, test] = shares.map(|share| ((rows as f64 * share) as u64).max(1));
     let shares = [validation + test..rows, 0..validation, validation..validation + test];
     let limit = |(share, limit): (std::ops::Range<u64>, Option<u64>)| {
@@ -320,7 +308,7 @@ fn split(rows: u64, shares: [f64; 2], limits: [Option<u64>; 3], seed: u64) -> [V
     };
     let shares: Vec<_> = shares.into_iter().zip(limits).map(limit).collect();
     let ranks = Permutation::new(rows, seed, Purpose::Subset, 0);
-    let mut splits: [Vec<u32>; 3] = Default::default();
+    let mut splits: [Rows; 3] = Default::default();
     for row in 0..rows {
         let rank = ranks.at(row);
         if let Some(split) = shares.iter().position(|share| share.contains(&rank)) {
@@ -337,12 +325,11 @@ impl Task for Pathfinder {
     }
 
     fn len(&self, split: Split) -> u64 {
-        self.splits[split as usize].len() as u64
+        self.used.len(split)
     }
 
     fn example(&self, split: Split, index: u64) -> Result<Example, DataError> {
-        let row = self.splits[split as usize][index as usize] as usize;
-        let images = &self.set.parts[0];
+        let (images, row) = self.used.place(split, index);
         let pixels = images.document(row, 0);
         let (from, side) = (self.cfg.resolution as usize, self.cfg.read_side() as usize);
         let tokens = shrink::averaged(|at| u32::from(pixels[at]), from, side);
@@ -350,19 +337,15 @@ impl Task for Pathfinder {
     }
 
     fn floor(&self) -> Result<Bound, DataError> {
-        Ok(bounds::majority(self.labels(Split::Train), self.labels(Split::Test)))
+        Ok(self.used.floor())
     }
 
     fn ceiling(&self) -> Result<Bound, DataError> {
         Ok(Bound { score: 1.0, how: "by definition; no program here reads the images".into() })
     }
 
-    fn solve(&self, _: &Example) -> Option<Vec<i64>> {
-        None
-    }
-
     fn fingerprint(&self) -> Option<String> {
-        (self.cfg.source == Source::Files).then(|| self.set.meta.fingerprint.clone())
+        (self.cfg.source == Source::Files).then(|| self.used.set.meta.fingerprint.clone())
     }
 
     fn notes(&self) -> Vec<String> {

@@ -154,7 +154,6 @@ impl Entry {
 
 /// Settings that ask for more than a machine holds, whatever the task: they are told before the task looks at them.
 fn limits(settings: &Value) -> Vec<ConfigError> {
-    const COUNTS: [&str; 3] = ["train_examples", "validation_examples", "test_examples"];
     const LENGTHS: [&str; 14] = [
         "seq_len",
         "train_min",
@@ -180,7 +179,7 @@ fn limits(settings: &Value) -> Vec<ConfigError> {
             help: format!("use at most {most}"),
         })
     };
-    let counts = COUNTS.iter().filter_map(|key| beyond(key, crate::FRESH, 40));
+    let counts = crate::drawn::COUNT_KEYS.iter().filter_map(|key| beyond(key, crate::FRESH, 40));
     counts.chain(LENGTHS.iter().filter_map(|key| beyond(key, 1 << 20, 20))).collect()
 }
 

@@ -19,9 +19,10 @@ mod files;
 mod synthetic;
 
 use crate::characters::{self, Vocabulary};
-use crate::prepared::Prepared;
+use crate::drawn::COUNT_KEYS;
+use crate::error::idle;
 use crate::registry::{Family, Generated, Outline};
-use crate::subset::{self, Rows};
+use crate::subset::{self, Subset};
 use crate::{
     Bound, ConfigError, DataDir, DataError, Example, Input, Mark, Output, Split, Targets, Task, TaskSpec, bounds,
 };
@@ -133,8 +134,8 @@ impl Config {
     /// Settings that would do nothing.
     fn check_source(&self) -> Vec<ConfigError> {
         let own = Self::default();
-        let (idle, keys): (&str, &[(&'static str, bool)]) = match self.source {
-            Source::Files => (
+        match self.source {
+            Source::Files => idle(
                 "files",
                 &[
                     ("topics", self.topics != own.topics),
@@ -143,7 +144,7 @@ impl Config {
                     ("data_seed", self.data_seed != own.data_seed),
                 ],
             ),
-            Source::Synthetic => (
+            Source::Synthetic => idle(
                 "synthetic",
                 &[
                     ("path", self.path != own.path),
@@ -151,15 +152,7 @@ impl Config {
                     ("min_freq", self.min_freq != own.min_freq),
                 ],
             ),
-        };
-        let changed = keys.iter().filter(|(_, changed)| *changed);
-        changed
-            .map(|&(key, _)| ConfigError {
-                key,
-                problem: format!("`{key}` does nothing when `source` is `{idle}`"),
-                help: "remove it, or change `source`".into(),
-            })
-            .collect()
+        }
     }
 
     /// Synthetic documents that cannot be.
@@ -200,7 +193,7 @@ impl Family for Config {
 
     fn check(&self) -> Vec<ConfigError> {
         let mut errors = self.check_source();
-        for (key, limit) in ["train_examples", "validation_examples", "test_examples"].into_iter().zip(self.limits()) {
+        for (key, limit) in COUNT_KEYS.into_iter().zip(self.limits()) {
             if let Some(limit @ ..2) = limit {
                 let help = "use 2 or more, or null".into();
                 errors.push(ConfigError { key, problem: format!("`{key}` is {limit}; there are two classes"), help });
@@ -279,7 +272,7 @@ enum Pairs {
     /// Drawn when asked for: so many of each split.
     Drawn(Drawn, [u64; 3]),
     /// Read once, by this run or an earlier one, and the rows of each split that are used.
-    Read(Prepared, [Rows; 3]),
+    Read(Subset),
 }
 
 /// The opened task.
@@ -303,25 +296,21 @@ impl Retrieval {
         let set = files::prepare(&root, data)?;
         let mut notes = vec![format!("retrieval pairs are read from {}", root.display())];
         notes.extend(set.meta.notes.iter().cloned());
-        for (split, limit) in Split::ALL.into_iter().zip(cfg.limits()) {
-            let rows = set.parts[split as usize].len() as u64;
-            if limit.is_some_and(|limit| limit > rows) {
-                notes.push(format!("{0} holds {rows} pairs, fewer than `{0}_examples`", split.name()));
-            }
-        }
-        let rows = Split::ALL.map(|split| {
-            let limit = cfg.limits()[split as usize];
-            subset::choose(set.parts[split as usize].labels(), 2, limit, 0.0, cfg.split_seed).1
+        let there = Split::ALL.map(|split| set.parts[split as usize].len() as u64);
+        notes.extend(subset::shortages(there, cfg.limits(), "pairs"));
+        let splits = Split::ALL.map(|split| {
+            let (part, limit) = (split as usize, cfg.limits()[split as usize]);
+            (part, subset::choose(set.parts[part].labels(), 2, limit, 0.0, cfg.split_seed).1)
         });
         let vocabulary = chars.then(|| Vocabulary::of_part(&set.parts[files::CHARACTERS], cfg.min_freq));
         let synthetic = set.meta.notes.iter().any(|note| note == synthetic::NOTE);
-        Ok(Self { cfg, pairs: Pairs::Read(set, rows), vocabulary, synthetic, notes })
+        Ok(Self { cfg, pairs: Pairs::Read(Subset { set, splits }), vocabulary, synthetic, notes })
     }
 
     fn label(&self, split: Split, index: u64) -> u8 {
         match &self.pairs {
             Pairs::Drawn(drawn, _) => drawn.label(split, index),
-            Pairs::Read(set, rows) => set.parts[split as usize].labels()[rows[split as usize][index as usize] as usize],
+            Pairs::Read(used) => used.label(split, index),
         }
     }
 
@@ -365,16 +354,16 @@ impl Task for Retrieval {
     fn len(&self, split: Split) -> u64 {
         match &self.pairs {
             Pairs::Drawn(_, counts) => counts[split as usize],
-            Pairs::Read(_, rows) => rows[split as usize].len() as u64,
+            Pairs::Read(used) => used.len(split),
         }
     }
 
     fn example(&self, split: Split, index: u64) -> Result<Example, DataError> {
         let [tokens, second] = match &self.pairs {
             Pairs::Drawn(drawn, _) => drawn.documents(split, index).map(|document| self.tokens(&document)),
-            Pairs::Read(set, rows) => {
-                let row = rows[split as usize][index as usize] as usize;
-                [0, 1].map(|k| self.tokens(set.parts[split as usize].document(row, k)))
+            Pairs::Read(used) => {
+                let (part, row) = used.place(split, index);
+                [0, 1].map(|k| self.tokens(part.document(row, k)))
             }
         };
         let targets = Targets::PerSequence(vec![i64::from(self.label(split, index))]);
@@ -405,7 +394,7 @@ impl Task for Retrieval {
     fn fingerprint(&self) -> Option<String> {
         match &self.pairs {
             Pairs::Drawn(..) => None,
-            Pairs::Read(set, _) => Some(set.meta.fingerprint.clone()),
+            Pairs::Read(used) => Some(used.set.meta.fingerprint.clone()),
         }
     }
 

@@ -12,11 +12,11 @@
 //!
 //! Slots hold no answer, so a bidirectional mixer competes fairly with `causal: false`.
 
+use crate::drawn::{self, Counts};
 use crate::registry::{Family, Outline};
 use crate::rng::{Purpose, Stream};
 use crate::{
-    Bound, ConfigError, DataDir, DataError, Example, FRESH, Goodness, Input, Output, Sections, Split, Targets, Task,
-    TaskSpec, bounds, drawn,
+    Bound, ConfigError, DataDir, DataError, Example, Goodness, Sections, Split, Targets, Task, TaskSpec, bounds,
 };
 use serde::{Deserialize, Serialize};
 
@@ -64,6 +64,15 @@ impl Default for Config {
 }
 
 impl Config {
+    fn counts(&self) -> Counts<'_> {
+        Counts::new(
+            self.train_examples,
+            self.validation_examples,
+            self.test_examples,
+            self.test_lengths.as_deref().unwrap_or_default(),
+        )
+    }
+
     /// Symbols that may have to be copied; they follow the noise.
     fn symbols(&self) -> u64 {
         u64::from(self.vocab_size).saturating_sub(u64::from(self.noise_tokens) + 1)
@@ -78,10 +87,6 @@ impl Config {
     fn body(&self, length: u32) -> usize {
         length.saturating_sub(self.copy) as usize
     }
-
-    fn longest(&self) -> u32 {
-        self.test_lengths.iter().flatten().copied().max().unwrap_or_default().max(self.seq_len)
-    }
 }
 
 impl Family for Config {
@@ -90,7 +95,7 @@ impl Family for Config {
         "selective copying (Mamba): symbols scattered among noise, repeated in order at the end";
 
     fn check(&self) -> Vec<ConfigError> {
-        let mut errors = drawn::count_errors(self.train_examples, self.validation_examples, self.test_examples);
+        let mut errors = self.counts().errors();
         let mut wrong = |key, problem: String, help: String| errors.push(ConfigError { key, problem, help });
         let (k, length, shortest) = (self.copy, u64::from(self.seq_len), 2 * u64::from(self.copy));
         if self.noise_tokens == 0 {
@@ -126,13 +131,10 @@ impl Family for Config {
     fn outline(&self) -> Outline {
         Outline {
             causal: self.causal,
-            max_length: i64::from(self.longest()),
-            needs_files: false,
+            max_length: self.counts().longest(self.seq_len),
             vocab_size: i64::from(self.vocab_size),
             classes: i64::from(self.vocab_size),
-            documents: 1,
-            input: Input::Tokens,
-            output: Output::PerPosition,
+            ..drawn::OUTLINE
         }
     }
 
@@ -153,25 +155,15 @@ impl Task for SelectiveCopying {
     }
 
     fn len(&self, split: Split) -> u64 {
-        match split {
-            Split::Train => self.cfg.train_examples.unwrap_or(FRESH),
-            Split::Validation => self.cfg.validation_examples,
-            Split::Test => self.cfg.test_examples * self.cfg.test_lengths.as_ref().map_or(1, |all| all.len() as u64),
-        }
+        self.cfg.counts().len(split)
     }
 
     fn sections(&self, split: Split) -> Sections {
-        match (split, &self.cfg.test_lengths) {
-            (Split::Test, Some(lengths)) => drawn::by_length(lengths, self.cfg.test_examples),
-            _ => drawn::whole(self.len(split)),
-        }
+        self.cfg.counts().sections(split)
     }
 
     fn example(&self, split: Split, index: u64) -> Result<Example, DataError> {
-        let length = match (split, &self.cfg.test_lengths) {
-            (Split::Test, Some(lengths)) => lengths[(index / self.cfg.test_examples) as usize],
-            _ => self.cfg.seq_len,
-        };
+        let length = self.cfg.counts().length(split, index, self.cfg.seq_len);
         let (copy, body, noise) = (self.cfg.copy as usize, self.cfg.body(length), u64::from(self.cfg.noise_tokens));
         let mut stream = Stream::new(self.cfg.data_seed, Purpose::SelectiveCopying(split), index);
         let drawn = drawn::owned(split, self.cfg.data_seed, || drawn::symbols(&mut stream, copy, self.cfg.symbols()));

@@ -20,6 +20,7 @@ mod solvers;
 #[cfg(test)]
 mod tests;
 
+use crate::drawn::{self, Counts};
 use crate::registry::{Family, Outline};
 use crate::rng::{Purpose, Stream};
 use crate::{
@@ -140,6 +141,10 @@ impl Config {
         }
     }
 
+    fn counts(&self) -> Counts<'_> {
+        Counts::new(self.train_examples, self.validation_examples, self.test_examples, &[])
+    }
+
     fn contexts(&self, split: Split) -> &[u32] {
         if split == Split::Test { &self.test_contexts } else { &self.contexts }
     }
@@ -187,11 +192,7 @@ impl Family for Config {
                 wrong(key, problem, "use a list such as [8, 16, 24, 32, 40]".into());
             }
         }
-        for (key, count, split) in [
-            ("train_examples", self.train_examples.unwrap_or(FRESH), Split::Train),
-            ("validation_examples", self.validation_examples, Split::Validation),
-            ("test_examples", self.test_examples, Split::Test),
-        ] {
+        for ((key, count), split) in self.counts().keyed().into_iter().zip(Split::ALL) {
             let least = self.contexts(split).len().max(1) as u64;
             if !(least..=FRESH).contains(&count) {
                 let problem = format!("`{key}` is {count}, fewer than the {least} contexts or more than {FRESH}");
@@ -205,12 +206,11 @@ impl Family for Config {
         Outline {
             causal: self.causal,
             max_length: self.longest(),
-            needs_files: false,
             vocab_size: TOKENS,
             classes: 1,
-            documents: 1,
             input: self.input(),
             output: Output::Number,
+            ..drawn::OUTLINE
         }
     }
 
@@ -344,28 +344,16 @@ fn count(u: f64, cells: &mut [u64; BINS]) {
 impl Task for SparseRegression {
     fn spec(&self) -> TaskSpec {
         TaskSpec {
-            vocab_size: TOKENS,
-            input: self.cfg.input(),
-            documents: 1,
-            classes: 1,
-            max_length: self.cfg.longest(),
             pad_token: ZERO,
-            causal: self.cfg.causal,
-            output: Output::Number,
             judge: Judge::Explained,
-            by_position: None,
             metric: "explained variance".into(),
             version: 1,
-            marks: Vec::new(),
+            ..self.cfg.outline().spec()
         }
     }
 
     fn len(&self, split: Split) -> u64 {
-        match split {
-            Split::Train => self.cfg.train_examples.unwrap_or(FRESH),
-            Split::Validation => self.cfg.validation_examples,
-            Split::Test => self.cfg.test_examples,
-        }
+        self.cfg.counts().len(split)
     }
 
     fn sections(&self, split: Split) -> Sections {
@@ -446,10 +434,6 @@ impl Task for SparseRegression {
     fn ceiling(&self) -> Result<Bound, DataError> {
         let how = "by definition: the test asks for ⟨w*, x_q⟩ without noise, which has no error; a context tells w* up to noise";
         Ok(Bound { score: 1.0, how: how.into() })
-    }
-
-    fn solve(&self, _: &Example) -> Option<Vec<i64>> {
-        None
     }
 
     fn notes(&self) -> Vec<String> {

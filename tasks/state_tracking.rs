@@ -22,12 +22,11 @@ mod groups;
 #[cfg(test)]
 mod tests;
 
-use crate::bounds;
+use crate::drawn::{self, Counts};
 use crate::registry::{Family, Outline};
 use crate::rng::{Purpose, Stream, owner};
 use crate::{
-    Bound, ConfigError, DataDir, DataError, Example, FRESH, Goodness, Input, Judge, Output, Section, Sections, Split,
-    Targets, Task, TaskSpec,
+    Bound, ConfigError, DataDir, DataError, Example, Goodness, Sections, Split, Targets, Task, TaskSpec, bounds,
 };
 use expressions::{OPERATORS, Symbols};
 use groups::Group;
@@ -108,6 +107,10 @@ enum Problem {
 }
 
 impl Config {
+    fn counts(&self) -> Counts<'_> {
+        Counts::new(self.train_examples, self.validation_examples, self.test_examples, &self.test_lengths)
+    }
+
     fn problem(&self) -> Result<Problem, String> {
         let symbols = Symbols { modulus: i64::from(self.modulus) };
         Ok(match self.problem.to_ascii_lowercase().as_str() {
@@ -145,20 +148,16 @@ impl Config {
     }
 
     fn max_length(&self, problem: &Problem) -> i64 {
-        let longest = self.test_lengths.iter().copied().fold(self.train_max, u32::max);
-        i64::from(longest) + i64::from(self.has_end(problem))
+        self.counts().longest(self.train_max) + i64::from(self.has_end(problem))
     }
 
     fn shape(&self, problem: &Problem) -> Outline {
         Outline {
             causal: self.causal,
             max_length: self.max_length(problem),
-            needs_files: false,
             vocab_size: problem.pad() + 1,
             classes: problem.classes(),
-            documents: 1,
-            input: Input::Tokens,
-            output: Output::PerPosition,
+            ..drawn::OUTLINE
         }
     }
 
@@ -315,15 +314,7 @@ impl Family for Config {
                 }
             }
         }
-        for (key, count) in [
-            ("train_examples", self.train_examples.unwrap_or(FRESH)),
-            ("validation_examples", self.validation_examples),
-            ("test_examples", self.test_examples),
-        ] {
-            if count == 0 {
-                wrong(key, format!("`{key}` is 0"), "use 1 or more".into());
-            }
-        }
+        errors.extend(self.counts().zeros());
         errors
     }
 
@@ -359,7 +350,7 @@ impl StateTracking {
         let min = match split {
             Split::Train => self.cfg.train_min,
             Split::Validation => self.cfg.train_min.max(self.held_out_from),
-            Split::Test => return self.cfg.test_lengths[(index / self.cfg.test_examples) as usize],
+            Split::Test => return self.cfg.counts().length(split, index, 0),
         };
         let (first, many) = Config::lengths(&self.problem, min, self.cfg.train_max);
         let step = if matches!(self.problem, Problem::Modular { .. }) { 2 } else { 1 };
@@ -399,38 +390,20 @@ impl StateTracking {
 
 impl Task for StateTracking {
     fn spec(&self) -> TaskSpec {
-        let outline = self.cfg.shape(&self.problem);
         TaskSpec {
-            vocab_size: outline.vocab_size,
-            input: outline.input,
-            documents: outline.documents,
-            classes: outline.classes,
-            max_length: outline.max_length,
             pad_token: self.problem.pad(),
-            causal: outline.causal,
-            output: outline.output,
-            judge: Judge::Class,
-            by_position: None,
             metric: "accuracy".into(),
             version: 1,
-            marks: Vec::new(),
+            ..self.cfg.shape(&self.problem).spec()
         }
     }
 
     fn len(&self, split: Split) -> u64 {
-        match split {
-            Split::Train => self.cfg.train_examples.unwrap_or(FRESH),
-            Split::Validation => self.cfg.validation_examples,
-            Split::Test => self.cfg.test_examples * self.cfg.test_lengths.len() as u64,
-        }
+        self.cfg.counts().len(split)
     }
 
     fn sections(&self, split: Split) -> Sections {
-        if split != Split::Test {
-            return Sections { axis: "", parts: vec![Section { at: 0.0, examples: self.len(split) }] };
-        }
-        let part = |&length: &u32| Section { at: f64::from(length), examples: self.cfg.test_examples };
-        Sections { axis: "length", parts: self.cfg.test_lengths.iter().map(part).collect() }
+        self.cfg.counts().sections(split)
     }
 
     fn example(&self, split: Split, index: u64) -> Result<Example, DataError> {
@@ -449,12 +422,7 @@ impl Task for StateTracking {
 
     fn floor(&self) -> Result<Bound, DataError> {
         let classes = self.problem.classes() as u64;
-        bounds::guesser(
-            self,
-            self.cfg.data_seed,
-            format!("a uniform guess among {classes} classes"),
-            |example, stream| example.targets.classes().iter().map(|_| stream.below(classes) as i64).collect(),
-        )
+        bounds::uniform(self, self.cfg.data_seed, classes, &format!("{classes} classes"))
     }
 
     fn ceiling(&self) -> Result<Bound, DataError> {

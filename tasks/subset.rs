@@ -1,9 +1,59 @@
 //! Which rows of a data set are used, and which of them validate: the same share of every class.
 
+use crate::prepared::{Part, Prepared};
 use crate::rng::{Permutation, Purpose};
+use crate::{Bound, Split, bounds};
 
 /// Rows by number.
 pub(crate) type Rows = Vec<u32>;
+
+/// A prepared set, and which of its rows are examples.
+#[derive(Debug)]
+pub(crate) struct Subset {
+    pub(crate) set: Prepared,
+    /// The part of the set that each split lies in, and its rows there, in the order of [`Split::ALL`].
+    pub(crate) splits: [(usize, Rows); 3],
+}
+
+impl Subset {
+    pub(crate) fn len(&self, split: Split) -> u64 {
+        self.splits[split as usize].1.len() as u64
+    }
+
+    /// The part that an example lies in, and its row there.
+    pub(crate) fn place(&self, split: Split, index: u64) -> (&Part, usize) {
+        let (part, rows) = &self.splits[split as usize];
+        (&self.set.parts[*part], rows[index as usize] as usize)
+    }
+
+    pub(crate) fn label(&self, split: Split, index: u64) -> u8 {
+        let (part, row) = self.place(split, index);
+        part.labels()[row]
+    }
+
+    pub(crate) fn labels(&self, split: Split) -> impl Iterator<Item = u8> {
+        (0..self.len(split)).map(move |index| self.label(split, index))
+    }
+
+    /// The majority class of train on test.
+    pub(crate) fn floor(&self) -> Bound {
+        bounds::majority(self.labels(Split::Train), self.labels(Split::Test))
+    }
+}
+
+/// A remark for each split that holds fewer `things` than its `…_examples` ask for.
+pub(crate) fn shortages(there: [u64; 3], asked: [Option<u64>; 3], things: &str) -> impl Iterator<Item = String> {
+    let splits = Split::ALL.into_iter().zip(there).zip(asked);
+    splits
+        .filter(|((_, there), asked)| asked.is_some_and(|asked| asked > *there))
+        .map(move |((split, there), _)| format!("{0} holds {there} {things}, fewer than `{0}_examples`", split.name()))
+}
+
+/// A remark where a file holds fewer `things` than its `…_limit` asks for.
+pub(crate) fn shortage(file: &str, there: usize, limit: Option<u64>, things: &str) -> Option<String> {
+    let limit = limit.filter(|&limit| limit > there as u64)?;
+    Some(format!("{file} holds {there} {things}, fewer than `{file}_limit` = {limit}"))
+}
 
 /// Takes `limit` rows, as many of each class as can be, and sets `fraction` of each class apart (at least one of a
 /// class that has two, unless the fraction is 0). Gives (set apart, rest), each in the order of `labels`. The rows of a

@@ -14,12 +14,9 @@
 mod reviews;
 
 use crate::characters::{self, Vocabulary};
-use crate::prepared::{Part, Prepared};
 use crate::registry::{Family, Outline};
-use crate::subset::{self, Rows};
-use crate::{
-    Bound, ConfigError, DataDir, DataError, Example, Input, Mark, Output, Split, Targets, Task, TaskSpec, bounds,
-};
+use crate::subset::{self, Subset};
+use crate::{Bound, ConfigError, DataDir, DataError, Example, Input, Mark, Output, Split, Targets, Task, TaskSpec};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -158,8 +155,7 @@ fn help(data: &DataDir) -> String {
 #[derive(Debug)]
 pub struct Text {
     cfg: Config,
-    set: Prepared,
-    splits: [(usize, Rows); 3],     // part of the set, rows of it
+    used: Subset,
     vocabulary: Option<Vocabulary>, // of `chars`
     notes: Vec<String>,
 }
@@ -172,10 +168,7 @@ impl Text {
         notes.extend(set.meta.notes.iter().cloned());
         for (name, limit, part) in [("train", cfg.train_limit, reviews::TRAIN), ("test", cfg.test_limit, reviews::TEST)]
         {
-            let (limit, there) = (limit.unwrap_or(0), set.parts[part].len());
-            if limit > there as u64 {
-                notes.push(format!("{name} holds {there} reviews, fewer than `{name}_limit` = {limit}"));
-            }
+            notes.extend(subset::shortage(name, set.parts[part].len(), limit, "reviews"));
         }
         let vocabulary =
             (cfg.tokens == Tokens::Chars).then(|| Vocabulary::of_part(&set.parts[reviews::CHARACTERS], cfg.min_freq));
@@ -193,18 +186,7 @@ impl Text {
             return Err(DataError::Malformed { path: root, row: 0, problem });
         }
         let splits = [(reviews::TRAIN, train), validation, (reviews::TEST, test)];
-        Ok(Self { cfg, set, splits, vocabulary, notes })
-    }
-
-    /// The part of the prepared set that holds a split, and the split's rows in it.
-    fn rows(&self, split: Split) -> (&Part, &[u32]) {
-        let (part, rows) = &self.splits[split as usize];
-        (&self.set.parts[*part], rows)
-    }
-
-    fn classes(&self, split: Split) -> impl Iterator<Item = u8> {
-        let (part, rows) = self.rows(split);
-        rows.iter().map(|&row| part.labels()[row as usize])
+        Ok(Self { cfg, used: Subset { set, splits }, vocabulary, notes })
     }
 }
 
@@ -214,24 +196,20 @@ impl Task for Text {
             vocab_size: self.vocabulary.as_ref().map_or(257, Vocabulary::size),
             metric: "accuracy".into(),
             version: 1,
-            marks: [
+            marks: Mark::those([
                 (self.cfg.validation == Validation::Test, Mark::ValidationIsTest),
                 (self.cfg.max_length < SHORTEST_PUBLISHED, Mark::Reduced),
-            ]
-            .into_iter()
-            .filter_map(|(holds, mark)| holds.then_some(mark))
-            .collect(),
+            ]),
             ..self.cfg.outline().spec()
         }
     }
 
     fn len(&self, split: Split) -> u64 {
-        self.splits[split as usize].1.len() as u64
+        self.used.len(split)
     }
 
     fn example(&self, split: Split, index: u64) -> Result<Example, DataError> {
-        let (part, rows) = self.rows(split);
-        let row = rows[index as usize] as usize;
+        let (part, row) = self.used.place(split, index);
         let (review, max_length) = (part.document(row, 0), self.cfg.max_length as usize);
         let tokens = match &self.vocabulary {
             None => characters::bytes(review, max_length),
@@ -241,19 +219,15 @@ impl Task for Text {
     }
 
     fn floor(&self) -> Result<Bound, DataError> {
-        Ok(bounds::majority(self.classes(Split::Train), self.classes(Split::Test)))
+        Ok(self.used.floor())
     }
 
     fn ceiling(&self) -> Result<Bound, DataError> {
         Ok(Bound { score: 1.0, how: "by definition; no program solves sentiment".into() })
     }
 
-    fn solve(&self, _: &Example) -> Option<Vec<i64>> {
-        None
-    }
-
     fn fingerprint(&self) -> Option<String> {
-        Some(self.set.meta.fingerprint.clone())
+        Some(self.used.set.meta.fingerprint.clone())
     }
 
     fn notes(&self) -> Vec<String> {

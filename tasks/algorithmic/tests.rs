@@ -1,7 +1,7 @@
 //! Worked examples, the walk's statistics, lengths and every refusal.
 
 use super::*;
-use crate::Targets;
+use crate::{FRESH, Targets};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::collections::HashSet;

@@ -1,8 +1,9 @@
 //! GLUE: every task in its official form, the cut of a pair, and every way in which a file can be wrong.
 
 use super::*;
+use crate::conformance::faulty;
 use crate::corpus::Paths;
-use crate::formats::tests::{archive, put};
+use crate::formats::tests::{archive, missing, put};
 use crate::tokenizer::WordpieceConfig;
 use std::collections::BTreeMap;
 
@@ -395,18 +396,13 @@ fn folder_gzip_and_archive_read_alike_and_files_elsewhere_are_passed_over() {
 
 #[test]
 fn missing_files_say_where_to_get_them() {
-    let data = DataDir("no/such/folder".into());
-    let DataError::Missing { what, looked, help } = Glue::open(bytes(Name::Stsb), &data).unwrap_err() else {
-        panic!("expected missing data")
-    };
+    let (what, looked, help) = missing(|data| Glue::open(bytes(Name::Stsb), data));
     assert_eq!(what, "GLUE's STS-B");
     assert_eq!(looked[0], Path::new("no/such/folder/glue/STS-B"));
     let lines = "download STS-B; a zip need not be unpacked:\n  curl -fL --create-dirs -o no/such/folder/glue/STS-B.zip \
                  https://dl.fbaipublicfiles.com/glue/data/STS-B.zip\nor put train.tsv, dev.tsv into no/such/folder/glue/STS-B,";
     assert!(help.starts_with(lines), "{help}");
-    let DataError::Missing { looked, help, .. } = Glue::open(bytes(Name::Mrpc), &data).unwrap_err() else {
-        panic!("expected missing data")
-    };
+    let (_, looked, help) = missing(|data| Glue::open(bytes(Name::Mrpc), data));
     assert!(help.contains("-o no/such/folder/glue/MRPC/mrpc_dev_ids.tsv https://"), "{help}");
     assert_eq!(crate::fetch::set_at(&looked).map(|set| set.name), Some("glue"));
     let folder = released();
@@ -418,11 +414,7 @@ fn missing_files_say_where_to_get_them() {
 
 #[test]
 fn every_impossible_setting_is_named() {
-    let bad = |change: fn(&mut Config)| {
-        let mut cfg = bytes(Name::Cola);
-        change(&mut cfg);
-        cfg.check().iter().map(|error| error.key).collect::<Vec<_>>()
-    };
+    let bad = |change: fn(&mut Config)| faulty(bytes(Name::Cola), change);
     assert_eq!(bad(|_| ()), [""; 0]);
     assert_eq!(bad(|c| c.max_length = 4), ["max_length"]);
     assert_eq!(bad(|c| c.train_examples = Some(0)), ["train_examples"]);

@@ -27,10 +27,11 @@ pub(super) const TEST: usize = 1;
 
 /// Opens the images in `root`, read and checked the first time, colours and all. They come in the order of the files.
 pub(super) fn prepare(root: &Path, batch_files: u32, data: &DataDir) -> Result<Prepared, DataError> {
-    let stamp = prepared::stamp_of_source(root, |name| which(name, batch_files).is_some())?;
+    let names = names(batch_files);
+    let stamp = prepared::stamp_of_source(root, |name| formats::named(&names, name).is_some())?;
     let stamp = format!("{stamp}-{batch_files}");
     let request = Request { family: "image", version: 1, stamp, parts: &["train", "test"], documents: 1 };
-    data.prepared(&request, |writer| read(root, batch_files, writer))
+    data.prepared(&request, |writer| read(root, &names, writer))
 }
 
 /// The files there must be: those of training, then that of testing.
@@ -39,40 +40,19 @@ fn names(batch_files: u32) -> Vec<String> {
     training.chain(["test_batch.bin".to_owned()]).collect()
 }
 
-/// Which of them a path names.
-fn which(path: &str, batch_files: u32) -> Option<usize> {
-    names(batch_files).iter().position(|name| path.rsplit('/').next() == Some(name.as_str()))
-}
-
-fn read(root: &Path, batch_files: u32, writer: &mut Writer) -> Result<(), DataError> {
-    let names = names(batch_files);
-    let malformed = |problem| DataError::Malformed { path: root.into(), row: 0, problem };
-    let mut there = vec![false; names.len()];
-    formats::visit(
-        root,
-        |name| which(name, batch_files).is_some(),
-        |found| {
-            let file = which(found.name, batch_files).expect("only wanted files are visited");
-            let name = &names[file];
-            if std::mem::replace(&mut there[file], true) {
-                return Err(malformed(format!("holds more than one {name}; name the folder to use in `path`")));
-            }
-            let part = if file + 1 == names.len() { TEST } else { TRAIN };
-            let hash = read_file(found, (file as u64) << 32, part, writer)?;
-            writer.source(name.clone(), hash);
-            Ok(())
-        },
-    )?;
-    match there.iter().position(|there| !there) {
-        None => Ok(()),
-        Some(file) if file > 0 && file + 1 < names.len() => Err(malformed(format!(
-            "holds no {}; is it a complete download? `batch_files: {file}` uses only the training files before it",
-            names[file]
-        ))),
-        Some(file) => {
-            Err(malformed(format!("holds no {}; expected the files of the binary version of CIFAR-10", names[file])))
+fn read(root: &Path, names: &[String], writer: &mut Writer) -> Result<(), DataError> {
+    let missing = |file: usize| {
+        if file == 0 || file + 1 == names.len() {
+            return "expected the files of the binary version of CIFAR-10".into();
         }
-    }
+        format!("is it a complete download? `batch_files: {file}` uses only the training files before it")
+    };
+    formats::visit_each(root, names, missing, |file, found| {
+        let part = if file + 1 == names.len() { TEST } else { TRAIN };
+        let hash = read_file(found, (file as u64) << 32, part, writer)?;
+        writer.source(names[file].clone(), hash);
+        Ok(())
+    })
 }
 
 fn read_file(found: Found, first_key: u64, part: usize, writer: &mut Writer) -> Result<blake3::Hash, DataError> {

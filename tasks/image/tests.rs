@@ -2,7 +2,8 @@
 
 use super::records::RECORD;
 use super::*;
-use crate::formats::tests::{archive, put};
+use crate::conformance::faulty;
+use crate::formats::tests::{archive, missing, put};
 use std::collections::HashSet;
 use std::path::Path;
 
@@ -52,7 +53,7 @@ fn complaint(change: impl FnOnce(&Path)) -> String {
 
 /// Rows of the training files, by file and number, that a split holds.
 fn rows(task: &Image, split: Split) -> Vec<u32> {
-    task.splits[split as usize].clone()
+    task.used.splits[split as usize].1.clone()
 }
 
 #[test]
@@ -113,7 +114,7 @@ fn s4_validates_on_random_images_of_every_class_and_lra_on_the_last() {
     let folder = folder();
     let s4 = open(folder.path(), two()).unwrap();
     assert_eq!(Split::ALL.map(|split| s4.len(split)), [70, 10, 20]);
-    assert_eq!(s4.classes(Split::Validation).collect::<HashSet<_>>().len(), 10);
+    assert_eq!(s4.used.labels(Split::Validation).collect::<HashSet<_>>().len(), 10);
     let apart = open(folder.path(), Config { split_seed: 1, ..two() }).unwrap();
     assert_ne!(rows(&s4, Split::Validation), rows(&apart, Split::Validation));
 
@@ -128,7 +129,7 @@ fn a_limit_keeps_the_classes_balanced() {
     let cfg = Config { train_limit: Some(30), test_limit: Some(10), ..two() };
     let task = open(folder.path(), cfg).unwrap();
     assert_eq!(Split::ALL.map(|split| task.len(split)), [20, 10, 10]);
-    assert_eq!(task.classes(Split::Test).collect::<HashSet<_>>().len(), 10);
+    assert_eq!(task.used.labels(Split::Test).collect::<HashSet<_>>().len(), 10);
     let more = open(folder.path(), Config { test_limit: Some(99), ..two() }).unwrap();
     assert_eq!(more.notes()[2], "test holds 20 images, fewer than `test_limit` = 99");
 }
@@ -188,21 +189,14 @@ fn every_broken_file_is_named_with_its_problem() {
 
 #[test]
 fn missing_data_says_where_to_get_them() {
-    let data = DataDir("no/such/folder".into());
-    let DataError::Missing { what, looked, help } = Image::open(Config::default(), &data).unwrap_err() else {
-        panic!("expected missing data")
-    };
+    let (what, looked, help) = missing(|data| Image::open(Config::default(), data));
     assert_eq!((what.as_str(), looked.len()), ("CIFAR-10 images", CANDIDATES.len()));
     assert!(help.contains("curl -fL -o no/such/folder/cifar-10-binary.tar.gz https://www.cs.toronto.edu/"), "{help}");
 }
 
 #[test]
 fn every_impossible_setting_is_named() {
-    let bad = |change: fn(&mut Config)| {
-        let mut cfg = Config::default();
-        change(&mut cfg);
-        cfg.check().iter().map(|error| error.key).collect::<Vec<_>>()
-    };
+    let bad = |change: fn(&mut Config)| faulty(Config::default(), change);
     assert_eq!(bad(|_| ()), [""; 0]);
     assert_eq!(bad(|c| c.side = 24), ["side"]);
     assert_eq!(bad(|c| c.val_fraction = f64::NAN), ["val_fraction"]);

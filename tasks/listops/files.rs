@@ -23,14 +23,9 @@ const NAMES: [&str; 3] = ["basic_train.tsv", "basic_val.tsv", "basic_test.tsv"];
 /// Header of the official files.
 const HEADER: &str = "Source\tTarget";
 
-/// Which of the files a path names.
-fn which(name: &str) -> Option<usize> {
-    NAMES.iter().position(|file| name.rsplit('/').next() == Some(file))
-}
-
 /// Opens the files in `root`, read the first time. With `verify`, each label is held against its expression's value.
 pub(super) fn prepare(root: &Path, verify: bool, data: &DataDir) -> Result<Prepared, DataError> {
-    let mut stamp = prepared::stamp_of_source(root, |name| which(name).is_some())?;
+    let mut stamp = prepared::stamp_of_source(root, |name| formats::named(&NAMES, name).is_some())?;
     if !verify {
         stamp += "-unverified";
     }
@@ -40,26 +35,12 @@ pub(super) fn prepare(root: &Path, verify: bool, data: &DataDir) -> Result<Prepa
 }
 
 fn read(root: &Path, verify: bool, writer: &mut Writer) -> Result<(), DataError> {
-    let malformed = |problem| DataError::Malformed { path: root.into(), row: 0, problem };
-    let mut there = [false; 3];
-    formats::visit(
-        root,
-        |name| which(name).is_some(),
-        |found| {
-            let part = which(found.name).expect("only wanted files are visited");
-            if std::mem::replace(&mut there[part], true) {
-                let name = NAMES[part];
-                return Err(malformed(format!("holds more than one {name}; name the folder to use in `path`")));
-            }
-            let hash = read_file(found, part, verify, writer)?;
-            writer.source(NAMES[part], hash);
-            Ok(())
-        },
-    )?;
-    match there.iter().position(|there| !there) {
-        Some(part) => Err(malformed(format!("holds no {}; expected {}", NAMES[part], NAMES.join(", ")))),
-        None => Ok(()),
-    }
+    let missing = |_| format!("expected {}", NAMES.join(", "));
+    formats::visit_each(root, &NAMES, missing, |part, found| {
+        let hash = read_file(found, part, verify, writer)?;
+        writer.source(NAMES[part], hash);
+        Ok(())
+    })
 }
 
 fn read_file(found: Found, part: usize, verify: bool, writer: &mut Writer) -> Result<blake3::Hash, DataError> {
@@ -148,7 +129,7 @@ pub fn check_labels(path: &Path) -> Result<Vec<Checked>, DataError> {
     if path.is_dir() || name.ends_with(".tar.gz") || name.ends_with(".tgz") {
         formats::visit(
             path,
-            |name| which(name).is_some(),
+            |name| formats::named(&NAMES, name).is_some(),
             |found| {
                 let inner = found.path.clone();
                 let mut check = Check::new(found.name, &inner);

@@ -1,7 +1,8 @@
 //! ListOps: the generator's distribution, and every way in which a file can be wrong.
 
 use super::*;
-use crate::formats::tests::{archive, prepared_sets, put};
+use crate::conformance::faults;
+use crate::formats::tests::{archive, missing, prepared_sets, put};
 use std::collections::HashSet;
 use std::io::Read;
 use std::path::Path;
@@ -321,26 +322,17 @@ fn a_missing_or_doubled_file_is_named() {
 
 #[test]
 fn missing_data_says_where_to_get_them() {
-    let cfg = Config { source: Source::Files, ..Config::default() };
-    let DataError::Missing { what, looked, help } = ListOps::open(cfg, &nowhere()).unwrap_err() else {
-        panic!("expected missing data")
-    };
+    let files = Config { source: Source::Files, ..Config::default() };
+    let (what, looked, help) = missing(|data| ListOps::open(files.clone(), data));
     assert_eq!((what.as_str(), looked.len()), ("ListOps files", CANDIDATES.len()));
     assert!(help.contains("curl -fL -o no/such/folder/listops-1000/basic_$part.tsv https://storage.googleapis.com/"));
-    let cfg = Config { source: Source::Files, path: Some("mine".into()), ..Config::default() };
-    let DataError::Missing { looked, .. } = ListOps::open(cfg, &nowhere()).unwrap_err() else {
-        panic!("expected missing data")
-    };
+    let (_, looked, _) = missing(|data| ListOps::open(Config { path: Some("mine".into()), ..files }, data));
     assert_eq!(looked, [PathBuf::from("no/such/folder/mine")]);
 }
 
 #[test]
 fn every_impossible_setting_is_named() {
-    let bad = |change: fn(&mut Config)| {
-        let mut cfg = small();
-        change(&mut cfg);
-        cfg.check().into_iter().map(|error| (error.key, error.problem)).collect::<Vec<_>>()
-    };
+    let bad = |change: fn(&mut Config)| faults(small(), change);
     let one = |key, problem: &str| vec![(key, problem.to_owned())];
     assert_eq!(bad(|_| ()), []);
     assert_eq!(bad(|c| c.max_args = 1), one("max_args", "`max_args` is 1; operators take at least 2 operands"));

@@ -96,7 +96,7 @@ fn what_is_written_reads_back_to_the_same_pixels_and_labels() {
     let (folder, generated) = drawn_folder();
     assert_eq!((generated.examples, &generated.paths), (20, &vec![folder.path().join(LEVEL)]));
     let task = open(folder.path(), files()).unwrap();
-    let images = &task.set.parts[0];
+    let images = &task.used.set.parts[0];
     let generator = Generator::new(32, 6, 0);
     let drawn = Split::ALL.into_iter().zip([12, 4, 4]).flat_map(|(split, n)| (0..n).map(move |i| (split, i)));
     for (row, (split, index)) in drawn.enumerate() {
@@ -186,7 +186,8 @@ fn an_archive_reads_as_its_folder_in_any_order_with_files_by_number() {
     let reversed: Vec<String> = text.lines().rev().map(|line| line.replace("imgs/2", "imgs/10")).collect();
     fs::write(level.join("metadata/10.npy"), reversed.join("\r\n")).unwrap();
     let loose = open(folder.path(), files()).unwrap();
-    let rows = |task: &Pathfinder| (0..40).map(|row| task.set.parts[0].document(row, 0).to_vec()).collect::<Vec<_>>();
+    let rows =
+        |task: &Pathfinder| (0..40).map(|row| task.used.set.parts[0].document(row, 0).to_vec()).collect::<Vec<_>>();
     let twenty = rows(&loose)[..20].to_vec();
     assert!(rows(&loose)[20..].iter().eq(twenty.iter().rev()));
 
@@ -224,7 +225,7 @@ fn two_copies_are_an_error_that_names_both_and_path_chooses() {
     let chosen = |path: &str| open(folder.path(), Config { path: Some(path.into()), ..files() });
     assert_eq!(chosen("lra_release").unwrap().notes(), [format!("Pathfinder is read from {}", inner.display())]);
     let (one, other) = (chosen("lra_release").unwrap(), chosen("pathfinder32").unwrap());
-    assert_ne!(one.set.parts[0].labels(), other.set.parts[0].labels());
+    assert_ne!(one.used.set.parts[0].labels(), other.used.set.parts[0].labels());
     // A folder that holds two is the same error.
     copy("lra_release/lra_release");
     let error = chosen("lra_release").unwrap_err().to_string();
@@ -258,7 +259,7 @@ fn an_image_of_length_zero_is_skipped_and_named() {
         put(folder.path(), &format!("{LEVEL}/{name}"), b"");
     }
     let task = open(folder.path(), files()).unwrap();
-    assert_eq!(task.set.parts[0].len(), 18);
+    assert_eq!(task.used.set.parts[0].len(), 18);
     assert_eq!(task.notes()[1], "skipped 2 images of length zero: imgs/0/sample_11.png and 1 other");
     put(folder.path(), &format!("{LEVEL}/imgs/0/sample_99.png"), b"no row names it");
     let task = open(folder.path(), files()).unwrap();
@@ -351,13 +352,13 @@ fn a_second_look_prepares_nothing_and_a_changed_image_is_noticed() {
     let (folder, _) = drawn_folder();
     let first = open(folder.path(), files()).unwrap();
     let second = open(folder.path(), Config { split_seed: 3, val_fraction: 0.3, ..files() }).unwrap();
-    assert_eq!(first.set.folder, second.set.folder);
+    assert_eq!(first.used.set.folder, second.used.set.folder);
     assert_ne!(tokens(&first, Split::Validation), tokens(&second, Split::Validation));
     let image = folder.path().join(LEVEL).join("imgs/0/sample_5.png");
     fs::write(&image, picture(32, png::ColorType::Grayscale, png::BitDepth::Eight)).unwrap();
     let third = open(folder.path(), files()).unwrap();
     assert_ne!(first.fingerprint(), third.fingerprint());
-    assert!(third.set.parts[0].document(5, 0).iter().all(|&pixel| pixel == 0));
+    assert!(third.used.set.parts[0].document(5, 0).iter().all(|&pixel| pixel == 0));
 }
 
 #[test]

@@ -22,14 +22,9 @@ pub(super) const CHARACTERS: usize = 3;
 /// Problems that a note spells out.
 const NAMED: usize = 3;
 
-/// Which of the files a path names.
-fn which(name: &str) -> Option<usize> {
-    NAMES.iter().position(|file| name.rsplit('/').next() == Some(file))
-}
-
 /// Opens the pairs in `root`, read and checked the first time.
 pub(super) fn prepare(root: &Path, data: &DataDir) -> Result<Prepared, DataError> {
-    let stamp = prepared::stamp_of_source(root, |name| which(name).is_some())?;
+    let stamp = prepared::stamp_of_source(root, |name| formats::named(&NAMES, name).is_some())?;
     let [train, validation, test] = Split::ALL.map(Split::name);
     let parts = [train, validation, test, Census::PART];
     let request = Request { family: "retrieval", version: 1, stamp, parts: &parts, documents: 2 };
@@ -37,27 +32,15 @@ pub(super) fn prepare(root: &Path, data: &DataDir) -> Result<Prepared, DataError
 }
 
 fn read(root: &Path, writer: &mut Writer) -> Result<(), DataError> {
-    let malformed = |problem| DataError::Malformed { path: root.into(), row: 0, problem };
-    let (mut there, mut census, mut synthetic) = ([false; 3], Census::new(), false);
-    formats::visit(
-        root,
-        |name| which(name).is_some(),
-        |found| {
-            let part = which(found.name).expect("only wanted files are visited");
-            if std::mem::replace(&mut there[part], true) {
-                let name = NAMES[part];
-                return Err(malformed(format!("holds more than one {name}; name the folder to use in `path`")));
-            }
-            let mut file = Reading { part, writer: &mut *writer, census: &mut census, seen: Seen::default() };
-            let hash = file.rows(found)?;
-            synthetic |= file.seen.synthetic;
-            writer.source(NAMES[part], hash);
-            Ok(())
-        },
-    )?;
-    if let Some(part) = there.iter().position(|there| !there) {
-        return Err(malformed(format!("holds no {}; expected {}", NAMES[part], NAMES.join(", "))));
-    }
+    let (mut census, mut synthetic) = (Census::new(), false);
+    let missing = |_| format!("expected {}", NAMES.join(", "));
+    formats::visit_each(root, &NAMES, missing, |part, found| {
+        let mut file = Reading { part, writer: &mut *writer, census: &mut census, seen: Seen::default() };
+        let hash = file.rows(found)?;
+        synthetic |= file.seen.synthetic;
+        writer.source(NAMES[part], hash);
+        Ok(())
+    })?;
     if synthetic {
         writer.note(synthetic::NOTE);
     }

@@ -1,7 +1,8 @@
 //! Retrieval: pairs from files and drawn ones, and every way in which a file can be wrong.
 
 use super::*;
-use crate::formats::tests::{archive, prepared_sets, put};
+use crate::conformance::{faults, faulty};
+use crate::formats::tests::{archive, missing, prepared_sets, put};
 use std::collections::HashMap;
 
 /// A file of `n` rows, labels in turn.
@@ -148,10 +149,7 @@ fn a_missing_or_doubled_file_is_named() {
 
 #[test]
 fn missing_data_says_where_to_get_them() {
-    let data = DataDir("no/such/folder".into());
-    let DataError::Missing { what, looked, help } = Retrieval::open(Config::default(), &data).unwrap_err() else {
-        panic!("expected missing data")
-    };
+    let (what, looked, help) = missing(|data| Retrieval::open(Config::default(), data));
     assert_eq!((what.as_str(), looked.len()), ("retrieval pairs", CANDIDATES.len()));
     assert!(help.contains("tar -xzf no/such/folder/lra_release.tar.gz -C no/such/folder --wildcards"), "{help}");
 }
@@ -265,11 +263,7 @@ fn written_synthetic_pairs_read_back_the_same_and_stay_marked_wherever_they_lie(
 
 #[test]
 fn every_impossible_setting_is_named() {
-    let bad = |change: fn(&mut Config)| {
-        let mut cfg = synthetic();
-        change(&mut cfg);
-        cfg.check().into_iter().map(|error| (error.key, error.problem)).collect::<Vec<_>>()
-    };
+    let bad = |change: fn(&mut Config)| faults(synthetic(), change);
     let one = |key, problem: &str| vec![(key, problem.to_owned())];
     assert_eq!(bad(|_| ()), []);
     assert_eq!(bad(|c| c.topics = 1), one("topics", "`topics` is 1, not from 2 to 676"));
@@ -288,11 +282,7 @@ fn every_impossible_setting_is_named() {
     assert_eq!(bad(|c| c.min_freq = 2), one("min_freq", "`min_freq` does nothing when `source` is `synthetic`"));
     let idle = bad(|c| c.source = Source::Files);
     assert_eq!(idle.iter().map(|(key, _)| *key).collect::<Vec<_>>(), ["mentions", "document_length"]);
-    let files = |change: fn(&mut Config)| {
-        let mut cfg = Config::default();
-        change(&mut cfg);
-        cfg.check().into_iter().map(|error| error.key).collect::<Vec<_>>()
-    };
+    let files = |change: fn(&mut Config)| faulty(Config::default(), change);
     assert_eq!(files(|c| c.min_freq = 2), ["min_freq"]);
     assert_eq!(files(|c| c.max_length = 1), ["max_length"]);
     assert_eq!(files(|c| (c.min_freq, c.tokens) = (2, Tokens::Chars)), [""; 0]);

@@ -1,4 +1,5 @@
 use super::*;
+use crate::conformance::faulty;
 
 fn task(change: impl FnOnce(&mut Config)) -> SparseRegression {
     let mut cfg = Config { test_examples: 500, ..Config::default() };
@@ -173,11 +174,7 @@ fn unit_weights_have_length_one_and_decaying_coordinates_variance_one_over_j() {
 
 #[test]
 fn every_impossible_setting_is_named() {
-    let bad = |change: fn(&mut Config)| {
-        let mut cfg = Config::default();
-        change(&mut cfg);
-        cfg.check().into_iter().map(|error| error.key).collect::<Vec<_>>()
-    };
+    let bad = |change: fn(&mut Config)| faulty(Config::default(), change);
     assert_eq!(bad(|_| ()), [""; 0]);
     assert_eq!(bad(|c| c.sparsity = 0), ["sparsity"]);
     assert_eq!(bad(|c| c.dimension = 0), ["dimension", "sparsity"]);

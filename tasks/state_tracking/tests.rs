@@ -1,5 +1,5 @@
 use super::*;
-use crate::Order;
+use crate::{FRESH, Order};
 use std::collections::HashSet;
 
 fn task(problem: &str, change: impl Fn(&mut Config)) -> StateTracking {

@@ -1,7 +1,8 @@
 //! Text: the choice of reviews, both tokenizations, and every way in which the folder can be wrong.
 
 use super::*;
-use crate::formats::tests::{archive, put};
+use crate::conformance::faulty;
+use crate::formats::tests::{archive, missing, put};
 use std::collections::HashSet;
 
 /// A folder with `n` reviews in each of the four folders.
@@ -31,12 +32,12 @@ fn complaint(name: &str, content: &[u8]) -> String {
 
 /// The reviews of a split, in order.
 fn texts(task: &Text, split: Split) -> Vec<&[u8]> {
-    let (part, rows) = task.rows(split);
-    rows.iter().map(|&row| part.document(row as usize, 0)).collect()
+    let place = |index| task.used.place(split, index);
+    (0..task.len(split)).map(place).map(|(part, row)| part.document(row, 0)).collect()
 }
 
 fn positive(task: &Text, split: Split) -> usize {
-    task.classes(split).filter(|&class| class == 1).count()
+    task.used.labels(split).filter(|&class| class == 1).count()
 }
 
 fn text_set(task: &Text, split: Split) -> HashSet<&[u8]> {
@@ -146,9 +147,9 @@ fn a_second_start_reads_no_review_and_says_the_same() {
     put(folder.path(), "aclImdb/test/neg/9_1.txt", b"a\xff");
     let chars = || open(&folder, Config { tokens: Tokens::Chars, min_freq: 2, ..Config::default() }).unwrap();
     let first = chars();
-    let meta = std::fs::read(first.set.folder.join("meta.json")).unwrap();
+    let meta = std::fs::read(first.used.set.folder.join("meta.json")).unwrap();
     let again = chars();
-    assert_eq!(std::fs::read(again.set.folder.join("meta.json")).unwrap(), meta);
+    assert_eq!(std::fs::read(again.used.set.folder.join("meta.json")).unwrap(), meta);
     assert_eq!((first.notes(), first.fingerprint()), (again.notes(), again.fingerprint()));
     assert_eq!(first.example(Split::Train, 3).unwrap(), again.example(Split::Train, 3).unwrap());
     put(folder.path(), "aclImdb/test/neg/8_1.txt", b"one more");
@@ -225,21 +226,14 @@ fn a_truncated_archive_is_noticed() {
 
 #[test]
 fn missing_data_says_where_to_get_them() {
-    let data = DataDir("no/such/folder".into());
-    let DataError::Missing { what, looked, help } = Text::open(Config::default(), &data).unwrap_err() else {
-        panic!("expected missing data")
-    };
+    let (what, looked, help) = missing(|data| Text::open(Config::default(), data));
     assert_eq!((what.as_str(), looked.len()), ("IMDB reviews", CANDIDATES.len()));
     assert!(help.contains("curl -fL -o no/such/folder/aclImdb_v1.tar.gz https://ai.stanford.edu/"), "{help}");
 }
 
 #[test]
 fn every_impossible_setting_is_named() {
-    let bad = |change: fn(&mut Config)| {
-        let mut cfg = Config::default();
-        change(&mut cfg);
-        cfg.check().iter().map(|error| error.key).collect::<Vec<_>>()
-    };
+    let bad = |change: fn(&mut Config)| faulty(Config::default(), change);
     assert_eq!(bad(|_| ()), [""; 0]);
     assert_eq!(bad(|c| c.max_length = 1), ["max_length"]);
     for fraction in [0.0, 1.0, -0.5, f64::NAN] {
