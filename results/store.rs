@@ -311,7 +311,7 @@ mod tests {
             let record = Record { outcome, ..samples::record("a1", 0.5) };
             store.append(&record).expect("appends");
             let latest = store.latest("a1").expect("reads").expect("there");
-            assert_eq!(store.records().expect("reads"), [latest.clone()]);
+            assert_eq!(store.records().expect("reads"), std::slice::from_ref(&latest));
             (latest.outcome.word(), latest.attempt)
         };
         let reason = || "stopped by a signal".to_string();
