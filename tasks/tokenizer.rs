@@ -20,6 +20,7 @@
 mod files;
 mod pieces;
 mod train;
+mod unbroken;
 
 use crate::prepared::{Request, stamp_of_settings};
 use crate::{ConfigError, DataDir, DataError};
