@@ -15,7 +15,7 @@
 //!
 //! Word pieces are trained as Hugging Face trains them: the most frequent pair of neighbours is merged until the vocabulary
 //! is full, and of equally frequent pairs the one of smaller numbers. Text is cut at white space first and each piece between
-//! is cut once and remembered, which changes no token.
+//! is cut once and remembered, and words of ASCII in long pieces are cut by code of our own (`unbroken`), which changes no token.
 
 mod files;
 mod pieces;

@@ -294,7 +294,9 @@ pub(super) fn refuse_unbroken(config: &CorpusConfig, sources: &Sources) -> Resul
     }
     let (Some((source, lines)), Some(split)) = (unbroken, without.first()) else { return Ok(()) };
     let why = format!(
-        "is one document as it stands: of plain text that is a stretch between blank lines, and its first {lines} lines have none;          so there would be none for {}. Use `documents: line` if every line is one, `documents: paragraph` if blank lines come          later, or name files in `validation` and `test`",
+        "is one document as it stands: of plain text that is a stretch between blank lines, and its first {lines} lines have none; \
+         so there would be none for {}. Use `documents: line` if every line is one, `documents: paragraph` if blank lines come \
+         later, or name files in `validation` and `test`",
         split.name()
     );
     Err(DataError::Unreadable { path: source.path.clone(), why })
