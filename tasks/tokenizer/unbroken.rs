@@ -187,7 +187,7 @@ impl Hasher for PairHasher {
 /// GPT-2's byte-level merges.
 #[derive(Debug)]
 pub(super) struct Merges {
-    bytes: [u32; 256],
+    bytes: Box<[u32; 256]>,
     /// Of a pair, the left one in the upper half: its rank.
     ranks: HashMap<u64, u32, BuildHasherDefault<PairHasher>>,
     /// By rank.
@@ -227,7 +227,7 @@ impl Merges {
             ranks.insert(pair(id(left)?, id(right)?), rank);
             merged.push(id(&format!("{left}{right}"))?);
         }
-        Some(Self { bytes, ranks, merged })
+        Some(Self { bytes: Box::new(bytes), ranks, merged })
     }
 
     fn encode(&self, run: &str, tokens: &mut Vec<u32>) -> bool {
