@@ -108,7 +108,7 @@ pub enum Format {
     Wikitext,
 }
 
-/// What a document is in plain text.
+/// What a document is in plain text: splits are drawn document by document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Documents {
@@ -135,6 +135,24 @@ pub enum InvalidUtf8 {
     Skip,
 }
 
+/// What becomes of a line of JSONL that is no JSON object, is longer than 256 MiB, or holds no string under `field`; one whose
+/// text is `null` or empty is an empty document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Malformed {
+    /// An error names file and line.
+    Error,
+    /// It is left out and counted.
+    Skip,
+}
+
+impl Malformed {
+    /// Left out of what is serialized, so that names made before this key was there stay.
+    fn is_default(&self) -> bool {
+        *self == Self::Error
+    }
+}
+
 /// `corpus: { path: tinystories }`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -146,7 +164,8 @@ pub struct CorpusConfig {
     pub format: Format,
     /// The key of a JSON object, or the Parquet column, that holds the text.
     pub field: String,
-    /// What a document is in plain text.
+    /// What a document is in plain text: a stretch between blank lines unless this says otherwise, or `<|endoftext|>` occurs in
+    /// the first MiB of a file. `line` where every line is one, `file` where none may be torn.
     pub documents: Documents,
     /// Stands between documents, on its own line or not; `null`: `<|endoftext|>` where it occurs.
     pub separator: Option<String>,
@@ -156,10 +175,14 @@ pub struct CorpusConfig {
     /// Files or folders to test on; `null`: files whose names say `test`, else documents held out.
     pub test: Option<Paths>,
     /// Share of the documents that validation, and test, get each where no file holds them: by a hash of a document's text, so
-    /// that equal documents share a split.
+    /// that equal documents share a split, and neighbours, such as two paragraphs of one article, may stand in different ones.
+    /// Files named in `validation` and `test`, or `documents: file`, keep what belongs together in one split.
     pub held_out: f64,
     /// What becomes of bytes that are not UTF-8.
     pub invalid_utf8: InvalidUtf8,
+    /// What becomes of a line of JSONL that holds no text: `error` or `skip`.
+    #[serde(skip_serializing_if = "Malformed::is_default")]
+    pub malformed: Malformed,
 }
 
 impl Default for CorpusConfig {
@@ -174,6 +197,7 @@ impl Default for CorpusConfig {
             test: None,
             held_out: 0.05,
             invalid_utf8: InvalidUtf8::Error,
+            malformed: Malformed::Error,
         }
     }
 }
@@ -206,6 +230,10 @@ impl CorpusConfig {
         if matches!(self.format, Format::Text | Format::Wikitext) && self.field != Self::default().field {
             let problem = format!("`field` does nothing when `format` is `{format}`");
             wrong("field", problem, "remove it; it is about JSONL and Parquet");
+        }
+        if !matches!(self.format, Format::Auto | Format::Jsonl) && self.malformed != Malformed::Error {
+            let problem = format!("`malformed` does nothing when `format` is `{format}`");
+            wrong("malformed", problem, "remove it; it is about JSONL");
         }
         match &self.separator {
             None => {}
@@ -253,7 +281,9 @@ impl CorpusConfig {
         data: &DataDir,
         split: Split,
     ) -> Result<Box<dyn Iterator<Item = Result<String, DataError>>>, DataError> {
-        let mut documents = documents::Reader::new(self, sources::list(self, data)?.holding(split));
+        let sources = sources::list(self, data)?;
+        documents::refuse_unbroken(self, &sources)?;
+        let mut documents = documents::Reader::new(self, sources.holding(split));
         let mut over = false;
         Ok(Box::new(std::iter::from_fn(move || {
             while !over {
@@ -276,9 +306,10 @@ impl CorpusConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Packing {
-    /// Documents follow each other, `[SEP]` between them, and are cut into sequences of equal length.
+    /// Documents follow each other, `[SEP]` between them, and are cut into sequences of equal length. Nothing keeps a mixer from
+    /// reading across a `[SEP]` into the document beside it.
     Packed,
-    /// No sequence holds two documents.
+    /// No sequence holds two documents, so none is read beside another.
     Padded,
 }
 
@@ -444,6 +475,9 @@ impl Corpus {
             }
             _ => format!("holds no text for {name}: no document of its files has a token; name others in `{name}`"),
         };
+        let left_out: Vec<&str> =
+            self.meta.notes.iter().filter(|note| note.contains("left out")).map(|n| &**n).collect();
+        let why = std::iter::once(&*why).chain(left_out).collect::<Vec<_>>().join("; ");
         Err(DataError::Unreadable { path, why })
     }
 

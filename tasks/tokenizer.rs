@@ -15,11 +15,12 @@
 //!
 //! Word pieces are trained as Hugging Face trains them: the most frequent pair of neighbours is merged until the vocabulary
 //! is full, and of equally frequent pairs the one of smaller numbers. Text is cut at white space first and each piece between
-//! is cut once and remembered, which changes no token.
+//! is cut once and remembered, and words of ASCII in long pieces are cut by code of our own (`unbroken`), which changes no token.
 
 mod files;
 mod pieces;
 mod train;
+mod unbroken;
 
 use crate::prepared::{Request, stamp_of_settings};
 use crate::{ConfigError, DataDir, DataError};

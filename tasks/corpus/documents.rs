@@ -2,9 +2,9 @@
 
 use super::columns::Columns;
 use super::jsonl::Jsonl;
-use super::lines::{Lines, cut_at, trimmed};
+use super::lines::{Lines, cut_at, lines_unless_cut, trimmed};
 use super::sources::{Source, Sources};
-use super::{CorpusConfig, Format, PIECE};
+use super::{CorpusConfig, Documents, Format, PIECE};
 use crate::formats::unreadable;
 use crate::{DataError, Split};
 use flate2::read::MultiGzDecoder;
@@ -73,6 +73,9 @@ pub(super) struct Tally {
     pub skipped: Count,
     /// Stretches of bytes that are now U+FFFD.
     pub replaced: Count,
+    /// Lines of JSONL left out because they hold no text.
+    #[serde(default)]
+    pub malformed: Count,
     /// Pieces that go on with a document.
     pub pieces: u64,
 }
@@ -88,6 +91,7 @@ impl Tally {
             note(&self.empty, "empty documents", "passed over"),
             note(&self.skipped, "documents that are not UTF-8", "left out"),
             note(&self.replaced, "stretches of bytes that are not UTF-8", "read as U+FFFD"),
+            note(&self.malformed, "lines of JSONL without a text", "left out"),
             long,
         ]
         .into_iter()
@@ -251,6 +255,53 @@ impl<R: Read> Input for MultiGzDecoder<R> {}
 #[cfg(test)]
 impl Input for io::Cursor<Vec<u8>> {}
 
+/// The text of a file that is not Parquet.
+fn text_of(source: &Source, file: File, read: &Arc<AtomicU64>) -> Box<dyn Input> {
+    let file = Counted { file, read: read.clone() };
+    match source.gzipped() {
+        true => Box::new(MultiGzDecoder::new(BufReader::with_capacity(1 << 16, file))),
+        false => Box::new(file),
+    }
+}
+
+/// Lines that a file is never one short document of.
+const MANY_LINES: usize = 16;
+
+/// Refuses plain text without blank lines where every file of it would be one document, and these leave a split without any:
+/// that is known from the first MiB of each, and not worth a preparation.
+pub(super) fn refuse_unbroken(config: &CorpusConfig, sources: &Sources) -> Result<(), DataError> {
+    if config.documents != Documents::Auto || config.separator.is_some() || sources.held_out.is_empty() {
+        return Ok(());
+    }
+    let mut without: Vec<Split> = std::iter::once(Split::Train).chain(sources.held_out.iter().copied()).collect();
+    let mut unbroken = None;
+    for source in sources.files.iter().filter(|file| file.split == Split::Train) {
+        if source.format != Format::Text {
+            return Ok(());
+        }
+        let file = File::open(&source.path).map_err(|error| unreadable(&source.path, &error))?;
+        let lines = lines_unless_cut(text_of(source, file, &Arc::default()));
+        let Some(lines) = lines.map_err(|error| unreadable(&source.path, &error))? else { return Ok(()) };
+        if lines >= MANY_LINES && unbroken.is_none() {
+            unbroken = Some((source, lines));
+        }
+        let alone = Sources { files: vec![source.clone()], held_out: sources.held_out.clone(), notes: Vec::new() };
+        let document = Reader::new(config, alone).next_piece()?;
+        without.retain(|split| document.as_ref().is_none_or(|document| document.split != *split));
+        if without.is_empty() {
+            return Ok(());
+        }
+    }
+    let (Some((source, lines)), Some(split)) = (unbroken, without.first()) else { return Ok(()) };
+    let why = format!(
+        "is one document as it stands: of plain text that is a stretch between blank lines, and its first {lines} lines have none; \
+         so there would be none for {}. Use `documents: line` if every line is one, `documents: paragraph` if blank lines come \
+         later, or name files in `validation` and `test`",
+        split.name()
+    );
+    Err(DataError::Unreadable { path: source.path.clone(), why })
+}
+
 fn open(
     source: &Source,
     config: &CorpusConfig,
@@ -261,11 +312,7 @@ fn open(
     if source.format == Format::Parquet {
         return Ok(Box::new(Columns::open(source, file, config, from, read.clone())?));
     }
-    let file = Counted { file, read: read.clone() };
-    let input: Box<dyn Input> = match source.gzipped() {
-        true => Box::new(MultiGzDecoder::new(BufReader::with_capacity(1 << 16, file))),
-        false => Box::new(file),
-    };
+    let input = text_of(source, file, read);
     Ok(match source.format {
         Format::Jsonl => Box::new(Jsonl::open(source, input, config, from)?),
         _ => Box::new(Lines::open(source, input, config, from)?),

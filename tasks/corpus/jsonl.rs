@@ -3,7 +3,7 @@
 use super::documents::{Inner, Input, Long, Position, Tally};
 use super::lines::not_utf8;
 use super::sources::Source;
-use super::{CorpusConfig, InvalidUtf8};
+use super::{CorpusConfig, InvalidUtf8, Malformed};
 use crate::DataError;
 use crate::formats::{shorten, unreadable};
 use serde::Deserializer;
@@ -20,6 +20,7 @@ pub(super) struct Jsonl {
     reader: BufReader<Box<dyn Input>>,
     field: String,
     policy: InvalidUtf8,
+    malformed: Malformed,
     offset: u64,
     line: u64,
     buffer: Vec<u8>,
@@ -40,6 +41,7 @@ impl Jsonl {
             reader: BufReader::with_capacity(1 << 16, input),
             field: config.field.clone(),
             policy: config.invalid_utf8,
+            malformed: config.malformed,
             offset: from.offset,
             line: from.line,
             buffer: Vec::new(),
@@ -54,20 +56,35 @@ impl Jsonl {
         self
     }
 
-    fn malformed(&self, problem: String) -> DataError {
+    fn error(&self, problem: String) -> DataError {
         DataError::Malformed { path: self.path.clone(), row: self.line, problem }
     }
 
-    /// Reads the next line; false after the last.
-    fn read_line(&mut self) -> Result<bool, DataError> {
+    /// Leaves out the line just read, which holds no text, or ends the reading there.
+    fn leave_out(&self, problem: String, tally: &mut Tally) -> Result<(), DataError> {
+        match self.malformed {
+            Malformed::Error => Err(self.error(format!("{problem}; `malformed: skip` leaves such lines out"))),
+            Malformed::Skip => {
+                tally.malformed.add(|| format!("{}:{}: {problem}", self.path.display(), self.line));
+                Ok(())
+            }
+        }
+    }
+
+    /// Reads the next line; false after the last. One that is too long is not held, and empty where it is left out.
+    fn read_line(&mut self, tally: &mut Tally) -> Result<bool, DataError> {
         self.buffer.clear();
         self.buffer.shrink_to(1 << 20);
         let read = self.reader.by_ref().take(self.longest + 1).read_until(b'\n', &mut self.buffer);
-        let read = read.map_err(|error| unreadable(&self.path, &error))? as u64;
+        let mut read = read.map_err(|error| unreadable(&self.path, &error))? as u64;
         self.line += u64::from(read > 0);
         if read > self.longest {
             let most = self.longest >> 20;
-            return Err(self.malformed(format!("a line longer than {most} MiB; one JSON object a line is expected")));
+            self.leave_out(format!("a line longer than {most} MiB; one JSON object a line is expected"), tally)?;
+            if !self.buffer.ends_with(b"\n") {
+                read += self.reader.skip_until(b'\n').map_err(|error| unreadable(&self.path, &error))? as u64;
+            }
+            self.buffer.clear();
         }
         self.offset += read;
         Ok(read > 0)
@@ -85,7 +102,7 @@ impl Jsonl {
             Err(error) => match self.policy {
                 InvalidUtf8::Error => {
                     let from_end = (line.len() - error.valid_up_to()) as u64;
-                    return Err(self.malformed(not_utf8(self.offset - from_end)));
+                    return Err(self.error(not_utf8(self.offset - from_end)));
                 }
                 InvalidUtf8::Skip => {
                     tally.skipped.add(place);
@@ -100,25 +117,24 @@ impl Jsonl {
         };
         let mut json = serde_json::Deserializer::from_str(lossy.trim_end());
         let found = Object { field: &self.field }.deserialize(&mut json).and_then(|found| json.end().map(|()| found));
-        let found = found.map_err(|error| {
-            let why = error.to_string();
-            let why = why.rsplit_once(" at line 1").map_or(why.clone(), |(why, column)| format!("{why},{column}"));
-            self.malformed(format!("is no JSON object ({why}): {}", shorten(line.trim_ascii_end())))
-        })?;
-        match found {
-            Field::Text(text) => Ok(Some(text)),
-            Field::Null => Ok(Some(String::new())),
-            Field::Other(what) => {
-                let problem =
-                    format!("`{}` is {what}, not a string; name the key that holds the text in `field`", self.field);
-                Err(self.malformed(problem))
+        let problem = match found {
+            Ok(Field::Text(text)) => return Ok(Some(text)),
+            Ok(Field::Null) => return Ok(Some(String::new())),
+            Ok(Field::Other(what)) => {
+                format!("`{}` is {what}, not a string; name the key that holds the text in `field`", self.field)
             }
-            Field::Missing(keys) => {
+            Ok(Field::Missing(keys)) => {
                 let keys: Vec<String> = keys.iter().map(|key| format!("`{key}`")).collect();
                 let there = if keys.is_empty() { "nothing".to_owned() } else { keys.join(", ") };
-                Err(self.malformed(format!("no `{}`; it holds {there}: name the key in `field`", self.field)))
+                format!("no `{}`; it holds {there}: name the key in `field`", self.field)
             }
-        }
+            Err(error) => {
+                let why = error.to_string();
+                let why = why.rsplit_once(" at line 1").map_or(why.clone(), |(why, column)| format!("{why},{column}"));
+                format!("is no JSON object ({why}): {}", shorten(line.trim_ascii_end()))
+            }
+        };
+        self.leave_out(problem, tally).map(|()| None)
     }
 }
 
@@ -128,7 +144,7 @@ impl Inner for Jsonl {
             if let Some(piece) = self.long.next_piece() {
                 return Ok(Some(piece));
             }
-            if !self.read_line()? {
+            if !self.read_line(tally)? {
                 if self.offset == 0 {
                     tally.empty.add(|| self.path.display().to_string());
                 }

@@ -62,6 +62,25 @@ impl Window {
     }
 }
 
+/// The lines at the start of a text that is one document as far as can be seen there; `None` where a blank line or a mark stands
+/// between two documents.
+pub(super) fn lines_unless_cut(input: Box<dyn Input>) -> io::Result<Option<usize>> {
+    let mut window = Window::new(input);
+    let seen = window.look(HEAD + 1)?;
+    let (head, whole) = (&seen[..seen.len().min(HEAD)], seen.len() <= HEAD);
+    if find(head, END_OF_TEXT.as_bytes()).is_some() {
+        return Ok(None);
+    }
+    let head = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head).trim_ascii_start();
+    let lines = match head.iter().rposition(|&byte| byte == b'\n') {
+        _ if whole => head.trim_ascii_end(),
+        Some(end) => &head[..end],
+        None => head,
+    };
+    let count = lines.split(|&byte| byte == b'\n').count();
+    Ok((lines.is_empty() || !lines.split(|&byte| byte == b'\n').any(is_blank)).then_some(count))
+}
+
 /// What ends a document.
 #[derive(Clone, Debug, PartialEq)]
 enum Cut {

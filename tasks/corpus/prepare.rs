@@ -4,11 +4,12 @@
 //! read a batch of pieces │ tokens of each, on every core │ append in order │ every 64 MB of text: sync, then progress.json
 //! ```
 //! After a kill the files are cut to what progress.json says, and the readers go on behind it (a `.gz` is unpacked anew up to
-//! there). The result is the same, byte for byte, however often it was stopped, and on any number of cores.
+//! there). The result is the same, byte for byte, however often it was stopped, and on any number of cores. What was begun under
+//! another policy of errors is gone on with where no such error was met.
 
 use super::documents::{Count, Piece, Position, Reader, Tally};
 use super::sources::Sources;
-use super::{CorpusConfig, Packing, Shape};
+use super::{CorpusConfig, InvalidUtf8, Malformed, Packing, Shape};
 use crate::formats::unreadable;
 use crate::prepared::{self, Event, Lock, TOLD_EVERY, replace, tell};
 use crate::tokenizer::Tokenizer;
@@ -157,8 +158,7 @@ impl Job<'_> {
     /// Where the whole set lies, prepared if need be.
     pub fn folder(&self) -> Result<PathBuf, DataError> {
         let place = self.data.place()?;
-        let (stamp, form) = (self.config.stamp_of(self.sources), self.form());
-        let name = format!("corpus-v{VERSION}-{}", hash_of(&[&stamp, &self.tokenizer.fingerprint(), &form]));
+        let (stamp, name) = (self.config.stamp_of(self.sources), self.name(self.config));
         let folder = place.join(&name);
         if folder.join("meta.json").exists() {
             return Ok(folder);
@@ -168,8 +168,10 @@ impl Job<'_> {
             return Ok(folder); // somebody else prepared it while we waited
         }
         let part = place.join(format!("{name}.part"));
+        self.adopt(&place, &part);
         self.sweep(&place, &part);
         if Meta::read(&part).is_err() {
+            super::documents::refuse_unbroken(self.config, self.sources)?;
             let written = self.write(&part); // else it was killed when all was done but the name
             if written.is_err() {
                 tell(Event::Stopped(&self.title()));
@@ -188,6 +190,12 @@ impl Job<'_> {
             _ => replace(&part, &folder)?,
         }
         Ok(folder)
+    }
+
+    /// Of the set, under these settings.
+    fn name(&self, config: &CorpusConfig) -> String {
+        let stamp = config.stamp_of(self.sources);
+        format!("corpus-v{VERSION}-{}", hash_of(&[&stamp, &self.tokenizer.fingerprint(), &self.form()]))
     }
 
     /// For messages.
@@ -210,6 +218,37 @@ impl Job<'_> {
         let named = [Some(&self.config.path), self.config.validation.as_ref(), self.config.test.as_ref()];
         let named: Vec<_> = named.iter().map(|named| named.map(paths)).collect();
         hash_of(&[&format!("{named:?}"), &self.tokenizer.fingerprint(), &self.form()])
+    }
+
+    /// Takes for its own what was begun of the same files under another policy of errors, as far as none was met that these
+    /// policies are about: up to there they do the same.
+    fn adopt(&self, place: &Path, own: &Path) {
+        if own.join("progress.json").exists() {
+            return;
+        }
+        for invalid_utf8 in [InvalidUtf8::Error, InvalidUtf8::Replace, InvalidUtf8::Skip] {
+            for malformed in [Malformed::Error, Malformed::Skip] {
+                let (utf8, lines) = (invalid_utf8 == self.config.invalid_utf8, malformed == self.config.malformed);
+                let name = self.name(&CorpusConfig { invalid_utf8, malformed, ..self.config.clone() });
+                let part = place.join(format!("{name}.part"));
+                if utf8 && lines || !part.exists() {
+                    continue;
+                }
+                let Some(_lock) = Lock::try_take(&place.join(format!("{name}.lock"))) else { continue }; // at work
+                let progress = fs::read(part.join("progress.json")).ok();
+                let progress = progress.and_then(|text| serde_json::from_slice::<Progress>(&text).ok());
+                let same = progress.is_some_and(|Progress { tally, .. }| {
+                    (utf8 || tally.skipped.times + tally.replaced.times == 0) && (lines || tally.malformed.times == 0)
+                });
+                if same {
+                    let _ = fs::remove_file(part.join("meta.json")); // what it tells of lies behind the progress
+                    let _ = fs::remove_dir_all(own);
+                    if fs::rename(&part, own).is_ok() {
+                        return;
+                    }
+                }
+            }
+        }
     }
 
     /// Removes what was begun of the same corpus in another state: it will not be gone on with.

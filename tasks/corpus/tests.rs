@@ -534,7 +534,9 @@ fn jsonl_that_is_wrong_is_named_by_line() {
     let error = |line: &str| {
         let content = format!("{{\"text\": \"a\"}}\n{line}\n");
         let error = documents_of("a.jsonl", content.as_bytes(), |_| {}).unwrap_err();
-        error.split_once("a.jsonl:2: ").unwrap_or_else(|| panic!("{error}")).1.to_owned()
+        let problem = error.split_once("a.jsonl:2: ").unwrap_or_else(|| panic!("{error}")).1;
+        let way = "; `malformed: skip` leaves such lines out";
+        problem.strip_suffix(way).unwrap_or_else(|| panic!("{error}")).to_owned()
     };
     assert_eq!(error("{\"body\": \"b\", \"id\": 1}"), "no `text`; it holds `body`, `id`: name the key in `field`");
     assert_eq!(error("{}"), "no `text`; it holds nothing: name the key in `field`");
@@ -556,13 +558,193 @@ fn a_line_of_jsonl_that_is_too_long_is_refused_before_it_is_held() {
     let path = folder.path().join("a.jsonl");
     let source =
         sources::Source { path: path.clone(), format: Format::Jsonl, split: Split::Train, bytes: 0, changed: 0 };
-    let input = Box::new(std::io::Cursor::new(content.into_bytes()));
-    let reader = jsonl::Jsonl::open(&source, input, &CorpusConfig::default(), &Default::default()).unwrap();
-    let mut reader: Box<dyn documents::Inner> = Box::new(reader.refusing_longer(2 << 20));
+    let content = content + "{\"text\": \"c\"}\n";
+    let reader = |malformed, from| {
+        let input = Box::new(std::io::Cursor::new(content.clone().into_bytes()));
+        let config = CorpusConfig { malformed, ..CorpusConfig::default() };
+        let reader = jsonl::Jsonl::open(&source, input, &config, &from).unwrap();
+        Box::new(reader.refusing_longer(2 << 20)) as Box<dyn documents::Inner>
+    };
     let mut tally = documents::Tally::default();
-    assert_eq!(reader.next_piece(&mut tally).unwrap(), Some(("a".into(), false)));
-    let error = reader.next_piece(&mut tally).unwrap_err().to_string();
-    assert_eq!(error, format!("{}:2: a line longer than 2 MiB; one JSON object a line is expected", path.display()));
+    let mut refusing = reader(Malformed::Error, documents::Position::default());
+    assert_eq!(refusing.next_piece(&mut tally).unwrap(), Some(("a".into(), false)));
+    let error = refusing.next_piece(&mut tally).unwrap_err().to_string();
+    let problem = format!("{}:2: a line longer than 2 MiB; one JSON object a line is expected", path.display());
+    assert_eq!(error, format!("{problem}; `malformed: skip` leaves such lines out"));
+    let mut skipping = reader(Malformed::Skip, documents::Position::default());
+    let read: Vec<_> = std::iter::from_fn(|| skipping.next_piece(&mut tally).unwrap()).map(|(text, _)| text).collect();
+    assert_eq!(read, ["a", "c"]);
+    assert_eq!(tally.malformed, documents::Count { times: 1, first: problem });
+    let end = skipping.position().unwrap();
+    assert_eq!((end.offset, end.line), (content.len() as u64, 3));
+    assert_eq!(reader(Malformed::Skip, end).next_piece(&mut tally).unwrap(), None);
+}
+
+#[test]
+fn lines_of_jsonl_without_a_text_are_left_out_where_the_settings_say_so() {
+    let lines: &[u8] =
+        b"{\"text\": \"a\"}\n{\"body\": 1}\n{\"text\": [1]}\n{\"text\": \"b\n{\"text\": null}\n[]\n{\"text\": \"c\"}";
+    let (_folder, data) = data(&[("a.jsonl", lines), OTHERS[0], OTHERS[1]]);
+    let skipping = |name| CorpusConfig { malformed: Malformed::Skip, ..all_of(name) };
+    assert_eq!(read(&skipping("a.jsonl"), &data).unwrap(), ["a", "c"]);
+    let corpus = open(&data, &skipping("a.jsonl"), PACKED).unwrap();
+    assert_eq!(corpus.documents(Split::Train), 2);
+    let place = data.0.join("a.jsonl").canonicalize().unwrap().display().to_string();
+    let note = "lines of JSONL without a text: 4 (left out; first: ";
+    let first = format!("{place}:2: no `text`; it holds `body`: name the key in `field`)");
+    assert_eq!(corpus.notes().last().unwrap(), &format!("{note}{first}"));
+    let wrong = CorpusConfig { field: "words".into(), ..skipping("a.jsonl") };
+    let error = open(&data, &wrong, PACKED).unwrap_err().to_string();
+    assert!(
+        error.contains("holds nothing to learn from; lines of JSONL without a text: 7 (left out; first: "),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_policy_at_its_default_is_no_part_of_a_name() {
+    let default = serde_json::to_value(CorpusConfig::default()).unwrap();
+    assert!(default.get("malformed").is_none() && default.get("invalid_utf8").is_some(), "{default}");
+    let config: CorpusConfig = serde_json::from_str(r#"{"path": "a.jsonl", "malformed": "skip"}"#).unwrap();
+    assert_eq!(serde_json::to_value(&config).unwrap()["malformed"], "skip");
+    assert_eq!(config.check(), []);
+    for format in [Format::Text, Format::Wikitext, Format::Parquet] {
+        let errors = CorpusConfig { format, ..config.clone() }.check();
+        assert_eq!(errors.iter().map(|error| error.key).collect::<Vec<_>>(), ["malformed"], "{format:?}");
+    }
+}
+
+/// Writes over a file's beginning what only a reader that begins there sees: neither its size nor its time changes.
+fn disguise(path: &Path, from: &str, to: &str) {
+    let changed = std::fs::metadata(path).unwrap().modified().unwrap();
+    let mut bytes = std::fs::read(path).unwrap();
+    let at = bytes.windows(from.len()).position(|here| here == from.as_bytes()).unwrap();
+    bytes[at..at + from.len()].copy_from_slice(to.as_bytes());
+    std::fs::write(path, bytes).unwrap();
+    std::fs::File::options().write(true).open(path).unwrap().set_modified(changed).unwrap();
+}
+
+#[test]
+fn a_preparation_that_met_an_error_goes_on_when_only_the_policy_changes() {
+    let good: String = (0..5_000).map(|i| format!("{{\"text\": \"line {i:04}\"}}\n")).collect();
+    let files: [(&str, String); 2] = [
+        ("a.jsonl", format!("{good}{{\"text\": 7}}\n{{\"text\": \"last\"}}\n")),
+        ("b.jsonl", format!("{good}{{\"text\": \"\n{{\"text\": \"last\"}}\n")),
+    ];
+    for shape in [PACKED, PADDED] {
+        for (name, content) in &files {
+            let (folder, data) = data(&[(name, content.as_bytes()), OTHERS[0], OTHERS[1]]);
+            let limits = Limits { checkpoint: 10_000, batch: 10_000, threads: 1, stop: None };
+            let strict = Corpus::open_with(&data, &all_of(name), Arc::new(Tokenizer::bytes()), shape, &limits);
+            assert!(strict.unwrap_err().to_string().contains(&format!("{name}:5001: ")));
+            disguise(&folder.path().join(name), "line 0000", "LINE 0000");
+            let skipping = CorpusConfig { malformed: Malformed::Skip, ..all_of(name) };
+            let gone_on = open(&data, &skipping, shape).unwrap();
+            let text = texts(&gone_on, Split::Train).concat().replace("|<", "");
+            assert!(text.starts_with("<line 0000") && text.contains("last"), "begun anew: {}", &text[..20]);
+            assert_eq!((gone_on.documents(Split::Train), prepared_sets(&data.0)), (5_001, 1));
+            // The same as in one go, notes and all.
+            let (expected, place) = (files_of(&gone_on), gone_on.folder().to_owned());
+            disguise(&folder.path().join(name), "LINE 0000", "line 0000");
+            std::fs::remove_dir_all(place).unwrap();
+            assert_eq!(files_of(&open(&data, &skipping, shape).unwrap()), expected);
+        }
+    }
+}
+
+fn files_of(corpus: &Corpus) -> BTreeMap<String, Vec<u8>> {
+    files(corpus.folder())
+}
+
+#[test]
+fn a_half_made_set_is_not_gone_on_with_where_the_policies_part_or_the_files_changed() {
+    let lines = |n: usize| (0..n).map(|i| format!("{{\"text\": \"line {i:04}\"}}\n")).collect::<String>();
+    let limits = Limits { checkpoint: 10_000, batch: 10_000, threads: 1, stop: None };
+    let begins = |content: &[u8], before: CorpusConfig, change: &dyn Fn(&Path), after: CorpusConfig| {
+        let (folder, data) = data(&[("a.jsonl", content), OTHERS[0], OTHERS[1]]);
+        let begun = Corpus::open_with(&data, &before, Arc::new(Tokenizer::bytes()), PACKED, &limits);
+        assert!(begun.unwrap_err().to_string().contains("a.jsonl:"));
+        disguise(&folder.path().join("a.jsonl"), "line 0000", "LINE 0000");
+        change(&folder.path().join("a.jsonl"));
+        let corpus = open(&data, &after, PACKED).unwrap();
+        assert_eq!(prepared_sets(&data.0), 1);
+        texts(&corpus, Split::Train).concat().replace("|<", "")[1..10].to_owned()
+    };
+    let under = |malformed, invalid_utf8| CorpusConfig { malformed, invalid_utf8, ..all_of("a.jsonl") };
+    use {InvalidUtf8::Replace, Malformed::Skip};
+    let wrong = format!("{}{{\"text\": 7}}\n", lines(5_000));
+    let strict = under(Malformed::Error, InvalidUtf8::Error);
+    assert_eq!(begins(wrong.as_bytes(), strict.clone(), &|_| {}, under(Skip, InvalidUtf8::Error)), "line 0000");
+    assert_eq!(begins(wrong.as_bytes(), strict.clone(), &|_| {}, under(Skip, Replace)), "line 0000");
+    let grow = |path: &Path| {
+        use std::io::Write;
+        std::fs::File::options().append(true).open(path).unwrap().write_all(b"{\"text\": \"more\"}\n").unwrap();
+    };
+    assert_eq!(begins(wrong.as_bytes(), strict, &grow, under(Skip, InvalidUtf8::Error)), "LINE 0000");
+    // A byte was replaced before the line that ended it: leaving its document out is another text.
+    let mut broken = format!("{}{{\"text\": \"", lines(10)).into_bytes();
+    broken.extend(b"\xff\"}\n");
+    broken.extend(wrong.bytes());
+    let replaced = under(Malformed::Error, Replace);
+    let other = begins(&broken, replaced.clone(), &|_| {}, under(Skip, InvalidUtf8::Skip));
+    assert_eq!(other, "LINE 0000");
+    assert_eq!(begins(&broken, replaced, &|_| {}, under(Skip, Replace)), "line 0000");
+}
+
+#[test]
+fn lines_without_a_blank_one_are_refused_before_they_are_prepared() {
+    let lines: String = (0..400).map(|i| format!("a line {i}\n")).collect();
+    let all = |name: &str| CorpusConfig { path: Paths::of([name]), ..CorpusConfig::default() };
+    for (name, content) in [
+        ("a.txt", lines.clone().into_bytes()),
+        ("a.txt.gz", gz(lines.as_bytes())),
+        ("a.txt", format!("\u{feff}\n\n{lines}\n \n").into_bytes()),
+        ("a.txt", lines.repeat(200).into_bytes()), // longer than what is looked at
+    ] {
+        let (_folder, data) = data(&[(name, &content)]);
+        let error = open(&data, &all(name), PACKED).unwrap_err().to_string();
+        let said = "is one document as it stands: of plain text that is a stretch between blank lines, and its first ";
+        assert!(error.contains(&format!("{name}: {said}")) && error.contains("`documents: line`"), "{error}");
+        assert_eq!(prepared_sets(&data.0), 0);
+        assert_eq!(read(&all(name), &data).unwrap_err(), error, "a tokenizer is not trained on it either");
+        let by_line = CorpusConfig { documents: Documents::Line, ..all(name) };
+        assert!(open(&data, &by_line, PACKED).unwrap().documents(Split::Train) > 300);
+    }
+    let (_folder, halves) =
+        data(&[("set/a.txt", lines.as_bytes()), ("set/b.txt", lines.replace("a ", "b ").as_bytes())]);
+    assert!(
+        open(&halves, &all("set"), PACKED).unwrap_err().to_string().contains("/a.txt: is one document as it stands")
+    );
+}
+
+#[test]
+fn lines_without_a_blank_one_are_read_where_no_split_is_left_empty() {
+    let lines = |name: &str| (0..40).map(|i| format!("{name} {i}\n")).collect::<String>();
+    let documents = |files: &[(&str, String)], config: CorpusConfig| {
+        let files: Vec<(&str, &[u8])> = files.iter().map(|(name, text)| (*name, text.as_bytes())).collect();
+        let (_folder, data) = data(&files);
+        open(&data, &config, PACKED).map(|corpus| Split::ALL.map(|split| corpus.documents(split)).iter().sum::<u64>())
+    };
+    let others = [("v.txt", lines("v")), ("t.txt", lines("t"))];
+    let one = [("a.txt", lines("a")), others[0].clone(), others[1].clone()];
+    assert_eq!(documents(&one, all_of("a.txt")).unwrap(), 3, "files validate and test");
+    let names: Vec<String> = (0..60).map(|i| format!("set/{i:02}.txt")).collect();
+    let many: Vec<(&str, String)> = names.iter().map(|name| (&**name, lines(name))).collect();
+    let set = CorpusConfig { path: Paths::of(["set"]), held_out: 0.3, ..CorpusConfig::default() };
+    assert_eq!(documents(&many, set.clone()).unwrap(), 60, "a file each");
+    let paragraphs: String = (0..60).map(|i| format!("{}\n", lines(&i.to_string()))).collect();
+    assert_eq!(
+        documents(&[many[0].clone(), ("set/p.txt", paragraphs)], set.clone()).unwrap(),
+        61,
+        "another file is cut"
+    );
+    let late = format!("{}\n{}", lines("a").repeat(8_000), (0..60).map(|i| format!("{i}\n\n")).collect::<String>());
+    let late = [("set/a.txt", late)];
+    let paragraph = CorpusConfig { documents: Documents::Paragraph, ..set.clone() };
+    assert!(
+        documents(&late, set).unwrap_err().to_string().contains("`documents: paragraph` if blank lines come later")
+    );
+    assert_eq!(documents(&late, paragraph).unwrap(), 61);
 }
 
 #[test]

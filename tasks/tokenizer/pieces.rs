@@ -1,6 +1,7 @@
 //! A tokenizer of Hugging Face's form, its pieces remembered.
 
 use super::in_word;
+use super::unbroken::Unbroken;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -88,6 +89,7 @@ struct Edges {
 pub(super) struct Pieces {
     inner: HuggingFace,
     seams: Seams,
+    unbroken: Unbroken,
     /// Whether continuations are marked, by `##`.
     marks: bool,
     tokens: Vec<Edges>,
@@ -138,7 +140,12 @@ impl Pieces {
         };
         let tokens = (0..size as u32).map(edges).collect();
         let memory = (0..SHARDS).map(|_| Memory::default()).collect();
-        Ok(Self { seams: Seams::of(&value), marks: !prefix.is_empty(), tokens, memory, inner })
+        let seams = Seams::of(&value);
+        let unbroken = match seams {
+            Seams::None => Unbroken::None,
+            seams => Unbroken::of(&value, seams == Seams::Bert),
+        };
+        Ok(Self { seams, unbroken, marks: !prefix.is_empty(), tokens, memory, inner })
     }
 
     pub(super) fn vocab_size(&self) -> usize {
@@ -185,25 +192,38 @@ impl Pieces {
         }
         let mut tokens = Vec::with_capacity(text.len() / 4);
         for stretch in self.seams.cut(text) {
-            if stretch.len() > LONGEST {
-                tokens.extend(self.encode_directly(stretch));
+            if stretch.len() <= LONGEST {
+                self.remember(stretch, &mut tokens);
                 continue;
             }
-            let shard = stretch.bytes().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
-            let memory = || self.memory[shard % SHARDS].lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(known) = memory().get(stretch) {
-                tokens.extend_from_slice(known);
-                continue;
+            for part in self.unbroken.parts(stretch) {
+                if self.unbroken.encode(part, &mut tokens) {
+                    continue;
+                }
+                match part.len() {
+                    ..=LONGEST => self.remember(part, &mut tokens),
+                    _ => tokens.extend(self.encode_directly(part)),
+                }
             }
-            let new = self.encode_directly(stretch);
-            tokens.extend_from_slice(&new);
-            let mut memory = memory();
-            if memory.len() >= REMEMBERED {
-                memory.clear();
-            }
-            memory.insert(stretch.into(), new.into());
         }
         tokens
+    }
+
+    /// Adds the tokens of a short stretch, which may have been met before.
+    fn remember(&self, stretch: &str, tokens: &mut Vec<u32>) {
+        let shard = stretch.bytes().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+        let memory = || self.memory[shard % SHARDS].lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = memory().get(stretch) {
+            tokens.extend_from_slice(known);
+            return;
+        }
+        let new = self.encode_directly(stretch);
+        tokens.extend_from_slice(&new);
+        let mut memory = memory();
+        if memory.len() >= REMEMBERED {
+            memory.clear();
+        }
+        memory.insert(stretch.into(), new.into());
     }
 
     /// The words of a stretch of text, before they are cut into pieces.

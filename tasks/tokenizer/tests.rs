@@ -283,6 +283,97 @@ fn tokenizers_are_fast() {
     }
 }
 
+/// Lines of a mebibyte without white space, by what they consist of.
+fn unbroken() -> Vec<(&'static str, String)> {
+    let draw = |letters: &str| {
+        let letters: Vec<char> = letters.chars().collect();
+        let mut state = 1_u64;
+        let mut text = String::with_capacity((1 << 20) + 4);
+        while text.len() < 1 << 20 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            text.push(letters[(state >> 33) as usize % letters.len()]);
+        }
+        text
+    };
+    let small = "abcdefghijklmnopqrstuvwxyz";
+    let base64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    vec![
+        ("one letter", "a".repeat(1 << 20)),
+        ("bases", draw("ACGT")),
+        ("letters", draw(small)),
+        ("base 64", draw(base64)),
+        ("words and signs", TEXT.replace([' ', '\n'], "").repeat((1 << 20) / TEXT.len())),
+        ("Cyrillic", draw("абвгдежзийклмнопрстуфхцчшщъыьэюя")),
+        ("Chinese", draw("的一是不了人我在有他这为之大来以个中上们。，")),
+        ("Japanese", draw("あいうえおかきくけこカキクケコ日本語学。、")),
+        ("Thai", draw("กขคงจฉชซญฎฏฐิีึืุู")),
+    ]
+}
+
+/// `cargo test -p tasks --lib unbroken_text -- --ignored --nocapture`
+#[test]
+#[ignore = "a measurement: how fast text without white space is cut"]
+fn unbroken_text_is_fast() {
+    for config in [wordpiece(8192), bpe(8192)] {
+        for (what, text) in unbroken() {
+            let learned: String = text.chars().take(40_000).collect();
+            let learned: Vec<String> = learned.chars().collect::<Vec<_>>().chunks(50).map(String::from_iter).collect();
+            let tokenizer = trained(&config, &format!("{TEXT}\n{}", learned.join(" ")));
+            let Form::Pieces(pieces) = &tokenizer.form else { panic!("pieces") };
+            let speed = |cut: &dyn Fn() -> Vec<u32>| {
+                let start = std::time::Instant::now();
+                let tokens = cut();
+                (tokens, text.len() as f64 / 1e6 / start.elapsed().as_secs_f64())
+            };
+            let (tokens, now) = speed(&|| pieces.encode(&text));
+            let (expected, direct) = speed(&|| pieces.encode_directly(&text));
+            assert!(tokens == expected, "{what}");
+            let name = format!("{config:?}").split('(').next().unwrap_or_default().to_owned();
+            println!("{name}, {what}: {} tokens, {now:.2} MB/s; directly {direct:.2} MB/s", tokens.len());
+        }
+    }
+}
+
+#[test]
+fn a_model_with_settings_of_its_own_is_cut_by_hugging_face() {
+    let text = format!("{}{}", "thecatsat".repeat(20), "unaffable,cat!".repeat(9));
+    let json = |config: &TokenizerConfig| -> serde_json::Value {
+        serde_json::from_str(&train::json(config, 1000, texts(TEXT)().unwrap()).unwrap()).unwrap()
+    };
+    let pieces = |json: &serde_json::Value| Pieces::of_json(json.to_string().as_bytes()).unwrap();
+    let (bert, gpt2) = (json(&wordpiece(120)), json(&bpe(300)));
+    let changes: [(&serde_json::Value, [&str; 2], serde_json::Value); 6] = [
+        (&bert, ["model", "max_input_chars_per_word"], 400.into()),
+        (&bert, ["normalizer", "lowercase"], false.into()),
+        (&bert, ["normalizer", "handle_chinese_chars"], false.into()),
+        (&gpt2, ["model", "ignore_merges"], true.into()),
+        (&gpt2, ["model", "end_of_word_suffix"], "t".into()),
+        (
+            &gpt2,
+            ["model", "merges"],
+            gpt2["model"]["merges"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|two| format!("{} {}", two[0].as_str().unwrap(), two[1].as_str().unwrap()))
+                .collect(),
+        ),
+    ];
+    for (whole, [part, key], value) in changes {
+        let mut changed = whole.clone();
+        changed[part][key] = value;
+        let changed = pieces(&changed);
+        for text in [&text, &format!("{text}中文{text}"), &text.to_uppercase()] {
+            assert_eq!(changed.encode(text), changed.encode_directly(text), "{part}.{key}");
+        }
+    }
+    // A word one letter too long is unknown, and one that long is not.
+    let long = pieces(&bert);
+    let unknown = long.find(&["[UNK]"]).unwrap();
+    assert_eq!(long.encode(&"cat".repeat(34)), [unknown]);
+    assert!(!long.encode(&"cat".repeat(33)).contains(&unknown));
+}
+
 proptest! {
     #[test]
     fn cutting_at_seams_moves_no_token(text in "([a-e '.,\u{0}-\u{20}\u{85}\u{a0}\u{2028}é\u{301}中ß1\u{200b}]|\\PC){0,60}") {
@@ -290,6 +381,32 @@ proptest! {
             let Form::Pieces(pieces) = trained(&config, TEXT).form else { panic!("pieces") };
             prop_assert_eq!(pieces.encode(&text), pieces.encode_directly(&text));
             prop_assert_eq!(pieces.encode(&text), pieces.encode_directly(&text), "from memory");
+        }
+    }
+
+    #[test]
+    fn long_stretches_without_white_space_move_no_token(
+        runs in prop::collection::vec(
+            prop_oneof![
+                "[a-eA-E]{1,90}",
+                "[a-e]{98,103}",
+                "(cat|THE|sat|1|23|'s|'ll|'re|''|!|,|-){1,60}",
+                "[A-Za-z0-9+/=]{20,150}",
+                "[!-/]{1,60}",
+                "[a-e',.é\u{301}中文\u{f900}ßбв。\u{200b}\u{302e}\u{338}\u{fffd}\u{7}]{1,80}",
+                "\\PC{1,60}",
+                "[ \n\u{b}]",
+                "a{1,300}",
+            ],
+            1..8,
+        ),
+        lowercase in any::<bool>(),
+    ) {
+        let text = runs.concat();
+        let bert = WordpieceConfig { vocab_size: 120, lowercase, ..WordpieceConfig::default() };
+        for config in [TokenizerConfig::Wordpiece(bert), bpe(290)] {
+            let Form::Pieces(pieces) = trained(&config, &format!("{TEXT} aaaaaaaa aaa 'll 23 !! +/")).form else { panic!("pieces") };
+            prop_assert_eq!(pieces.encode(&text), pieces.encode_directly(&text));
         }
     }
 
