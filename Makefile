@@ -16,13 +16,14 @@ setup:
 sweep: setup
 	cargo run --locked -- sweep configs/quick.yaml
 
+# Tests run side by side: threads that spin while they wait would take the cores from each other.
 test: setup
-	cargo test --workspace --locked
+	OMP_WAIT_POLICY=passive cargo test --workspace --locked
 
 check: setup
 	cargo fmt --all -- --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
-	cargo test --workspace --locked
+	OMP_WAIT_POLICY=passive cargo test --workspace --locked
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 
 # `cargo bench` alone would build polars once more, for a profile of its own.

@@ -594,7 +594,8 @@ mod tests {
         )) {
             return;
         }
-        let config = "tasks: [mqar: { vocab_size: 16, seq_len: 12, kv_pairs: 2, causal: false, train_examples: 60 }]\n\
+        let config = "tasks: [mqar: { vocab_size: 16, seq_len: 12, kv_pairs: 2, causal: false, train_examples: 60, \
+                      validation_examples: 10, test_examples: 10 }]\n\
                       model: { d_model: 8, n_layers: 1 }\nbudget: { steps: 5, batch_size: 4, eval_every: 2 }\n\
                       mixers: [attention: { n_heads: 2 }]\n";
         // Progress is told just before a look at validation, the last point of the curve just before that at test.
@@ -641,7 +642,8 @@ mod tests {
         )) {
             return;
         }
-        let config = "tasks: [mqar: { vocab_size: 16, seq_len: 12, kv_pairs: 2, causal: false, train_examples: 60 }]\n\
+        let config = "tasks: [mqar: { vocab_size: 16, seq_len: 12, kv_pairs: 2, causal: false, train_examples: 60, \
+                      validation_examples: 10, test_examples: 10 }]\n\
                       model: { d_model: 8, n_layers: 1 }\nbudget: { steps: 3, batch_size: 4, eval_every: 2 }\n\
                       analysis: { probes: true, probe_examples: 8 }\nmixers: [attention: { n_heads: 2 }]\n";
         let parts = |told: bool| {
@@ -651,9 +653,9 @@ mod tests {
                 let ended = trainer.train(&AtomicBool::new(told), |_| ()).unwrap();
                 (trainer.state.clone(), ended)
             };
-            let mut all: Vec<_> = std::iter::repeat_with(part).take(10).collect();
-            let at = all.iter().position(|(_, ended)| ended.outcome == Outcome::Finished).expect("it ends");
-            let (state, ended) = all.swap_remove(at);
+            let mut ends = std::iter::repeat_with(part).take(10).enumerate();
+            let (at, (state, ended)) =
+                ends.find(|(_, (_, ended))| ended.outcome == Outcome::Finished).expect("it comes to its end");
             (at, state, ended.scores, ended.details)
         };
         let (whole, cut) = (parts(false), parts(true));
