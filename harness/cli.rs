@@ -220,7 +220,7 @@ pub enum Listed {
     Tasks,
     /// The runs recorded in a store
     Runs,
-    /// The published scores on Long Range Arena, with their sources
+    /// The published numbers on Long Range Arena, GLUE and language modelling, each with the place it was read in
     Published,
     /// Models as published and small ones, for `model: { preset: NAME }`, their parameters counted
     Presets,

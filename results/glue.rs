@@ -74,7 +74,7 @@ const RULES: [Rule; 5] = [
     Rule {
         name: "BERT",
         whose: "Devlin et al. 2019",
-        source: "BERT (Devlin",
+        source: "BERT paper (Devlin",
         parts: &[
             ONE[0],
             ("MNLI", &[MISMATCHED]),
@@ -432,7 +432,7 @@ mod tests {
             let stated = published::find(model, "Avg").and_then(|cell| cell.accuracy).expect("stated");
             assert!((ours - eight).abs() < 1e-9 && stated - ours > 0.004, "{model}: {ours}");
         }
-        // Recalled like the rest of that row: 83.4 on mm.
+        // The mismatched set of the same row: 83.4.
         let nine = (8.0 * 0.791_25 + 0.834) / 9.0;
         assert!((nine - 0.796_f64).abs() < 0.0005);
         assert_eq!(of_published(rule("GLUE8"), "BERT-base (test)"), None);

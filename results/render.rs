@@ -6,7 +6,7 @@ use crate::frame::measure_column;
 use crate::glue::{self, Glue, GlueAverage, GlueCell};
 use crate::groups::{Group, GroupMean};
 use crate::language::{Language, is_baseline_measure};
-use crate::published::{Averages, GLUE};
+use crate::published::{Averages, GLUE, Published};
 use crate::signs;
 use crate::statistics::{Interval, Measured};
 use crate::table::{Above, Ended, Overall, Row, Table, sign_notes, tasks};
@@ -584,7 +584,6 @@ impl Table {
             "published",
             "published_model",
             "published_source",
-            "published_recalled",
             "difference_points",
         ];
         let shown = if self.settings.is_empty() { &self.rows } else { &self.settings };
@@ -643,8 +642,7 @@ impl Table {
                 row.published_task.clone().unwrap_or_default(),
                 cell.map_or(String::new(), |cell| cell.value().map_or("FAIL".into(), |value| value.to_string())),
                 row.published_model.clone().unwrap_or_default(),
-                cell.map_or(String::new(), |cell| cell.source.clone()),
-                cell.map_or(String::new(), |cell| cell.recalled.to_string()),
+                cell.map_or(String::new(), Published::cited),
                 float(row.difference_points),
             ];
             let loss = losses.then(|| float(row.validation_loss.as_ref().and_then(|loss| loss.mean)));

@@ -603,21 +603,17 @@ fn ended(run: &Run) -> Option<Ended> {
 
 /// Gives every published source its letter, in the order of the rows, and says what the letters stand for.
 fn published_notes(rows: &mut [Row]) -> Vec<String> {
-    let mut known: Vec<(String, String, bool)> = Vec::new();
+    let mut known: Vec<(String, String)> = Vec::new();
     for row in rows {
         let Some(cell) = &row.published else { continue };
-        let source = (cell.model.clone(), cell.source.clone(), cell.recalled);
+        let source = (cell.model.clone(), cell.cited());
         let place = known.iter().position(|other| *other == source).unwrap_or(known.len());
         if place == known.len() {
             known.push(source);
         }
         row.letter = signs::letter(place);
     }
-    let note = |(i, (model, source, recalled)): (usize, &(String, String, bool))| {
-        let recalled =
-            if *recalled && !source.contains("recalled") { "; recalled, the source was not at hand" } else { "" };
-        format!("{} {model}: {source}{recalled}.", signs::letter(i))
-    };
+    let note = |(i, (model, cited)): (usize, &(String, String))| format!("{} {model}: {cited}.", signs::letter(i));
     known.iter().enumerate().map(note).collect()
 }
 

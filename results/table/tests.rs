@@ -150,14 +150,14 @@ fn the_order_of_the_records_leaves_no_trace_beside_published_numbers() {
 }
 
 #[test]
-fn a_recalled_number_and_a_model_of_another_build_are_said() {
+fn a_source_and_a_model_of_another_build_are_said() {
     let (mut manifest, records) = samples::lra();
     for run in manifest.runs.iter_mut().filter(|run| run.task == "path-x") {
         let model = if run.mixer == "s4" { "FlashAttention Transformer" } else { "Mixer of 2030" };
         run.published.as_mut().expect("named").model = Some(model.into());
     }
     let table = table(&(manifest, records));
-    let note = "ᵈ FlashAttention Transformer: FlashAttention (Dao et al. 2022); recalled, the source was not at hand.";
+    let note = "ᵈ FlashAttention Transformer: FlashAttention paper (Dao et al. 2022, arXiv:2205.14135), abstract.";
     assert!(table.notes.iter().any(|said| *said == note), "{:?}", table.notes);
     let warning = "`Mixer of 2030` is not in this build's table of published numbers";
     assert!(table.warnings.iter().any(|said| said == warning), "{:?}", table.warnings);
