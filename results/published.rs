@@ -342,7 +342,7 @@ mod tests {
         assert!((cell.accuracy.expect("a number") - 0.6047).abs() < 1e-12 && !cell.failed);
         let cell = find("Transformer", PATH_X).expect("there");
         assert_eq!((cell.accuracy, cell.failed), (None, true));
-        assert_eq!(cell.cited(), "google-research/long-range-arena, README.md, leaderboard of 2020-11-08");
+        assert_eq!(cell.cited(), "LRA leaderboard 2020-11-08, google-research/long-range-arena README.md");
         assert_eq!(find("S4D-LegS", "Path-Z"), None);
     }
 
