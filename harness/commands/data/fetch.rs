@@ -155,7 +155,7 @@ fn consent(
         return Ok(());
     }
     fail(
-        format!("{}: not fetched, since nobody publishes its checksum and the first download was not trusted", set.name),
+        format!("{}: not fetched: no checksum is published, and its first download was not trusted", set.name),
         "answer y, or add --accept-checksum to trust it without being asked",
     );
     Err(Exit::Environment)
