@@ -174,7 +174,11 @@ fn a_look_at_what_there_is_fetches_nothing() {
     assert_eq!(json.as_array().map(Vec::len), Some(10));
     for file in json.as_array().expect("sets").iter().flat_map(|set| set["files"].as_array().expect("files")) {
         let source = file["published_in"].as_str();
-        assert_eq!(source.is_some(), !file["checksum"].is_null(), "a checksum has a source, and only a checksum: {file}");
+        assert_eq!(
+            source.is_some(),
+            !file["checksum"].is_null(),
+            "a checksum has a source, and only a checksum: {file}"
+        );
     }
     assert!(!list.contains("recalled"), "{list}");
     let dry = fetch(&folder, &server, "aan -n").expect(0).out;
