@@ -62,6 +62,38 @@ pub enum Ffn {
     Glu,
 }
 
+/// What stands between the two layers of `ffn: mlp`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// `x Φ(x)`, PyTorch's default.
+    #[default]
+    Gelu,
+    /// GELU by its tanh approximation, flax's default.
+    GeluTanh,
+    /// `max(x, 0)`.
+    Relu,
+}
+
+impl Activation {
+    fn forward(self, x: &Tensor) -> Tensor {
+        match self {
+            Self::Gelu => x.gelu("none"),
+            Self::GeluTanh => x.gelu("tanh"),
+            Self::Relu => x.relu(),
+        }
+    }
+}
+
+/// How dense maps start, where a mixer's own initial values are not wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LinearInit {
+    /// As the Long Range Arena: a map of a block `U(±√(6 / (in + out)))`, a map of the head normal of variance 1 / in, cut at two
+    /// deviations; biases 0. Attention's fused `in_proj_weight` is three maps.
+    Lra,
+}
+
 /// What tells positions apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -85,7 +117,7 @@ pub enum Pooling {
     Last,
     /// A learned vector put before the sequence and read at the end.
     Cls,
-    /// Position 0, where the sequence's own `[CLS]` token stands.
+    /// Position 0: the sequence's own `[CLS]` token, or its first (the Long Range Arena's Retrieval).
     First,
 }
 
@@ -100,17 +132,22 @@ pub enum HeadKind {
     /// As Devlin et al. 2019 (arXiv:1810.04805): tokens by `E norm(gelu(W x + b)) + c`, a class by
     /// `W₂ tanh(W₁ x + b₁) + b₂`.
     Bert,
+    /// `W₂ relu(W₁ x + b₁) + b₂` of width d_ff, or 4 d_model without a feed-forward, as the Long Range Arena: a class a sequence.
+    Mlp,
 }
 
-/// The head over the pooled vectors u and v of two documents; both read `[u, v, u·v, u − v]`.
+/// The head over the pooled vectors u and v of two documents.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PairHead {
-    /// `W₂ gelu(W₁ ·)` of width d_model, as S4 and Nyströmformer.
+    /// `W₂ gelu(W₁ ·)` of width d_model on `[u, v, u·v, u − v]`, as S4 and Nyströmformer.
     #[default]
     S4,
-    /// `W₃ relu(W₂ relu(W₁ ·))` of widths d_ff and d_ff / 2, as the Long Range Arena; without a feed-forward 4 d_model.
+    /// `W₃ relu(W₂ relu(W₁ ·))` of widths d_ff and d_ff / 2, without a feed-forward 4 d_model, on `[u, v, u·v, u − v]`: the Long Range
+    /// Arena with `interaction = NLI`.
     Lra,
+    /// The same on `[u, v]`: the Long Range Arena as its Retrieval configs leave it.
+    LraConcat,
 }
 
 /// Whether a key stays out of a run's identity, for it is younger than the runs there are.
@@ -142,6 +179,12 @@ pub struct ModelConfig {
     pub positions: Option<Positions>,
     /// Layer norm on the embedding: on for `bigs` and `hydra`.
     pub embedding_norm: Option<bool>,
+    /// What stands between the layers of `ffn: mlp`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub ffn_activation: Activation,
+    /// Dropout between the layers of the channel mixer, besides the branch's own.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub ffn_dropout: f64,
     /// Dropout on each branch.
     pub dropout: f64,
     /// Whether a branch's dropout drops a channel at every position of a sequence or at none, as S4 does.
@@ -158,6 +201,12 @@ pub struct ModelConfig {
     pub pair_head: PairHead,
     /// Standard deviation of the initial embedding and learned positions (BERT: 0.02).
     pub init_std: f64,
+    /// That of the embedding of tokens alone (S4 and the Long Range Arena: 1); null: `init_std`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub embedding_std: Option<f64>,
+    /// That of the vector of `pooling: cls` alone (the Long Range Arena: 0); null: `init_std`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cls_std: Option<f64>,
     /// What reads the answer: bert where tokens of a vocabulary are asked for, else plain.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub head: Option<HeadKind>,
@@ -175,6 +224,9 @@ pub struct ModelConfig {
     /// null: each mixer's own initial values. Convolutions and what else a mixer learns keep theirs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub linear_std: Option<f64>,
+    /// The same maps by a rule: `lra`; null: `linear_std`, or each mixer's own initial values.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub linear_init: Option<LinearInit>,
     /// What dense products are taken in: f32, or bf16 with float32 weights, gradients, norms, softmax, scans and losses.
     #[serde(skip_serializing_if = "is_default")]
     pub precision: Precision,
@@ -204,6 +256,8 @@ impl Default for ModelConfig {
             d_ff: None,
             positions: None,
             embedding_norm: None,
+            ffn_activation: Activation::Gelu,
+            ffn_dropout: 0.0,
             dropout: 0.0,
             tied_dropout: false,
             embedding_dropout: 0.0,
@@ -211,6 +265,8 @@ impl Default for ModelConfig {
             pooling: Pooling::Mean,
             pair_head: PairHead::S4,
             init_std: 0.02,
+            embedding_std: None,
+            cls_std: None,
             precision: Precision::F32,
             checkpoint_activations: false,
             head: None,
@@ -218,6 +274,7 @@ impl Default for ModelConfig {
             token_types: 0,
             max_positions: None,
             linear_std: None,
+            linear_init: None,
         }
     }
 }
@@ -243,6 +300,7 @@ impl ModelConfig {
         }
         let shares = [
             ("dropout", self.dropout),
+            ("ffn_dropout", self.ffn_dropout),
             ("embedding_dropout", self.embedding_dropout),
             ("classifier_dropout", self.classifier_dropout),
         ];
@@ -263,6 +321,25 @@ impl ModelConfig {
         if let Some(std) = self.linear_std.filter(|std| !(*std > 0.0 && *std <= 10.0)) {
             let problem = format!("`linear_std` is {std}, which is not above 0 and up to 10");
             found.push(Mistake::new("linear_std", problem, "use a number such as 0.02, or null for the mixers' own"));
+        }
+        for (key, std, usual) in [("embedding_std", self.embedding_std, "1"), ("cls_std", self.cls_std, "0")] {
+            if let Some(std) = std.filter(|std| !(0.0..=10.0).contains(std)) {
+                let problem = format!("`{key}` is {std}, which is not between 0 and 10");
+                found.push(Mistake::new(key, problem, format!("use a number such as {usual}, or null for `init_std`")));
+            }
+        }
+        if self.linear_init.is_some() && self.linear_std.is_some() {
+            let problem = "`linear_init` and `linear_std` both say how dense maps start";
+            found.push(Mistake::new("linear_init", problem, "keep one of the two"));
+        }
+        let ffn = self.resolved().ffn;
+        if self.ffn_dropout > 0.0 && ffn == Some(Ffn::None) {
+            let problem = format!("`ffn_dropout` is {}, but the blocks have no feed-forward", self.ffn_dropout);
+            found.push(Mistake::new("ffn_dropout", problem, "use 0, or `ffn: mlp`"));
+        }
+        if self.ffn_activation != Activation::Gelu && ffn != Some(Ffn::Mlp) {
+            let problem = "`ffn_activation` is set, but the blocks have no `ffn: mlp` that could have it";
+            found.push(Mistake::new("ffn_activation", problem, "leave it out, or use `ffn: mlp`"));
         }
         if self.positions() == Positions::Sinusoidal && self.d_model % 2 == 1 {
             let problem = format!("`d_model` is {}, which sinusoidal positions cannot halve", self.d_model);
@@ -287,6 +364,7 @@ impl ModelConfig {
             Some(HeadKind::Bert) if !tokens && !pooled => {
                 "`head` is bert, but the task asks neither for tokens of its vocabulary nor for one class of one sequence"
             }
+            Some(HeadKind::Mlp) if !pooled => "`head` is mlp, but the task does not ask for one class of one sequence",
             Some(HeadKind::Tied | HeadKind::Bert) if tokens && task.input != Input::Tokens => {
                 "`head` is tied to the embedding, but the task's inputs are real numbers, which have none"
             }
@@ -337,7 +415,7 @@ impl ModelConfig {
         Dims { d_model: self.d_model, seq_len, causal }
     }
 
-    /// Width of the layer between vector and classes where one vector is decoded into many tokens.
+    /// Width of the layer between vector and classes where there is one.
     fn decoder_width(&self) -> i64 {
         self.d_ff.unwrap_or(4 * self.d_model)
     }
@@ -351,14 +429,18 @@ impl ModelConfig {
         }
         match (outline.documents, self.pair_head) {
             (2, PairHead::S4) => linear_flops(1, 4 * d, d) + linear_flops(1, d, classes),
-            (2, PairHead::Lra) => {
-                let wide = self.d_ff.unwrap_or(4 * d);
-                linear_flops(1, 4 * d, wide) + linear_flops(1, wide, wide / 2) + linear_flops(1, wide / 2, classes)
+            (2, head) => {
+                let (read, wide) = (if head == PairHead::Lra { 4 * d } else { 2 * d }, self.decoder_width());
+                linear_flops(1, read, wide) + linear_flops(1, wide, wide / 2) + linear_flops(1, wide / 2, classes)
             }
-            _ => {
-                let bert = self.head_for(outline.output, outline.input) == HeadKind::Bert;
-                linear_flops(scored, d, classes) + if bert { linear_flops(scored, d, d) } else { 0 }
-            }
+            _ => match self.head_for(outline.output, outline.input) {
+                HeadKind::Bert => linear_flops(scored, d, classes) + linear_flops(scored, d, d),
+                HeadKind::Mlp => {
+                    let wide = self.decoder_width();
+                    linear_flops(scored, d, wide) + linear_flops(scored, wide, classes)
+                }
+                HeadKind::Plain | HeadKind::Tied => linear_flops(scored, d, classes),
+            },
         }
     }
 
@@ -421,7 +503,7 @@ impl Norm {
 #[derive(Debug)]
 enum Channels {
     None,
-    Mlp(Linear, Linear),
+    Mlp(Linear, Linear, Activation),
     Glu(Linear, Linear, Linear),
 }
 
@@ -430,7 +512,11 @@ impl Channels {
         let (d, d_ff) = (config.d_model, config.d_ff.unwrap_or(0));
         match config.ffn.unwrap_or(Ffn::None) {
             Ffn::None => Self::None,
-            Ffn::Mlp => Self::Mlp(linear(&(vs / "up"), d, d_ff, true), linear(&(vs / "down"), d_ff, d, true)),
+            Ffn::Mlp => Self::Mlp(
+                linear(&(vs / "up"), d, d_ff, true),
+                linear(&(vs / "down"), d_ff, d, true),
+                config.ffn_activation,
+            ),
             Ffn::Glu => Self::Glu(
                 linear(&(vs / "gate"), d, d_ff, false),
                 linear(&(vs / "up"), d, d_ff, false),
@@ -439,11 +525,12 @@ impl Channels {
         }
     }
 
-    fn forward(&self, x: &Tensor) -> Option<Tensor> {
+    /// `drop` falls on what the last layer reads.
+    fn forward(&self, x: &Tensor, drop: impl Fn(Tensor) -> Tensor) -> Option<Tensor> {
         match self {
             Self::None => None,
-            Self::Mlp(up, down) => Some(x.apply(up).gelu("none").apply(down)),
-            Self::Glu(gate, up, down) => Some((x.apply(gate).silu() * x.apply(up)).apply(down)),
+            Self::Mlp(up, down, activation) => Some(drop(activation.forward(&x.apply(up))).apply(down)),
+            Self::Glu(gate, up, down) => Some(drop(x.apply(gate).silu() * x.apply(up)).apply(down)),
         }
     }
 }
@@ -458,6 +545,7 @@ pub struct Block {
     place: NormPlace,
     dropout: f64,
     tied: bool,
+    ffn_dropout: f64,
 }
 
 impl Block {
@@ -480,6 +568,7 @@ impl Block {
             place: config.norm_place.unwrap_or(NormPlace::Pre),
             dropout: config.dropout,
             tied: config.tied_dropout,
+            ffn_dropout: config.ffn_dropout,
         }
     }
 
@@ -502,7 +591,11 @@ impl Block {
         let x = self.branch(x, &self.mixer_norm, ctx, |h| Some(self.mixer.forward(h, ctx)));
         match &self.ffn_norm {
             None => x,
-            Some(norm) => self.branch(&x, norm, ctx, |h| self.ffn.forward(h)),
+            Some(norm) => {
+                let (rate, train) = (self.ffn_dropout, ctx.train);
+                let drop = |h: Tensor| if rate > 0.0 { h.dropout(rate, train) } else { h };
+                self.branch(&x, norm, ctx, |h| self.ffn.forward(h, drop))
+            }
         }
     }
 
@@ -555,7 +648,9 @@ enum Head {
     Tied { transform: Option<(Linear, nn::LayerNorm)>, table: Tensor, bias: Tensor, precision: Precision },
     /// BERT's pooler, dropout and classifier.
     Pooled { pooler: Linear, dropout: f64, classifier: Linear },
-    /// Two documents: layers with their activation between, on `[u, v, u·v, u − v]`.
+    /// Two layers with a ReLU between.
+    Mlp(Linear, Linear),
+    /// Two documents: layers with their activation between, on `[u, v, u·v, u − v]` or `[u, v]`.
     Pair(Vec<Linear>, PairHead),
     /// One vector and a code of the position asked for, `[length, d_model]`: `W₂ gelu(W₁ (x + code))`.
     Decoder { codes: Tensor, up: Linear, down: Linear },
@@ -576,6 +671,10 @@ impl Head {
         if task.documents == 1 {
             return match (config.head_for(task.output, task.input), table) {
                 (HeadKind::Plain, _) | (HeadKind::Tied, None) => Self::Plain(linear(vs, d, classes, true)),
+                (HeadKind::Mlp, _) => {
+                    let wide = config.decoder_width();
+                    Self::Mlp(linear(&(vs / "mlp"), d, wide, true), linear(&(vs / "logits"), wide, classes, true))
+                }
                 (HeadKind::Bert, _) if task.output != Output::Tokens => Self::Pooled {
                     pooler: linear(&(vs / "pooler"), d, d, true),
                     dropout: config.classifier_dropout,
@@ -595,10 +694,11 @@ impl Head {
                 }
             };
         }
-        let wide = config.d_ff.unwrap_or(4 * d);
+        let wide = config.decoder_width();
         let widths = match config.pair_head {
             PairHead::S4 => vec![4 * d, d, classes],
             PairHead::Lra => vec![4 * d, wide, (wide / 2).max(1), classes],
+            PairHead::LraConcat => vec![2 * d, wide, (wide / 2).max(1), classes],
         };
         let layers = widths.windows(2).enumerate().map(|(i, w)| linear(&(vs / i), w[0], w[1], true)).collect();
         Self::Pair(layers, config.pair_head)
@@ -620,12 +720,16 @@ impl Head {
                 let x = if *dropout > 0.0 { x.dropout(*dropout, train) } else { x };
                 return x.apply(classifier);
             }
+            Self::Mlp(mlp, logits) => return x.apply(mlp).relu().apply(logits),
             Self::Decoder { up, down, .. } => return x.apply(up).gelu("none").apply(down),
             Self::Pair(layers, shape) => (layers, shape),
         };
         let examples = x.size()[0] / 2;
         let (u, v) = (x.narrow(0, 0, examples), x.narrow(0, examples, examples));
-        let joined = Tensor::cat(&[&u, &v, &(&u * &v), &(&u - &v)], -1);
+        let joined = match shape {
+            PairHead::S4 | PairHead::Lra => Tensor::cat(&[&u, &v, &(&u * &v), &(&u - &v)], -1),
+            PairHead::LraConcat => Tensor::cat(&[&u, &v], -1),
+        };
         let (last, inner) = layers.split_last().expect("a head has layers");
         let activation = |x: Tensor| if *shape == PairHead::S4 { x.gelu("none") } else { x.relu() };
         inner.iter().fold(joined, |x, layer| activation(x.apply(layer))).apply(last)
@@ -637,6 +741,7 @@ impl Head {
             Self::Plain(map) => vec![map],
             Self::Tied { transform, .. } => transform.iter().map(|(map, _)| map).collect(),
             Self::Pooled { pooler, classifier, .. } => vec![pooler, classifier],
+            Self::Mlp(mlp, logits) => vec![mlp, logits],
             Self::Pair(layers, _) => layers.iter().collect(),
             Self::Decoder { up, down, .. } => vec![up, down],
         }
@@ -698,7 +803,11 @@ impl Model {
         let config = config.resolved();
         let _building = config.precision.building();
         let (d, eps) = (config.d_model, config.norm_eps.unwrap_or(1e-5));
-        let normal = nn::Init::Randn { mean: 0.0, stdev: config.init_std };
+        let drawn = |std: Option<f64>| match std.unwrap_or(config.init_std) {
+            0.0 => nn::Init::Const(0.0),
+            stdev => nn::Init::Randn { mean: 0.0, stdev },
+        };
+        let normal = drawn(None);
         let of_sequences = matches!(task.output, Output::PerSequence | Output::Value);
         let use_cls = config.pooling == Pooling::Cls && of_sequences;
         let dims = config.dims(task.max_length, task.causal);
@@ -713,7 +822,10 @@ impl Model {
         let blocks = (0..built).map(|i| Block::new(&(vs / "blocks" / i), &config, &dims, mixer, settings)).collect();
         let final_norm = place == NormPlace::Pre && config.block != BlockShape::Bigs;
         let encoder = match task.input {
-            Input::Tokens => Encoder::Table((vs / "embedding").var("weight", &[task.vocab_size, d], normal)),
+            Input::Tokens => {
+                let normal = drawn(config.embedding_std);
+                Encoder::Table((vs / "embedding").var("weight", &[task.vocab_size, d], normal))
+            }
             Input::Reals { width, scale, shift } => {
                 Encoder::Line { map: linear(&(vs / "embedding"), width, d, true), scale, shift }
             }
@@ -729,7 +841,7 @@ impl Model {
             steps: config.shared_depth.then(|| sinusoids(config.n_layers, d).to_device(vs.device())),
             heads: (0..config.n_layers).map(|_| None).collect(),
             positions,
-            cls: use_cls.then(|| (vs / "embedding_cls").var("weight", &[1, 1, d], normal)),
+            cls: use_cls.then(|| (vs / "embedding_cls").var("weight", &[1, 1, d], drawn(config.cls_std))),
             embedding_norm: config
                 .embedding_norm
                 .unwrap_or(false)
@@ -740,16 +852,26 @@ impl Model {
             config,
             output: task.output,
         };
-        if let Some(std) = model.config.linear_std {
+        let draw = |map: &str, shape: &[i64], of_head: bool| match (model.config.linear_init, model.config.linear_std) {
+            (Some(LinearInit::Lra), _) if of_head => Draw::Cut((1.0 / shape[1] as f64).sqrt()),
+            (Some(LinearInit::Lra), _) => Draw::Uniform((6.0 / ends(map, shape, d) as f64).sqrt()),
+            (None, std) => Draw::Normal(std.expect("one of the two")),
+        };
+        if model.config.linear_init.is_some() || model.config.linear_std.is_some() {
             // A path cannot list what lies under it: the names are those of a block built aside.
             let aside = nn::VarStore::new(tch::Device::Cpu);
             let _ = Block::new(&aside.root(), &model.config, &dims, mixer, settings);
             let maps = dense_maps(&aside);
             for at in (0..built).map(|i| vs / "blocks" / i) {
-                maps.iter().for_each(|(weight, bias)| redraw(find(&at, weight), find(&at, bias), std));
+                for (name, bias) in &maps {
+                    let weight = find(&at, name).expect("a block built alike");
+                    let draw = draw(name, &weight.size(), false);
+                    redraw(weight, find(&at, bias), draw);
+                }
             }
             for map in model.head.maps() {
-                redraw(Some(map.ws.shallow_clone()), map.bs.as_ref().map(Tensor::shallow_clone), std);
+                let draw = draw("", &map.ws.size(), true);
+                redraw(map.ws.shallow_clone(), map.bs.as_ref().map(Tensor::shallow_clone), draw);
             }
         }
         model
@@ -1029,16 +1151,52 @@ fn find(vs: &nn::Path, name: &str) -> Option<Tensor> {
     folders.split('.').fold(vs.clone(), |at, part| at / part).get(last)
 }
 
-fn redraw(weight: Option<Tensor>, bias: Option<Tensor>, std: f64) {
+/// What a dense map is drawn from.
+#[derive(Clone, Copy, Debug)]
+enum Draw {
+    /// N(0, σ²).
+    Normal(f64),
+    /// U(−b, b).
+    Uniform(f64),
+    /// A normal cut at two of its deviations, whose own deviation after the cut is this.
+    Cut(f64),
+}
+
+/// Inputs and outputs of the dense map with this name and shape in a model of width `d`: `[out, in]`, or with an axis for its heads
+/// `[d, heads, d_head]` or `[heads, d_head, d]`.
+fn ends(name: &str, shape: &[i64], d: i64) -> i64 {
+    match *shape {
+        // Queries, keys and values end to end.
+        [out, inputs] if name.ends_with("in_proj_weight") => out / 3 + inputs,
+        [out, inputs] => out + inputs,
+        [heads, d_head, out] if out == d => heads * d_head + out,
+        [inputs, heads, d_head] => inputs + heads * d_head,
+        _ => panic!("`{name}` of shape {shape:?} is no dense map"),
+    }
+}
+
+fn redraw(mut weight: Tensor, bias: Option<Tensor>, draw: Draw) {
     tch::no_grad(|| {
-        if let Some(mut weight) = weight {
-            let _ = weight.normal_(0.0, std);
-        }
+        let _ = match draw {
+            Draw::Normal(std) => weight.normal_(0.0, std),
+            Draw::Uniform(bound) => weight.uniform_(-bound, bound),
+            Draw::Cut(std) => {
+                // Φ(±2) bounds a uniform number, whose quantile is the draw; a unit normal cut there deviates by 0.8796.
+                let _ = weight.uniform_(-TWO_SIGMA, TWO_SIGMA);
+                let _ = weight.erfinv_();
+                weight.g_mul_scalar_(std * std::f64::consts::SQRT_2 / DEVIATION_OF_CUT)
+            }
+        };
         if let Some(mut bias) = bias {
             let _ = bias.zero_();
         }
     });
 }
+
+/// `2 Φ(2) − 1`: the share of a normal within two deviations.
+const TWO_SIGMA: f64 = 0.954_499_736_103_642;
+/// Deviation of a unit normal cut at ±2: `√(1 − 4 φ(2) / (2 Φ(2) − 1))`.
+const DEVIATION_OF_CUT: f64 = 0.879_625_661_034_239_8;
 
 /// `[length, d]`: sines in the even columns, cosines in the odd ones.
 fn sinusoids(length: i64, d: i64) -> Tensor {
@@ -1110,7 +1268,7 @@ mod tests {
     fn the_towers_of_a_pair_share_their_weights_and_never_see_each_other() {
         let other = |by: i64| (tokens(3, 9) + by).remainder(11);
         let (a, b, c) = (tokens(3, 9), other(3), other(5));
-        for head in ["s4", "lra"] {
+        for head in ["s4", "lra", "lra_concat"] {
             let config = config(&format!(r#"{{"d_model":16,"n_layers":2,"pair_head":"{head}"}}"#));
             for (entry, settings) in small_mixers() {
                 let vs = nn::VarStore::new(Device::Cpu);

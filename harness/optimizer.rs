@@ -26,7 +26,7 @@ pub struct OptimizerConfig {
     pub eps: f64,
     /// Largest global norm of the gradient; `null` turns clipping off.
     pub clip_norm: Option<f64>,
-    /// Which parameters are decayed: `matrices`, `weights` or `all`.
+    /// Which parameters are decayed: `matrices`, `weights`, `unexempted` or `all`.
     #[serde(skip_serializing_if = "Decayed::is_default")]
     pub decayed: Decayed,
 }
@@ -35,12 +35,15 @@ pub struct OptimizerConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Decayed {
-    /// Weights with two or more axes, embeddings apart, unless the mixer exempts them.
+    /// Weights with two or more axes, unless the mixer exempts them or they are tables: embeddings of tokens, positions and types,
+    /// vectors put before a sequence, codes that a head adds.
     #[default]
     Matrices,
     /// Everything but biases and scales of norms, unless the mixer exempts it (BiGS; BERT).
     Weights,
-    /// Everything, whatever the mixer says (Hydra's BERT, whose optimizer has one group).
+    /// Everything that the mixer does not exempt: biases, norms and tables too (S4, whose mixer exempts dt, A, P and B).
+    Unexempted,
+    /// Everything, whatever the mixer says (Hydra's BERT and the Long Range Arena, whose optimizers have one group).
     All,
 }
 
@@ -54,11 +57,16 @@ impl Decayed {
         let mut parts = name.rsplit('.');
         let (last, stem) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
         match self {
-            Self::Matrices => axes > 1 && !name.starts_with("embedding"),
+            Self::Matrices => axes > 1 && !is_table(name),
             Self::Weights => !last.ends_with("bias") && !stem.ends_with("norm"),
-            Self::All => true,
+            Self::Unexempted | Self::All => true,
         }
     }
+}
+
+/// Whether a parameter's rows are looked up or added, and enter no matrix product: embeddings, and the codes of a head.
+fn is_table(name: &str) -> bool {
+    name.split('.').any(|part| part.starts_with("embedding") || part == "positions")
 }
 
 impl Default for OptimizerConfig {
@@ -320,6 +328,7 @@ mod tests {
         };
         assert_eq!(decayed(Decayed::Matrices), 4);
         assert_eq!(decayed(Decayed::Weights), 10 + 4 + 3);
+        assert_eq!(decayed(Decayed::Unexempted), 10 + 4 + 2 + 3 + 2, "all but A_log, which the mixer exempts");
         assert_eq!(decayed(Decayed::All), 10 + 4 + 2 + 2 + 3 + 2);
         let written = serde_json::to_value(OptimizerConfig::default()).unwrap();
         assert!(written.get("decayed").is_none(), "run ids of older configs stay");

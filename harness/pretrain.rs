@@ -133,8 +133,8 @@ impl PretrainConfig {
 
     /// The factor for the update that follows `step` finished ones: `schedule` over the steps of this stage.
     pub fn factor(&self, schedule: &ScheduleConfig, step: u64) -> f64 {
-        let own =
-            ScheduleConfig { warmup_steps: self.warmup_steps.unwrap_or(schedule.warmup_steps), ..schedule.clone() };
+        let warmup_steps = self.warmup_steps.unwrap_or(schedule.warmup_steps);
+        let own = ScheduleConfig { warmup_steps, cycle_steps: None, ..schedule.clone() };
         own.factor(step, self.steps)
     }
 

@@ -28,11 +28,23 @@ pub struct ScheduleConfig {
     pub warmup_steps: u64,
     /// Where cosine and linear end, as a share of the peak.
     pub final_factor: f64,
+    /// Whether step k, counted from 0, of the warm-up has k / `warmup_steps` of the peak, so that the first learns nothing (the
+    /// schedules of Hugging Face, S4 and the Long Range Arena); else (k + 1) / `warmup_steps`.
+    #[serde(skip_serializing_if = "is_false")]
+    pub from_zero: bool,
+    /// Steps from the end of warm-up to the end of cosine and linear; null: to the last step. A run that ends sooner ends above
+    /// `final_factor`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cycle_steps: Option<u64>,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 impl Default for ScheduleConfig {
     fn default() -> Self {
-        Self { shape: Shape::Cosine, warmup_steps: 0, final_factor: 0.0 }
+        Self { shape: Shape::Cosine, warmup_steps: 0, final_factor: 0.0, from_zero: false, cycle_steps: None }
     }
 }
 
@@ -55,15 +67,30 @@ impl ScheduleConfig {
                 format!("use {steps} or fewer; a tenth of the budget is common"),
             ));
         }
+        match (self.cycle_steps, self.shape) {
+            (Some(0), _) => found.push(Mistake::new(
+                "cycle_steps",
+                "`cycle_steps` is 0, which is below 1",
+                "use 1 or more, or null for the rest of the budget",
+            )),
+            (Some(_), Shape::Constant | Shape::InverseSqrt) => found.push(Mistake::new(
+                "cycle_steps",
+                "`cycle_steps` is set, but only cosine and linear come to an end",
+                "leave it out, or use `shape: cosine`",
+            )),
+            _ => {}
+        }
         found
     }
 
     /// The factor for the update that follows `step` finished ones, in a run of `steps`.
     pub fn factor(&self, step: u64, steps: u64) -> f64 {
-        let (now, warmup) = ((step + 1) as f64, self.warmup_steps as f64);
+        let now = step as f64 + if self.from_zero { 0.0 } else { 1.0 };
+        let warmup = self.warmup_steps as f64;
         let rise = if now < warmup { now / warmup } else { 1.0 };
-        // Share of the way from the end of warm-up to the last step.
-        let way = ((step as f64 - warmup) / (steps as f64 - warmup).max(1.0)).clamp(0.0, 1.0);
+        // Share of the way from the end of warm-up to the end of the curve.
+        let cycle = self.cycle_steps.map_or(steps as f64 - warmup, |cycle| cycle as f64);
+        let way = ((step as f64 - warmup) / cycle.max(1.0)).clamp(0.0, 1.0);
         let fall = |curve: f64| self.final_factor + (1.0 - self.final_factor) * curve;
         rise * match self.shape {
             Shape::Constant => 1.0,
@@ -79,7 +106,7 @@ mod tests {
     use super::*;
 
     fn schedule(shape: Shape) -> ScheduleConfig {
-        ScheduleConfig { shape, warmup_steps: 10, final_factor: 0.1 }
+        ScheduleConfig { shape, warmup_steps: 10, final_factor: 0.1, ..Default::default() }
     }
 
     #[test]
@@ -110,8 +137,42 @@ mod tests {
 
     #[test]
     fn the_inverse_square_root_follows_the_arena_formula() {
-        let s = ScheduleConfig { shape: Shape::InverseSqrt, warmup_steps: 1000, final_factor: 0.0 };
+        let s = ScheduleConfig { shape: Shape::InverseSqrt, warmup_steps: 1000, ..Default::default() };
         assert!((s.factor(499, 5000) - 0.5 / 1000f64.sqrt()).abs() < 1e-12);
         assert!((s.factor(3999, 5000) - 1.0 / 4000f64.sqrt()).abs() < 1e-12);
+        let s = ScheduleConfig { from_zero: true, ..s };
+        assert_eq!(s.factor(0, 5000), 0.0);
+        assert!((s.factor(500, 5000) - 0.5 / 1000f64.sqrt()).abs() < 1e-12);
+        assert!((s.factor(4000, 5000) - 1.0 / 4000f64.sqrt()).abs() < 1e-12);
+    }
+
+    /// `lr(step) = base · min(1, step / 175) · ½ (1 + cos(π · max(0, step − 175) / 35000))` over the steps 0 to 34,999 of Image.
+    #[test]
+    fn the_arena_s_cosine_ends_a_warm_up_s_length_before_its_cycle() {
+        let text = r#"{"shape":"cosine","warmup_steps":175,"from_zero":true,"cycle_steps":35000}"#;
+        let s: ScheduleConfig = serde_json::from_str(text).unwrap();
+        assert!(s.check(35_000).is_empty());
+        let theirs = |step: f64| {
+            let progress = (step - 175.0).max(0.0) / 35_000.0;
+            (step / 175.0).min(1.0) * 0.5 * (1.0 + (std::f64::consts::PI * progress).cos())
+        };
+        for step in [0, 1, 174, 175, 176, 17_675, 34_999] {
+            assert!((s.factor(step, 35_000) - theirs(step as f64)).abs() < 1e-15, "{step}");
+        }
+        assert!(s.factor(34_999, 35_000) > 6e-5, "not yet at the end");
+        let written = serde_json::to_value(ScheduleConfig::default()).unwrap();
+        assert_eq!(written, serde_json::json!({"shape": "cosine", "warmup_steps": 0, "final_factor": 0.0}), "run ids stay");
+    }
+
+    #[test]
+    fn a_cycle_wants_a_curve_that_ends() {
+        let keys = |shape, cycle| {
+            let s = ScheduleConfig { cycle_steps: Some(cycle), ..schedule(shape) };
+            s.check(100).iter().map(|m| m.key).collect::<Vec<_>>()
+        };
+        assert!(keys(Shape::Linear, 200).is_empty());
+        assert_eq!(keys(Shape::Cosine, 0), ["cycle_steps"]);
+        assert_eq!(keys(Shape::Constant, 50), ["cycle_steps"]);
+        assert_eq!(keys(Shape::InverseSqrt, 50), ["cycle_steps"]);
     }
 }
