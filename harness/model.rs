@@ -1496,6 +1496,232 @@ mod tests {
         let transformer = config(r#"{"d_model":48,"ffn":"glu"}"#).resolved();
         assert_eq!((transformer.d_ff, transformer.positions), (Some(128), Some(Positions::Learned)));
     }
+    /// A model of attention in the block `transformer`, with these keys.
+    fn attention_model(keys: &str, spec: &TaskSpec) -> (nn::VarStore, Model) {
+        let (entry, settings) = small_mixers().swap_remove(0);
+        let vs = nn::VarStore::new(Device::Cpu);
+        let model = Model::new(&vs.root(), &config(keys), spec, &entry, &settings);
+        (vs, model)
+    }
+
+    fn deviation(t: &Tensor) -> f64 {
+        t.to_kind(Kind::Double).std(true).double_value(&[])
+    }
+
+    #[test]
+    fn tokens_positions_and_the_vector_in_front_start_as_far_apart_as_each_is_asked_to() {
+        let spec = TaskSpec { vocab_size: 200, max_length: 200, ..task_spec(Output::PerSequence) };
+        let keys = r#"{"d_model":64,"n_layers":1,"positions":"learned","pooling":"cls","token_types":2"#;
+        let found = |more: &str| {
+            let (vs, _model) = attention_model(&format!("{keys}{more}}}"), &spec);
+            let all = vs.variables();
+            ["embedding", "embedding_positions", "embedding_cls", "embedding_types"]
+                .map(|name| deviation(&all[&format!("{name}.weight")]))
+        };
+        let near = |found: f64, want: f64| (found / want - 1.0).abs() < 0.5;
+        assert!(found("").iter().all(|std| near(*std, 0.02)));
+        let [tokens, positions, cls, types] = found(r#","embedding_std":1,"cls_std":0"#);
+        assert!((tokens - 1.0).abs() < 0.02, "{tokens}");
+        assert!(near(positions, 0.02) && near(types, 0.02) && cls == 0.0, "{positions} {types} {cls}");
+        assert!(near(found(r#","cls_std":0.5"#)[2], 0.5));
+    }
+
+    /// Glorot and Bengio's bound from inputs and outputs of each map, whatever axes it is kept with; in the head 1 / √in.
+    #[test]
+    fn dense_maps_start_as_the_arena_s_do() {
+        let spec = TaskSpec { classes: 100, ..task_spec(Output::PerSequence) };
+        let keys = r#"{"d_model":64,"n_layers":2,"d_ff":32,"head":"mlp","linear_init":"lra"}"#;
+        let built = |name: &str, settings: serde_json::Value| {
+            let entry = mixers::registry().into_iter().find(|entry| entry.name == name).expect("registered");
+            let settings = (entry.resolve)(&settings).expect("settings");
+            let vs = nn::VarStore::new(Device::Cpu);
+            let _ = Model::new(&vs.root(), &config(keys), &spec, &entry, &settings);
+            vs.variables()
+        };
+        let attention = built("attention", serde_json::json!({"n_heads": 2, "d_head": 8}));
+        let combiner = built("combiner", serde_json::json!({"n_heads": 2, "d_head": 8}));
+        let bounds = [
+            (&attention, "blocks.0.mixer.in_proj_weight", 64 + 16),
+            (&attention, "blocks.1.mixer.out_proj.weight", 16 + 64),
+            (&attention, "blocks.1.ffn.up.weight", 64 + 32),
+            (&attention, "blocks.0.ffn.down.weight", 32 + 64),
+            (&combiner, "blocks.0.mixer.query.kernel", 64 + 16),
+            (&combiner, "blocks.1.mixer.DenseGeneral_0.kernel", 16 + 64),
+        ];
+        for (all, name, ends) in bounds {
+            let (bound, weight) = ((6.0 / f64::from(ends)).sqrt(), &all[name]);
+            let (largest, std) = (weight.abs().max().double_value(&[]), deviation(weight));
+            assert!(largest < 1.000_001 * bound && largest > 0.97 * bound, "{name}: {largest} of {bound}");
+            assert!((std * 3f64.sqrt() / bound - 1.0).abs() < 0.06, "{name}: {std}");
+        }
+        for (name, inputs) in [("head.mlp", 64), ("head.logits", 32)] {
+            let (want, weight) = ((1.0 / f64::from(inputs)).sqrt(), &attention[&format!("{name}.weight")]);
+            assert!((deviation(weight) / want - 1.0).abs() < 0.15, "{name}");
+            assert!(weight.abs().max().double_value(&[]) < want * 2.0 / 0.879, "{name}: cut at two deviations");
+            assert_eq!(attention[&format!("{name}.bias")].abs().max().double_value(&[]), 0.0);
+        }
+        assert_eq!(attention["blocks.0.ffn.up.bias"].abs().max().double_value(&[]), 0.0);
+    }
+
+    /// By integration: `2 Φ(2) − 1` and the deviation of what it keeps.
+    #[test]
+    fn the_numbers_of_the_cut_normal_are_those_of_the_normal() {
+        let n = 200_000;
+        let density = |x: f64| (-x * x / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt();
+        let step = 4.0 / f64::from(n);
+        let sum = |f: &dyn Fn(f64) -> f64| -> f64 {
+            (0..n).map(|i| f(-2.0 + (f64::from(i) + 0.5) * step) * step).sum()
+        };
+        let mass = sum(&density);
+        assert!((mass - TWO_SIGMA).abs() < 1e-9);
+        assert!(((sum(&|x| x * x * density(x)) / mass).sqrt() - DEVIATION_OF_CUT).abs() < 1e-9);
+    }
+
+    fn set(vs: &nn::VarStore, name: &str, values: &[f32]) {
+        let mut variable = vs.variables()[name].shallow_clone();
+        let shape = variable.size();
+        no_grad(|| variable.copy_(&Tensor::from_slice(values).view(shape.as_slice())));
+    }
+
+    #[test]
+    fn the_arena_s_head_is_two_layers_with_a_relu_between() {
+        let spec = TaskSpec { classes: 2, ..task_spec(Output::PerSequence) };
+        let keys = r#"{"d_model":2,"n_layers":1,"d_ff":3,"head":"mlp"}"#;
+        let (vs, model) = attention_model(keys, &spec);
+        set(&vs, "head.mlp.weight", &[1.0, 0.0, 0.0, 1.0, 1.0, 1.0]);
+        set(&vs, "head.mlp.bias", &[0.0, -1.0, 0.5]);
+        set(&vs, "head.logits.weight", &[1.0, 1.0, 1.0, 0.0, 2.0, -1.0]);
+        set(&vs, "head.logits.bias", &[0.25, 0.0]);
+        // W₁ x + b₁ = (−1, 2, 2.5) of x = (−1, 3), and relu takes the first.
+        let found = no_grad(|| model.head.forward(&Tensor::from_slice(&[-1f32, 3.0]).view([1, 2]), false));
+        assert!(found.allclose(&Tensor::from_slice(&[4.75f32, 1.5]).view([1, 2]), 1e-6, 1e-6, false), "{found}");
+        let found: Vec<String> = [
+            (r#"{"head":"mlp"}"#, TaskSpec { documents: 2, ..spec.clone() }),
+            (r#"{"head":"mlp"}"#, TaskSpec { output: Output::Tokens, ..spec.clone() }),
+            (r#"{"head":"mlp"}"#, TaskSpec { output: Output::PerPosition, ..spec.clone() }),
+        ]
+        .into_iter()
+        .flat_map(|(keys, spec)| config(keys).check_task(&outline_of(&spec)))
+        .map(|mistake| mistake.problem)
+        .collect();
+        assert_eq!(found, vec!["`head` is mlp, but the task does not ask for one class of one sequence"; 3]);
+        let one = outline_of(&spec);
+        assert!(config(keys).check_task(&one).is_empty());
+        assert_eq!(config(keys).resolved().head_flops(1, &one), linear_flops(1, 2, 3) + linear_flops(1, 3, 2));
+    }
+
+    fn outline_of(spec: &TaskSpec) -> tasks::Outline {
+        tasks::Outline {
+            causal: spec.causal,
+            max_length: spec.max_length,
+            needs_files: false,
+            vocab_size: spec.vocab_size,
+            classes: spec.classes,
+            documents: spec.documents,
+            input: spec.input,
+            output: spec.output,
+        }
+    }
+
+    #[test]
+    fn the_arena_s_head_of_pairs_reads_both_vectors_end_to_end() {
+        let spec = TaskSpec { documents: 2, classes: 2, ..task_spec(Output::PerSequence) };
+        let keys = r#"{"d_model":1,"n_layers":1,"d_ff":2,"pair_head":"lra_concat"}"#;
+        let entry = mixers::registry().into_iter().find(|entry| entry.name == "attention").expect("registered");
+        let settings = (entry.resolve)(&serde_json::json!({"n_heads": 1})).expect("settings");
+        let vs = nn::VarStore::new(Device::Cpu);
+        let model = Model::new(&vs.root(), &config(keys), &spec, &entry, &settings);
+        set(&vs, "head.0.weight", &[1.0, 2.0, -1.0, 1.0]);
+        set(&vs, "head.0.bias", &[0.0, 0.0]);
+        set(&vs, "head.1.weight", &[1.0, 10.0]);
+        set(&vs, "head.1.bias", &[1.0]);
+        set(&vs, "head.2.weight", &[1.0, -1.0]);
+        set(&vs, "head.2.bias", &[0.0, 0.5]);
+        // u = 3, v = 5: relu(13, 2), then relu(13 + 20 + 1).
+        let found = no_grad(|| model.head.forward(&Tensor::from_slice(&[3f32, 5.0]).view([2, 1]), false));
+        assert!(found.allclose(&Tensor::from_slice(&[34f32, -33.5]).view([1, 2]), 1e-5, 1e-5, false), "{found}");
+        let flops = linear_flops(1, 2, 2) + linear_flops(1, 2, 1) + linear_flops(1, 1, 2);
+        assert_eq!(config(keys).resolved().head_flops(1, &outline_of(&spec)), flops);
+    }
+
+    #[test]
+    fn the_feed_forward_has_the_activation_and_the_inner_dropout_of_its_keys() {
+        let spec = task_spec(Output::PerSequence);
+        let x = Tensor::from_slice(&[-2f32, -0.5, 0.5, 2.0]).view([1, 1, 4]);
+        let want: [(&str, fn(f64) -> f64); 2] = [
+            ("gelu_tanh", |x| 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x * x * x)).tanh())),
+            ("relu", |x| x.max(0.0)),
+        ];
+        for (word, by_hand) in want {
+            let keys = format!(r#"{{"d_model":4,"n_layers":1,"d_ff":4,"ffn_activation":"{word}"}}"#);
+            let (vs, model) = attention_model(&keys, &spec);
+            let unit = [1f32, 0., 0., 0., 0., 1., 0., 0., 0., 0., 1., 0., 0., 0., 0., 1.];
+            for map in ["up", "down"] {
+                set(&vs, &format!("blocks.0.ffn.{map}.weight"), &unit);
+                set(&vs, &format!("blocks.0.ffn.{map}.bias"), &[0.0; 4]);
+            }
+            let found = no_grad(|| model.blocks[0].ffn.forward(&x, |h| h)).expect("a feed-forward");
+            let want: Vec<f32> = [-2.0, -0.5, 0.5, 2.0].map(|x: f64| by_hand(x) as f32).to_vec();
+            assert!(found.allclose(&Tensor::from_slice(&want).view([1, 1, 4]), 1e-5, 1e-6, false), "{word}: {found}");
+        }
+        let keys = r#"{"d_model":16,"n_layers":1,"d_ff":64,"norm_place":"post","ffn_dropout":0.5,"ffn":"FFN"}"#;
+        for ffn in ["mlp", "glu"] {
+            let (_vs, model) = attention_model(&keys.replace("FFN", ffn), &spec);
+            let x = Tensor::randn([2, 7, 16], (Kind::Float, Device::Cpu));
+            let run = |train: bool| {
+                let ctx = Context { train, ..Context::default() };
+                no_grad(|| model.blocks[0].forward(&x, &ctx))
+            };
+            assert!(run(false).equal(&run(false)), "{ffn}: no dropout in evaluation");
+            assert!(!run(true).allclose(&run(false), 1e-3, 1e-3, false), "{ffn}: dropout in training");
+        }
+        let problems = |keys: &str| config(keys).check().into_iter().map(|m| m.key).collect::<Vec<_>>();
+        assert_eq!(problems(r#"{"ffn":"none","ffn_dropout":0.1}"#), ["ffn_dropout"]);
+        assert_eq!(problems(r#"{"ffn_dropout":1.0}"#), ["ffn_dropout"]);
+        assert_eq!(problems(r#"{"ffn":"glu","ffn_activation":"relu"}"#), ["ffn_activation"]);
+        assert_eq!(problems(r#"{"linear_init":"lra","linear_std":0.02}"#), ["linear_init"]);
+        assert_eq!(problems(r#"{"embedding_std":-1,"cls_std":11}"#), ["embedding_std", "cls_std"]);
+        let older = serde_json::to_value(ModelConfig::default()).unwrap();
+        for key in ["ffn_activation", "ffn_dropout", "embedding_std", "cls_std", "linear_init"] {
+            assert!(older.get(key).is_none(), "run ids of configs without `{key}` stay");
+        }
+    }
+
+    /// Outside the mixers, `matrices` are the weights of dense maps and nothing else.
+    #[test]
+    fn what_is_decayed_as_a_matrix_is_what_a_product_reads() {
+        use crate::optimizer::Decayed;
+        let of = |output: Output, keys: &str| {
+            let spec = TaskSpec { causal: output == Output::Reconstruction, ..task_spec(output) };
+            let (vs, model) = attention_model(keys, &spec);
+            let mut maps: Vec<Tensor> = model.head.maps().iter().map(|map| map.ws.shallow_clone()).collect();
+            for block in &model.blocks {
+                match &block.ffn {
+                    Channels::None => {}
+                    Channels::Mlp(up, down, _) => maps.extend([up, down].map(|map| map.ws.shallow_clone())),
+                    Channels::Glu(a, b, c) => maps.extend([a, b, c].map(|map| map.ws.shallow_clone())),
+                }
+            }
+            for (name, variable) in vs.variables().into_iter().filter(|(name, _)| !name.contains(".mixer.")) {
+                let is_map = maps.iter().any(|map| map.data_ptr() == variable.data_ptr());
+                assert_eq!(Decayed::Matrices.takes(&name, variable.dim()), is_map, "{name} in {keys}");
+            }
+        };
+        let every = r#"{"d_model":16,"n_layers":2,"positions":"learned","token_types":2,"pooling":"cls","embedding_norm":true"#;
+        of(Output::PerSequence, &format!("{every}}}"));
+        for head in ["bert", "mlp"] {
+            of(Output::PerSequence, &format!(r#"{every},"ffn":"glu","head":"{head}"}}"#));
+        }
+        of(Output::Reconstruction, r#"{"d_model":16,"n_layers":1,"positions":"learned"}"#);
+        let spec = TaskSpec { classes: 11, ..task_spec(Output::Tokens) };
+        let (vs, _model) = attention_model(r#"{"d_model":16,"n_layers":1,"head":"bert"}"#, &spec);
+        let decayed: Vec<String> = (vs.variables().into_iter())
+            .filter(|(name, v)| Decayed::Matrices.takes(name, v.dim()) && name.starts_with("head"))
+            .map(|(name, _)| name)
+            .collect();
+        assert_eq!(decayed, ["head.transform.weight"]);
+    }
+
     #[test]
     fn tied_dropout_drops_whole_channels_and_only_in_training() {
         let config = config(r#"{"d_model":16,"n_layers":1,"dropout":0.5,"tied_dropout":true}"#);

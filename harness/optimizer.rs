@@ -53,7 +53,7 @@ impl Decayed {
     }
 
     /// Whether it takes in the parameter `name`, of so many axes.
-    fn takes(self, name: &str, axes: usize) -> bool {
+    pub(crate) fn takes(self, name: &str, axes: usize) -> bool {
         let mut parts = name.rsplit('.');
         let (last, stem) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
         match self {
