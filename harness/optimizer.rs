@@ -35,8 +35,8 @@ pub struct OptimizerConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Decayed {
-    /// Weights with two or more axes, unless the mixer exempts them or they are tables: embeddings of tokens, positions and types,
-    /// vectors put before a sequence, codes that a head adds.
+    /// Weights with two or more axes, unless the mixer exempts them, or they are biases or tables: embeddings of tokens, positions
+    /// and types, vectors put before a sequence, codes that a head adds.
     #[default]
     Matrices,
     /// Everything but biases and scales of norms, unless the mixer exempts it (BiGS; BERT).
@@ -57,7 +57,8 @@ impl Decayed {
         let mut parts = name.rsplit('.');
         let (last, stem) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
         match self {
-            Self::Matrices => axes > 1 && !is_table(name),
+            // Biases of several axes are those of the data-independent part of some matrix mixers: one a position.
+            Self::Matrices => axes > 1 && !is_table(name) && !last.ends_with("bias"),
             Self::Weights => !last.ends_with("bias") && !stem.ends_with("norm"),
             Self::Unexempted | Self::All => true,
         }
@@ -307,8 +308,11 @@ mod tests {
     #[test]
     fn decay_goes_where_the_config_says() {
         let vs = VarStore::new(Device::Cpu);
-        let shapes: [(&[&str], &[i64]); 6] = [
+        let shapes: [(&[&str], &[i64]); 9] = [
             (&["embedding", "weight"], &[5, 2]),
+            (&["embedding_cls", "weight"], &[1, 1, 2]),
+            (&["head", "positions", "weight"], &[3, 2]),
+            (&["blocks", "0", "mixer", "q_bias"], &[2, 7]),
             (&["blocks", "0", "mixer", "in_proj_weight"], &[2, 2]),
             (&["blocks", "0", "mixer", "in_proj_bias"], &[2]),
             (&["blocks", "0", "mixer", "A_log"], &[2]),
@@ -327,9 +331,10 @@ mod tests {
             groups.iter().filter(|group| group.weight_decay > 0.0).map(|group| group.parameters).sum()
         };
         assert_eq!(decayed(Decayed::Matrices), 4);
-        assert_eq!(decayed(Decayed::Weights), 10 + 4 + 3);
-        assert_eq!(decayed(Decayed::Unexempted), 10 + 4 + 2 + 3 + 2, "all but A_log, which the mixer exempts");
-        assert_eq!(decayed(Decayed::All), 10 + 4 + 2 + 2 + 3 + 2);
+        let tables = 10 + 2 + 6;
+        assert_eq!(decayed(Decayed::Weights), tables + 4 + 3);
+        assert_eq!(decayed(Decayed::Unexempted), tables + 14 + 4 + 2 + 3 + 2, "all but A_log, which the mixer exempts");
+        assert_eq!(decayed(Decayed::All), tables + 14 + 4 + 2 + 2 + 3 + 2);
         let written = serde_json::to_value(OptimizerConfig::default()).unwrap();
         assert!(written.get("decayed").is_none(), "run ids of older configs stay");
     }
