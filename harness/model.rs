@@ -38,6 +38,9 @@ pub enum NormKind {
     Layer,
     /// Over batch and valid positions of each channel.
     Batch,
+    /// By the root mean square over the channels of each position, without mean or bias (Zhang and Sennrich 2019,
+    /// arXiv:1910.07467).
+    Rms,
 }
 
 /// Where the norm stands.
@@ -60,6 +63,8 @@ pub enum Ffn {
     Mlp,
     /// `W₃ (silu(W₁ x) · W₂ x)` (Shazeer 2020, arXiv:2002.05202, SwiGLU).
     Glu,
+    /// `x`: the block adds the norm of its own sum to it, as Zoology's blocks without a channel mixer do.
+    Identity,
 }
 
 /// What stands between the two layers of `ffn: mlp`.
@@ -127,7 +132,7 @@ pub enum Pooling {
 pub enum HeadKind {
     /// `W x + b`.
     Plain,
-    /// `E x + b`, E the embedding itself: tokens only.
+    /// `E x + b`, E the embedding itself: tasks that ask for their own input tokens only.
     Tied,
     /// As Devlin et al. 2019 (arXiv:1810.04805): tokens by `E norm(gelu(W x + b)) + c`, a class by
     /// `W₂ tanh(W₁ x + b₁) + b₂`.
@@ -210,6 +215,9 @@ pub struct ModelConfig {
     /// What reads the answer: bert where tokens of a vocabulary are asked for, else plain.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub head: Option<HeadKind>,
+    /// Bias of `head: plain` and `head: tied` (Zoology: none).
+    #[serde(skip_serializing_if = "is_true")]
+    pub head_bias: bool,
     /// Dropout between pooler and classes of `head: bert`.
     #[serde(skip_serializing_if = "is_zero")]
     pub classifier_dropout: f64,
@@ -227,12 +235,20 @@ pub struct ModelConfig {
     /// The same maps by a rule: `lra`; null: `linear_std`, or each mixer's own initial values.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub linear_init: Option<LinearInit>,
+    /// Whether `linear_std` is divided by √(2 n_layers) for the last dense map of each branch, which writes into the residual
+    /// stream (GPT-2, Zoology).
+    #[serde(skip_serializing_if = "is_default")]
+    pub rescale_residual: bool,
     /// What dense products are taken in: f32, or bf16 with float32 weights, gradients, norms, softmax, scans and losses.
     #[serde(skip_serializing_if = "is_default")]
     pub precision: Precision,
     /// Keep each layer's input alone and run the layer again in the backward: less memory, about a third more work.
     #[serde(skip_serializing_if = "is_default")]
     pub checkpoint_activations: bool,
+}
+
+fn is_true(value: &bool) -> bool {
+    *value
 }
 
 fn is_zero(value: &f64) -> bool {
@@ -275,6 +291,8 @@ impl Default for ModelConfig {
             max_positions: None,
             linear_std: None,
             linear_init: None,
+            rescale_residual: false,
+            head_bias: true,
         }
     }
 }
@@ -333,13 +351,17 @@ impl ModelConfig {
             found.push(Mistake::new("linear_init", problem, "keep one of the two"));
         }
         let ffn = self.resolved().ffn;
-        if self.ffn_dropout > 0.0 && ffn == Some(Ffn::None) {
+        if self.ffn_dropout > 0.0 && matches!(ffn, Some(Ffn::None | Ffn::Identity)) {
             let problem = format!("`ffn_dropout` is {}, but the blocks have no feed-forward", self.ffn_dropout);
             found.push(Mistake::new("ffn_dropout", problem, "use 0, or `ffn: mlp`"));
         }
         if self.ffn_activation != Activation::Gelu && ffn != Some(Ffn::Mlp) {
             let problem = "`ffn_activation` is set, but the blocks have no `ffn: mlp` that could have it";
             found.push(Mistake::new("ffn_activation", problem, "leave it out, or use `ffn: mlp`"));
+        }
+        if self.rescale_residual && self.linear_std.is_none() {
+            let problem = "`rescale_residual` is set, but `linear_std` is not: there is no deviation to divide";
+            found.push(Mistake::new("rescale_residual", problem, "set `linear_std` too, such as 0.02"));
         }
         if self.positions() == Positions::Sinusoidal && self.d_model % 2 == 1 {
             let problem = format!("`d_model` is {}, which sinusoidal positions cannot halve", self.d_model);
@@ -359,8 +381,24 @@ impl ModelConfig {
         }
         let tokens = task.output == Output::Tokens;
         let pooled = matches!(task.output, Output::PerSequence | Output::Value) && task.documents == 1;
+        // Where classes are as many as tokens, class c is token c: MQAR's values, a group's elements.
+        let own_tokens = tokens
+            || task.input == Input::Tokens
+                && task.documents == 1
+                && task.classes == task.vocab_size
+                && matches!(task.output, Output::PerPosition | Output::PerSequence);
+        let plain_or_tied = match self.head_for(task.output, task.input) {
+            HeadKind::Bert => false,
+            HeadKind::Plain | HeadKind::Tied => task.documents == 1 && task.output != Output::Reconstruction,
+        };
+        if !self.head_bias && !plain_or_tied {
+            let problem = "`head_bias` is false, but the task's head is neither plain nor tied and keeps its biases";
+            found.push(Mistake::new("head_bias", problem, "leave it out in the task's entry, or use `head: plain`"));
+        }
         let problem = match self.head {
-            Some(HeadKind::Tied) if !tokens => "`head` is tied, but the task does not ask for tokens of its vocabulary",
+            Some(HeadKind::Tied) if !own_tokens => {
+                "`head` is tied, but the task does not ask for tokens of its vocabulary"
+            }
             Some(HeadKind::Bert) if !tokens && !pooled => {
                 "`head` is bert, but the task asks neither for tokens of its vocabulary nor for one class of one sequence"
             }
@@ -392,7 +430,7 @@ impl ModelConfig {
         let block = self.block;
         let ffn = self.ffn.unwrap_or(if block == BlockShape::Transformer { Ffn::Mlp } else { Ffn::None });
         let d_ff = match ffn {
-            Ffn::None => None,
+            Ffn::None | Ffn::Identity => None,
             Ffn::Mlp => Some(self.d_ff.unwrap_or(4 * self.d_model)),
             Ffn::Glu => Some(self.d_ff.unwrap_or((8 * self.d_model / 3 + 7) / 8 * 8)),
         };
@@ -465,6 +503,8 @@ impl ModelConfig {
 enum Norm {
     Layer(nn::LayerNorm),
     Batch(nn::BatchNorm),
+    /// Scale `[d_model]`, and what is added to the mean square.
+    Rms(Tensor, f64),
 }
 
 impl Norm {
@@ -477,12 +517,14 @@ impl Norm {
                 let config = nn::BatchNormConfig { eps, ws_init: nn::Init::Const(1.0), ..Default::default() };
                 Self::Batch(nn::batch_norm1d(vs, d, config))
             }
+            NormKind::Rms => Self::Rms(vs.ones("weight", &[d]), eps),
         }
     }
 
     fn forward(&self, x: &Tensor, ctx: &Context) -> Tensor {
         match self {
             Self::Layer(norm) => norm.forward(x),
+            Self::Rms(scale, eps) => x.rms_norm([scale.size()[0]], Some(scale), *eps),
             Self::Batch(norm) => {
                 let shape = x.size();
                 let flat = x.reshape([-1, shape[2]]);
@@ -503,6 +545,7 @@ impl Norm {
 #[derive(Debug)]
 enum Channels {
     None,
+    Identity,
     Mlp(Linear, Linear, Activation),
     Glu(Linear, Linear, Linear),
 }
@@ -512,6 +555,7 @@ impl Channels {
         let (d, d_ff) = (config.d_model, config.d_ff.unwrap_or(0));
         match config.ffn.unwrap_or(Ffn::None) {
             Ffn::None => Self::None,
+            Ffn::Identity => Self::Identity,
             Ffn::Mlp => Self::Mlp(
                 linear(&(vs / "up"), d, d_ff, true),
                 linear(&(vs / "down"), d_ff, d, true),
@@ -529,6 +573,7 @@ impl Channels {
     fn forward(&self, x: &Tensor, drop: impl Fn(Tensor) -> Tensor) -> Option<Tensor> {
         match self {
             Self::None => None,
+            Self::Identity => Some(x.shallow_clone()),
             Self::Mlp(up, down, activation) => Some(drop(activation.forward(&x.apply(up))).apply(down)),
             Self::Glu(gate, up, down) => Some(drop(x.apply(gate).silu() * x.apply(up)).apply(down)),
         }
@@ -572,10 +617,17 @@ impl Block {
         }
     }
 
+    /// Weights of the dense maps that its branches end in, by name.
+    fn last_maps(&self) -> Vec<String> {
+        let mixer = self.mixer.output_map().map(|name| format!("mixer.{name}"));
+        let ffn = matches!(self.ffn, Channels::Mlp(..) | Channels::Glu(..)).then(|| "ffn.down.weight".to_string());
+        mixer.into_iter().chain(ffn).collect()
+    }
+
     /// Running mean and variance of its batch norms.
     fn running(&self) -> Vec<Tensor> {
         let of_norm = |norm: &Norm| match norm {
-            Norm::Layer(_) => Vec::new(),
+            Norm::Layer(_) | Norm::Rms(..) => Vec::new(),
             Norm::Batch(norm) => vec![norm.running_mean.shallow_clone(), norm.running_var.shallow_clone()],
         };
         std::iter::once(&self.mixer_norm).chain(&self.ffn_norm).flat_map(of_norm).collect()
@@ -645,7 +697,7 @@ enum Head {
     /// `[…, d_model]` → `[…, classes]`.
     Plain(Linear),
     /// The same by the embedding `[classes, d_model]`, behind BERT's transform where there is one.
-    Tied { transform: Option<(Linear, nn::LayerNorm)>, table: Tensor, bias: Tensor, precision: Precision },
+    Tied { transform: Option<(Linear, nn::LayerNorm)>, table: Tensor, bias: Option<Tensor>, precision: Precision },
     /// BERT's pooler, dropout and classifier.
     Pooled { pooler: Linear, dropout: f64, classifier: Linear },
     /// Two layers with a ReLU between.
@@ -670,7 +722,7 @@ impl Head {
         }
         if task.documents == 1 {
             return match (config.head_for(task.output, task.input), table) {
-                (HeadKind::Plain, _) | (HeadKind::Tied, None) => Self::Plain(linear(vs, d, classes, true)),
+                (HeadKind::Plain, _) | (HeadKind::Tied, None) => Self::Plain(linear(vs, d, classes, config.head_bias)),
                 (HeadKind::Mlp, _) => {
                     let wide = config.decoder_width();
                     Self::Mlp(linear(&(vs / "mlp"), d, wide, true), linear(&(vs / "logits"), wide, classes, true))
@@ -688,7 +740,7 @@ impl Head {
                     Self::Tied {
                         transform: (kind == HeadKind::Bert).then(transform),
                         table: table.expect("tokens have an embedding: the settings were checked"),
-                        bias: vs.zeros("bias", &[classes]),
+                        bias: (config.head_bias || kind == HeadKind::Bert).then(|| vs.zeros("bias", &[classes])),
                         precision: config.precision,
                     }
                 }
@@ -713,7 +765,7 @@ impl Head {
                     None => x.shallow_clone(),
                     Some((map, norm)) => x.apply(map).gelu("none").apply(norm),
                 };
-                return precision.linear(&x, table, Some(bias));
+                return precision.linear(&x, table, bias.as_ref());
             }
             Self::Pooled { pooler, dropout, classifier } => {
                 let x = x.apply(pooler).tanh();
@@ -860,12 +912,17 @@ impl Model {
         if model.config.linear_init.is_some() || model.config.linear_std.is_some() {
             // A path cannot list what lies under it: the names are those of a block built aside.
             let aside = nn::VarStore::new(tch::Device::Cpu);
-            let _ = Block::new(&aside.root(), &model.config, &dims, mixer, settings);
+            let block = Block::new(&aside.root(), &model.config, &dims, mixer, settings);
             let maps = dense_maps(&aside);
+            let last = if model.config.rescale_residual { block.last_maps() } else { Vec::new() };
+            let root = (2.0 * model.config.n_layers as f64).sqrt();
             for at in (0..built).map(|i| vs / "blocks" / i) {
                 for (name, bias) in &maps {
                     let weight = find(&at, name).expect("a block built alike");
-                    let draw = draw(name, &weight.size(), false);
+                    let draw = match draw(name, &weight.size(), false) {
+                        Draw::Normal(std) if last.contains(name) => Draw::Normal(std / root),
+                        draw => draw,
+                    };
                     redraw(weight, find(&at, bias), draw);
                 }
             }
@@ -1015,8 +1072,8 @@ impl Model {
     pub fn answer(&self, x: &Tensor, inputs: &Inputs, ctx: &Context) -> Tensor {
         // The head, and a per-position final norm, are worth computing only where an answer is asked for.
         let vectors = match (self.output, &self.final_norm) {
-            (Output::PerPosition | Output::Number | Output::Tokens, Some(Norm::Layer(norm))) => {
-                norm.forward(&self.scored(x, inputs, ctx))
+            (Output::PerPosition | Output::Number | Output::Tokens, Some(norm @ (Norm::Layer(_) | Norm::Rms(..)))) => {
+                norm.forward(&self.scored(x, inputs, ctx), ctx)
             }
             _ => self.scored(&self.normed(x, ctx), inputs, ctx),
         };
@@ -1044,7 +1101,7 @@ impl Model {
         // Positions count without the cls vector in front, which a batch norm counts like any other.
         let taken = |x: &Tensor| x.narrow(1, x.size()[1] - length, length).flatten(0, 1).index_select(0, at);
         match &self.final_norm {
-            Some(Norm::Layer(norm)) => norm.forward(&taken(x)),
+            Some(norm @ (Norm::Layer(_) | Norm::Rms(..))) => norm.forward(&taken(x), ctx),
             _ => taken(&self.normed(x, ctx)),
         }
     }
@@ -1315,7 +1372,7 @@ mod tests {
 
     #[test]
     fn the_head_at_scored_positions_equals_the_head_everywhere() {
-        for block in ["transformer", "s4", "hydra"] {
+        for block in ["transformer", "s4", "hydra", r#"transformer","norm":"rms"#] {
             let config = config(&format!(r#"{{"block":"{block}","d_model":16,"n_layers":1}}"#));
             for (name, _vs, model) in models(&config, Output::PerPosition) {
                 let all = Tensor::arange(2 * 9, (Kind::Int64, Device::Cpu));
@@ -1337,7 +1394,7 @@ mod tests {
     #[test]
     fn every_parameter_of_every_model_gets_a_gradient() {
         for block in ["transformer", "s4", "bigs", "hydra"] {
-            for ffn in ["mlp", "glu", "none"] {
+            for ffn in ["mlp", "glu", "none", "identity"] {
                 let config = config(&format!(
                     r#"{{"block":"{block}","d_model":16,"n_layers":2,"ffn":"{ffn}","pooling":"cls","positions":"learned"}}"#
                 ));

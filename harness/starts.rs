@@ -58,6 +58,8 @@ fn body(model: &ModelConfig) -> serde_json::Map<String, Value> {
         cls_std: None,
         linear_std: None,
         linear_init: None,
+        rescale_residual: false,
+        head_bias: true,
         max_positions: None,
         precision: Precision::F32,
         checkpoint_activations: false,

@@ -279,6 +279,7 @@ pub struct Combiner {
     core: Core,
     /// What the core learns: DeepSets' weights of queries and keys, `[d_head, d_head]`, or the projections of rowmajor keys.
     learned: Vec<Tensor>,
+    output_map: &'static str,
     dims: Dims,
 }
 
@@ -341,6 +342,11 @@ impl Combiner {
         };
         let qkv = [0, 1, 2].map(|i| projection(vs / names[i], [d, heads, d_head], &[heads, d_head]));
         let out = projection(vs / names[3], [heads, d_head, d], &[d]);
+        let output_map = match (cfg.naming, names[3]) {
+            (Naming::Tf, _) => "dense.weight",
+            (Naming::Jax, "DenseGeneral_2") => "DenseGeneral_2.kernel",
+            (Naming::Jax, _) => "DenseGeneral_0.kernel",
+        };
         let mut learned = Vec::new();
         if cfg.map == Map::Deepset {
             let bound = (6.0 / (2 * d_head) as f64).sqrt();
@@ -364,7 +370,7 @@ impl Combiner {
             learned.push(last.weight);
             learned.extend([first.bias, last.bias].into_iter().flatten());
         }
-        Self { qkv, out, core, learned, dims: *dims }
+        Self { qkv, out, core, learned, output_map, dims: *dims }
     }
 
     /// `[batch, length, d_model]` → what the core reads.
@@ -438,6 +444,10 @@ impl Mixer for Combiner {
         let flops = linear_flops(length, d, 4 * inner) + logits + mapped + keys;
         let state_bytes = if self.dims.causal { 4 * recurrent::scalars(&self.core, inner, d, length) } else { 0 };
         Cost { params: 4 * d * inner + biases + learned, state_bytes, flops }
+    }
+
+    fn output_map(&self) -> Option<&'static str> {
+        Some(self.output_map)
     }
 }
 
