@@ -242,6 +242,9 @@ mod tests {
         assert_eq!(keys(with(Some(f64::NAN), 0.0, 1)), ["final_lr"]);
         assert_eq!(keys(with(Some(1e-6), 0.1, 1)), ["final_lr"]);
         assert_eq!(keys(with(None, 0.0, 0)), ["hold_steps"]);
-        assert!(keys(with(Some(1e-3), 0.0, 500)).is_empty(), "the peak itself, held for the whole run, is a constant rate");
+        assert!(
+            keys(with(Some(1e-3), 0.0, 500)).is_empty(),
+            "the peak itself, held for the whole run, is a constant rate"
+        );
     }
 }

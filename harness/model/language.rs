@@ -158,7 +158,10 @@ fn a_model_may_be_made_for_more_positions_than_its_task_has_but_not_for_fewer() 
     }
     let of_tokens = |output| tasks::Outline { classes: 11, ..outline(output) };
     let tied = config(r#"{"head":"tied"}"#);
-    assert!(tied.check_task(&of_tokens(Output::PerPosition)).is_empty(), "as many classes as tokens: MQAR's are tokens");
+    assert!(
+        tied.check_task(&of_tokens(Output::PerPosition)).is_empty(),
+        "as many classes as tokens: MQAR's are tokens"
+    );
     assert_eq!(tied.check_task(&tasks::Outline { documents: 2, ..of_tokens(Output::PerSequence) }).len(), 1);
     let bare = |text: &str, output| -> Vec<&str> {
         config(text).check_task(&outline(output)).into_iter().map(|m| m.key).collect()
@@ -253,7 +256,8 @@ fn operations_of_the_heads_are_those_of_their_maps() {
 #[test]
 fn a_tied_head_reads_the_values_that_mqar_asks_for() {
     let entry = tasks::registry().into_iter().find(|entry| entry.name == "mqar").expect("registered");
-    let settings = (entry.resolve)(&serde_json::json!({"vocab_size": 32, "seq_len": 16, "kv_pairs": 2})).expect("types");
+    let settings =
+        (entry.resolve)(&serde_json::json!({"vocab_size": 32, "seq_len": 16, "kv_pairs": 2})).expect("types");
     let outline = entry.outline(&settings);
     let config = config(r#"{"d_model":16,"head":"tied","head_bias":false}"#);
     assert!(config.check_task(&outline).is_empty());
@@ -302,9 +306,8 @@ fn rescaled_maps_are_the_last_of_each_branch_and_smaller_by_the_root_of_twice_th
     for (entry, settings) in small_mixers() {
         let build = |rescale: bool| {
             let vs = nn::VarStore::new(Device::Cpu);
-            let text = format!(
-                r#"{{"d_model":64,"n_layers":8,"linear_std":0.04,"rescale_residual":{rescale},"ffn":"mlp"}}"#
-            );
+            let text =
+                format!(r#"{{"d_model":64,"n_layers":8,"linear_std":0.04,"rescale_residual":{rescale},"ffn":"mlp"}}"#);
             let model = Model::new(&vs.root(), &config(&text), &task(Output::PerPosition), &entry, &settings);
             (vs, model.blocks[0].mixer.output_map())
         };
