@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 const COLUMNS: [&str; 7] = ["task", "mixer", "key", "source_value", "our_value", "reason", "source"];
 /// Configs that say they follow a published recipe: each has its table.
-const PUBLISHED: [&str; 1] = ["lra"];
+const PUBLISHED: [&str; 7] = ["lra", "bigs", "hydra_glue", "matrix_mixers_full", "mqar_full", "mad", "mad_full"];
 /// Sections whose keys need a row where a config writes them.
 const SECTIONS: [&str; 4] = ["model", "optimizer", "schedule", "budget"];
 
