@@ -388,7 +388,7 @@ impl ModelConfig {
                 && task.classes == task.vocab_size
                 && matches!(task.output, Output::PerPosition | Output::PerSequence);
         let plain_or_tied = match self.head_for(task.output, task.input) {
-            HeadKind::Bert => false,
+            HeadKind::Bert | HeadKind::Mlp => false,
             HeadKind::Plain | HeadKind::Tied => task.documents == 1 && task.output != Output::Reconstruction,
         };
         if !self.head_bias && !plain_or_tied {

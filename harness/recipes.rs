@@ -437,21 +437,65 @@ mqar,*,task.mqar.seq_len,16,16,,paper
     #[test]
     fn whatever_a_table_gets_wrong_is_named_with_its_line() {
         let cases = [
-            ("model.d_model,16,16,", "model.d_model,32,32,", "line 9: `model.d_model`: `attention` on `mqar` has another value than 32"),
-            ("model.token_types,0,0,", "model.token_types,2,2,", "line 11: `model.token_types`: `attention` on `mqar` has another value than 2"),
-            ("model.norm,layer,layer", "model.norm,batch,batch", "line 12: `model.norm`: `attention` on `mqar` has another value than \"batch\""),
-            ("model.norm", "model.nrm", "line 12: `model.nrm`: `attention` on `mqar`: `\"layer\"` cannot be there: unknown field `nrm`"),
-            ("window,null,null", "window,4,4", "line 8: `mixer.attention.window`: `attention` on `mqar` has another value than 4"),
-            ("vocab_size,64,32,a small one", "vocab_size,64,32,", "line 3: `task.mqar.vocab_size`: source and config differ, and no reason is given"),
-            ("kv_pairs,2,2,", "kv_pairs,2,2,why", "line 4: `task.mqar.kv_pairs`: a reason is given, but source and config agree"),
+            (
+                "model.d_model,16,16,",
+                "model.d_model,32,32,",
+                "line 9: `model.d_model`: `attention` on `mqar` has another value than 32",
+            ),
+            (
+                "model.token_types,0,0,",
+                "model.token_types,2,2,",
+                "line 11: `model.token_types`: `attention` on `mqar` has another value than 2",
+            ),
+            (
+                "model.norm,layer,layer",
+                "model.norm,batch,batch",
+                "line 12: `model.norm`: `attention` on `mqar` has another value than \"batch\"",
+            ),
+            (
+                "model.norm",
+                "model.nrm",
+                "line 12: `model.nrm`: `attention` on `mqar`: `\"layer\"` cannot be there: unknown field `nrm`",
+            ),
+            (
+                "window,null,null",
+                "window,4,4",
+                "line 8: `mixer.attention.window`: `attention` on `mqar` has another value than 4",
+            ),
+            (
+                "vocab_size,64,32,a small one",
+                "vocab_size,64,32,",
+                "line 3: `task.mqar.vocab_size`: source and config differ, and no reason is given",
+            ),
+            (
+                "kv_pairs,2,2,",
+                "kv_pairs,2,2,why",
+                "line 4: `task.mqar.kv_pairs`: a reason is given, but source and config agree",
+            ),
             ("ema,0.99,,not here", "ema,0.99,,", "line 14: `ema`: source and config differ, and no reason is given"),
             ("ema,0.99,,not here", "ema,,,not here", "line 14: `ema`: neither the source nor the config has a value"),
-            ("causal,false,false,,paper", "causal,false,false,,", "line 5: `task.mqar.causal`: the source's value has no source"),
+            (
+                "causal,false,false,,paper",
+                "causal,false,false,,",
+                "line 5: `task.mqar.causal`: the source's value has no source",
+            ),
             ("mqar,*,task", "mqr,*,task", "line 2: `task.mqar.seq_len`: no task is labelled `mqr`"),
             ("*,*,budget.steps,1e1,10,,paper\n", "", "`budget.steps` of `attention` on `mqar` has no row"),
-            ("\"[0.001, 0.01]\",\"[1e-3, 1e-2]\"", "1e-3,1e-3", "line 13: `optimizer.lr`: swept for `attention` on `mqar`: write the list of its values"),
-            ("\"[0.001, 0.01]\",\"[1e-3, 1e-2]\"", "[0.001],[0.001]", "line 13: `optimizer.lr`: `attention` on `mqar` has another value than [0.001]"),
-            ("*,*,budget.steps", "*,*,budget.steps,10,10,,paper\n*,*,budget.steps", "line 7: `budget.steps`: a second row for `attention` on `mqar`"),
+            (
+                "\"[0.001, 0.01]\",\"[1e-3, 1e-2]\"",
+                "1e-3,1e-3",
+                "line 13: `optimizer.lr`: swept for `attention` on `mqar`: write the list of its values",
+            ),
+            (
+                "\"[0.001, 0.01]\",\"[1e-3, 1e-2]\"",
+                "[0.001],[0.001]",
+                "line 13: `optimizer.lr`: `attention` on `mqar` has another value than [0.001]",
+            ),
+            (
+                "*,*,budget.steps",
+                "*,*,budget.steps,10,10,,paper\n*,*,budget.steps",
+                "line 7: `budget.steps`: a second row for `attention` on `mqar`",
+            ),
         ];
         for (there, put, complaint) in cases {
             assert!(TABLE.contains(there), "{there}");

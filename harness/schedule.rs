@@ -197,7 +197,11 @@ mod tests {
         }
         assert!(s.factor(34_999, 35_000, 1e-3) > 6e-5, "not yet at the end");
         let written = serde_json::to_value(ScheduleConfig::default()).unwrap();
-        assert_eq!(written, serde_json::json!({"shape": "cosine", "warmup_steps": 0, "final_factor": 0.0}), "run ids stay");
+        assert_eq!(
+            written,
+            serde_json::json!({"shape": "cosine", "warmup_steps": 0, "final_factor": 0.0}),
+            "run ids stay"
+        );
     }
 
     #[test]
