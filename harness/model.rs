@@ -350,12 +350,11 @@ impl ModelConfig {
             let problem = "`linear_init` and `linear_std` both say how dense maps start";
             found.push(Mistake::new("linear_init", problem, "keep one of the two"));
         }
-        let ffn = self.resolved().ffn;
-        if self.ffn_dropout > 0.0 && matches!(ffn, Some(Ffn::None | Ffn::Identity)) {
+        if self.ffn_dropout > 0.0 && matches!(self.ffn(), Ffn::None | Ffn::Identity) {
             let problem = format!("`ffn_dropout` is {}, but the blocks have no feed-forward", self.ffn_dropout);
             found.push(Mistake::new("ffn_dropout", problem, "use 0, or `ffn: mlp`"));
         }
-        if self.ffn_activation != Activation::Gelu && ffn != Some(Ffn::Mlp) {
+        if self.ffn_activation != Activation::Gelu && self.ffn() != Ffn::Mlp {
             let problem = "`ffn_activation` is set, but the blocks have no `ffn: mlp` that could have it";
             found.push(Mistake::new("ffn_activation", problem, "leave it out, or use `ffn: mlp`"));
         }
@@ -425,10 +424,14 @@ impl ModelConfig {
         })
     }
 
+    fn ffn(&self) -> Ffn {
+        self.ffn.unwrap_or(if self.block == BlockShape::Transformer { Ffn::Mlp } else { Ffn::None })
+    }
+
     /// The same model with every `null` replaced by what it means.
     pub fn resolved(&self) -> Self {
         let block = self.block;
-        let ffn = self.ffn.unwrap_or(if block == BlockShape::Transformer { Ffn::Mlp } else { Ffn::None });
+        let ffn = self.ffn();
         let d_ff = match ffn {
             Ffn::None | Ffn::Identity => None,
             Ffn::Mlp => Some(self.d_ff.unwrap_or(4 * self.d_model)),
