@@ -1757,7 +1757,7 @@ mod tests {
             let mut maps: Vec<Tensor> = model.head.maps().iter().map(|map| map.ws.shallow_clone()).collect();
             for block in &model.blocks {
                 match &block.ffn {
-                    Channels::None => {}
+                    Channels::None | Channels::Identity => {}
                     Channels::Mlp(up, down, _) => maps.extend([up, down].map(|map| map.ws.shallow_clone())),
                     Channels::Glu(a, b, c) => maps.extend([a, b, c].map(|map| map.ws.shallow_clone())),
                 }
