@@ -20,6 +20,8 @@ mod plan;
 mod presets;
 mod pretrain;
 mod progress;
+#[cfg(test)]
+mod recipes;
 mod registry;
 mod run;
 #[cfg(test)]

@@ -444,7 +444,7 @@ impl Trainer {
     fn step(&mut self, batch: &Batch) -> (f64, f64) {
         self.optimizer.zero_grad();
         let loss = self.gradients(batch, Purpose::Dropout, self.state.step);
-        let factor = self.spec.schedule.factor(self.state.step, self.spec.budget.steps);
+        let factor = self.spec.schedule.factor(self.state.step, self.spec.budget.steps, self.spec.optimizer.lr);
         let norm = self.optimizer.step(factor);
         self.progressed = true;
         self.state.step += 1;

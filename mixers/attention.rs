@@ -300,6 +300,10 @@ impl Mixer for Attention {
         let flops = linear_flops(length, d, 4 * inner) + 2 * linear_flops(rows, read, inner); // projections; QKᵀ and MV
         Cost { params: 4 * d * inner + biases, state_bytes, flops }
     }
+
+    fn output_map(&self) -> Option<&'static str> {
+        Some("out_proj.weight")
+    }
 }
 
 /// Keys and values of every token so far, or of the window.

@@ -37,7 +37,7 @@
 use crate::goldens::{Golden, GoldenError, Replay};
 use crate::{
     ConfigError, Context, Cost, Dims, Family, Mixer, NotLinear, Precision, Recurrent, Structure, at_least, between,
-    divides, linear_flops,
+    heads, linear_flops,
 };
 use inner::{Core, Operands};
 use serde_json::{Value, json};
@@ -59,8 +59,11 @@ mod tests;
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Parallel heads; must divide `d_model`.
+    /// Parallel heads; must divide `d_model` unless `d_head` is given.
     pub n_heads: i64,
+    /// Width of a head; null is `d_model / n_heads`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub d_head: Option<i64>,
     /// Which tokens are read directly and which regions are summarised.
     pub pattern: Pattern,
     /// Tokens in a segment (a row); `null` takes √seq_len, rounded up. Logsparse has none.
@@ -85,6 +88,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             n_heads: 4,
+            d_head: None,
             pattern: Pattern::Fixed,
             segment: None,
             pool: Pool::Max,
@@ -201,6 +205,9 @@ impl Family for Config {
             json!({ "pattern": "mixture_joint", "pool": "sum", "segment": 1 }),
             json!({ "pattern": "mixture_joint", "pool": "sum", "segment": 64 }),
             json!({ "pattern": "mixture_joint", "pool": "mean" }),
+            json!({ "d_head": 5 }),
+            json!({ "d_head": 5, "pattern": "rowmajor", "bias": true, "naming": "tf" }),
+            json!({ "d_head": 5, "pattern": "mixture_joint", "pool": "sum", "map": "deepset" }),
             json!({ "pattern": "mixture_averaged" }),
             json!({ "pattern": "mixture_averaged", "pool": "sum", "map": "relu" }),
         ]
@@ -246,7 +253,7 @@ impl Family for Config {
             refuse("map", "`map` is set, but rowmajor does not pool", "leave it out; `row_summary` is the choice here");
         }
         let checks = [
-            divides("n_heads", self.n_heads, "d_model", dims.d_model),
+            heads(self.n_heads, self.d_head, dims.d_model),
             at_least("segment", self.segment.unwrap_or(1), 1),
             between("dropout", self.dropout, 0.0, 1.0),
         ];
@@ -272,6 +279,7 @@ pub struct Combiner {
     core: Core,
     /// What the core learns: DeepSets' weights of queries and keys, `[d_head, d_head]`, or the projections of rowmajor keys.
     learned: Vec<Tensor>,
+    output_map: &'static str,
     dims: Dims,
 }
 
@@ -305,8 +313,8 @@ impl Projection {
 impl Combiner {
     fn new(vs: &nn::Path, dims: &Dims, cfg: &Config) -> Self {
         let (d, heads) = (dims.d_model, cfg.n_heads);
-        let d_head = d / heads;
-        let bound = (6.0 / (2 * d) as f64).sqrt();
+        let d_head = cfg.d_head.unwrap_or(d / heads);
+        let bound = (6.0 / (d + heads * d_head) as f64).sqrt();
         let core = Core {
             pattern: cfg.pattern,
             segment: cfg.segment.unwrap_or((dims.seq_len as f64).sqrt().ceil() as i64).max(1),
@@ -334,6 +342,11 @@ impl Combiner {
         };
         let qkv = [0, 1, 2].map(|i| projection(vs / names[i], [d, heads, d_head], &[heads, d_head]));
         let out = projection(vs / names[3], [heads, d_head, d], &[d]);
+        let output_map = match (cfg.naming, names[3]) {
+            (Naming::Tf, _) => "dense.weight",
+            (Naming::Jax, "DenseGeneral_2") => "DenseGeneral_2.kernel",
+            (Naming::Jax, _) => "DenseGeneral_0.kernel",
+        };
         let mut learned = Vec::new();
         if cfg.map == Map::Deepset {
             let bound = (6.0 / (2 * d_head) as f64).sqrt();
@@ -357,7 +370,7 @@ impl Combiner {
             learned.push(last.weight);
             learned.extend([first.bias, last.bias].into_iter().flatten());
         }
-        Self { qkv, out, core, learned, dims: *dims }
+        Self { qkv, out, core, learned, output_map, dims: *dims }
     }
 
     /// `[batch, length, d_model]` → what the core reads.
@@ -421,14 +434,20 @@ impl Mixer for Combiner {
     /// The state: see `recurrent.rs`.
     fn cost(&self, length: i64) -> Cost {
         let d = self.dims.d_model;
-        let d_head = self.out.shape()[1];
-        let biases = if self.out.bias.is_some() { 4 * d } else { 0 };
+        let [heads, d_head, _] = self.out.shape();
+        let inner = heads * d_head;
+        let biases = if self.out.bias.is_some() { 3 * inner + d } else { 0 };
         let learned: i64 = self.learned.iter().map(|t| t.numel() as i64).sum();
-        let mapped = if self.core.map == Map::Deepset { 2 * linear_flops(length, d_head, d) } else { 0 };
-        let keys = if self.core.reads_input() { 2 * linear_flops(length, d, d) } else { 0 };
-        let flops = linear_flops(length, d, 4 * d) + linear_flops(length, self.core.columns(length), d) + mapped + keys;
-        let state_bytes = if self.dims.causal { 4 * recurrent::scalars(&self.core, d, length) } else { 0 };
-        Cost { params: 4 * d * d + biases + learned, state_bytes, flops }
+        let mapped = if self.core.map == Map::Deepset { 2 * linear_flops(length, d_head, inner) } else { 0 };
+        let keys = if self.core.reads_input() { 2 * linear_flops(length, d, inner) } else { 0 };
+        let logits = linear_flops(length, self.core.columns(length), inner);
+        let flops = linear_flops(length, d, 4 * inner) + logits + mapped + keys;
+        let state_bytes = if self.dims.causal { 4 * recurrent::scalars(&self.core, inner, d, length) } else { 0 };
+        Cost { params: 4 * d * inner + biases + learned, state_bytes, flops }
+    }
+
+    fn output_map(&self) -> Option<&'static str> {
+        Some(self.output_map)
     }
 }
 
@@ -452,6 +471,7 @@ pub fn replay(golden: &Golden) -> Result<Replay, GoldenError> {
     let names = golden.names("param");
     let cfg = Config {
         n_heads: golden.int("H")?,
+        d_head: None,
         pattern,
         segment: Some(golden.int("w")?.max(1)), // 0 where the pattern has none
         pool,

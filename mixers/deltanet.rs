@@ -381,6 +381,10 @@ impl Mixer for DeltaNet {
             flops: 2 * length * (ends * direction + outer) + ends * self.cfg.n_heads * chunks,
         }
     }
+
+    fn output_map(&self) -> Option<&'static str> {
+        Some("o_proj.weight")
+    }
 }
 
 /// The last inputs of the convolution, and S.

@@ -394,6 +394,10 @@ impl Mixer for Hydra {
         rules.extend(self.init_states.as_ref().map(|_| undecayed("init_states")));
         rules
     }
+
+    fn output_map(&self) -> Option<&'static str> {
+        Some("out_proj.weight")
+    }
 }
 
 /// A whole module: `hydra__*`.

@@ -168,6 +168,11 @@ pub trait Mixer: Debug + Send {
     fn param_rules(&self) -> Vec<ParamRule> {
         Vec::new()
     }
+
+    /// Weight of the dense map that the mixer ends in, by its name inside the mixer; `None` where it ends in none.
+    fn output_map(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 /// A class of matrices.

@@ -339,6 +339,10 @@ impl Mixer for Mamba2 {
         rules.extend(self.init_states.as_ref().map(|_| undecayed("init_states")));
         rules
     }
+
+    fn output_map(&self) -> Option<&'static str> {
+        Some("out_proj.weight")
+    }
 }
 
 /// The last inputs of the convolution, and S.

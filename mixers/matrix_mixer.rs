@@ -456,6 +456,10 @@ impl Mixer for MatrixMixer {
         let rule = |name: &&str| ParamRule { name: format!("matrix_mixer.{name}"), lr: None, weight_decay: Some(0.0) };
         self.class.undecayed().iter().map(rule).collect()
     }
+
+    fn output_map(&self) -> Option<&'static str> {
+        Some("out_proj.weight")
+    }
 }
 
 /// Q and K.

@@ -565,4 +565,8 @@ impl Mixer for Block {
         };
         self.layer.kernel.parameters().into_iter().map(|(name, _)| rule(name)).collect()
     }
+
+    fn output_map(&self) -> Option<&'static str> {
+        Some("output_linear.0.weight")
+    }
 }
