@@ -23,6 +23,7 @@ pub mod published;
 pub mod report;
 pub mod statistics;
 pub mod table;
+pub mod text;
 
 #[cfg(test)]
 mod samples;

@@ -12,7 +12,7 @@ use crate::glue::{self, Glue};
 use crate::groups::{self, Group};
 use crate::language::{Language, languages};
 use crate::published::{self, PATH_256, PATH_X, Published};
-use crate::statistics::{Estimate, Interval, Measured, Range, bootstrap_interval, interquartile_mean};
+use crate::statistics::{Estimate, Interval, Measured, Range, interquartile_interval, interquartile_mean};
 use crate::{Manifest, Record, Versions, findings, signs};
 use polars::prelude::{DataFrame, PolarsError};
 use serde::Serialize;
@@ -36,7 +36,7 @@ const MASKED: &str = "masked accuracy";
 /// And of causal ones.
 const NEXT_TOKEN: &str = "next-token accuracy";
 
-/// Resamples of the bootstrap over tasks; the two ends are then good to about 0.002 of the scores' spread.
+/// Redraws of a bootstrap; a standard error is then good to about 0.7 %.
 pub(crate) const DRAWS: usize = 10_000;
 /// Seed of that bootstrap: the same records give the same interval on any day.
 pub(crate) const BOOTSTRAP_SEED: u64 = 0;
@@ -134,6 +134,9 @@ pub struct Row {
     pub wall_seconds: Option<f64>,
     /// Test scores that entered the mean, by seed in the manifest's order.
     pub scores: Vec<f64>,
+    /// Which run of the row each of them is of, counted from 0 in the manifest's order.
+    #[serde(skip)]
+    pub scored_runs: Vec<usize>,
     /// Other numbers of the runs that are scored, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub measures: BTreeMap<String, Measured>,
@@ -216,7 +219,7 @@ pub struct Overall {
     pub mixer: String,
     /// Interquartile mean of (score - floor) / (ceiling - floor) over all runs; `None` if a task has no scored run.
     pub score: Option<f64>,
-    /// Stratified bootstrap interval; `None` if a task has fewer than two scored seeds.
+    /// Over seeds, stratified by task; `None` if a task has fewer than two scored seeds.
     pub interval: Option<Interval>,
     /// Runs in it.
     pub n: usize,
@@ -394,6 +397,7 @@ fn rows(cells: &DataFrame, runs: &[Run], swept: &[&str]) -> Result<Vec<Row>, Pol
             peak_memory_bytes: float("peak_memory_bytes", i)?,
             wall_seconds: float("wall_seconds", i)?,
             scores: alike.iter().filter_map(|run| run.test).collect(),
+            scored_runs: (0..).zip(&alike).filter_map(|(place, run)| run.test.map(|_| place)).collect(),
             measures,
             marks: first.map(|run| run.marks.clone()).unwrap_or_default(),
             published_task: beside.map(|beside| beside.task.clone()),
@@ -441,19 +445,20 @@ pub(crate) fn is_score(metric: &str, measure: &str) -> bool {
 
 /// Numbers besides the score, over the runs that are scored. A diverged run counts the floor of those that have one.
 fn measures(alike: &[&Run], runs: &[Run], metric: &str, published_task: Option<&str>) -> BTreeMap<String, Measured> {
-    let mut values: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    let mut values: BTreeMap<String, Vec<(usize, f64)>> = BTreeMap::new();
     let names = floored(alike, runs, metric, published_task);
-    for run in alike {
+    for (place, run) in alike.iter().enumerate() {
         let Some(test) = run.test else { continue };
         let diverged = run.outcome == "diverged";
         for (name, value) in numbers(run).into_iter().filter(|(name, _)| !diverged || !names.contains(*name)) {
-            values.entry(name.into()).or_default().push(value);
+            values.entry(name.into()).or_default().push((place, value));
         }
         for name in names.iter().filter(|_| diverged) {
-            values.entry(name.to_string()).or_default().extend(floor_of(name, metric, test));
+            let floor = floor_of(name, metric, test).map(|floor| (place, floor));
+            values.entry(name.to_string()).or_default().extend(floor);
         }
     }
-    values.into_iter().map(|(name, values)| (name, Measured::new(values))).collect()
+    values.into_iter().map(|(name, values)| (name, Measured::of_runs(values))).collect()
 }
 
 /// What a run reports; MNLI's two test sets are details of one split.
@@ -571,7 +576,10 @@ fn overall(mixers: &[&str], rows: &[Row]) -> Vec<Overall> {
         Overall {
             mixer: mixer.into(),
             score: entered_all.then(|| interquartile_mean(&pooled)).flatten(),
-            interval: entered_all.then(|| bootstrap_interval(&scores, DRAWS, BOOTSTRAP_SEED)).flatten(),
+            interval: entered_all
+                .then(|| interquartile_interval(&scores, DRAWS, BOOTSTRAP_SEED))
+                .flatten()
+                .map(|interval| interval.clipped(normalised_range(&rows))),
             n: pooled.len(),
             tasks: scores.len(),
         }
@@ -586,6 +594,17 @@ pub(crate) fn normalised(row: &Row) -> Vec<f64> {
         return Vec::new();
     }
     row.scores.iter().map(|score| (score - floor) / (ceiling - floor)).collect()
+}
+
+/// Between which ends normalised scores of these rows lie.
+fn normalised_range(rows: &[&Row]) -> Range {
+    let ends = rows.iter().map(|row| {
+        let (floor, ceiling) = (row.floor.unwrap_or(0.0), row.ceiling.unwrap_or(1.0));
+        let Range { low, high } = Range::of(&row.metric);
+        ((low - floor) / (ceiling - floor), (high - floor) / (ceiling - floor))
+    });
+    let (low, high) = ends.fold((0.0_f64, 1.0_f64), |(low, high), ends| (low.min(ends.0), high.max(ends.1)));
+    Range { low, high }
 }
 
 fn ended(run: &Run) -> Option<Ended> {
