@@ -168,7 +168,12 @@ const MEASURES_CAPTION: &str = "Mean over the scored seeds that report a measure
 
 /// The score; behind FAIL where papers would print that alone.
 fn test(row: &Row) -> String {
-    let score = row.test.as_ref().map_or("-".into(), score_text);
+    let score = match (&row.test, row.over_examples) {
+        (Some(test), Some(Interval { low, high })) if test.interval.is_none() => {
+            format!("{:.3} (n = {}, examples [{low:.3}, {high:.3}])", test.mean, test.n)
+        }
+        (test, _) => test.as_ref().map_or("-".into(), score_text),
+    };
     if row.fails() { format!("FAIL ({score})") } else { score }
 }
 
@@ -269,13 +274,20 @@ fn average_remarks(row: &Average) -> String {
 }
 
 fn remarks(row: &Row) -> String {
+    let single = row.test.is_some_and(|test| test.interval.is_none());
     let above = match row.above {
         Above::Floor => "",
+        Above::Unsure if single && row.over_examples.is_none() => "not known to be above the floor",
         Above::Unsure => "interval reaches the floor",
         Above::AtFloor => "at floor",
     };
+    let one_class = match row.one_class {
+        0 => String::new(),
+        n if n == row.counts.finished => "one class".into(),
+        n => format!("one class {n}/{}", row.counts.finished),
+    };
     let counts = row.counts.remarks();
-    [above, &counts].into_iter().filter(|s| !s.is_empty()).collect::<Vec<_>>().join(", ")
+    [above, &one_class, &counts].into_iter().filter(|s| !s.is_empty()).collect::<Vec<_>>().join(", ")
 }
 
 fn decimals(value: Option<f64>, places: usize) -> String {
@@ -458,7 +470,7 @@ impl Table {
         match mean(row) {
             None => Some(Color::Red),
             Some(_) if row.above == Above::AtFloor => Some(Color::Yellow),
-            Some(score) if score == best => Some(Color::Green),
+            Some(score) if score == best && row.above == Above::Floor => Some(Color::Green),
             Some(_) => None,
         }
     }
@@ -601,6 +613,9 @@ impl Table {
             "published_source",
             "published_recalled",
             "difference_points",
+            "examples_low",
+            "examples_high",
+            "one_class",
         ];
         let shown = if self.settings.is_empty() { &self.rows } else { &self.settings };
         let losses = shown.iter().any(|row| row.validation_loss.is_some());
@@ -661,6 +676,9 @@ impl Table {
                 cell.map_or(String::new(), |cell| cell.source.clone()),
                 cell.map_or(String::new(), |cell| cell.recalled.to_string()),
                 float(row.difference_points),
+                float(row.over_examples.map(|i| i.low)),
+                float(row.over_examples.map(|i| i.high)),
+                row.one_class.to_string(),
             ];
             let loss = losses.then(|| float(row.validation_loss.as_ref().and_then(|loss| loss.mean)));
             lines.push(cells.into_iter().chain(loss).chain(numbers).collect());

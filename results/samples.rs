@@ -20,7 +20,7 @@ pub(crate) fn record(id: &str, test: f64) -> Record {
         seed: 1,
         outcome: Outcome::Finished,
         metric: "accuracy".into(),
-        scores: Scores { validation: Some(test), test: Some(test), floor: Some(0.125), ceiling: Some(1.0) },
+        scores: Scores { validation: Some(test), test: Some(test), floor: Some(0.125), ceiling: Some(1.0), tested: None },
         parameters: 70_000,
         mixer_parameters: 33_000,
         steps: 1000,

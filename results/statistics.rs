@@ -12,6 +12,7 @@
 //! Departs  rliable takes percentiles of redrawn seeds; with 2, 3 and 5 seeds of 2 to 6 tasks those cover the true value in 67 to
 //!          91 of 100 cases where they promise 95 (the test `intervals_cover_what_they_promise` prints both)
 
+use crate::Tested;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use serde::Serialize;
@@ -278,13 +279,36 @@ pub(crate) fn percentile(sorted: &[f64], q: f64) -> f64 {
 
 /// The 95 % Wilson interval of a success rate; `None` without a trial.
 pub fn wilson_interval(successes: usize, trials: usize) -> Option<Interval> {
-    if trials == 0 {
-        return None;
-    }
-    let (n, p) = (trials as f64, successes as f64 / trials as f64);
+    (trials > 0).then(|| wilson(successes as f64 / trials as f64, trials as f64))
+}
+
+/// The 95 % Wilson interval of a share `p` of `n` trials, which may be an effective number.
+fn wilson(p: f64, n: f64) -> Interval {
     let (centre, scale) = (p + Z * Z / (2.0 * n), 1.0 + Z * Z / n);
     let half = Z * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
-    Some(Interval { low: (centre - half) / scale, high: (centre + half) / scale }.clipped(Range::SHARE))
+    Interval { low: (centre - half) / scale, high: (centre + half) / scale }.clipped(Range::SHARE)
+}
+
+/// The 95 % interval of a score over the test examples that it was taken over: what other examples of the same kind might have
+/// given. Of shares Wilson's, of as many independent trials as have the standard error (Korn & Graubard 1998, Survey Methodology
+/// 24(2)): positions of one example may all be right or wrong together, and then count as one. Of correlations by the normal
+/// distribution. `None` where nothing was counted, and of a correlation without a standard error.
+pub fn over_examples(score: f64, tested: &Tested, range: Range) -> Option<Interval> {
+    let error = tested.standard_error.filter(|error| error.is_finite() && *error >= 0.0);
+    if tested.examples == 0 || !score.is_finite() {
+        return None;
+    }
+    if range != Range::SHARE {
+        let half = Z * error?;
+        return Some(Interval { low: score - half, high: score + half }.clipped(range));
+    }
+    let (p, examples) = (score.clamp(0.0, 1.0), tested.examples as f64);
+    let effective = match error {
+        Some(error) if error > 0.0 && p > 0.0 && p < 1.0 => (p * (1.0 - p) / (error * error)).max(1.0),
+        // All examples scored alike: no more is known than that each is one trial.
+        _ => examples,
+    };
+    Some(wilson(p, effective.min(examples.max(tested.positions as f64))))
 }
 
 #[cfg(test)]
@@ -396,6 +420,30 @@ mod tests {
             near(interval.high, high, 1e-12);
         }
         assert_eq!(wilson_interval(0, 0), None);
+    }
+
+    #[test]
+    fn a_score_is_as_sure_as_its_examples_are_many_and_not_its_positions() {
+        let tested = |examples, positions, standard_error| Tested { examples, positions, standard_error };
+        let share = |score, tested: &Tested| over_examples(score, tested, Range::SHARE).expect("counted");
+        // One position an example: 81 of 263, as above.
+        let p = 81.0 / 263.0;
+        let error = |n: f64| Some((p * (1.0 - p) / n).sqrt());
+        near(share(p, &tested(263, 263, error(263.0))).low, 0.255_288_519_878_274_2, 1e-9);
+        // Eight positions that are right or wrong together are one.
+        near(share(p, &tested(263, 2104, error(263.0))).low, 0.255_288_519_878_274_2, 1e-9);
+        // And eight that are independent are eight.
+        let sure = share(p, &tested(263, 2104, error(2104.0)));
+        near(sure.low, wilson_interval(648, 2104).expect("trials").low, 1e-9);
+        // No more than there are positions, however small the spread happens to be.
+        assert_eq!(share(p, &tested(263, 2104, Some(1e-9))), sure);
+        // All wrong, all right, all alike: as many trials as examples.
+        assert_eq!(share(0.0, &tested(5, 80, Some(0.0))), wilson_interval(0, 5).expect("trials"));
+        assert_eq!(share(1.0, &tested(3, 3, None)), wilson_interval(3, 3).expect("trials"));
+        near(share(0.5, &tested(100, 1000, Some(0.0))).low, wilson_interval(50, 100).expect("trials").low, 1e-12);
+        let correlation = |error| over_examples(0.2, &tested(50, 50, error), Range::CORRELATION);
+        near(correlation(Some(0.1)).expect("counted").low, 0.2 - 0.195_996, 1e-6);
+        assert_eq!((correlation(None), over_examples(0.2, &Tested::default(), Range::SHARE)), (None, None));
     }
 
     // From SciPy 1.17.1: stats.ttest_ind(a, -b, equal_var=False).confidence_interval(0.95), halved.
