@@ -26,6 +26,8 @@ pub mod table;
 pub mod text;
 
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod samples;
 
 pub use averages::{Average, TaskMean};

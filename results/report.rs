@@ -138,6 +138,16 @@ impl Report {
 
     /// Writes every file into `dir` and returns their paths. Nothing that was there is left half replaced.
     pub fn write(&self, dir: &Path) -> Result<Vec<PathBuf>, ReportError> {
+        self.write_kinds(dir, &["svg", "png"])
+    }
+
+    /// The same without bitmaps, whose drawing takes most of the time.
+    #[cfg(test)]
+    pub(crate) fn write_texts_and_svgs(&self, dir: &Path) -> Result<Vec<PathBuf>, ReportError> {
+        self.write_kinds(dir, &["svg"])
+    }
+
+    fn write_kinds(&self, dir: &Path, kinds: &[&str]) -> Result<Vec<PathBuf>, ReportError> {
         let failed = |path: &Path| {
             let path = path.to_path_buf();
             |source| ReportError::Write { path, source }
@@ -166,7 +176,7 @@ impl Report {
             paths.push(path);
         }
         for figure in &self.figures {
-            for kind in ["svg", "png"] {
+            for kind in kinds {
                 let path = dir.join(format!("{}.{kind}", figure.stem));
                 figure.draw(&path)?;
                 paths.push(path);
@@ -178,7 +188,7 @@ impl Report {
             if name == "curves" && self.plots.curves.is_empty() {
                 continue;
             }
-            for kind in ["svg", "png"] {
+            for kind in kinds {
                 let path = dir.join(format!("{name}.{kind}"));
                 draw(&self.plots, &path)?;
                 paths.push(path);

@@ -162,19 +162,20 @@ impl Store {
         self.read_where(|_| true)
     }
 
-    /// The records of these runs, and a warning for each file that should be one of them, or whose name says of none what it is.
-    /// Others are not opened: what a sweep reads does not grow with its neighbours.
+    /// The records of these runs, and a warning for each file that is none. Of the records of other runs no more is read than
+    /// that they are some: what a sweep holds in memory does not grow with its neighbours.
     pub fn read_of(&self, ids: &HashSet<&str>) -> Result<Contents, StoreError> {
-        self.read_where(|path| name_parts(path).is_none_or(|(id, _)| ids.contains(id)))
+        self.read_where(|id| ids.contains(id))
     }
 
-    fn read_where(&self, wanted: impl Fn(&Path) -> bool) -> Result<Contents, StoreError> {
+    fn read_where(&self, wanted: impl Fn(&str) -> bool) -> Result<Contents, StoreError> {
         let mut contents = Contents::default();
-        for path in list(&self.dir.join("records"))?.into_iter().filter(|path| wanted(path)) {
-            match read_record(&path) {
-                Ok(record) => {
+        for path in list(&self.dir.join("records"))? {
+            match read_record_if(&path, &wanted) {
+                Ok(Some(record)) => {
                     contents.all.entry(record.id.clone()).or_default().insert(record.attempt, record);
                 }
+                Ok(None) => {}
                 Err(problem) => contents.warnings.push(skipped("records", &path, &problem)),
             }
         }
@@ -289,9 +290,19 @@ fn name_parts(path: &Path) -> Option<(&str, u32)> {
 
 /// Reads one record, or says why it is none.
 fn read_record(path: &Path) -> Result<Record, String> {
+    read_record_if(path, |_| true)?.ok_or_else(|| "not a record".into())
+}
+
+/// Reads one record, or says why it is none; of a run that is not wanted as much as shows that it is one.
+fn read_record_if(path: &Path, wanted: impl Fn(&str) -> bool) -> Result<Option<Record>, String> {
     #[derive(Deserialize)]
     struct Head {
         format: Option<u64>,
+    }
+    #[derive(Deserialize)]
+    struct Named {
+        id: String,
+        attempt: u32,
     }
     let (id, attempt) = name_parts(path).ok_or("its name is not <id>-<attempt>.json")?;
     let text = files::read_text(path, RECORD_LIMIT).map_err(|e| format!("cannot be read: {e}"))?;
@@ -306,11 +317,17 @@ fn read_record(path: &Path) -> Result<Record, String> {
         Some(_) => {}
         None => return Err("not a record: it has no `format`".into()),
     }
-    let record: Record = serde_json::from_str(&text).map_err(|e| format!("not a record: {e}"))?;
-    if (record.id.as_str(), record.attempt) != (id, attempt) {
-        return Err(format!("its name does not match its content ({} attempt {})", record.id, record.attempt));
+    let other = |named: (&str, u32)| match named == (id, attempt) {
+        true => Ok(()),
+        false => Err(format!("its name does not match its content ({} attempt {})", named.0, named.1)),
+    };
+    let broken = |error: serde_json::Error| format!("not a record: {error}");
+    if !wanted(id) {
+        let named: Named = serde_json::from_str(&text).map_err(broken)?;
+        return other((&named.id, named.attempt)).map(|()| None);
     }
-    Ok(record)
+    let record: Record = serde_json::from_str(&text).map_err(broken)?;
+    other((&record.id, record.attempt)).map(|()| Some(record))
 }
 
 /// Reads one manifest, or says why it is none.
@@ -495,7 +512,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_sweep_reads_does_not_grow_with_its_neighbours() {
+    fn a_sweep_holds_its_own_records_and_names_every_file_that_is_none() {
         let (_folder, store) = store();
         for id in ["own", "other"] {
             store.append(&samples::record(id, 0.5)).expect("appends");
@@ -504,9 +521,13 @@ mod tests {
         fs::write(records.join("other-0002.json"), "{").expect("writes");
         fs::write(records.join("own-0002.json"), "{").expect("writes");
         fs::write(records.join("notes.json"), "{}").expect("writes");
+        fs::copy(records.join("other-0001.json"), records.join("copy-0001.json")).expect("copies");
         let contents = store.read_of(&["own", "missing"].into()).expect("reads");
-        let about = |name: &str| contents.warnings.iter().filter(|warning| warning.contains(name)).count();
-        assert_eq!((about("own-0002"), about("notes.json"), contents.warnings.len()), (1, 1, 2));
+        for name in ["own-0002", "other-0002", "notes", "copy-0001"] {
+            let about = format!("records/{name}.json: skipped: ");
+            assert!(contents.warnings.iter().any(|warning| warning.starts_with(&about)), "{:?}", contents.warnings);
+        }
+        assert_eq!(contents.warnings.len(), 4);
         assert_eq!(contents.all.keys().collect::<Vec<_>>(), ["own"]);
         assert_eq!(contents.latest(), contents.clone().into_latest());
     }
