@@ -617,7 +617,13 @@ mod tests {
 
     fn right(list: &[f32]) -> Judged {
         let zeros = vec![0.0; list.len()];
-        Judged { loss: zeros.clone(), right: list.to_vec(), answers: zeros, wanted: vec![2.0; list.len()], distance: Vec::new() }
+        Judged {
+            loss: zeros.clone(),
+            right: list.to_vec(),
+            answers: zeros,
+            wanted: vec![2.0; list.len()],
+            distance: Vec::new(),
+        }
     }
 
     #[test]
@@ -650,7 +656,8 @@ mod tests {
         let answers: Vec<i64> = (0..40).map(|i| if i % 4 == 3 { 0 } else { i % 2 }).collect();
         let pairs: Vec<(f32, f32)> = answers.iter().zip(&wanted).map(|(a, w)| (*a as f32, *w as f32)).collect();
         let without = |out: usize| {
-            let keep = |list: &[i64]| list.iter().enumerate().filter(|(i, _)| *i != out).map(|(_, x)| *x).collect::<Vec<_>>();
+            let keep =
+                |list: &[i64]| list.iter().enumerate().filter(|(i, _)| *i != out).map(|(_, x)| *x).collect::<Vec<_>>();
             metrics::matthews(&keep(&answers), &keep(&wanted))
         };
         let scores: Vec<f64> = (0..40).map(without).collect();

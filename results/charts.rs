@@ -13,7 +13,9 @@ use crate::plot::{self, PlotError, chosen};
 use crate::render::{Grid, digits};
 use crate::statistics::{Estimate, Interval, Measured, Range, mean};
 use crate::table::{BOOTSTRAP_SEED, DRAWS, Row, Table, clipped_to, mixers, places};
-use crate::{Cells, Details, Figure, Lines, Manifest, Outcome, Profile, Ranking, Record, Scale, Shape, published, text};
+use crate::{
+    Cells, Details, Figure, Lines, Manifest, Outcome, Profile, Ranking, Record, Scale, Shape, published, text,
+};
 use std::collections::BTreeMap;
 use std::path::Path;
 

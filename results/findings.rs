@@ -87,7 +87,9 @@ fn unsettled(task: &str, scored: &[&Row]) -> Option<String> {
         (_, Some(_)) => "its interval over the test examples reaches it",
         _ => "one seed decides nothing where the test examples are not counted",
     };
-    Some(format!("Whether {mixer} is above the floor of {task} ({floor:.3}, what guessing scores) is not settled: {why}."))
+    Some(format!(
+        "Whether {mixer} is above the floor of {task} ({floor:.3}, what guessing scores) is not settled: {why}."
+    ))
 }
 
 /// Mixers that answer one class everywhere.

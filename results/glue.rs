@@ -277,9 +277,11 @@ fn average<'a>(rule: &Rule, mixer: &str, row: impl Fn(&str) -> Option<&'a Row>) 
     }
     missing.dedup(); // MNLI's two parts stand together
     let means: Option<Vec<f64>> = cells.iter().map(|seeds| mean(seeds)).collect();
-    let ranges: Vec<Range> = rule.parts.iter().flat_map(|(_, measures)| {
-        measures.iter().map(|measure| range(measure)).collect::<Vec<_>>()
-    }).collect();
+    let ranges: Vec<Range> = rule
+        .parts
+        .iter()
+        .flat_map(|(_, measures)| measures.iter().map(|measure| range(measure)).collect::<Vec<_>>())
+        .collect();
     let ours = means.filter(|_| missing.is_empty()).and_then(|means| mean(&means)).map(|mean| {
         let interval = task_mean_interval(&cells).map(|interval| interval.clipped(Range::of_mean(&ranges)));
         TaskMean { mean, interval }
@@ -333,7 +335,8 @@ pub(crate) fn csv(glue: &Glue) -> Result<String, csv::Error> {
             let ours = cell.ours.as_ref();
             let [low, high] = ends(ours.and_then(|ours| ours.interval));
             let (mean, n) = (number(ours.and_then(|ours| ours.mean)), ours.map_or(0, |ours| ours.n).to_string());
-            let (of, task, measure, mixer) = ("task".into(), line.task.clone(), line.measure.clone(), cell.mixer.clone());
+            let (of, task, measure, mixer) =
+                ("task".into(), line.task.clone(), line.measure.clone(), cell.mixer.clone());
             let (published, none) = (number(cell.published), String::new());
             rows.push([of, task, measure, mixer, mean, low, high, n, published, none.clone(), none]);
         }

@@ -77,7 +77,11 @@ pub(crate) fn groups(mixers: &[&str], rows: &[Row]) -> Vec<Group> {
         };
         let mean = mean_of_group_means(&cells);
         let ranges = || rows.iter().map(|row| Range::of(&row.metric));
-        let range = if measure == MACRO || ranges().all(|range| range == Range::SHARE) { Range::SHARE } else { Range::CORRELATION };
+        let range = if measure == MACRO || ranges().all(|range| range == Range::SHARE) {
+            Range::SHARE
+        } else {
+            Range::CORRELATION
+        };
         Group {
             mixer: mixer.into(),
             measure: measure.into(),

@@ -195,9 +195,8 @@ fn damaged(bytes: &[u8], rng: &mut ChaCha8Rng) -> Vec<u8> {
             }
             4 => bytes.truncate(at),
             _ => {
-                const NUMBERS: [&str; 9] = [
-                    "1e308", "-1e308", "18446744073709551615", "-1", "0", "null", "1e-320", "4294967295", "[[[[[[[[",
-                ];
+                const NUMBERS: [&str; 9] =
+                    ["1e308", "-1e308", "18446744073709551615", "-1", "0", "null", "1e-320", "4294967295", "[[[[[[[["];
                 let digits: Vec<usize> = (0..bytes.len()).filter(|i| bytes[*i].is_ascii_digit()).collect();
                 if let Some(from) = digits.get(below(rng, digits.len())).copied() {
                     let is_number = |byte: &u8| byte.is_ascii_digit() || b".eE+-".contains(byte);
@@ -226,7 +225,8 @@ fn damaged_records_and_manifests_are_read_or_named_without_a_panic() {
             // Labels with a `/` make ids that are no file names.
             let records: Vec<Record> = records.into_iter().filter(|record| !record.id.contains('/')).collect();
             for record in &records {
-                fs::write(named(record), damaged(&serde_json::to_vec(record).expect("plain data"), &mut rng)).expect("writes");
+                fs::write(named(record), damaged(&serde_json::to_vec(record).expect("plain data"), &mut rng))
+                    .expect("writes");
             }
             tried += records.len();
             let contents = store.read().expect("lists");

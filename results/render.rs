@@ -7,9 +7,9 @@ use crate::glue::{self, Glue, GlueAverage, GlueCell};
 use crate::groups::{Group, GroupMean};
 use crate::language::{Language, is_baseline_measure};
 use crate::published::{Averages, GLUE};
-use crate::{signs, text};
 use crate::statistics::{Interval, Measured};
 use crate::table::{Above, Ended, Overall, Row, Table, sign_notes, tasks};
+use crate::{signs, text};
 use std::collections::BTreeSet;
 
 use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, ContentLineStyle, LineStyle, TableStyle};
@@ -421,7 +421,11 @@ impl Table {
         }
         if !self.averages.is_empty() {
             let grid = Grid::new(&AVERAGE, &self.averages, u8::MAX);
-            parts.push(format!("{}\n{}", grid.terminal(width, None), wrap(&self.with_signs(&over_tasks(AVERAGE_CAPTION)), width)));
+            parts.push(format!(
+                "{}\n{}",
+                grid.terminal(width, None),
+                wrap(&self.with_signs(&over_tasks(AVERAGE_CAPTION)), width)
+            ));
         }
         if !self.groups.is_empty() {
             let grid = groups_grid(&self.groups).terminal(width, None);
@@ -433,7 +437,11 @@ impl Table {
         }
         if !self.overall.is_empty() {
             let grid = Grid::new(&OVERALL, &self.overall, u8::MAX);
-            parts.push(format!("{}\n{}", grid.terminal(width, None), wrap(&self.with_signs(&over_tasks(OVERALL_CAPTION)), width)));
+            parts.push(format!(
+                "{}\n{}",
+                grid.terminal(width, None),
+                wrap(&self.with_signs(&over_tasks(OVERALL_CAPTION)), width)
+            ));
         }
         if !self.settings.is_empty() {
             let (grid, _) = Grid::fitting(&ROW, &self.settings, width);
@@ -455,8 +463,7 @@ impl Table {
 
     /// The same for a page, where a table may be read alone.
     fn with_sign_notes(&self, caption: &str) -> String {
-        let notes: String =
-            sign_notes(&self.rows).iter().map(|note| format!("- {}\n", text::markdown(note))).collect();
+        let notes: String = sign_notes(&self.rows).iter().map(|note| format!("- {}\n", text::markdown(note))).collect();
         let caption = text::markdown(caption);
         if notes.is_empty() { format!("{caption}\n") } else { format!("{caption}\n\n{notes}") }
     }

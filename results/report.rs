@@ -1,8 +1,8 @@
 //! The page of a sweep: question, table, findings, plots, failures and the command, all from manifest and records alone.
 
 use crate::charts::{self, Built};
-use crate::table::{Ended, Overall, Row, Table};
 use crate::store::Contents;
+use crate::table::{Ended, Overall, Row, Table};
 use crate::{Average, Glue, Group, Language, Manifest, Record, Store, StoreError, files, glue, language, plot, text};
 use polars::prelude::{Column, CsvWriter, DataFrame, PolarsError, SerWriter};
 use serde::Serialize;
@@ -215,11 +215,13 @@ impl Report {
         let mut page = format!("# {}\n", text::markdown(&table.name));
         let mut section = |title: &str, body: String| {
             if !body.trim().is_empty() {
-                page += &if title.is_empty() { String::from("\n") } else { format!("\n## {}\n\n", text::markdown(title)) };
+                page +=
+                    &if title.is_empty() { String::from("\n") } else { format!("\n## {}\n\n", text::markdown(title)) };
                 page += &(body.trim_end().to_string() + "\n");
             }
         };
-        let list = |lines: &[String]| lines.iter().map(|line| format!("- {}\n", text::markdown(line))).collect::<String>();
+        let list =
+            |lines: &[String]| lines.iter().map(|line| format!("- {}\n", text::markdown(line))).collect::<String>();
         section("", text::markdown_lines(&table.question));
         section("Scores", table.markdown());
         section("Findings", list(&table.findings));
@@ -254,7 +256,8 @@ fn as_fields(frame: &DataFrame) -> Result<DataFrame, PolarsError> {
         let name = text::field(column.name()).into_owned();
         match column.str() {
             Ok(texts) => {
-                let fields: Vec<Option<String>> = texts.iter().map(|t| t.map(|t| text::field(t).into_owned())).collect();
+                let fields: Vec<Option<String>> =
+                    texts.iter().map(|t| t.map(|t| text::field(t).into_owned())).collect();
                 Column::new(name.into(), fields)
             }
             Err(_) => column.clone().with_name(name.into()),

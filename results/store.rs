@@ -341,7 +341,8 @@ fn read_manifest(path: &Path) -> Result<Manifest, String> {
         false => format!("torn or not JSON: {error}"),
     })?;
     // Reports go to a folder of this name.
-    check_name(&manifest.name).map_err(|_| format!("it calls its sweep `{}`, which cannot be a file's name", manifest.name))?;
+    check_name(&manifest.name)
+        .map_err(|_| format!("it calls its sweep `{}`, which cannot be a file's name", manifest.name))?;
     match path.file_stem() == Some(manifest.name.as_ref()) {
         true => Ok(manifest),
         false => Err(format!("its name does not match its content (`{}`)", manifest.name)),

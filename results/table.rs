@@ -12,7 +12,9 @@ use crate::glue::{self, Glue};
 use crate::groups::{self, Group};
 use crate::language::{Language, languages};
 use crate::published::{self, PATH_256, PATH_X, Published};
-use crate::statistics::{Estimate, Interval, Measured, Range, interquartile_interval, interquartile_mean, mean, over_examples};
+use crate::statistics::{
+    Estimate, Interval, Measured, Range, interquartile_interval, interquartile_mean, mean, over_examples,
+};
 use crate::{Manifest, Record, Tested, Versions, findings, signs};
 use polars::prelude::{DataFrame, PolarsError};
 use serde::Serialize;

@@ -141,7 +141,10 @@ mod tests {
 
     #[test]
     fn markdown_has_no_tags_links_or_cells_of_a_text() {
-        assert_eq!(markdown("<script>&lt; | \\ [a](javascript:b) [c]: d"), "&lt;script>&amp;lt; \\| \\\\ [a]\\(javascript:b) [c]\\: d");
+        assert_eq!(
+            markdown("<script>&lt; | \\ [a](javascript:b) [c]: d"),
+            "&lt;script>&amp;lt; \\| \\\\ [a]\\(javascript:b) [c]\\: d"
+        );
         assert_eq!(markdown("0.5 [0.4, 0.6] (2/3)"), "0.5 [0.4, 0.6] (2/3)");
         assert_eq!((markdown("a\n# b"), markdown_lines("a\n# b")), ("a # b".into(), "a\n# b".into()));
     }
