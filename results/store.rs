@@ -154,7 +154,7 @@ impl Store {
     /// The attempt of every run that counts ([`Contents::latest`]), by id. Unreadable files are passed over; [`Store::read`]
     /// names them.
     pub fn records(&self) -> Result<Vec<Record>, StoreError> {
-        Ok(self.read()?.latest())
+        Ok(self.read()?.into_latest())
     }
 
     /// Every record, and a warning for each file that is none.
