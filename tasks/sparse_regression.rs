@@ -429,7 +429,7 @@ impl Task for SparseRegression {
             }
         }
         // Of all constants the mean m has the smallest squared error, Σ y² − n m².
-        let mean = bounds::share(sum, count);
+        let mean = crate::bounds::share(sum, count);
         let score = if squares > 0.0 { sum * mean / squares } else { 0.0 };
         Ok(Bound { score, how: format!("always {mean:.4}, the mean of what test asks for, measured on test") })
     }
