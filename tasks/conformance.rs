@@ -5,8 +5,8 @@
 use crate::formats::tests::put;
 use crate::rng::{Purpose, Stream};
 use crate::{
-    Batch, DataDir, Entry, Family, Judge, Mark, Order, Output, Split, Targets, Task, TaskSpec, bounds, metrics,
-    registry,
+    Batch, DataDir, Entry, Example, Family, Judge, Mark, Order, Output, Split, Targets, Task, TaskSpec, bounds,
+    metrics, registry,
 };
 use serde_json::{Value, json};
 use std::collections::HashSet;
