@@ -426,6 +426,7 @@ impl Trainer {
         };
         let mut ended = self.ended(Outcome::Finished, Some(test.score))?;
         (ended.measures, ended.details) = (test.measures, test.details);
+        ended.scores.tested = test.tested;
         if let (Some(floor), Some(ceiling)) = (ended.scores.floor, ended.scores.ceiling)
             && ceiling > floor
         {
@@ -577,6 +578,7 @@ impl Trainer {
             test,
             floor: Some(self.task.floor()?.score),
             ceiling: Some(self.task.ceiling()?.score),
+            tested: None,
         };
         Ok(Ended { outcome, scores, measures: BTreeMap::new(), details: Vec::new() })
     }

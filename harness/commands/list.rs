@@ -7,7 +7,7 @@ use crate::config::suggest_model;
 use crate::diagnostics::suggest;
 use crate::presets::{self, Counted};
 use crate::registry::Registry;
-use results::{Store, published};
+use results::{Store, published, text};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::io::IsTerminal;
@@ -318,16 +318,17 @@ fn runs(args: &ListArgs) -> Exit {
         }
     };
     contents.warnings.iter().for_each(|w| eprintln!("warning: {w}"));
-    let records = contents.latest();
+    let records = contents.into_latest();
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&records).expect("plain data"));
+        println!("{}", text::json(&serde_json::to_string_pretty(&records).expect("plain data")));
         return Exit::Ok;
     }
     let one = |value: &Value| value.as_object().and_then(|m| m.keys().next().cloned()).unwrap_or_default();
     for r in records {
         let test = r.scores.test.map_or("-".into(), |s| format!("{s:.4}"));
         let names = format!("{} · {} · seed {}", one(&r.spec["task"]), one(&r.spec["mixer"]), r.seed);
-        println!("{}  {:<11} test {test:<7} {names}  {}", r.id, r.outcome.word(), r.outcome.reason());
+        let said = format!("{}  {:<11} test {test:<7} {names}  {}", r.id, r.outcome.word(), r.outcome.reason());
+        println!("{}", text::line(&said));
     }
     Exit::Ok
 }
