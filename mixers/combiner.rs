@@ -255,6 +255,16 @@ impl Family for Config {
         wrong
     }
 
+    /// Without a `segment` of its own its width follows the length, and with it what a token reads.
+    fn carries(&self, from: Option<i64>, dims: &Dims) -> Result<(), ConfigError> {
+        let [there, here] = [from.unwrap_or(dims.seq_len), dims.seq_len].map(|length| self.width(length));
+        if there == here || self.pattern == Pattern::Logsparse {
+            return Ok(());
+        }
+        let problem = format!("`segment` is null, which is √seq_len: {there} for the weights and {here} here");
+        Err(ConfigError { key: "segment", problem, help: format!("set `segment: {there}` for both") })
+    }
+
     fn build(&self, vs: &nn::Path, dims: &Dims) -> Box<dyn Mixer> {
         Box::new(Combiner::new(vs, dims, self))
     }
@@ -274,6 +284,13 @@ pub struct Combiner {
     /// What the core learns: DeepSets' weights of queries and keys, `[d_head, d_head]`, or the projections of rowmajor keys.
     learned: Vec<Tensor>,
     dims: Dims,
+}
+
+impl Config {
+    /// Tokens in a segment where sequences have up to `seq_len`.
+    fn width(&self, seq_len: i64) -> i64 {
+        self.segment.unwrap_or((seq_len as f64).sqrt().ceil() as i64).max(1)
+    }
 }
 
 /// A learned map between `d_model` and heads: `[d_model, heads, d_head]`, or `[heads, d_head, d_model]` for the output.
@@ -310,7 +327,7 @@ impl Combiner {
         let bound = (6.0 / (2 * d) as f64).sqrt();
         let core = Core {
             pattern: cfg.pattern,
-            segment: cfg.segment.unwrap_or((dims.seq_len as f64).sqrt().ceil() as i64).max(1),
+            segment: cfg.width(dims.seq_len),
             pool: cfg.pool,
             map: cfg.map,
             row_summary: cfg.row_summary,

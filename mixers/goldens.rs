@@ -447,3 +447,6 @@ pub fn relative_error(got: &Tensor, want: &Tensor) -> f64 {
     let error = deviation / if scale > 0.0 { scale } else { 1.0 };
     if error.is_finite() { error } else { f64::INFINITY }
 }
+
+#[cfg(test)]
+mod tests;

@@ -323,11 +323,24 @@ impl Family for Config {
     }
 
     /// C̃ of S4 and C under `disc: dss` belong to a length; from a known one they are converted.
-    fn carries(&self, from: Option<i64>, _dims: &Dims) -> Result<(), ConfigError> {
-        if from.is_some() || self.mode == Mode::Diag && self.disc != Some(Disc::Dss) {
+    fn carries(&self, from: Option<i64>, dims: &Dims) -> Result<(), ConfigError> {
+        let dplr = self.mode == Mode::Dplr;
+        if self.l_max.is_some() && dplr || !dplr && self.disc != Some(Disc::Dss) || from == Some(dims.seq_len) {
             return Ok(());
         }
-        let (key, what) = if self.mode == Mode::Dplr { ("mode", "C̃ = C (I - Ā^L)") } else { ("disc", "C under `disc: dss`") };
+        if let (true, Some(from), Some(share)) = (dplr, from, self.bandlimit) {
+            // What is left of C̃ at one length is not what is left of it at another.
+            let problem = format!(
+                "`bandlimit` is {share}, and cuts C̃ as it is for one longest sequence, which was {from} and is {} here",
+                dims.seq_len
+            );
+            let help = "set `model: { max_positions: N }` to the same N, the longer of both, in both".into();
+            return Err(ConfigError { key: "bandlimit", problem, help });
+        }
+        if from.is_some() {
+            return Ok(());
+        }
+        let (key, what) = if dplr { ("mode", "C̃ = C (I - Ā^L)") } else { ("disc", "C under `disc: dss`") };
         let problem = format!("`{key}`: {what} belongs to the length L it was made for, and nothing says which that was");
         let help = "put beside the file the config.json that `mixarena export-weights` writes, or one with the longest \
                     sequence of its training: { \"seq_len\": 1024 }";

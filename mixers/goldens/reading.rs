@@ -126,6 +126,7 @@ impl Golden {
         match self.value(key) {
             Some(value) if !fits.contains(value) => {
                 let known = fits.iter().map(Value::to_string).collect::<Vec<_>>().join(" or ");
+                let known = if known.is_empty() { "null".into() } else { known };
                 Err(GoldenError::Unsupported(format!("config `{key}` is {value}; replayed is {known} alone")))
             }
             _ => Ok(()),

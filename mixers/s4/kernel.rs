@@ -129,9 +129,9 @@ impl Kernel {
     }
 
     /// Brings C, which was taken over from a kernel of the same settings built for inputs of up to `seq_len` positions, to
-    /// the length of this one, so that the state space stays what it was: `C = C̃ (I - Ā^l)⁻¹` with the length there, then
-    /// `C̃ = C (I - Ā^l)` with the length here; under `dss` C takes the quotient of both normalisations. Computed in float64.
-    /// Returns whether C stayed finite; where it did not, it is as it was.
+    /// the length of this one, so that the kernel stays what it was: `C = C̃ (I - Ā^l)⁻¹` with the length there, then
+    /// `C̃ = C (I - Ā^l)` with the length here, both at the kernel's rate; under `dss` C takes the quotient of both
+    /// normalisations. Computed in float64. Returns whether C stayed finite; where it did not, it is as it was.
     pub fn adopt(&self, seq_len: i64) -> bool {
         let (from, to) = (self.length_for(seq_len), self.l_kernel);
         if from == to || self.p.is_none() && self.disc != Disc::Dss {
@@ -139,10 +139,10 @@ impl Kernel {
         }
         no_grad(|| {
             let c = if self.p.is_some() {
-                let system = self.whole_system(Kind::Double, false);
+                let system = self.whole_system(Kind::Double, true);
                 let (da, _) = system.dense();
-                let c = system.dense_c(&da, from);
-                unrow(&(&c - times(&c, &da.linalg_matrix_power(to))))
+                let c = system.dense_c(&da, self.points(from));
+                unrow(&(&c - times(&c, &da.linalg_matrix_power(self.points(to)))))
             } else {
                 let system = self.whole_system(Kind::Double, true);
                 let quotient = normaliser(&system, from) / normaliser(&system, to);

@@ -190,7 +190,7 @@ pub(crate) fn block(golden: &Golden) -> Result<Replay, GoldenError> {
         _ => golden.choice("final_act", FinalAct::Glu, &[("glu", FinalAct::Glu), ("id", FinalAct::Id)])?,
     };
     let (layout, shared) = (Layout::read(golden)?, Shared::read(golden)?);
-    let mode = golden.choice("mode", Mode::Dplr, &[("dplr", Mode::Dplr), ("diag", Mode::Diag)])?;
+    let mode = golden.setting("mode", Mode::Dplr)?;
     let dplr = mode == Mode::Dplr;
     let rank = golden.int_or("rank", 1)?;
     let bidirectional = golden.flag_or("bidirectional", false)?;
