@@ -447,9 +447,9 @@ pub fn replay_ssd(golden: &Golden) -> Result<Replay, GoldenError> {
     let mut inputs = required.into_iter().collect::<Result<Vec<_>, _>>()?;
     for (name, switches) in [
         ("D", &["has_D"][..]),
-        ("z", &["has_z"]),
-        ("dt_bias", &["has_dt_bias", "has_bias", "dt_bias"]),
-        ("initial_states", &["initial_states", "has_initial_states"]),
+        ("z", &["has_z"][..]),
+        ("dt_bias", &["has_dt_bias", "has_bias", "dt_bias"][..]),
+        ("initial_states", &["initial_states", "has_initial_states"][..]),
     ] {
         inputs.extend(golden.optional_input(name, switches)?.map(|t| (name, t)));
     }

@@ -51,7 +51,7 @@ impl Trainer {
 
     /// Converts weights made for sequences of up to `from` positions (`None`: nobody knows) to the model's own length, or says
     /// why they cannot be and what to do.
-    fn carry_over(&mut self, from: Option<i64>, registry: &Registry) -> Result<(), String> {
+    fn carry_over(&self, from: Option<i64>, registry: &Registry) -> Result<(), String> {
         let said = |wrong: mixers::ConfigError| format!("{}; {}", wrong.problem, wrong.help);
         let seen = pretrain::seen(self.task_spec.clone(), self.spec.pretrain.as_ref());
         let dims = self.spec.model.dims(seen.max_length, seen.causal);

@@ -14,9 +14,9 @@ use std::path::{Path, PathBuf};
 use tasks::{Input, TaskSpec};
 
 /// Settings of mixers that change nothing of what given weights compute.
-const OF_TRAINING: [&str; 12] = [
-    "dropout", "tie_dropout", "lr", "ssm_rule", "ssm_weight_decay", "chunk_size", "dt_min", "dt_max", "a_init_range", "init",
-    "step_mode", "mask_padding",
+const OF_TRAINING: [&str; 10] = [
+    "dropout", "tie_dropout", "lr", "ssm_rule", "ssm_weight_decay", "chunk_size", "dt_min", "dt_max", "a_init_range",
+    "step_mode",
 ];
 /// Where our own description of the model stands.
 const OWN: &str = "mixarena";
@@ -82,7 +82,7 @@ impl Beside {
             known.extend(fact.names);
             for name in fact.names {
                 let Some(theirs) = self.given(name) else { continue };
-                if !same(theirs, &fact.ours) && !fact.also.iter().any(|word| theirs == word) {
+                if !same(theirs, &fact.ours) && !fact.also.iter().any(|word| theirs.as_str() == Some(*word)) {
                     let problem = format!("`{name}` is {theirs}, and `{}` of this model is {}", fact.key, fact.ours);
                     let shown = theirs.as_str().map_or_else(|| theirs.to_string(), String::from);
                     return Err(self.refused(problem, fact.remedy.replace("{}", &shown)));
@@ -169,7 +169,11 @@ fn facts(model: &ModelConfig, mixer: &Choice, task: &TaskSpec) -> Vec<Fact> {
     let attends = !bigs || settings.get("routing").is_some_and(|routing| routing == "attention");
     let width = model.d_model;
     let mut facts = Vec::new();
-    let mut fact = |names, key, ours: Option<Value>, also, remedy| {
+    let mut fact = |names: &'static [&'static str],
+                    key: &'static str,
+                    ours: Option<Value>,
+                    also: &'static [&'static str],
+                    remedy: &'static str| {
         facts.extend(ours.map(|ours| Fact { names, key, ours, also, remedy }));
     };
     fact(&["hidden_size", "d_model", "n_embd", "dim"], "d_model", Some(width.into()), &[], "set `model: { d_model: {} }`");
@@ -264,7 +268,7 @@ pub fn write(path: &Path, model: &ModelConfig, mixer: &Choice, task: &TaskSpec) 
         keys.insert(fact.names[0].into(), fact.ours);
     }
     keys.insert("seq_len".into(), model.dims(task.max_length, task.causal).seq_len.into());
-    let mixer = json!({ mixer.name.as_str(): mixer.settings });
+    let mixer = json!({ (mixer.name.as_str()): mixer.settings });
     keys.insert(OWN.into(), json!({ "mixer": mixer, "model": body(model), "causal": task.causal }));
     let text = serde_json::to_string_pretty(&keys).expect("settings are plain data") + "\n";
     let [own, shared] = places(path);

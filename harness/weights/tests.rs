@@ -355,7 +355,7 @@ fn a_config_beside_weights_that_says_otherwise_is_refused_with_key_values_and_re
         ("max_position_embeddings", json!(32), "is 32, and `max_positions` of this model is 20", "max_positions: 32"),
         ("type_vocab_size", json!(1), "is 1, and `token_types` of this model is 2", "token_types: 1"),
         ("hidden_act", json!("relu"), "is \"relu\", and `activation` of this model is \"gelu\"", "no setting gives `relu`"),
-        ("layer_norm_eps", json!(1e-5), "and `norm_eps` of this model is 1e-12", "norm_eps: 0.00001"),
+        ("layer_norm_eps", json!(1e-5), "and `norm_eps` of this model is 1e-12", "norm_eps: 1e-5"),
         ("position_embedding_type", json!("relative_key"), "and `positions` of this model is", "`relative_key`"),
         ("rotary_base", json!(10000.0), "is 10000.0, and null in this model's mixer", "set `rotary_base: 10000.0`"),
     ] {

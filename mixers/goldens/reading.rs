@@ -136,7 +136,9 @@ impl Golden {
     /// Settings that no forward pass of a given layer reads: they decide initial values (the dump holds the parameters),
     /// learning rates, or which of several equal kernels runs.
     pub fn without_effect(&self, keys: &[&str]) {
-        keys.iter().for_each(|key| drop(self.given(key)));
+        for key in keys {
+            let _ = self.given(key);
+        }
     }
 
     /// Probabilities of dropout, and whether it is tied: dumps are made in evaluation mode, where none is drawn.

@@ -258,8 +258,9 @@ impl Shared {
     fn read(golden: &Golden) -> Result<Self, GoldenError> {
         golden.only("imag_transform", &["none"])?;
         golden.only("dt_fast", &[false])?;
-        if !INITS.contains(&golden.word_or("init", "legs")?.as_str()) {
-            return Err(golden.malformed(format!("config `init` is {:?}, which upstream does not have", golden.given("init"))));
+        let init = golden.word_or("init", "legs")?;
+        if !INITS.contains(&init.as_str()) {
+            return Err(golden.malformed(format!("config `init` is `{init}`, which upstream does not have")));
         }
         golden.without_effect(&["dt_min", "dt_max", "lr", "wd", "verbose", "deterministic", "measure", "backend", "init_args"]);
         let discs = [("zoh", Disc::Zoh), ("bilinear", Disc::Bilinear), ("dss", Disc::Dss)];
