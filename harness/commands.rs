@@ -39,7 +39,7 @@ pub(crate) fn dispatch(cli: &Cli, registry: &Registry) -> Exit {
         Command::Verify(args) => verify::verify(args, cli),
         Command::Bench(args) => bench::bench(args, cli, registry),
         Command::BenchChild => bench::child(registry),
-        Command::ExportWeights(args) => export_weights::export_weights(args),
+        Command::ExportWeights(args) => export_weights::export_weights(args, registry),
         Command::Data(args) => data::data(args, cli, registry),
         Command::Doctor(args) => doctor::doctor(args),
     }

@@ -969,6 +969,11 @@ impl Model {
         (x, ctx)
     }
 
+    /// Makes weights taken over from a model built for sequences of up to `seq_len` positions mean here what they meant there.
+    pub fn adopt(&self, seq_len: i64) -> Result<(), mixers::ConfigError> {
+        self.blocks.iter().try_for_each(|block| block.mixer.adopt(seq_len))
+    }
+
     /// Layers: applications of a block.
     pub fn layers(&self) -> usize {
         self.heads.len()

@@ -292,7 +292,7 @@ impl Trainer {
         };
         match trainer.last_path().exists() {
             true => trainer.resume()?,
-            false => trainer.start()?,
+            false => trainer.start(registry)?,
         }
         Ok(trainer)
     }

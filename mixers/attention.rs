@@ -342,9 +342,20 @@ impl Recurrent for Cache<'_> {
 
 /// The layer of `torch::nn`: `attention__*`.
 pub(crate) fn replay(golden: &Golden) -> Result<Replay, GoldenError> {
-    let cfg = Config { n_heads: golden.int("n_heads")?, bias: golden.flag("bias"), ..Config::default() };
+    golden.dropout(&["dropout"])?;
+    let cfg = Config {
+        n_heads: golden.int("n_heads")?,
+        d_head: golden.setting("d_head", None)?,
+        bias: golden.flag_or("bias", true)?,
+        window: golden.setting("window", None)?,
+        rotary_base: golden.setting("rotary_base", None)?,
+        dropout: 0.0,
+    };
+    let d_model = golden.int("d_model")?;
+    let causal = golden.flag_or("causal", false)?;
+    let dims = Dims { d_model, seq_len: golden.axes("input.x", &["batch", "L", "d_model"])?[1], causal };
+    golden.checked(&cfg.check(&dims))?;
     let x = golden.input("x")?;
-    let dims = Dims { d_model: golden.int("d_model")?, seq_len: x.size()[1], causal: golden.flag("causal") };
     let mut vs = nn::VarStore::new(Device::Cpu);
     let layer = Attention::new(&vs.root(), &dims, &cfg);
     golden.fill(&mut vs)?;

@@ -176,7 +176,8 @@ impl Family for Config {
         "Combiner: direct attention to some tokens, region summaries elsewhere (Ren et al. 2021)";
     const PAPER: &'static str = "Ren et al. 2021, arXiv:2107.05768, §4";
     const COMPLEXITY: &'static str = "time O(length^1.5 · d_model), logsparse O(length · log length · d_model)";
-    const VERSION: u32 = 1;
+    // 2: rounding moved when q, k and v came to be made in pieces.
+    const VERSION: u32 = 2;
 
     fn variants() -> Vec<Value> {
         vec![
@@ -261,6 +262,16 @@ impl Family for Config {
         wrong
     }
 
+    /// Without a `segment` of its own its width follows the length, and with it what a token reads.
+    fn carries(&self, from: Option<i64>, dims: &Dims) -> Result<(), ConfigError> {
+        let [there, here] = [from.unwrap_or(dims.seq_len), dims.seq_len].map(|length| self.width(length));
+        if there == here || self.pattern == Pattern::Logsparse {
+            return Ok(());
+        }
+        let problem = format!("`segment` is null, which is √seq_len: {there} for the weights and {here} here");
+        Err(ConfigError { key: "segment", problem, help: format!("set `segment: {there}` for both") })
+    }
+
     fn build(&self, vs: &nn::Path, dims: &Dims) -> Box<dyn Mixer> {
         Box::new(Combiner::new(vs, dims, self))
     }
@@ -281,6 +292,13 @@ pub struct Combiner {
     learned: Vec<Tensor>,
     output_map: &'static str,
     dims: Dims,
+}
+
+impl Config {
+    /// Tokens in a segment where sequences have up to `seq_len`.
+    fn width(&self, seq_len: i64) -> i64 {
+        self.segment.unwrap_or((seq_len as f64).sqrt().ceil() as i64).max(1)
+    }
 }
 
 /// A learned map between `d_model` and heads: `[d_model, heads, d_head]`, or `[heads, d_head, d_model]` for the output.
@@ -317,7 +335,7 @@ impl Combiner {
         let bound = (6.0 / (d + heads * d_head) as f64).sqrt();
         let core = Core {
             pattern: cfg.pattern,
-            segment: cfg.segment.unwrap_or((dims.seq_len as f64).sqrt().ceil() as i64).max(1),
+            segment: cfg.width(dims.seq_len),
             pool: cfg.pool,
             map: cfg.map,
             row_summary: cfg.row_summary,
@@ -453,22 +471,29 @@ impl Mixer for Combiner {
 
 /// `combiner__*`: the attention alone (inputs q, k, v) or the whole module (input x).
 pub fn replay(golden: &Golden) -> Result<Replay, GoldenError> {
-    let unsupported = |what: String| GoldenError::Unsupported(what);
-    let pattern = match golden.word_or("fn", "") {
-        "fixed" => Pattern::Fixed,
-        "logsparse" => Pattern::Logsparse,
-        "rowmajor" => Pattern::Rowmajor,
-        "axial_vertical" => Pattern::Vertical,
-        "axial_horizontal" => Pattern::Horizontal,
-        "mixture_joint" => Pattern::MixtureJoint,
-        "mixture_avg" => Pattern::MixtureAveraged,
-        other => return Err(unsupported(format!("Combiner pattern `{other}`"))),
-    };
-    let row_summary = golden.word_or("row_summary", "proj");
-    let row_summary =
-        serde_json::from_value(row_summary.into()).map_err(|_| unsupported(format!("row summary `{row_summary}`")))?;
+    let patterns = [
+        ("fixed", Pattern::Fixed),
+        ("logsparse", Pattern::Logsparse),
+        ("rowmajor", Pattern::Rowmajor),
+        ("axial_vertical", Pattern::Vertical),
+        ("axial_horizontal", Pattern::Horizontal),
+        ("mixture_joint", Pattern::MixtureJoint),
+        ("mixture_avg", Pattern::MixtureAveraged),
+    ];
+    let pattern = golden.choice("fn", None, &patterns.map(|(word, pattern)| (word, Some(pattern))))?;
+    let pattern = pattern.ok_or_else(|| golden.lacking("config `fn`"))?;
+    let rows = [
+        ("none", RowSummary::None),
+        ("proj", RowSummary::Proj),
+        ("wsum", RowSummary::Wsum),
+        ("wsum_proj", RowSummary::WsumProj),
+    ];
+    let row_summary = golden.choice("row_summary", RowSummary::Proj, &rows)?;
     let (map, pool) = summary(golden)?;
-    let names = golden.names("param");
+    let whole = golden.choice("level", true, &[("core", false), ("module", true)])?;
+    let quirk = golden.choice("quirk", false, &[("none", false), ("last_token_self_only", true)])?;
+    golden.dropout(&["dropout", "dropout_rate"])?;
+    let has = |name: &str| golden.has(&format!("param.{name}"));
     let cfg = Config {
         n_heads: golden.int("H")?,
         d_head: None,
@@ -478,18 +503,29 @@ pub fn replay(golden: &Golden) -> Result<Replay, GoldenError> {
         map,
         row_summary,
         own_segment: golden.variant.contains("bidir_ref") && matches!(pattern, Pattern::Fixed | Pattern::Rowmajor),
-        bias: names.contains(&"q.bias"),
-        naming: if names.contains(&"q.weight") { Naming::Tf } else { Naming::Jax },
+        bias: has("q.bias"),
+        naming: if has("q.weight") { Naming::Tf } else { Naming::Jax },
         dropout: 0.0,
     };
     let d_model = cfg.n_heads * golden.int("d")?;
-    let dims = Dims { d_model, seq_len: golden.int("L")?, causal: golden.flag("causal") };
+    let causal = golden.flag_or("causal", false)?;
+    let length = if whole {
+        golden.agrees("d", golden.axes("input.x", &["batch", "L", ""])?[2] / cfg.n_heads.max(1), "`input.x` and `H` say")?;
+        golden.axes("input.x", &["batch", "L", ""])?[1]
+    } else {
+        for name in ["input.q", "input.k"] {
+            golden.axes(name, &["batch", "L", "H", "d"])?;
+        }
+        golden.axes("input.v", &["batch", "L", "H", "d"])?[1]
+    };
+    let dims = Dims { d_model, seq_len: length, causal };
     if let Some(wrong) = cfg.check(&dims).first() {
-        return Err(unsupported(wrong.problem.clone()));
+        return Err(GoldenError::Unsupported(wrong.problem.clone()));
     }
     let mut vs = VarStore::new(Device::Cpu);
-    let combiner = Combiner::new(&vs.root(), &dims, &cfg);
-    if golden.word_or("level", "") == "core" {
+    let mut combiner = Combiner::new(&vs.root(), &dims, &cfg);
+    combiner.core.eps = golden.number_or("ln_eps", combiner.core.eps)?;
+    if !whole {
         let qkv = [golden.input("q")?, golden.input("k")?, golden.input("v")?];
         let [q, k, v] = qkv.each_ref().map(Tensor::shallow_clone);
         let o = pieces::attend(
@@ -498,7 +534,7 @@ pub fn replay(golden: &Golden) -> Result<Replay, GoldenError> {
             false,
         );
         let inputs = [("q", &q), ("k", &k), ("v", &v)];
-        if golden.word_or("quirk", "") != "last_token_self_only" {
+        if !quirk {
             return golden.replay(&[("o", &o)], &inputs, None);
         }
         // The reference drops the last token's history here, and its gradients with it: they are met with that token reading
@@ -509,6 +545,9 @@ pub fn replay(golden: &Golden) -> Result<Replay, GoldenError> {
         replay.0.insert("aux.o_full_support".into(), o.detach());
         return Ok(replay);
     }
+    if quirk {
+        return Err(GoldenError::Unsupported("config `quirk`: replayed for the attention alone".into()));
+    }
     golden.fill(&mut vs)?;
     let x = golden.input("x")?;
     let y = combiner.forward(&x, &Context::eval());
@@ -517,11 +556,16 @@ pub fn replay(golden: &Golden) -> Result<Replay, GoldenError> {
 
 /// The config entry `local_summary`, such as `deepset-mean`, or `pool`.
 fn summary(golden: &Golden) -> Result<(Map, Pool), GoldenError> {
-    let pooled = format!("identity-{}", golden.word_or("pool", "max"));
-    let word = golden.word_or("local_summary", &pooled);
+    let pool = golden.choice("pool", Pool::Max, &[("max", Pool::Max), ("mean", Pool::Mean), ("sum", Pool::Sum)])?;
+    let Some(word) = golden.setting("local_summary", None::<String>)? else { return Ok((Map::Identity, pool)) };
     let parse = |word: &str| {
         let (map, pool) = word.split_once('-')?;
         Some((serde_json::from_value(map.into()).ok()?, serde_json::from_value(pool.into()).ok()?))
     };
-    parse(word).ok_or_else(|| GoldenError::Unsupported(format!("summary `{word}`")))
+    let found: Option<(Map, Pool)> = parse(&word);
+    let (map, own) = found.ok_or_else(|| GoldenError::Unsupported(format!("summary `{word}`")))?;
+    if golden.has_config("pool") && own != pool {
+        return Err(golden.malformed(format!("config `pool` is not that of `local_summary` = `{word}`")));
+    }
+    Ok((map, own))
 }

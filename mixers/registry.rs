@@ -31,6 +31,12 @@ pub trait Family: Default + Serialize + DeserializeOwned + JsonSchema + 'static 
     fn extremes() -> Vec<(&'static str, f64)> {
         Vec::new()
     }
+    /// Whether weights that were trained on sequences of up to `from` positions (`None`: nobody knows) can go on with the same
+    /// settings at `dims`, once [`Mixer::adopt`] has converted them; the error says what to do. The default suits mixers in
+    /// which no parameter and no scale depends on the length.
+    fn carries(&self, _from: Option<i64>, _dims: &Dims) -> Result<(), ConfigError> {
+        Ok(())
+    }
     /// Everything wrong with these settings, empty when they can be built.
     fn check(&self, dims: &Dims) -> Vec<ConfigError>;
     /// Parameters are created under `vs` with the reference's names. Called only after `check` found nothing.
@@ -62,6 +68,7 @@ pub struct Entry {
     pub accepts: fn(&Value) -> Result<(), serde_json::Error>,
     /// `settings` with every default filled in and numbers in their field's type, so that equal settings hash equally.
     pub resolve: fn(&Value) -> Result<Value, serde_json::Error>,
+    carries: fn(&Value, Option<i64>, &Dims) -> Result<(), ConfigError>,
     check: fn(&Value, &Dims) -> Vec<ConfigError>,
     build: fn(&Value, &nn::Path, &Dims) -> Box<dyn Mixer>,
 }
@@ -87,6 +94,7 @@ impl Entry {
             defaults: || serde_json::to_value(F::default()).expect("settings are plain data"),
             accepts: |settings| parse::<F>(settings).map(drop),
             resolve: |settings| serde_json::to_value(parse::<F>(settings)?),
+            carries: |settings, from, dims| typed::<F>(settings).carries(from, dims),
             check: |settings, dims| typed::<F>(settings).check(dims),
             build: |settings, vs, dims| typed::<F>(settings).build(vs, dims),
         }
@@ -95,6 +103,11 @@ impl Entry {
     /// Everything wrong with `settings`, which must have been accepted.
     pub fn check(&self, settings: &Value, dims: &Dims) -> Vec<ConfigError> {
         (self.check)(settings, dims)
+    }
+
+    /// [`Family::carries`] of `settings`, which must have passed [`Entry::check`].
+    pub fn carries(&self, settings: &Value, from: Option<i64>, dims: &Dims) -> Result<(), ConfigError> {
+        (self.carries)(settings, from, dims)
     }
 
     /// Builds the mixer under `vs`; `settings` must have passed [`Entry::check`].
