@@ -6,6 +6,7 @@
 mod cost;
 mod error;
 pub mod goldens;
+pub mod limits;
 pub mod math;
 pub mod native;
 mod precision;

@@ -1,6 +1,6 @@
 //! The list of mixers. A new one is a file and a line here; a crate of the user's own adds entries at run time.
 
-use crate::{ConfigError, Dims, Mixer};
+use crate::{ConfigError, Dims, Mixer, limits};
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -31,7 +31,11 @@ pub trait Family: Default + Serialize + DeserializeOwned + JsonSchema + 'static 
     fn extremes() -> Vec<(&'static str, f64)> {
         Vec::new()
     }
-    /// Everything wrong with these settings, empty when they can be built.
+    /// Numbers that a layer with these settings consists of, roughly and not too few: what a machine must hold to build one. A law
+    /// holds it to the true count. A float, for it is asked before the settings are known to be sane.
+    fn scalars(&self, dims: &Dims) -> f64;
+    /// Everything wrong with these settings, empty when they can be built. No whole number is beyond its limit
+    /// ([`crate::limits`]), so that products of two of them fit.
     fn check(&self, dims: &Dims) -> Vec<ConfigError>;
     /// Parameters are created under `vs` with the reference's names. Called only after `check` found nothing.
     fn build(&self, vs: &nn::Path, dims: &Dims) -> Box<dyn Mixer>;
@@ -63,6 +67,7 @@ pub struct Entry {
     /// `settings` with every default filled in and numbers in their field's type, so that equal settings hash equally.
     pub resolve: fn(&Value) -> Result<Value, serde_json::Error>,
     check: fn(&Value, &Dims) -> Vec<ConfigError>,
+    scalars: fn(&Value, &Dims) -> f64,
     build: fn(&Value, &nn::Path, &Dims) -> Box<dyn Mixer>,
 }
 
@@ -87,7 +92,16 @@ impl Entry {
             defaults: || serde_json::to_value(F::default()).expect("settings are plain data"),
             accepts: |settings| parse::<F>(settings).map(drop),
             resolve: |settings| serde_json::to_value(parse::<F>(settings)?),
-            check: |settings, dims| typed::<F>(settings).check(dims),
+            check: |settings, dims| {
+                let beyond = limits::beyond(settings, dims);
+                if !beyond.is_empty() {
+                    return beyond;
+                }
+                let family = typed::<F>(settings);
+                let found = family.check(dims);
+                if found.is_empty() { limits::too_many(F::NAME, family.scalars(dims)).into_iter().collect() } else { found }
+            },
+            scalars: |settings, dims| typed::<F>(settings).scalars(dims),
             build: |settings, vs, dims| typed::<F>(settings).build(vs, dims),
         }
     }
@@ -95,6 +109,11 @@ impl Entry {
     /// Everything wrong with `settings`, which must have been accepted.
     pub fn check(&self, settings: &Value, dims: &Dims) -> Vec<ConfigError> {
         (self.check)(settings, dims)
+    }
+
+    /// [`Family::scalars`]; `settings` must have been accepted.
+    pub fn scalars(&self, settings: &Value, dims: &Dims) -> f64 {
+        (self.scalars)(settings, dims)
     }
 
     /// Builds the mixer under `vs`; `settings` must have passed [`Entry::check`].

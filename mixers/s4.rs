@@ -40,6 +40,7 @@ pub(crate) use replay::{
     minimal as replay_minimal, state_forward as replay_state_forward, step as replay_step,
 };
 
+use crate::limits::width;
 use crate::math::conv::fft_conv_flops;
 use crate::{
     ConfigError, Context, Cost, Dims, Family, Linear, Mixer, NotLinear, ParamRule, Recurrent, Structure, at_least,
@@ -295,6 +296,14 @@ impl Family for Config {
         vec![("inv_dt", 5.0), ("A_real", 5.0)]
     }
 
+    fn scalars(&self, dims: &Dims) -> f64 {
+        let [d, modes, channels] = [dims.d_model, self.d_state, self.channels].map(|n| n as f64);
+        let copies = self.n_ssm.map_or(d, |n| n as f64);
+        let ends = if self.is_bidirectional(dims.causal) { 2.0 } else { 1.0 };
+        let kernel = 4.0 * copies * modes + ends * channels * d * modes + d * if self.dt_tie { 1.0 } else { modes };
+        kernel + channels * d + 2.0 * d * (channels * d + 1.0)
+    }
+
     fn check(&self, dims: &Dims) -> Vec<ConfigError> {
         let n_ssm = self.n_ssm.map(|n| divides("n_ssm", n, "d_model", dims.d_model));
         let lr = self.lr.unwrap_or_default().each();
@@ -304,6 +313,7 @@ impl Family for Config {
             n_ssm.unwrap_or(Ok(())),
             self.check_halves(dims),
             at_least("channels", self.channels, 1),
+            width("channels", "channels · d_model", &[self.channels, dims.d_model]),
             between("dt_max", self.dt_max, 1e-4, 1e4),
             between("dt_min", self.dt_min, 1e-6, self.dt_max.max(1e-6)),
             between("dropout", self.dropout, 0.0, 0.99),
