@@ -2,6 +2,7 @@
 
 mod analysis;
 mod bench;
+mod bounds;
 mod checkpoint;
 mod cli;
 mod commands;

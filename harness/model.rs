@@ -8,8 +8,9 @@
 //! mixer's own GLU is the channel mixer), `bigs` (pre-norm around the gated layer, nothing else), `hydra` (post-norm, no
 //! feed-forward).
 
+use crate::bounds;
 use crate::config::Mistake;
-use mixers::{Context, Cost, Dims, Linear, Mixer, NotLinear, ParamRule, Precision, linear, linear_flops};
+use mixers::{Context, Cost, Dims, Linear, Mixer, NotLinear, ParamRule, Precision, linear};
 use serde::{Deserialize, Serialize};
 use tasks::{Input, Output, TaskSpec};
 use tch::nn::{self, Module, ModuleT};
@@ -225,7 +226,7 @@ impl Default for ModelConfig {
 impl ModelConfig {
     /// Everything wrong with these settings.
     pub fn check(&self) -> Vec<Mistake> {
-        let mut found = Vec::new();
+        let mut found = bounds::beyond(self);
         let counts = [
             ("d_model", self.d_model),
             ("n_layers", self.n_layers),
@@ -343,39 +344,44 @@ impl ModelConfig {
     }
 
     /// FLOPs of a task's head on one example: on `scored` positions of one document, once on two.
-    pub fn head_flops(&self, scored: i64, outline: &tasks::Outline) -> i64 {
+    pub fn head_flops(&self, scored: i64, outline: &tasks::Outline) -> f64 {
         let (d, classes) = (self.d_model, outline.classes);
         if outline.output == Output::Reconstruction {
             let wide = self.decoder_width();
-            return linear_flops(scored, d, wide) + linear_flops(scored, wide, classes);
+            return dense_flops(scored, d, wide) + dense_flops(scored, wide, classes);
         }
         match (outline.documents, self.pair_head) {
-            (2, PairHead::S4) => linear_flops(1, 4 * d, d) + linear_flops(1, d, classes),
+            (2, PairHead::S4) => dense_flops(1, 4 * d, d) + dense_flops(1, d, classes),
             (2, PairHead::Lra) => {
                 let wide = self.d_ff.unwrap_or(4 * d);
-                linear_flops(1, 4 * d, wide) + linear_flops(1, wide, wide / 2) + linear_flops(1, wide / 2, classes)
+                dense_flops(1, 4 * d, wide) + dense_flops(1, wide, wide / 2) + dense_flops(1, wide / 2, classes)
             }
             _ => {
                 let bert = self.head_for(outline.output, outline.input) == HeadKind::Bert;
-                linear_flops(scored, d, classes) + if bert { linear_flops(scored, d, d) } else { 0 }
+                dense_flops(scored, d, classes) + if bert { dense_flops(scored, d, d) } else { 0.0 }
             }
         }
     }
 
     /// FLOPs of one forward pass on one example whose sequences have `length`, mixers and head excluded.
-    pub fn trunk_flops(&self, length: i64, outline: &tasks::Outline) -> i64 {
+    pub fn trunk_flops(&self, length: i64, outline: &tasks::Outline) -> f64 {
         let d = self.d_model;
         let encoder = match outline.input {
-            Input::Tokens => 0,
-            Input::Reals { width, .. } => linear_flops(length, width, d),
+            Input::Tokens => 0.0,
+            Input::Reals { width, .. } => dense_flops(length, width, d),
         };
         let ffn = match (self.ffn, self.d_ff) {
-            (Some(Ffn::Mlp), Some(d_ff)) => 2 * linear_flops(length, d, d_ff),
-            (Some(Ffn::Glu), Some(d_ff)) => 3 * linear_flops(length, d, d_ff),
-            _ => 0,
+            (Some(Ffn::Mlp), Some(d_ff)) => 2.0 * dense_flops(length, d, d_ff),
+            (Some(Ffn::Glu), Some(d_ff)) => 3.0 * dense_flops(length, d, d_ff),
+            _ => 0.0,
         };
-        outline.documents * (encoder + self.n_layers * ffn)
+        outline.documents as f64 * (encoder + self.n_layers as f64 * ffn)
     }
+}
+
+/// FLOPs of a dense map at each of `rows` positions: whole numbers up to 2^53, and no bound above.
+pub(crate) fn dense_flops(rows: i64, d_in: i64, d_out: i64) -> f64 {
+    2.0 * rows as f64 * d_in as f64 * d_out as f64
 }
 
 /// A norm over the last axis of `[batch, length, d_model]`.

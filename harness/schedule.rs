@@ -1,5 +1,6 @@
 //! Learning-rate schedules: a factor on every group's peak rate, by step.
 
+use crate::bounds;
 use crate::config::Mistake;
 use serde::{Deserialize, Serialize};
 
@@ -39,7 +40,7 @@ impl Default for ScheduleConfig {
 impl ScheduleConfig {
     /// Everything wrong with these settings in a run of `steps`.
     pub fn check(&self, steps: u64) -> Vec<Mistake> {
-        let mut found = Vec::new();
+        let mut found = bounds::beyond(self);
         if !(0.0..=1.0).contains(&self.final_factor) {
             found.push(Mistake::new(
                 "final_factor",

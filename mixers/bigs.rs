@@ -58,7 +58,10 @@ mod tests;
 
 pub(crate) use replay::{kernel as replay_kernel, layer as replay_layer, masked_lm as replay_mlm, ssm as replay_ssm};
 
-use crate::{ConfigError, Context, Dims, Family, Linear, Mixer, ParamRule, at_least, attention, between, divides};
+use crate::math::hippo;
+use crate::{
+    ConfigError, Context, Dims, Family, Linear, Mixer, ParamRule, at_least, at_most, attention, between, divides,
+};
 use conv::Side;
 use gated::Gated;
 use serde::{Deserialize, Serialize};
@@ -238,6 +241,7 @@ impl Family for Config {
             self.check_decay(),
             at_least("d_ff", self.d_ff(dims), 1),
             at_least("d_state", self.d_state, 1),
+            at_most("d_state", self.d_state, hippo::MOST_STATES),
             if attends { divides("n_heads", self.n_heads, "d_model", dims.d_model) } else { Ok(()) },
             between("dt_max", self.dt_max, 1e-6, 1e4),
             between("dt_min", self.dt_min, 1e-6, self.dt_max.max(1e-6)),

@@ -47,6 +47,15 @@ pub fn at_least(key: &'static str, value: i64, least: i64) -> Result<(), ConfigE
     Err(ConfigError { key, problem, help: format!("use {least} or more") })
 }
 
+/// `value` must be `most` or less.
+pub fn at_most(key: &'static str, value: i64, most: i64) -> Result<(), ConfigError> {
+    if value <= most {
+        return Ok(());
+    }
+    let problem = format!("`{key}` is {value}, more than {most}, the most there may be here");
+    Err(ConfigError { key, problem, help: format!("use {most} or less") })
+}
+
 /// `value` must lie in `low ..= high` and be finite.
 pub fn between(key: &'static str, value: f64, low: f64, high: f64) -> Result<(), ConfigError> {
     if (low..=high).contains(&value) {
@@ -59,7 +68,7 @@ pub fn between(key: &'static str, value: f64, low: f64, high: f64) -> Result<(),
 /// The nearest divisors of `d` below and above `n`: "4 or 8".
 fn divisors_around(n: i64, d: i64) -> String {
     // Divisors come in pairs, one of them up to the root: a width has few, and few numbers are tried.
-    let small = (1..=d.max(0)).take_while(|k| k * k <= d).filter(|k| d % k == 0);
+    let small = (1..=d.clamp(0, 1 << 40)).take_while(|k| k * k <= d).filter(|k| d % k == 0);
     let divisors: Vec<i64> = small.flat_map(|k| [k, d / k]).collect();
     let below = divisors.iter().copied().filter(|k| *k < n).max();
     let above = divisors.iter().copied().filter(|k| *k > n).min();

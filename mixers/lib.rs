@@ -30,7 +30,7 @@ pub mod sliding_window;
 mod conformance;
 
 pub use cost::{Cost, linear_flops};
-pub use error::{ConfigError, NotLinear, at_least, between, divides, heads};
+pub use error::{ConfigError, NotLinear, at_least, at_most, between, divides, heads};
 pub use precision::{Building, Linear, Precision};
 pub use registry::{Entry, Family, registry};
 

@@ -42,9 +42,10 @@ pub(crate) use replay::{
 
 use crate::limits::width;
 use crate::math::conv::fft_conv_flops;
+use crate::math::hippo;
 use crate::{
     ConfigError, Context, Cost, Dims, Family, Linear, Mixer, NotLinear, ParamRule, Recurrent, Structure, at_least,
-    between, divides, linear, linear_flops,
+    at_most, between, divides, linear, linear_flops,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -310,6 +311,7 @@ impl Family for Config {
         let rates = [lr.dt, lr.a, lr.b, lr.c].into_iter().flatten().find_map(|lr| between("lr", lr, 0.0, 1.0).err());
         let checks = [
             self.check_state(),
+            at_most("d_state", self.d_state, hippo::MOST_STATES),
             n_ssm.unwrap_or(Ok(())),
             self.check_halves(dims),
             at_least("channels", self.channels, 1),

@@ -13,6 +13,7 @@ pub mod fetch;
 pub mod formats;
 mod goodness;
 mod language;
+pub mod limits;
 pub mod metrics;
 mod newfile;
 pub mod prepared;
