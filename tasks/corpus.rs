@@ -135,7 +135,7 @@ pub enum InvalidUtf8 {
     Skip,
 }
 
-/// What becomes of a line of JSONL that is no JSON object, is longer than 256 MiB, or holds no string under `field`; one whose
+/// What becomes of a line of JSONL that is no JSON object, is longer than 64 MiB, or holds no string under `field`; one whose
 /// text is `null` or empty is an empty document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -2,9 +2,8 @@
 
 use super::pieces::Pieces;
 use super::{FileConfig, Form, Specials, Tokenizer, train};
-use crate::{DataDir, DataError};
+use crate::{DataDir, DataError, formats};
 use std::collections::HashMap;
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -18,9 +17,12 @@ const SEP: [&str; 6] = ["[SEP]", "</s>", "<sep>", "<eos>", "<|end_of_text|>", "<
 const HELP: &str = "give a tokenizer.json of Hugging Face, or BERT's vocab.txt, one word piece a line \
                     (https://huggingface.co/google-bert/bert-base-uncased has both)";
 
+/// Largest file of a tokenizer, bytes: a quarter of a million tokens take 35 MB.
+const LONGEST: u64 = 256 << 20;
+
 pub(super) fn read(data: &DataDir, config: &FileConfig) -> Result<Tokenizer, DataError> {
     let path = data.locate("tokenizer", Some(&config.path), &[], HELP)?;
-    let text = fs::read(&path).map_err(|error| DataError::Unreadable { path: path.clone(), why: error.to_string() })?;
+    let text = formats::plain_file(&path)?.bytes("tokenizer", LONGEST)?;
     let is_json = text.trim_ascii_start().starts_with(b"{");
     let refused = |row: u64, problem: String| DataError::Malformed { path: path.clone(), row, problem };
     if is_json && config.lowercase.is_some() {
