@@ -284,7 +284,7 @@ pub(super) fn refuse_unbroken(config: &CorpusConfig, sources: &Sources) -> Resul
         if lines >= MANY_LINES && unbroken.is_none() {
             unbroken = Some((source, lines));
         }
-        let alone = Sources { files: vec![source.clone()], held_out: sources.held_out.clone(), notes: Vec::new() };
+        let alone = Sources { files: vec![source.clone()], notes: Vec::new(), ..sources.clone() };
         let document = Reader::new(config, alone).next_piece()?;
         without.retain(|split| document.as_ref().is_none_or(|document| document.split != *split));
         if without.is_empty() {
