@@ -1,5 +1,7 @@
 //! The mixarena command: plan, run, record, report. The only crate that sees mixers, tasks and results together.
 
+#[cfg(test)]
+mod absurd;
 mod analysis;
 mod bench;
 mod bounds;
@@ -34,8 +36,14 @@ mod sizes;
 mod spec;
 mod starts;
 mod trainer;
+mod vet;
 mod weights;
 mod yaml;
+
+/// Counts what parsers hold when they are given damaged input.
+#[cfg(test)]
+#[global_allocator]
+static ALLOCATOR: fuzzing::Counting = fuzzing::Counting;
 
 pub use registry::Registry;
 

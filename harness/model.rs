@@ -297,6 +297,20 @@ impl ModelConfig {
         found
     }
 
+    /// Whether the vector that is read of a sequence reads anything of it; `clm`: the model is causal, whatever the task.
+    pub fn check_pooling(&self, task: &tasks::Outline, clm: bool) -> Vec<Mistake> {
+        let per_sequence = matches!(task.output, Output::PerSequence | Output::Value);
+        if !per_sequence || !(task.causal || clm) || !matches!(self.pooling, Pooling::Cls | Pooling::First) {
+            return Vec::new();
+        }
+        let why = if task.causal { "the task is causal" } else { "`objective: clm` makes the model causal" };
+        let problem = match self.pooling {
+            Pooling::First => format!("`pooling` is first, but {why}: position 0 reads no other"),
+            _ => format!("`pooling` is cls, but {why}: the vector in front reads nothing of the sequence"),
+        };
+        vec![Mistake::new("pooling", problem, "use `pooling: mean` or `last`")]
+    }
+
     /// The head for a task: `head`, or what `null` means.
     fn head_for(&self, output: Output, input: Input) -> HeadKind {
         let tokens = output == Output::Tokens && input == Input::Tokens;

@@ -377,6 +377,17 @@ impl Corpus {
         Self::open_with(data, config, tokenizer, shape, &prepare::Limits::default())
     }
 
+    /// The same by this thread alone.
+    #[cfg(test)]
+    pub(crate) fn open_alone(
+        data: &DataDir,
+        config: &CorpusConfig,
+        tokenizer: Arc<Tokenizer>,
+        shape: Shape,
+    ) -> Result<Self, DataError> {
+        Self::open_with(data, config, tokenizer, shape, &prepare::Limits { threads: 1, ..Default::default() })
+    }
+
     fn open_with(
         data: &DataDir,
         config: &CorpusConfig,
@@ -609,4 +620,4 @@ impl Corpus {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -49,6 +49,13 @@ mod zip;
 
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+mod damaged;
+
+/// Counts what parsers hold when they are given damaged input.
+#[cfg(test)]
+#[global_allocator]
+static ALLOCATOR: fuzzing::Counting = fuzzing::Counting;
 
 pub use batch::{Batch, Example, Order, Targets};
 pub use error::{ConfigError, DataError};

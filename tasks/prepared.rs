@@ -47,7 +47,7 @@ pub enum Event<'a> {
     },
     /// The preparation of this set ended with an error, which its caller tells.
     Stopped(&'a str),
-    /// This set is there and has another form; it is prepared again.
+    /// This set is there and has another form, or is damaged; it is prepared again.
     Again(&'a str, &'a str),
     /// The set in this folder was opened.
     Opened(&'a Path),
@@ -67,6 +67,12 @@ pub(crate) fn tell(event: Event) {
     if let Some(listener) = &*LISTENER.read().unwrap_or_else(std::sync::PoisonError::into_inner) {
         listener(event);
     }
+}
+
+/// Says that a set is prepared again, in words that ask nobody to do so.
+pub(crate) fn tell_again(set: &str, error: &DataError) {
+    let why = error.to_string();
+    tell(Event::Again(set, why.split_once("; delete the folder").map_or(&*why, |(why, _)| why)));
 }
 
 /// Seconds between two [`Event::Preparing`].
@@ -526,7 +532,7 @@ impl DataDir {
             // Somebody else may have prepared it while we waited.
             Standing::Current => match Prepared::open(&folder) {
                 Ok(set) => return Ok(set),
-                Err(error) => tell(Event::Again(request.family, &error.to_string())),
+                Err(error) => tell_again(request.family, &error),
             },
             Standing::Absent => {}
             Standing::Other(why) => tell(Event::Again(request.family, &why)),

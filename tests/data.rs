@@ -470,26 +470,31 @@ fn a_disk_that_fills_up_while_preparing_is_named_and_a_later_start_prepares() {
 }
 
 #[test]
-fn a_prepared_set_of_an_older_form_is_made_again_and_one_that_rots_is_refused() {
+fn a_prepared_set_of_an_older_form_is_made_again_and_so_is_one_that_rots() {
     let folder = with_reviews(8);
     let line = format!("data verify text {TEXT}");
     let first = folder.run(&line).expect(0).out;
     let set = format!("data/.prepared/{}", sets_in(&folder).first().expect("text is prepared"));
     let meta = folder.text(&format!("{set}/meta.json"));
-    folder.write(&format!("{set}/meta.json"), meta.replace("\"format\": 1", "\"format\": 0"));
+    folder.write(&format!("{set}/meta.json"), meta.replace("\"format\": 2", "\"format\": 0"));
     let again = folder.run(&line).expect(0);
     assert!(
-        again.err.contains("text is prepared again: it has form 0, and this program writes form 1"),
+        again.err.contains("text is prepared again: it has form 0, and this program writes form 2"),
         "{}",
         again.err
     );
-    assert_eq!((again.out, folder.text(&format!("{set}/meta.json"))), (first, meta));
-    let mut bytes = folder.read(&format!("{set}/test.bytes"));
+    assert_eq!((again.out, folder.text(&format!("{set}/meta.json"))), (first.clone(), meta));
+    let whole = folder.read(&format!("{set}/test.bytes"));
+    let mut bytes = whole.clone();
     bytes[3] ^= 1;
-    folder.write(&format!("{set}/test.bytes"), &bytes);
-    let rotten = folder.run(&line).expect(1);
-    assert!(rotten.err.contains("part `test` is not what was prepared; delete the folder"), "{}", rotten.err);
-    folder.write(&format!("{set}/test.bytes"), &bytes[1..]);
-    let cut = folder.run(&line).expect(1);
-    assert!(cut.err.contains("test.bytes: has ") && cut.err.contains("that were prepared"), "{}", cut.err);
+    for (content, said) in [
+        (&bytes[..], "part `test` is not what was prepared"),
+        (&bytes[1..], "that were prepared"),
+    ] {
+        folder.write(&format!("{set}/test.bytes"), content);
+        let rotten = folder.run(&line).expect(0);
+        assert!(rotten.err.contains("text is prepared again: ") && rotten.err.contains(said), "{}", rotten.err);
+        assert!(!rotten.err.contains("delete the folder"), "{}", rotten.err);
+        assert_eq!((&rotten.out, &folder.read(&format!("{set}/test.bytes"))), (&first, &whole));
+    }
 }

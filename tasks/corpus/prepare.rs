@@ -195,7 +195,7 @@ impl Job<'_> {
         if folder.join("meta.json").exists() {
             match Meta::checked(&folder) {
                 Ok(_) => return Ok(folder), // somebody else prepared it while we waited
-                Err(error) => tell(Event::Again(&self.title(), &error.to_string())),
+                Err(error) => prepared::tell_again(&self.title(), &error),
             }
         }
         let part = place.join(format!("{name}.part"));

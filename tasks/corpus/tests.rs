@@ -15,7 +15,7 @@ fn data(files: &[(&str, &[u8])]) -> (TempDir, DataDir) {
     (folder, data)
 }
 
-fn gz(content: &[u8]) -> Vec<u8> {
+pub(crate) fn gz(content: &[u8]) -> Vec<u8> {
     let mut packed = Vec::new();
     GzEncoder::new(content, Compression::fast()).read_to_end(&mut packed).unwrap();
     packed
@@ -105,7 +105,7 @@ fn a_line_of_jsonl_is_a_document() {
 }
 
 /// A Parquet file of a number and a text that may be missing, in row groups of `group` rows.
-fn parquet(rows: &[Option<&str>], group: usize) -> Vec<u8> {
+pub(crate) fn parquet(rows: &[Option<&str>], group: usize) -> Vec<u8> {
     use parquet::basic::Compression::SNAPPY;
     use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
     use parquet::file::{properties::WriterProperties, writer::SerializedFileWriter};

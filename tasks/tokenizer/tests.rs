@@ -46,7 +46,7 @@ fn names(tokenizer: &Tokenizer, text: &str) -> Vec<String> {
     tokenizer.encode(text).into_iter().map(|token| tokenizer.name(token)).collect()
 }
 
-const BERT: &str = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nwant\n##want\n##ed\nwa\nun\nrunn\n##ing\n,\nlow\nlowest\n##aff\n##able\nresume\nbert\n!\n'\ns\n中\n文\nHello\nhello\n";
+pub(crate) const BERT: &str = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nwant\n##want\n##ed\nwa\nun\nrunn\n##ing\n,\nlow\nlowest\n##aff\n##able\nresume\nbert\n!\n'\ns\n中\n文\nHello\nhello\n";
 
 #[test]
 fn word_pieces_are_cut_as_bert_cuts_them() {
