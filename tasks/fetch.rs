@@ -257,7 +257,9 @@ fn settle(
     };
     part.rename(&path)?;
     let refused = with_suffix(&path, ".refused");
-    match fs::remove_file(&refused) {
+    // One that the user names is theirs.
+    let left = if Path::new(from) == refused { Ok(()) } else { fs::remove_file(&refused) };
+    match left {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error(&refused, &error)),
         _ => {}
     }

@@ -146,6 +146,44 @@ fn what_was_pinned_must_come_again_or_be_accepted() {
 }
 
 #[test]
+fn no_more_is_taken_of_a_file_than_was_published_or_asked_for() {
+    const PLAYS: &str = "/karpathy/char-rnn/master/data/tinyshakespeare/input.txt";
+    let (folder, long) = (Folder::new(), noise(40_000_000));
+    let server = Server::of(&[(PLAYS, &long)]);
+    let none_left = || assert_eq!(folder.names("data/tinyshakespeare"), [""; 0]);
+    for (chunked, said) in [
+        (false, "the server offers 40000000 bytes, and 1115394 are expected"),
+        (true, "input.txt: is longer than 1115394 bytes, the most that is taken of this file; nothing was kept"),
+    ] {
+        server.behave(|manners| manners.chunked = chunked);
+        let ended = fetch(&folder, &server, "tinyshakespeare").expect(1);
+        assert!(ended.err.contains(said), "{}", ended.err);
+        none_left();
+    }
+    let asked = fetch(&folder, &server, "tinyshakespeare --accept-checksum --max-bytes 39999999").expect(1);
+    assert!(asked.err.contains("is longer than 39999999 bytes") && asked.err.contains("--max-bytes"), "{}", asked.err);
+    none_left();
+    fetch(&folder, &server, "tinyshakespeare --accept-checksum --max-bytes 40000000").expect(0);
+    assert_eq!(folder.names("data/tinyshakespeare"), ["input.txt"]);
+    // What is whole, of the right size and wrong is kept once, until the right one is there.
+    let wrong = noise(1_115_394);
+    server.behave(|manners| {
+        manners.files.insert(PLAYS.into(), wrong.clone());
+    });
+    let folder = Folder::new();
+    for _ in 0..2 {
+        fetch(&folder, &server, "tinyshakespeare").expect(1);
+        assert_eq!(folder.names("data/tinyshakespeare"), ["input.txt.refused"]);
+    }
+    fetch(&folder, &server, "tinyshakespeare --accept-checksum").expect(0);
+    assert_eq!(folder.names("data/tinyshakespeare"), ["input.txt"]);
+    // Where nothing is published there is a limit still.
+    let (folder, (server, _)) = (Folder::new(), pairs());
+    let ended = fetch(&folder, &server, "aan --max-bytes 1000").expect(1);
+    assert!(ended.err.contains("is longer than 1000 bytes"), "{}", ended.err);
+}
+
+#[test]
 fn a_file_that_was_downloaded_elsewhere_goes_through_the_same_checks() {
     let folder = Folder::new();
     folder.write("down/cifar-10-binary.tar.gz", noise(1000));
