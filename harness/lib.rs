@@ -10,6 +10,8 @@ mod cli;
 mod commands;
 mod config;
 mod cuda;
+#[cfg(test)]
+mod damaged;
 mod diagnostics;
 mod events;
 mod feed;

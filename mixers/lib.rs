@@ -28,6 +28,13 @@ pub mod sliding_window;
 
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+mod damaged;
+
+/// Counts what parsers hold when they are given damaged input.
+#[cfg(test)]
+#[global_allocator]
+static ALLOCATOR: fuzzing::Counting = fuzzing::Counting;
 
 pub use cost::{Cost, linear_flops};
 pub use error::{ConfigError, NotLinear, at_least, at_most, between, divides, heads};
