@@ -83,7 +83,7 @@ pub struct Config {
     pub d_ff: Option<i64>,
     /// Heads of `routing: attention`; must divide `d_model`.
     pub n_heads: i64,
-    /// Complex modes of each state space (N); they do not come in conjugate pairs.
+    /// Complex modes of each state space (N), at most 1024; they do not come in conjugate pairs.
     pub d_state: i64,
     /// `port` (PyTorch: A by S4D-Lin, D ~ N(0, 1), exact GELU) or `official` (JAX: A by HiPPO, D = 1, GELU by tanh).
     pub init: Init,

@@ -65,7 +65,7 @@ pub struct Config {
     /// From continuous to discrete time: `bilinear` for `dplr`; `zoh`, `bilinear`, `dss` for `diag`. Null is `bilinear` for
     /// `dplr` and `zoh` for `diag`.
     pub disc: Option<Disc>,
-    /// Real states per channel (N), kept as N/2 complex modes; under `init: real` N real modes.
+    /// Real states per channel (N), at most 1024, kept as N/2 complex modes; under `init: real` N real modes.
     pub d_state: i64,
     /// Independent copies of A, B, P; channel h uses copy h mod n_ssm. Null is one per channel, 1 ties all.
     pub n_ssm: Option<i64>,

@@ -7,13 +7,16 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
 /// The power of two of the largest length, width, vocabulary, and of any whole number without a limit of its own.
-const SIZE: u32 = 20;
+pub const SIZE: u32 = 20;
 
 /// The power of two of the largest number of examples, [`FRESH`].
-const COUNT: u32 = FRESH.trailing_zeros();
+pub const COUNT: u32 = FRESH.trailing_zeros();
+
+/// The power of two of the longest side of a picture, whose pixels are positions.
+pub const SIDE: u32 = SIZE / 2;
 
 /// Settings with a limit of their own, as powers of two.
-const OTHERS: [(&str, u32); 13] = [
+const OTHERS: [(&str, u32); 12] = [
     ("train_examples", COUNT),
     ("validation_examples", COUNT),
     ("test_examples", COUNT),
@@ -24,10 +27,8 @@ const OTHERS: [(&str, u32); 13] = [
     ("hmm_prompts", COUNT),
     ("min_freq", COUNT),
     ("min_frequency", COUNT),
-    // Pixels of a picture are positions.
-    ("side", SIZE / 2),
-    ("resolution", SIZE / 2),
-    ("batch_files", SIZE / 2),
+    ("side", SIDE),
+    ("resolution", SIDE),
 ];
 
 /// The power of two of the largest value that the setting `key` may have in any task; `None` for seeds, which may be anything.

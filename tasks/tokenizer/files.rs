@@ -17,6 +17,9 @@ const SEP: [&str; 6] = ["[SEP]", "</s>", "<sep>", "<eos>", "<|end_of_text|>", "<
 const HELP: &str = "give a tokenizer.json of Hugging Face, or BERT's vocab.txt, one word piece a line \
                     (https://huggingface.co/google-bert/bert-base-uncased has both)";
 
+/// Texts of letters that a vocabulary has, of those it hardly has, and of those that nothing has.
+const PROBES: [&str; 4] = ["a word, another", "\u{4e2d}\u{6587} \u{1f600}", "\u{e000}", "\u{10fffd}\u{0}\n"];
+
 /// Largest file of a tokenizer, bytes: a quarter of a million tokens take 35 MB.
 const LONGEST: u64 = 256 << 20;
 
@@ -47,6 +50,12 @@ pub(super) fn read(data: &DataDir, config: &FileConfig) -> Result<Tokenizer, Dat
         && pieces.find(&[name]).is_none()
     {
         return Err(refused(0, format!("has no {name}, the token of words it does not know; add it")));
+    }
+    if model["dropout"].as_f64().is_some_and(|share| share > 0.0) {
+        return Err(refused(0, "drops merges at random (`dropout`), so that a text is cut anew each time; set it to null".into()));
+    }
+    if let Some(why) = PROBES.iter().find_map(|text| pieces.fails_on(text)) {
+        return Err(refused(0, format!("cannot cut every text ({why}); give it a token of what it does not know")));
     }
     let fingerprint = blake3::hash(&json).to_hex().to_string();
     Ok(Tokenizer { specials, form: Form::Pieces(Arc::new(pieces)), fingerprint, file: Some(path) })

@@ -204,6 +204,15 @@ impl Pieces {
         if self.marks { token.marked } else { before.ends && token.begins }
     }
 
+    /// Why a text, or some tokens, cannot be cut or joined; nothing where they can.
+    pub(super) fn fails_on(&self, text: &str) -> Option<String> {
+        let tokens = match self.inner.encode_fast(text, false) {
+            Ok(encoding) => encoding.get_ids().to_vec(),
+            Err(error) => return Some(error.to_string()),
+        };
+        self.inner.decode(&tokens, false).err().map(|error| error.to_string())
+    }
+
     pub(super) fn decode(&self, tokens: &[u32]) -> String {
         self.inner.decode(tokens, false).expect("decoders of byte pieces and word pieces do not fail")
     }
