@@ -421,7 +421,9 @@ fn what_unpacks_to_far_more_than_it_is_is_refused_with_its_place_and_little_is_h
     let error = said(&place, "clm", &settings);
     assert!(error.contains("x.txt.gz: unpacks to more than 250 times its size; if it is what it should be, unpack it"), "{error}");
     put(place.0.path(), "listops-1000/basic_train.tsv.gz", &lines);
-    ["val", "test"].map(|part| put(place.0.path(), &format!("listops-1000/basic_{part}.tsv"), LISTOPS.as_bytes()));
+    for part in ["val", "test"] {
+        put(place.0.path(), &format!("listops-1000/basic_{part}.tsv"), LISTOPS.as_bytes());
+    }
     let error = said(&place, "listops", &json!({ "source": "files" }));
     assert!(error.contains("basic_train.tsv.gz:1: a line longer than 16 MiB"), "{error}");
 }

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 /// One change. Places are shares of the input, in 2^32nds, so that an edit fits any input and shrinks towards its beginning.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "each variant says what its fields are")]
 pub enum Edit {
     /// One bit is turned over.
     Flip { at: u32, bit: u8 },
@@ -125,7 +126,7 @@ impl Edit {
             Self::Repeat { at, bytes: n, times } => {
                 let stretch = stretch(*at, *n);
                 let again = bytes[stretch.clone()].repeat(usize::from(*times));
-                bytes.splice(stretch.end..stretch.end, again);
+                drop(bytes.splice(stretch.end..stretch.end, again));
             }
             Self::Insert { at, bytes: new } => drop(bytes.splice(place(*at)..place(*at), new.iter().copied())),
             Self::Copy { at, from, bytes: n } => {
@@ -155,10 +156,10 @@ impl Edit {
             Self::RepeatLine { at } => {
                 let line = line(bytes, place(*at));
                 let again = bytes[line.clone()].to_vec();
-                bytes.splice(line.end..line.end, again);
+                drop(bytes.splice(line.end..line.end, again));
             }
             Self::Nest { at, bracket, depth } => {
-                bytes.splice(place(*at)..place(*at), std::iter::repeat_n(*bracket, usize::from(*depth)));
+                drop(bytes.splice(place(*at)..place(*at), std::iter::repeat_n(*bracket, usize::from(*depth))));
             }
         }
     }
@@ -169,7 +170,7 @@ fn replace(bytes: &mut Vec<u8>, at: Option<usize>, part: impl Fn(&u8) -> bool, t
     let Some(at) = at else { return };
     let start = bytes[..at].iter().rposition(|byte| !part(byte)).map_or(0, |before| before + 1);
     let end = bytes[at..].iter().position(|byte| !part(byte)).map_or(bytes.len(), |step| at + step);
-    bytes.splice(start..end.max(start), text.bytes());
+    drop(bytes.splice(start..end.max(start), text.bytes()));
 }
 
 /// The line around a place, with its end.
