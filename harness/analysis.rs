@@ -1,5 +1,6 @@
 //! What is looked at in a trained model besides its score: heads, probes, states.
 
+use crate::bounds;
 use crate::config::Mistake;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -77,7 +78,7 @@ impl AnalysisConfig {
 
     /// Everything wrong with these settings.
     pub fn check(&self) -> Vec<Mistake> {
-        let mut found = Vec::new();
+        let mut found = bounds::beyond(self);
         if !(1..=1_000_000).contains(&self.probe_examples) {
             let problem = format!("`probe_examples` is {}, which is not between 1 and 1000000", self.probe_examples);
             found.push(Mistake::new("probe_examples", problem, "use some thousand"));

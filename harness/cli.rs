@@ -517,6 +517,9 @@ pub struct FetchArgs {
     /// Take and pin a file that is not what was published or pinned, and trust one without a published checksum unasked
     #[arg(long)]
     pub accept_checksum: bool,
+    /// Most bytes to take of a file; otherwise its published size, or a gigabyte and twice what it is thought to have
+    #[arg(long, value_name = "N")]
+    pub max_bytes: Option<u64>,
     /// Unpack archives into the data folder besides; no path or link of an archive may point outside
     #[arg(long)]
     pub unpack: bool,

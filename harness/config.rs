@@ -7,7 +7,7 @@ use crate::analysis::AnalysisConfig;
 use crate::diagnostics::{Diagnostics, Place, suggest};
 use crate::fields;
 use crate::matching::Matched;
-use crate::model::{ModelConfig, Pooling};
+use crate::model::ModelConfig;
 use crate::optimizer::OptimizerConfig;
 use crate::presets;
 use crate::pretrain::{Objective, PretrainConfig};
@@ -952,15 +952,7 @@ impl Reader<'_> {
                 let place = pretrain_keys.place_of("objective").unwrap_or(Place::Whole);
                 self.found.error(place, problem, "put `pretrain: none` into the task's entry");
             }
-            let per_sequence = matches!(outline.output, tasks::Output::PerSequence | tasks::Output::Value);
-            if let (true, true, Pooling::Cls | Pooling::First) = (dims.causal, per_sequence, model.pooling) {
-                let why = if outline.causal { "the task is causal" } else { "`objective: clm` makes the model causal" };
-                let problem = match model.pooling {
-                    Pooling::First => format!("`pooling` is first, but {why}: position 0 reads no other"),
-                    _ => format!("`pooling` is cls, but {why}: the vector in front reads nothing of the sequence"),
-                };
-                self.mistakes(&model_keys, vec![Mistake::new("pooling", problem, "use `pooling: mean` or `last`")]);
-            }
+            self.mistakes(&model_keys, model.check_pooling(outline, clm));
         }
         let (model, optimizer, schedule, budget) = (model?.resolved(), optimizer?, schedule?, budget?);
         let pretrain = pretrain?.resolved(outline?.input, &optimizer, &schedule, budget.steps);

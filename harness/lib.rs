@@ -1,12 +1,17 @@
 //! The mixarena command: plan, run, record, report. The only crate that sees mixers, tasks and results together.
 
+#[cfg(test)]
+mod absurd;
 mod analysis;
 mod bench;
+mod bounds;
 mod checkpoint;
 mod cli;
 mod commands;
 mod config;
 mod cuda;
+#[cfg(test)]
+mod damaged;
 mod diagnostics;
 mod events;
 mod feed;
@@ -35,8 +40,14 @@ mod sizes;
 mod spec;
 mod starts;
 mod trainer;
+mod vet;
 mod weights;
 mod yaml;
+
+/// Counts what parsers hold when they are given damaged input.
+#[cfg(test)]
+#[global_allocator]
+static ALLOCATOR: fuzzing::Counting = fuzzing::Counting;
 
 pub use registry::Registry;
 

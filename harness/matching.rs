@@ -1,10 +1,12 @@
 //! `match: { parameters: 0.02 }`: a sweep whose models differ in size by more than that is refused before it runs.
 
+use crate::bounds;
 use crate::config::{Config, Draft};
 use crate::diagnostics::{Diagnostics, Place};
 use crate::model::{Ffn, ModelConfig};
 use crate::progress::grouped;
 use crate::sizes::Counter;
+use mixers::limits::D_MODEL;
 
 /// How alike a sweep's models must be in size.
 #[derive(Clone, Debug)]
@@ -112,7 +114,7 @@ fn with_d_ff(draft: &Draft, target: u64, counter: &mut Counter) -> Option<(Model
     };
     let (here, next) = (size(d_ff)?.1 as f64, size(d_ff + 1)?.1 as f64);
     let wanted = d_ff as f64 + (target as f64 - here) / (next - here);
-    size((wanted.round() as i64).max(1))
+    size((wanted.round() as i64).clamp(1, bounds::most("d_ff") as i64))
 }
 
 /// Size rises with the model's width: the mixer's own rules leave some widths out, bisection finds the nearest.
@@ -120,7 +122,7 @@ fn with_d_model(draft: &Draft, target: u64, counter: &mut Counter) -> Option<(Mo
     let here = counter.sizes(draft)?.parameters;
     let guess = draft.model.d_model as f64 * (target as f64 / here as f64).sqrt();
     let allowed: Vec<i64> =
-        ((guess / 2.0).max(1.0) as i64..=(2.0 * guess) as i64).filter(|d| counter.allows(draft, *d)).collect();
+        ((guess / 2.0).max(1.0) as i64..=((2.0 * guess) as i64).min(D_MODEL)).filter(|d| counter.allows(draft, *d)).collect();
     let mut size = |at: usize| {
         let model = ModelConfig { d_model: allowed[at], ..draft.model.clone() };
         Some((model.clone(), counter.sizes(&Draft { model, ..draft.clone() })?.parameters))

@@ -8,8 +8,9 @@
 //! mixer's own GLU is the channel mixer), `bigs` (pre-norm around the gated layer, nothing else), `hydra` (post-norm, no
 //! feed-forward).
 
+use crate::bounds;
 use crate::config::Mistake;
-use mixers::{Context, Cost, Dims, Linear, Mixer, NotLinear, ParamRule, Precision, linear, linear_flops};
+use mixers::{Context, Cost, Dims, Linear, Mixer, NotLinear, ParamRule, Precision, linear};
 use serde::{Deserialize, Serialize};
 use tasks::{Input, Output, TaskSpec};
 use tch::nn::{self, Module, ModuleT};
@@ -300,7 +301,7 @@ impl Default for ModelConfig {
 impl ModelConfig {
     /// Everything wrong with these settings.
     pub fn check(&self) -> Vec<Mistake> {
-        let mut found = Vec::new();
+        let mut found = bounds::beyond(self);
         let counts = [
             ("d_model", self.d_model),
             ("n_layers", self.n_layers),
@@ -411,6 +412,20 @@ impl ModelConfig {
         found
     }
 
+    /// Whether the vector that is read of a sequence reads anything of it; `clm`: the model is causal, whatever the task.
+    pub fn check_pooling(&self, task: &tasks::Outline, clm: bool) -> Vec<Mistake> {
+        let per_sequence = matches!(task.output, Output::PerSequence | Output::Value);
+        if !per_sequence || !(task.causal || clm) || !matches!(self.pooling, Pooling::Cls | Pooling::First) {
+            return Vec::new();
+        }
+        let why = if task.causal { "the task is causal" } else { "`objective: clm` makes the model causal" };
+        let problem = match self.pooling {
+            Pooling::First => format!("`pooling` is first, but {why}: position 0 reads no other"),
+            _ => format!("`pooling` is cls, but {why}: the vector in front reads nothing of the sequence"),
+        };
+        vec![Mistake::new("pooling", problem, "use `pooling: mean` or `last`")]
+    }
+
     /// The head for a task: `head`, or what `null` means.
     fn head_for(&self, output: Output, input: Input) -> HeadKind {
         let tokens = output == Output::Tokens && input == Input::Tokens;
@@ -462,43 +477,48 @@ impl ModelConfig {
     }
 
     /// FLOPs of a task's head on one example: on `scored` positions of one document, once on two.
-    pub fn head_flops(&self, scored: i64, outline: &tasks::Outline) -> i64 {
+    pub fn head_flops(&self, scored: i64, outline: &tasks::Outline) -> f64 {
         let (d, classes) = (self.d_model, outline.classes);
         if outline.output == Output::Reconstruction {
             let wide = self.decoder_width();
-            return linear_flops(scored, d, wide) + linear_flops(scored, wide, classes);
+            return dense_flops(scored, d, wide) + dense_flops(scored, wide, classes);
         }
         match (outline.documents, self.pair_head) {
-            (2, PairHead::S4) => linear_flops(1, 4 * d, d) + linear_flops(1, d, classes),
+            (2, PairHead::S4) => dense_flops(1, 4 * d, d) + dense_flops(1, d, classes),
             (2, head) => {
                 let (read, wide) = (if head == PairHead::Lra { 4 * d } else { 2 * d }, self.decoder_width());
-                linear_flops(1, read, wide) + linear_flops(1, wide, wide / 2) + linear_flops(1, wide / 2, classes)
+                dense_flops(1, read, wide) + dense_flops(1, wide, wide / 2) + dense_flops(1, wide / 2, classes)
             }
             _ => match self.head_for(outline.output, outline.input) {
-                HeadKind::Bert => linear_flops(scored, d, classes) + linear_flops(scored, d, d),
+                HeadKind::Bert => dense_flops(scored, d, classes) + dense_flops(scored, d, d),
                 HeadKind::Mlp => {
                     let wide = self.decoder_width();
-                    linear_flops(scored, d, wide) + linear_flops(scored, wide, classes)
+                    dense_flops(scored, d, wide) + dense_flops(scored, wide, classes)
                 }
-                HeadKind::Plain | HeadKind::Tied => linear_flops(scored, d, classes),
+                HeadKind::Plain | HeadKind::Tied => dense_flops(scored, d, classes),
             },
         }
     }
 
     /// FLOPs of one forward pass on one example whose sequences have `length`, mixers and head excluded.
-    pub fn trunk_flops(&self, length: i64, outline: &tasks::Outline) -> i64 {
+    pub fn trunk_flops(&self, length: i64, outline: &tasks::Outline) -> f64 {
         let d = self.d_model;
         let encoder = match outline.input {
-            Input::Tokens => 0,
-            Input::Reals { width, .. } => linear_flops(length, width, d),
+            Input::Tokens => 0.0,
+            Input::Reals { width, .. } => dense_flops(length, width, d),
         };
         let ffn = match (self.ffn, self.d_ff) {
-            (Some(Ffn::Mlp), Some(d_ff)) => 2 * linear_flops(length, d, d_ff),
-            (Some(Ffn::Glu), Some(d_ff)) => 3 * linear_flops(length, d, d_ff),
-            _ => 0,
+            (Some(Ffn::Mlp), Some(d_ff)) => 2.0 * dense_flops(length, d, d_ff),
+            (Some(Ffn::Glu), Some(d_ff)) => 3.0 * dense_flops(length, d, d_ff),
+            _ => 0.0,
         };
-        outline.documents * (encoder + self.n_layers * ffn)
+        outline.documents as f64 * (encoder + self.n_layers as f64 * ffn)
     }
+}
+
+/// FLOPs of a dense map at each of `rows` positions: whole numbers up to 2^53, and no bound above.
+pub(crate) fn dense_flops(rows: i64, d_in: i64, d_out: i64) -> f64 {
+    2.0 * rows as f64 * d_in as f64 * d_out as f64
 }
 
 /// A norm over the last axis of `[batch, length, d_model]`.
@@ -1672,7 +1692,7 @@ mod tests {
         assert_eq!(found, vec!["`head` is mlp, but the task does not ask for one class of one sequence"; 3]);
         let one = outline_of(&spec);
         assert!(config(keys).check_task(&one).is_empty());
-        assert_eq!(config(keys).resolved().head_flops(1, &one), linear_flops(1, 2, 3) + linear_flops(1, 3, 2));
+        assert_eq!(config(keys).resolved().head_flops(1, &one), dense_flops(1, 2, 3) + dense_flops(1, 3, 2));
     }
 
     fn outline_of(spec: &TaskSpec) -> tasks::Outline {
@@ -1705,7 +1725,7 @@ mod tests {
         // u = 3, v = 5: relu(13, 2), then relu(13 + 20 + 1).
         let found = no_grad(|| model.head.forward(&Tensor::from_slice(&[3f32, 5.0]).view([2, 1]), false));
         assert!(found.allclose(&Tensor::from_slice(&[34f32, -33.5]).view([1, 2]), 1e-5, 1e-5, false), "{found}");
-        let flops = linear_flops(1, 2, 2) + linear_flops(1, 2, 1) + linear_flops(1, 1, 2);
+        let flops = dense_flops(1, 2, 2) + dense_flops(1, 2, 1) + dense_flops(1, 1, 2);
         assert_eq!(config(keys).resolved().head_flops(1, &outline_of(&spec)), flops);
     }
 

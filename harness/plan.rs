@@ -332,9 +332,9 @@ fn estimate(draft: &Draft, registry: &Registry, counter: &mut Counter, records: 
     };
     let Some(sizes) = counter.sizes(draft) else { return estimate };
     let length = spec.max_length;
-    let mixers = outline.documents * draft.model.n_layers * sizes.mixer.flops;
+    let mixers = outline.documents as f64 * draft.model.n_layers as f64 * sizes.mixer.flops as f64;
     let forward = mixers + draft.model.trunk_flops(length, &outline) + draft.model.head_flops(scored, &outline);
-    let passes = |steps: u64, forward: i64| 3.0 * forward as f64 * (steps * draft.budget.batch_size) as f64;
+    let passes = |steps: u64, forward: f64| 3.0 * forward * steps as f64 * draft.budget.batch_size as f64;
     estimate.parameters = Some(sizes.parameters);
     estimate.mixer_parameters = Some(sizes.mixer_parameters);
     estimate.optimizer_bytes = Some(16 * sizes.parameters);
@@ -343,11 +343,11 @@ fn estimate(draft: &Draft, registry: &Registry, counter: &mut Counter, records: 
         let forward = first.forward_flops(&draft.model, length, sizes.mixer.flops, &outline, spec.vocab_size);
         estimate.pretraining_flops = passes(first.steps, forward);
     }
-    let looked = counter.task(draft).map_or(0, |task| {
+    let looked = counter.task(draft).map_or(0.0, |task| {
         let looks = draft.budget.steps.div_ceil(draft.budget.eval_every);
-        looks * task.len(tasks::Split::Validation) + task.len(tasks::Split::Test)
+        looks as f64 * task.len(tasks::Split::Validation) as f64 + task.len(tasks::Split::Test) as f64
     });
-    let looking = forward as f64 * looked as f64;
+    let looking = forward * looked;
     estimate.flops = estimate.pretraining_flops + passes(draft.budget.steps, forward) + looking;
     estimate.gpu_seconds = Some(estimate.flops / speeds.gpu);
     let twin = records.iter().find(|r| same_but_seed(r, draft));

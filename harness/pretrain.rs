@@ -14,12 +14,13 @@
 //!
 //! Under `clm` mixers are causal in both stages, so that the second finds the parameters of the first.
 
+use crate::bounds;
 use crate::config::Mistake;
-use crate::model::{Hidden, ModelConfig};
+use crate::model::{Hidden, ModelConfig, dense_flops};
 use crate::optimizer::OptimizerConfig;
 use crate::schedule::{ScheduleConfig, Shape};
 use crate::seeds::{Purpose, reseed};
-use mixers::{Linear, linear, linear_flops};
+use mixers::{Linear, linear};
 use serde::{Deserialize, Serialize};
 use tasks::rng::{self, Stream};
 use tasks::{Batch, Input, Outline, Targets, TaskSpec};
@@ -77,7 +78,7 @@ impl Default for PretrainConfig {
 impl PretrainConfig {
     /// Everything wrong with these settings.
     pub fn check(&self) -> Vec<Mistake> {
-        let mut found = Vec::new();
+        let mut found = bounds::beyond(self);
         if self.steps == 0 {
             let help = "use 1 or more, or `objective: none` to learn from scratch";
             found.push(Mistake::new("steps", "`steps` is 0, which is below 1", help));
@@ -149,9 +150,10 @@ impl PretrainConfig {
 
     /// FLOPs of one forward pass on one example whose sequences have `length`; `mixer` are those of one mixer on one
     /// sequence.
-    pub fn forward_flops(&self, model: &ModelConfig, length: i64, mixer: i64, outline: &Outline, vocab: i64) -> i64 {
-        let mixers = outline.documents * model.n_layers * mixer;
-        let head = outline.documents * linear_flops(self.told(length), model.d_model, vocab);
+    pub fn forward_flops(&self, model: &ModelConfig, length: i64, mixer: i64, outline: &Outline, vocab: i64) -> f64 {
+        let documents = outline.documents as f64;
+        let mixers = documents * model.n_layers as f64 * mixer as f64;
+        let head = documents * dense_flops(self.told(length), model.d_model, vocab);
         mixers + model.trunk_flops(length, outline) + head
     }
 }

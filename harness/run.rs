@@ -4,7 +4,7 @@ use crate::events::Event;
 use crate::registry::Registry;
 use crate::spec::RunSpec;
 use crate::trainer::{Ended, TrainError, Trainer};
-use crate::{cuda, limits};
+use crate::{cuda, limits, vet};
 use results::{Outcome, Record, Scores, Store, StoreError, Versions, WorkLock};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -271,22 +271,10 @@ fn median(values: &[f64]) -> f64 {
     }
 }
 
-/// Reads a spec written by `sweep`.
-pub fn read_spec(path: &Path) -> Result<RunSpec, String> {
-    let text = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
-    let spec: RunSpec =
-        serde_json::from_str(&text).map_err(|e| format!("{}:{}:{}: {e}", path.display(), e.line(), e.column()))?;
-    if spec.engine != crate::spec::ENGINE || spec.libtorch != crate::spec::LIBTORCH {
-        return Err(format!(
-            "{}: made for engine {} with libtorch {}; this build is engine {} with libtorch {}",
-            path.display(),
-            spec.engine,
-            spec.libtorch,
-            crate::spec::ENGINE,
-            crate::spec::LIBTORCH
-        ));
-    }
-    Ok(spec)
+/// Reads a spec written by `sweep`; an error where it could not be a run of this build.
+pub fn read_spec(path: &Path, registry: &Registry) -> Result<RunSpec, String> {
+    let text = std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    vet::read(&text, &path.display().to_string(), registry)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Learning-rate schedules: a factor on every group's peak rate, by step.
 
+use crate::bounds;
 use crate::config::Mistake;
 use serde::{Deserialize, Serialize};
 
@@ -71,7 +72,7 @@ impl Default for ScheduleConfig {
 impl ScheduleConfig {
     /// Everything wrong with these settings in a run of `steps` whose peak rate is `lr`.
     pub fn check(&self, steps: u64, lr: f64) -> Vec<Mistake> {
-        let mut found = Vec::new();
+        let mut found = bounds::beyond(self);
         if !(0.0..=1.0).contains(&self.final_factor) {
             found.push(Mistake::new(
                 "final_factor",

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use tasks::{Task, TaskSpec};
 use tch::{Device, nn::VarStore};
 
-/// Widths beyond which a model is not built just to be counted.
-const WIDEST: i64 = 8192;
+/// Numbers beyond which a block is not built just to be counted: 4 GiB of them.
+const MOST: f64 = (1_u64 << 30) as f64;
 
 /// What a model's settings come to.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -26,12 +26,18 @@ pub struct Sizes {
 }
 
 impl Sizes {
-    /// Of the model that [`Model::new`] builds from the same arguments; `None` for one too wide to be built for this.
+    /// Of the model that [`Model::new`] builds from the same arguments; `None` for one too large to be built for this.
     pub fn of(config: &ModelConfig, task: &TaskSpec, mixer: &Entry, settings: &Value) -> Option<Self> {
-        if config.d_model > WIDEST || config.d_ff.is_some_and(|d_ff| d_ff > 4 * WIDEST) {
+        Self::up_to(MOST, config, task, mixer, settings)
+    }
+
+    /// The same, of a model of which one block and what is around it have at most so many numbers.
+    pub(crate) fn up_to(most: f64, config: &ModelConfig, task: &TaskSpec, mixer: &Entry, settings: &Value) -> Option<Self> {
+        let config = config.resolved();
+        let dims = config.dims(task.max_length, task.causal);
+        if mixer.scalars(settings, &dims) + around(&config, task) > most {
             return None;
         }
-        let config = config.resolved();
         let learned = config.positions == Some(Positions::Learned);
         let one = ModelConfig {
             n_layers: 1,
@@ -49,7 +55,7 @@ impl Sizes {
             wanted.map(|(_, v)| v.numel() as u64).sum()
         };
         let rows = config.dims(task.max_length, task.causal).seq_len;
-        let positions = if learned { (rows * config.d_model) as u64 } else { 0 };
+        let positions = if learned { rows as u64 * config.d_model as u64 } else { 0 };
         let more = if config.shared_depth { 0 } else { config.n_layers as u64 - 1 };
         Some(Self {
             parameters: count("") + more * count("blocks.0.") + positions,
@@ -59,18 +65,42 @@ impl Sizes {
     }
 }
 
+/// Numbers of a model's feed-forward, embeddings and head, roughly and not too few. A float: settings may be absurd.
+fn around(config: &ModelConfig, task: &TaskSpec) -> f64 {
+    let [d, vocab, classes, types] =
+        [config.d_model, task.vocab_size, task.classes, config.token_types].map(|n| n as f64);
+    let wide = config.d_ff.map_or(4.0 * d, |d_ff| d_ff as f64);
+    let embedding = match task.input {
+        tasks::Input::Tokens => vocab * d,
+        tasks::Input::Reals { width, .. } => (width as f64 + 1.0) * d,
+    };
+    let head = match (task.output, task.documents) {
+        (tasks::Output::Reconstruction, _) => task.max_length as f64 * d + wide * (d + classes),
+        (_, 1) => d * (d + classes),
+        _ => wide * (4.0 * d + wide) + (d + wide) * classes,
+    };
+    3.0 * d * wide + embedding + head + (types + 16.0) * d
+}
+
 /// Sizes of a sweep's models, each found once.
 #[derive(Debug)]
 pub struct Counter<'a> {
     registry: &'a Registry,
     opened: &'a [OpenedTask],
+    most: f64,
     known: HashMap<String, Option<Sizes>>,
 }
 
 impl<'a> Counter<'a> {
     /// For tasks that were opened as far as their data are here.
     pub fn new(registry: &'a Registry, opened: &'a [OpenedTask]) -> Self {
-        Self { registry, opened, known: HashMap::new() }
+        Self { registry, opened, most: MOST, known: HashMap::new() }
+    }
+
+    /// The same, of models of which one block and what is around it have at most so many numbers; the others have no sizes.
+    #[cfg(test)]
+    pub fn up_to(self, most: f64) -> Self {
+        Self { most, ..self }
     }
 
     /// The task of `draft`, where it could be opened.
@@ -89,7 +119,8 @@ impl<'a> Counter<'a> {
         let spec = self.spec(draft);
         let key = serde_json::to_string(&(&spec, &draft.mixer, &draft.model)).expect("settings are plain data");
         let mixer = self.registry.mixer(&draft.mixer.name).expect("the config was checked");
-        let count = || Sizes::of(&draft.model, &spec, mixer, &draft.mixer.settings);
+        let most = self.most;
+        let count = || Sizes::up_to(most, &draft.model, &spec, mixer, &draft.mixer.settings);
         *self.known.entry(key).or_insert_with(count)
     }
 

@@ -6,6 +6,7 @@ mod reading;
 mod starting;
 mod stepping;
 
+use crate::bounds;
 use crate::checkpoint::{self, CheckpointError};
 use crate::config::Mistake;
 use crate::events::{Event, Progress};
@@ -80,7 +81,7 @@ impl Default for BudgetConfig {
 impl BudgetConfig {
     /// Everything wrong with these settings.
     pub fn check(&self) -> Vec<Mistake> {
-        let mut found = Vec::new();
+        let mut found = bounds::beyond(self);
         let counts = [
             ("steps", Some(self.steps)),
             ("batch_size", Some(self.batch_size)),

@@ -69,6 +69,12 @@ impl Family for Config {
         vec![("in_proj_weight", 30.0)]
     }
 
+    fn scalars(&self, dims: &Dims) -> f64 {
+        let d = dims.d_model as f64;
+        let inner = self.d_head.map_or(d, |d_head| self.n_heads as f64 * d_head as f64);
+        4.0 * d * inner + 3.0 * inner + d
+    }
+
     fn check(&self, dims: &Dims) -> Vec<ConfigError> {
         let mut checks = vec![
             at_least("window", self.window.unwrap_or(1), 1),

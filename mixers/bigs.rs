@@ -58,7 +58,10 @@ mod tests;
 
 pub(crate) use replay::{kernel as replay_kernel, layer as replay_layer, masked_lm as replay_mlm, ssm as replay_ssm};
 
-use crate::{ConfigError, Context, Dims, Family, Linear, Mixer, ParamRule, at_least, attention, between, divides};
+use crate::math::hippo;
+use crate::{
+    ConfigError, Context, Dims, Family, Linear, Mixer, ParamRule, at_least, at_most, attention, between, divides,
+};
 use conv::Side;
 use gated::Gated;
 use serde::{Deserialize, Serialize};
@@ -80,7 +83,7 @@ pub struct Config {
     pub d_ff: Option<i64>,
     /// Heads of `routing: attention`; must divide `d_model`.
     pub n_heads: i64,
-    /// Complex modes of each state space (N); they do not come in conjugate pairs.
+    /// Complex modes of each state space (N), at most 1024; they do not come in conjugate pairs.
     pub d_state: i64,
     /// `port` (PyTorch: A by S4D-Lin, D ~ N(0, 1), exact GELU) or `official` (JAX: A by HiPPO, D = 1, GELU by tanh).
     pub init: Init,
@@ -222,6 +225,13 @@ impl Family for Config {
         vec![("A_re", -1e4), ("log_step", 4.0)]
     }
 
+    fn scalars(&self, dims: &Dims) -> f64 {
+        let [d, gate, modes] = [dims.d_model, self.d_ff(dims), self.d_state].map(|n| n as f64);
+        let gated = if self.layer == Layer::Gated { 3.0 * d * gate + 2.0 * gate + d } else { d };
+        let attention = if self.routing == Routing::Attention { 4.0 * d * (d + 1.0) } else { 0.0 };
+        gated + 4.0 * d * (d + 1.0) + 2.0 * (4.0 * modes + 2.0) + attention
+    }
+
     fn check(&self, dims: &Dims) -> Vec<ConfigError> {
         let attends = self.routing == Routing::Attention;
         let checks = [
@@ -231,6 +241,7 @@ impl Family for Config {
             self.check_decay(),
             at_least("d_ff", self.d_ff(dims), 1),
             at_least("d_state", self.d_state, 1),
+            at_most("d_state", self.d_state, hippo::MOST_STATES),
             if attends { divides("n_heads", self.n_heads, "d_model", dims.d_model) } else { Ok(()) },
             between("dt_max", self.dt_max, 1e-6, 1e4),
             between("dt_min", self.dt_min, 1e-6, self.dt_max.max(1e-6)),

@@ -218,6 +218,14 @@ impl Family for Config {
         vec![("kernel", 10.0), ("weight", 10.0)]
     }
 
+    fn scalars(&self, dims: &Dims) -> f64 {
+        let d = dims.d_model as f64;
+        let d_head = d / self.n_heads as f64;
+        let pooling = if self.map == Map::Deepset { 2.0 * d_head * d_head } else { 0.0 };
+        let keys = if self.pattern == Pattern::Rowmajor { 2.0 * d * (d + 2.0) } else { 0.0 };
+        4.0 * d * (d + 1.0) + pooling + keys
+    }
+
     fn check(&self, dims: &Dims) -> Vec<ConfigError> {
         let mut wrong = Vec::new();
         let mut refuse = |key, problem: &str, help: &str| {

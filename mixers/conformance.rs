@@ -534,6 +534,16 @@ fn the_cost_counts_the_parameters_there_are() {
 }
 
 #[test]
+fn the_size_that_is_known_before_building_is_that_of_what_is_built() {
+    for case in under("the size known beforehand is about that of what is built", every) {
+        let scalars = |t: &Tensor| t.numel() as f64 * if t.is_complex() { 2.0 } else { 1.0 };
+        let there: f64 = case.vs.variables().values().map(scalars).sum();
+        let known = case.entry.scalars(&case.settings, &case.dims);
+        assert!(there <= known && known <= 2.5 * there + 100.0, "{known} of {there}: {}", case.label);
+    }
+}
+
+#[test]
 fn flops_grow_with_the_length() {
     for case in under("FLOPs grow with the length", every) {
         let flops = [1, 16, 256].map(|length| case.mixer.cost(length).flops);

@@ -21,6 +21,7 @@
 //! Bidirectional: a second set of heads, with weights of its own (`reverse.…`), reads each row from the end of its valid part; the
 //! heads of both are joined by one projection. Padding lies behind what either has to read.
 
+use crate::limits::width;
 use crate::math::depthwise::Depthwise;
 use crate::{
     ConfigError, Context, Cost, Dims, Family, Linear, Mixer, NotLinear, Recurrent, Structure, at_least, heads, linear,
@@ -86,11 +87,24 @@ impl Family for Config {
         vec![("weight", 30.0)]
     }
 
+    fn scalars(&self, dims: &Dims) -> f64 {
+        let [d, heads, conv, steps] = [dims.d_model, self.n_heads, self.d_conv, self.householder].map(|n| n as f64);
+        let inner = self.d_head.map_or(d, |d_head| heads * d_head as f64);
+        let ends = if dims.causal { 1.0 } else { 2.0 };
+        let channels = (1.0 + 2.0 * steps) * inner;
+        let outer = inner * d * if self.gate { 2.0 } else { 1.0 };
+        ends * (channels * (d + conv) + steps * heads * d + outer) + inner
+    }
+
     fn check(&self, dims: &Dims) -> Vec<ConfigError> {
         [
             heads(self.n_heads, self.d_head, dims.d_model),
             at_least("d_conv", self.d_conv, 1),
             at_least("householder", self.householder, 1),
+            width("householder", "householder · n_heads · d_head", &[
+                self.householder,
+                self.d_head.map_or(dims.d_model, |d_head| self.n_heads.saturating_mul(d_head)),
+            ]),
             at_least("chunk_size", self.chunk_size, 1),
         ]
         .into_iter()

@@ -1,5 +1,7 @@
 //! A user's mistakes in a mixer's settings. The mixer knows the key, the loader knows the line; each adds what it knows.
 
+use crate::limits::width;
+
 /// One setting that cannot be, by key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{problem}")]
@@ -19,7 +21,7 @@ pub struct NotLinear(pub &'static str);
 
 /// `n` must divide `d`.
 pub fn divides(key: &'static str, n: i64, of: &'static str, d: i64) -> Result<(), ConfigError> {
-    if n > 0 && d % n == 0 {
+    if n > 0 && d > 0 && d % n == 0 {
         return Ok(());
     }
     let problem = format!("`{key}` is {n}, which does not divide `{of}` = {d}");
@@ -30,7 +32,9 @@ pub fn divides(key: &'static str, n: i64, of: &'static str, d: i64) -> Result<()
 pub fn heads(n_heads: i64, d_head: Option<i64>, d_model: i64) -> Result<(), ConfigError> {
     match d_head {
         None => divides("n_heads", n_heads, "d_model", d_model),
-        Some(d_head) => at_least("n_heads", n_heads, 1).and(at_least("d_head", d_head, 1)),
+        Some(d_head) => at_least("n_heads", n_heads, 1)
+            .and(at_least("d_head", d_head, 1))
+            .and(width("d_head", "n_heads · d_head", &[n_heads, d_head])),
     }
 }
 
@@ -41,6 +45,15 @@ pub fn at_least(key: &'static str, value: i64, least: i64) -> Result<(), ConfigE
     }
     let problem = format!("`{key}` is {value}, which is below {least}");
     Err(ConfigError { key, problem, help: format!("use {least} or more") })
+}
+
+/// `value` must be `most` or less.
+pub fn at_most(key: &'static str, value: i64, most: i64) -> Result<(), ConfigError> {
+    if value <= most {
+        return Ok(());
+    }
+    let problem = format!("`{key}` is {value}, more than {most}, the most there may be here");
+    Err(ConfigError { key, problem, help: format!("use {most} or less") })
 }
 
 /// `value` must lie in `low ..= high` and be finite.
@@ -54,8 +67,11 @@ pub fn between(key: &'static str, value: f64, low: f64, high: f64) -> Result<(),
 
 /// The nearest divisors of `d` below and above `n`: "4 or 8".
 fn divisors_around(n: i64, d: i64) -> String {
-    let below = (1..n.min(d + 1)).rev().find(|k| d % k == 0);
-    let above = (n.max(0) + 1..=d).find(|k| d % k == 0);
+    // Divisors come in pairs, one of them up to the root: a width has few, and few numbers are tried.
+    let small = (1..=d.clamp(0, 1 << 40)).take_while(|k| k * k <= d).filter(|k| d % k == 0);
+    let divisors: Vec<i64> = small.flat_map(|k| [k, d / k]).collect();
+    let below = divisors.iter().copied().filter(|k| *k < n).max();
+    let above = divisors.iter().copied().filter(|k| *k > n).min();
     match (below, above) {
         (Some(b), Some(a)) => format!("{b} or {a}"),
         (Some(k), None) | (None, Some(k)) => k.to_string(),
@@ -72,6 +88,10 @@ mod tests {
         assert_eq!(divides("n_heads", 6, "d_model", 128).unwrap_err().help, "use 4 or 8, or change `d_model`");
         assert_eq!(divides("n_heads", 300, "d_model", 128).unwrap_err().help, "use 128, or change `d_model`");
         assert_eq!(divides("n_heads", 0, "d_model", 128).unwrap_err().help, "use 1, or change `d_model`");
+        assert_eq!(divides("n_heads", i64::MAX, "d_model", 128).unwrap_err().help, "use 128, or change `d_model`");
+        assert_eq!(divides("n_heads", i64::MIN, "d_model", 128).unwrap_err().help, "use 1, or change `d_model`");
+        assert_eq!(divides("n_heads", 3, "d_model", 1 << 33).unwrap_err().help, "use 2 or 4, or change `d_model`");
+        assert_eq!(divides("n_heads", 3, "d_model", -4).unwrap_err().help, "use a divisor, or change `d_model`");
         assert!(divides("n_heads", 8, "d_model", 128).is_ok());
     }
 

@@ -58,6 +58,10 @@ impl Family for Config {
         vec![("weight_ih_l0", 30.0), ("weight_hh_l0", 30.0)]
     }
 
+    fn scalars(&self, dims: &Dims) -> f64 {
+        self.sizes().scalars(3.0, dims)
+    }
+
     fn check(&self, _: &Dims) -> Vec<ConfigError> {
         self.sizes().check().into_iter().collect()
     }

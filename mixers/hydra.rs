@@ -27,6 +27,7 @@
 //! All share `in_proj`, the convolution, `dt_bias` and `A` as Hydra does, with B, C and dt of their own for each direction.
 
 use crate::goldens::{Golden, GoldenError, Replay};
+use crate::limits::width;
 use crate::math::gated::{
     Combine, Inside, Opened, Order, Parts, cut_filters, fan_in, norm_gate_project, project, step_bias, valid,
 };
@@ -171,6 +172,18 @@ impl Family for Config {
         vec![("A_log", 4.0), ("dt_bias", 3.0)]
     }
 
+    fn scalars(&self, dims: &Dims) -> f64 {
+        let [d, expand, state, groups, conv] =
+            [dims.d_model, self.expand, self.d_state, self.ngroups, self.d_conv].map(|n| n as f64);
+        let d_inner = expand * d;
+        let (heads, convolved) = (d_inner / self.headdim as f64, d_inner + 4.0 * groups * state);
+        let width = self.copies() as f64 * d_inner;
+        let projected = d_inner + convolved + 2.0 * heads;
+        let states = if self.learnable_init_states { d_inner * state } else { 0.0 };
+        let diagonal = if self.diagonal() == Diagonal::Full { d_inner * heads } else { 0.0 };
+        (d + 1.0) * projected + convolved * (conv + 1.0) + diagonal + 4.0 * heads + width * (d + 1.0) + d + states
+    }
+
     fn check(&self, dims: &Dims) -> Vec<ConfigError> {
         let mut wrong = Vec::new();
         if dims.causal {
@@ -191,6 +204,8 @@ impl Family for Config {
         let checks = [
             at_least("d_state", self.d_state, 1),
             at_least("expand", self.expand, 1),
+            width("expand", "expand · d_model", &[self.expand, dims.d_model]),
+            width("ngroups", "ngroups · d_state", &[self.ngroups, self.d_state]),
             at_least("d_conv", self.d_conv, 0),
             at_least("chunk_size", self.chunk_size, 1),
             divides("headdim", self.headdim, "expand · d_model", d_inner),

@@ -6,6 +6,7 @@
 mod cost;
 mod error;
 pub mod goldens;
+pub mod limits;
 pub mod math;
 pub mod native;
 mod precision;
@@ -27,9 +28,16 @@ pub mod sliding_window;
 
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+mod damaged;
+
+/// Counts what parsers hold when they are given damaged input.
+#[cfg(test)]
+#[global_allocator]
+static ALLOCATOR: fuzzing::Counting = fuzzing::Counting;
 
 pub use cost::{Cost, linear_flops};
-pub use error::{ConfigError, NotLinear, at_least, between, divides, heads};
+pub use error::{ConfigError, NotLinear, at_least, at_most, between, divides, heads};
 pub use precision::{Building, Linear, Precision};
 pub use registry::{Entry, Family, registry};
 

@@ -93,6 +93,12 @@ impl Family for Config {
         vec![("weight", 30.0)]
     }
 
+    fn scalars(&self, dims: &Dims) -> f64 {
+        let d = dims.d_model as f64;
+        let inner = self.d_head.map_or(d, |d_head| self.n_heads as f64 * d_head as f64);
+        4.0 * d * inner + 3.0 * inner + d
+    }
+
     fn check(&self, dims: &Dims) -> Vec<ConfigError> {
         [heads(self.n_heads, self.d_head, dims.d_model), at_least("chunk_size", self.chunk_size, 1)]
             .into_iter()

@@ -65,6 +65,10 @@ impl Family for Config {
         vec![("weight_ih_l0", 30.0), ("weight_hh_l0", 30.0)]
     }
 
+    fn scalars(&self, dims: &Dims) -> f64 {
+        self.sizes().scalars(4.0, dims)
+    }
+
     fn check(&self, _: &Dims) -> Vec<ConfigError> {
         let bias = between("forget_bias", self.forget_bias, -100.0, 100.0).err();
         self.sizes().check().into_iter().chain(bias).collect()

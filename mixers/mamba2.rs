@@ -19,6 +19,7 @@
 //! of every valid position, so lengths change nothing.
 
 use crate::goldens::{Golden, GoldenError, Replay};
+use crate::limits::width;
 use crate::math::gated::{
     Combine, Inside, Opened, Order, Parts, cut_filters, fan_in, norm_gate_project, project, step_bias,
 };
@@ -111,6 +112,16 @@ impl Family for Config {
         vec![("A_log", 4.0), ("dt_bias", 3.0)]
     }
 
+    fn scalars(&self, dims: &Dims) -> f64 {
+        let [d, expand, state, groups, conv] =
+            [dims.d_model, self.expand, self.d_state, self.ngroups, self.d_conv].map(|n| n as f64);
+        let d_inner = expand * d;
+        let (heads, convolved) = (d_inner / self.headdim as f64, d_inner + 2.0 * groups * state);
+        let projected = d_inner + convolved + heads;
+        let states = if self.learnable_init_states { d_inner * state } else { 0.0 };
+        (d + 1.0) * projected + convolved * (conv + 1.0) + 3.0 * heads + d_inner * (d + 1.0) + d + states
+    }
+
     fn check(&self, dims: &Dims) -> Vec<ConfigError> {
         let mut wrong = Vec::new();
         if let Some([low, high]) = self.dt_limit.filter(|[low, high]| !(0.0 <= *low && low <= high)) {
@@ -128,6 +139,8 @@ impl Family for Config {
         let checks = [
             at_least("d_state", self.d_state, 1),
             at_least("expand", self.expand, 1),
+            width("expand", "expand · d_model", &[self.expand, dims.d_model]),
+            width("ngroups", "ngroups · d_state", &[self.ngroups, self.d_state]),
             at_least("d_conv", self.d_conv, 1),
             at_least("chunk_size", self.chunk_size, 1),
             divides("headdim", self.headdim, "expand · d_model", d_inner),

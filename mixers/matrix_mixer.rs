@@ -43,6 +43,7 @@ mod tests;
 pub use vandermonde::replay_core;
 
 use crate::goldens::{Golden, GoldenError, Replay, relative_error};
+use crate::limits::width;
 use crate::math::depthwise::convolve;
 use crate::{
     ConfigError, Context, Cost, Dims, Family, Linear, Mixer, NotLinear, ParamRule, Structure, at_least, between,
@@ -178,6 +179,25 @@ impl Family for Config {
         vec![("q_matrix", 100.0), ("k_matrix", 100.0), ("bias", 100.0), ("dt_bias", 20.0), ("A_log", 5.0)]
     }
 
+    fn scalars(&self, dims: &Dims) -> f64 {
+        let [d, expand, terms, conv, length] =
+            [dims.d_model, self.expand, self.qk_dim(), self.d_conv, dims.seq_len].map(|n| n as f64);
+        let d_inner = expand * d;
+        let heads = d_inner / self.headdim(self.expand * dims.d_model) as f64;
+        // What the class reads at a position, or learns for each one.
+        let read = match self.matrix {
+            Matrix::Dense => heads * length,
+            Matrix::Dft => 0.0,
+            Matrix::Toeplitz => 2.0 * heads,
+            Matrix::Vandermonde | Matrix::Cauchy | Matrix::LowRank | Matrix::Attention => 2.0 * heads * terms,
+            Matrix::Quasiseparable => 2.0 * heads * (terms + 1.0),
+        };
+        let (convolved, learned) = if self.data_dependent { (read, 0.0) } else { (0.0, read * length) };
+        let diagonal = if self.matrix == Matrix::Quasiseparable { heads * (d_inner + 3.0) } else { 1.0 };
+        let channels = d_inner + convolved;
+        (d + 1.0) * (d_inner + channels) + channels * (conv + 1.0) + learned + diagonal + d_inner * (d + 1.0) + d
+    }
+
     fn check(&self, dims: &Dims) -> Vec<ConfigError> {
         let d_inner = self.expand * dims.d_model;
         let checks = [
@@ -187,6 +207,8 @@ impl Family for Config {
             self.check_conv(),
             at_least("qk_dim", self.qk_dim(), 1),
             at_least("expand", self.expand, 1),
+            width("expand", "expand · d_model", &[self.expand, dims.d_model]),
+            width("qk_dim", "qk_dim · heads", &[self.qk_dim(), d_inner / self.headdim(d_inner).max(1)]),
             at_least("d_conv", self.d_conv, 1),
             at_least("chunk_size", self.chunk_size, 1),
             divides("headdim", self.headdim(d_inner), "expand · d_model", d_inner),

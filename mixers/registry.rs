@@ -1,6 +1,6 @@
 //! The list of mixers. A new one is a file and a line here; a crate of the user's own adds entries at run time.
 
-use crate::{ConfigError, Dims, Mixer};
+use crate::{ConfigError, Dims, Mixer, limits};
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -37,7 +37,11 @@ pub trait Family: Default + Serialize + DeserializeOwned + JsonSchema + 'static 
     fn carries(&self, _from: Option<i64>, _dims: &Dims) -> Result<(), ConfigError> {
         Ok(())
     }
-    /// Everything wrong with these settings, empty when they can be built.
+    /// Numbers that a layer with these settings consists of, roughly and not too few: what a machine must hold to build one. A law
+    /// holds it to the true count. A float, for it is asked before the settings are known to be sane.
+    fn scalars(&self, dims: &Dims) -> f64;
+    /// Everything wrong with these settings, empty when they can be built. No whole number is beyond its limit
+    /// ([`crate::limits`]), so that products of two of them fit.
     fn check(&self, dims: &Dims) -> Vec<ConfigError>;
     /// Parameters are created under `vs` with the reference's names. Called only after `check` found nothing.
     fn build(&self, vs: &nn::Path, dims: &Dims) -> Box<dyn Mixer>;
@@ -70,6 +74,7 @@ pub struct Entry {
     pub resolve: fn(&Value) -> Result<Value, serde_json::Error>,
     carries: fn(&Value, Option<i64>, &Dims) -> Result<(), ConfigError>,
     check: fn(&Value, &Dims) -> Vec<ConfigError>,
+    scalars: fn(&Value, &Dims) -> f64,
     build: fn(&Value, &nn::Path, &Dims) -> Box<dyn Mixer>,
 }
 
@@ -95,7 +100,16 @@ impl Entry {
             accepts: |settings| parse::<F>(settings).map(drop),
             resolve: |settings| serde_json::to_value(parse::<F>(settings)?),
             carries: |settings, from, dims| typed::<F>(settings).carries(from, dims),
-            check: |settings, dims| typed::<F>(settings).check(dims),
+            check: |settings, dims| {
+                let beyond = limits::beyond(settings, dims);
+                if !beyond.is_empty() {
+                    return beyond;
+                }
+                let family = typed::<F>(settings);
+                let found = family.check(dims);
+                if found.is_empty() { limits::too_many(F::NAME, family.scalars(dims)).into_iter().collect() } else { found }
+            },
+            scalars: |settings, dims| typed::<F>(settings).scalars(dims),
             build: |settings, vs, dims| typed::<F>(settings).build(vs, dims),
         }
     }
@@ -108,6 +122,11 @@ impl Entry {
     /// [`Family::carries`] of `settings`, which must have passed [`Entry::check`].
     pub fn carries(&self, settings: &Value, from: Option<i64>, dims: &Dims) -> Result<(), ConfigError> {
         (self.carries)(settings, from, dims)
+    }
+
+    /// [`Family::scalars`]; `settings` must have been accepted.
+    pub fn scalars(&self, settings: &Value, dims: &Dims) -> f64 {
+        (self.scalars)(settings, dims)
     }
 
     /// Builds the mixer under `vs`; `settings` must have passed [`Entry::check`].

@@ -42,10 +42,12 @@ pub(crate) use replay::{
     minimal as replay_minimal, state_forward as replay_state_forward, step as replay_step,
 };
 
+use crate::limits::width;
 use crate::math::conv::fft_conv_flops;
+use crate::math::hippo;
 use crate::{
     ConfigError, Context, Cost, Dims, Family, Linear, Mixer, NotLinear, ParamRule, Recurrent, Structure, at_least,
-    between, divides, linear, linear_flops,
+    at_most, between, divides, linear, linear_flops,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -65,7 +67,7 @@ pub struct Config {
     /// From continuous to discrete time: `bilinear` for `dplr`; `zoh`, `bilinear`, `dss` for `diag`. Null is `bilinear` for
     /// `dplr` and `zoh` for `diag`.
     pub disc: Option<Disc>,
-    /// Real states per channel (N), kept as N/2 complex modes; under `init: real` N real modes.
+    /// Real states per channel (N), at most 1024, kept as N/2 complex modes; under `init: real` N real modes.
     pub d_state: i64,
     /// Independent copies of A, B, P; channel h uses copy h mod n_ssm. Null is one per channel, 1 ties all.
     pub n_ssm: Option<i64>,
@@ -298,15 +300,25 @@ impl Family for Config {
         vec![("inv_dt", 5.0), ("A_real", 5.0)]
     }
 
+    fn scalars(&self, dims: &Dims) -> f64 {
+        let [d, modes, channels] = [dims.d_model, self.d_state, self.channels].map(|n| n as f64);
+        let copies = self.n_ssm.map_or(d, |n| n as f64);
+        let ends = if self.is_bidirectional(dims.causal) { 2.0 } else { 1.0 };
+        let kernel = 4.0 * copies * modes + ends * channels * d * modes + d * if self.dt_tie { 1.0 } else { modes };
+        kernel + channels * d + 2.0 * d * (channels * d + 1.0)
+    }
+
     fn check(&self, dims: &Dims) -> Vec<ConfigError> {
         let n_ssm = self.n_ssm.map(|n| divides("n_ssm", n, "d_model", dims.d_model));
         let lr = self.lr.unwrap_or_default().each();
         let rates = [lr.dt, lr.a, lr.b, lr.c].into_iter().flatten().find_map(|lr| between("lr", lr, 0.0, 1.0).err());
         let checks = [
             self.check_state(),
+            at_most("d_state", self.d_state, hippo::MOST_STATES),
             n_ssm.unwrap_or(Ok(())),
             self.check_halves(dims),
             at_least("channels", self.channels, 1),
+            width("channels", "channels · d_model", &[self.channels, dims.d_model]),
             between("dt_max", self.dt_max, 1e-4, 1e4),
             between("dt_min", self.dt_min, 1e-6, self.dt_max.max(1e-6)),
             between("dropout", self.dropout, 0.0, 0.99),

@@ -68,6 +68,10 @@ impl Family for Config {
         attention::Config::extremes()
     }
 
+    fn scalars(&self, dims: &Dims) -> f64 {
+        self.attention().scalars(dims)
+    }
+
     fn check(&self, dims: &Dims) -> Vec<ConfigError> {
         self.attention().check(dims)
     }

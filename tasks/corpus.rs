@@ -4,12 +4,12 @@
 //! files ── documents ── pieces ── tokens ──┬ packed   d₁ [SEP] d₂ [SEP] d₃ …    cut every `length` tokens
 //!                                          └ padded   each document cut by itself; its last sequence is shorter
 //!
-//! DATA/.prepared/corpus-v2-HASH/      HASH: names, sizes and times of the files, settings, tokenizer, packing (padded: length)
+//! DATA/.prepared/corpus-v3-HASH/      HASH: names and state of the files, settings, tokenizer, packing (padded: length)
 //!     meta.json                       what the parts hold, content hash, remarks
 //!     SPLIT.tokens                    u16 little-endian where the vocabulary has at most 65,536 tokens, else u32
 //!     SPLIT.starts                    padded only: where each sequence begins, u64 little-endian
 //!     train.counts                    how often each token stands in train, u64 little-endian
-//! DATA/.prepared/corpus-v2-HASH.part/ what is being written, with progress.json: where to go on after a kill
+//! DATA/.prepared/corpus-v3-HASH.part/ what is being written, with progress.json: where to go on after a kill
 //! ```
 //! Matches  WikiText as published (Merity et al. 2016, arXiv:1609.07843): raw and tokens forms; a document is an article.
 //!          `<unk>` of the tokens form stays text, as every other word of it. TinyStories: stories between `<|endoftext|>`.
@@ -135,7 +135,7 @@ pub enum InvalidUtf8 {
     Skip,
 }
 
-/// What becomes of a line of JSONL that is no JSON object, is longer than 256 MiB, or holds no string under `field`; one whose
+/// What becomes of a line of JSONL that is no JSON object, is longer than 64 MiB, or holds no string under `field`; one whose
 /// text is `null` or empty is an empty document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -255,8 +255,8 @@ impl CorpusConfig {
         errors
     }
 
-    /// Names the corpus as it stands now: a hash of every file's path, size and time of change, of these settings, and of the
-    /// rule by which documents are held out where some are. Nothing is read.
+    /// Names the corpus as it stands now: a hash of every file's path, of what tells the state of them all, of these settings, and
+    /// of the rule by which documents are held out where some are.
     pub fn stamp(&self, data: &DataDir) -> Result<String, DataError> {
         Ok(self.stamp_of(&sources::list(self, data)?))
     }
@@ -266,8 +266,8 @@ impl CorpusConfig {
         hasher.update(&serde_json::to_vec(self).expect("settings are plain data"));
         for source in &sources.files {
             hasher.update(b"\0").update(source.path.as_os_str().as_encoded_bytes()).update(b"\0");
-            hasher.update(&source.bytes.to_le_bytes()).update(&source.changed.to_le_bytes());
         }
+        hasher.update(sources.state.as_bytes());
         if !sources.held_out.is_empty() {
             hasher.update(&documents::RULE); // a tokenizer has seen the documents that are learned from, and no other
         }
@@ -358,7 +358,7 @@ pub fn verify(folder: &Path) -> Result<(), DataError> {
     if prepare::hash_files(folder)? == prepare::Meta::read(folder)?.files {
         return Ok(());
     }
-    let why = "is not what was prepared; delete the folder to prepare it again".into();
+    let why = "is not what was prepared; start a run, or delete the folder, to prepare it again".into();
     Err(DataError::Unreadable { path: folder.into(), why })
 }
 
@@ -375,6 +375,17 @@ impl Corpus {
         shape: Shape,
     ) -> Result<Self, DataError> {
         Self::open_with(data, config, tokenizer, shape, &prepare::Limits::default())
+    }
+
+    /// The same by this thread alone.
+    #[cfg(test)]
+    pub(crate) fn open_alone(
+        data: &DataDir,
+        config: &CorpusConfig,
+        tokenizer: Arc<Tokenizer>,
+        shape: Shape,
+    ) -> Result<Self, DataError> {
+        Self::open_with(data, config, tokenizer, shape, &prepare::Limits { threads: 1, ..Default::default() })
     }
 
     fn open_with(
@@ -609,4 +620,4 @@ impl Corpus {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

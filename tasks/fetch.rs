@@ -3,7 +3,7 @@
 //! ```text
 //! DATA/TARGET.part          what has come so far; held by a lock while somebody writes it
 //! DATA/TARGET.part.json     where it comes from, and what tells this version of it (size, ETag, Last-Modified)
-//! DATA/TARGET.refused       whole, but not what was published
+//! DATA/TARGET.refused       whole, of the right size, and not what was published; gone once the right one is there
 //! DATA/fetch.lock.json      size, SHA-256, address and date of every file that was accepted
 //! ```
 //! A file gets its name only when it is whole and right. It is right when it equals its pin, else when it equals what the
@@ -82,6 +82,8 @@ pub struct Options {
     pub mirror: Option<String>,
     /// Takes and pins a file that is not what was published or pinned.
     pub accept: bool,
+    /// Most bytes to take of a file; `None`: see [`most`].
+    pub most: Option<u64>,
     /// Further tries, one after the other, in which nothing new comes.
     pub retries: u32,
     /// Before the first further try; doubled before each next one, up to a minute.
@@ -90,7 +92,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { mirror: None, accept: false, retries: 5, pause: Duration::from_secs(1) }
+        Self { mirror: None, accept: false, most: None, retries: 5, pause: Duration::from_secs(1) }
     }
 }
 
@@ -141,6 +143,23 @@ pub fn address(file: &RemoteFile, mirror: Option<&str>) -> String {
     format!("{}{path}", mirror.trim_end_matches('/'))
 }
 
+/// Most bytes that are taken of a file: what the user says, else its size where that is published or pinned, else a gigabyte and
+/// twice what it is thought to have.
+pub fn most(data: &DataDir, file: &RemoteFile, options: &Options) -> Result<u64, FetchError> {
+    let generous = 2 * file.about_bytes.max(file.bytes.unwrap_or(0)) + (1 << 30);
+    let known = match options.accept {
+        true => None,
+        false => file.bytes.or(pins::read(&data.0)?.get(file.target).map(|pin| pin.bytes)),
+    };
+    Ok(options.most.or(known).unwrap_or(generous))
+}
+
+/// Refuses what is longer than it may be.
+fn too_long(from: &str, most: u64) -> FetchError {
+    let problem = format!("{from}: is longer than {most} bytes, the most that is taken of this file; nothing was kept");
+    FetchError::refused(problem, "if it is what it should be, take it with --max-bytes N (and --accept-checksum)")
+}
+
 /// Fetches one file; with it there and right, does nothing but look.
 pub fn fetch(
     data: &DataDir,
@@ -152,8 +171,17 @@ pub fn fetch(
         return present(data, file, options);
     }
     let url = address(file, options.mirror.as_deref());
+    let most = most(data, file, options)?;
     let mut part = Part::open(data, file)?;
-    let sums = transfer::transfer(&mut part, file, &url, options, watch)?;
+    let sums = match transfer::transfer(&mut part, file, &url, most, options, watch) {
+        Ok(sums) => sums,
+        Err(error) => {
+            if part.length == 0 {
+                part.remove()?;
+            }
+            return Err(error);
+        }
+    };
     settle(data, file, part, &sums, &url, options)
 }
 
@@ -170,6 +198,7 @@ pub fn take(
     }
     let mut source = File::open(from).map_err(|error| io_error(from, &error))?;
     let size = source.metadata().map_err(|error| io_error(from, &error))?.len();
+    let most = most(data, file, options)?;
     let mut part = Part::open(data, file)?;
     part.restart()?;
     room(&part.path, size)?;
@@ -180,6 +209,10 @@ pub fn take(
         let n = source.read(&mut buffer).map_err(|error| io_error(from, &error))?;
         if n == 0 {
             break;
+        }
+        if part.length + n as u64 > most {
+            part.remove()?;
+            return Err(too_long(&from.to_string_lossy(), most));
         }
         part.append(&buffer[..n])?;
         sums.update(&buffer[..n]);
@@ -230,6 +263,13 @@ fn settle(
         }
     };
     part.rename(&path)?;
+    let refused = with_suffix(&path, ".refused");
+    // One that the user names is theirs.
+    let left = if Path::new(from) == refused { Ok(()) } else { fs::remove_file(&refused) };
+    match left {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error(&refused, &error)),
+        _ => {}
+    }
     pin(data, file, sums, from, basis)?;
     Ok(Fetched { path, present: false, basis, bytes: sums.bytes, sha256: sums.sha256.clone() })
 }
@@ -430,6 +470,17 @@ impl Part {
     fn append(&mut self, bytes: &[u8]) -> Result<(), FetchError> {
         io::Write::write_all(&mut self.file, bytes).map_err(|error| io_error(&self.path, &error))?;
         self.length += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Leaves nothing behind.
+    fn remove(self) -> Result<(), FetchError> {
+        for path in [&self.path, &self.about()] {
+            match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error(path, &error)),
+                _ => {}
+            }
+        }
         Ok(())
     }
 

@@ -4,12 +4,86 @@
 //! unpacked to disk.
 
 use crate::{DataError, zip};
-use flate2::read::MultiGzDecoder;
+use flate2::bufread::MultiGzDecoder;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Longest line of a table, bytes: a hundred times the longest published.
+pub(crate) const LINE: usize = 16 << 20;
+
+/// Longest document that is a file of its own, bytes: a thousand times the longest published.
+pub(crate) const DOCUMENT: u64 = 16 << 20;
+
+/// Largest picture file, bytes: 16 times one of 256 x 256 grey pixels that was not packed at all.
+pub(crate) const PICTURE: u64 = 1 << 20;
+
+/// What packed bytes may unpack to: text packs to a tenth, and a bomb of zeros to a thousandth. Nothing is said of less than
+/// [`Unpacked::FREE`].
+#[derive(Debug)]
+pub(crate) struct Unpacked<R> {
+    content: R,
+    packed: Arc<AtomicU64>,
+    given: u64,
+}
+
+impl<R: Read> Unpacked<R> {
+    /// Bytes that may come of any number of packed ones.
+    pub const FREE: u64 = 64 << 20;
+    /// Bytes that may come of each packed one.
+    pub const RATIO: u64 = 250;
+
+    /// Whether `given` bytes are too many to come of `packed` ones.
+    pub const fn too_many(given: u64, packed: u64) -> bool {
+        given > Self::FREE && given / Self::RATIO > packed
+    }
+}
+
+/// What is said of them.
+pub(crate) fn bomb() -> io::Error {
+    let why = "unpacks to more than 250 times its size; if it is what it should be, unpack it and name the unpacked file";
+    io::Error::new(io::ErrorKind::FileTooLarge, why)
+}
+
+/// Counts what is read of a packed stream.
+#[derive(Debug)]
+pub(crate) struct Counted<R> {
+    inner: R,
+    read: Arc<AtomicU64>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let bytes = self.inner.read(into)?;
+        self.read.fetch_add(bytes as u64, Ordering::Relaxed);
+        Ok(bytes)
+    }
+}
+
+/// A gzipped stream, its gzip undone.
+pub(crate) type Gunzipped<R> = Unpacked<MultiGzDecoder<BufReader<Counted<R>>>>;
+
+/// Undoes the gzip of a stream; an error where it unpacks to far more than it should.
+pub(crate) fn gunzip<R: Read>(packed: R) -> Gunzipped<R> {
+    let read = Arc::<AtomicU64>::default();
+    let counted = Counted { inner: packed, read: read.clone() };
+    Unpacked { content: MultiGzDecoder::new(BufReader::with_capacity(1 << 16, counted)), packed: read, given: 0 }
+}
+
+impl<R: Read> Read for Unpacked<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let bytes = self.content.read(into)?;
+        self.given += bytes as u64;
+        if Self::too_many(self.given, self.packed.load(Ordering::Relaxed)) {
+            return Err(bomb());
+        }
+        Ok(bytes)
+    }
+}
 
 /// Where data sets lie: `--data DIR`, else `MIXARENA_DATA`, else `data/` in the working directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,21 +143,46 @@ pub struct Found<'a> {
 }
 
 impl Found<'_> {
-    /// The whole file.
-    pub fn bytes(mut self) -> Result<Vec<u8>, DataError> {
+    /// The whole file; an error where it has more than `most` bytes, which `what` never has.
+    pub fn bytes(mut self, what: &str, most: u64) -> Result<Vec<u8>, DataError> {
         let mut bytes = Vec::new();
-        self.content.read_to_end(&mut bytes).map_err(|error| unreadable(&self.path, &error))?;
+        let read = self.content.by_ref().take(most + 1).read_to_end(&mut bytes);
+        read.map_err(|error| unreadable(&self.path, &error))?;
+        if bytes.len() as u64 > most {
+            let problem = format!("is longer than {} MiB, which no {what} is; is it the right file?", most >> 20);
+            return Err(DataError::Malformed { path: self.path, row: 0, problem });
+        }
         Ok(bytes)
     }
 
+    /// Calls `record` with each run of `size` bytes, counted from 1, and gives back the content's hash; the last may be shorter. A
+    /// file need not fit in memory.
+    pub fn records(
+        mut self,
+        size: usize,
+        mut record: impl FnMut(u64, &[u8]) -> Result<(), DataError>,
+    ) -> Result<blake3::Hash, DataError> {
+        let (mut hasher, mut bytes) = (blake3::Hasher::new(), Vec::with_capacity(size));
+        for number in 1.. {
+            bytes.clear();
+            let read = self.content.by_ref().take(size as u64).read_to_end(&mut bytes);
+            if read.map_err(|error| unreadable(&self.path, &error))? == 0 {
+                break;
+            }
+            hasher.update(&bytes);
+            record(number, &bytes)?;
+        }
+        Ok(hasher.finalize())
+    }
+
     /// Calls `row` with each line, counted from 1, without its line end (LF or CRLF), and gives back the content's hash.
-    /// A file need not fit in memory.
+    /// A file need not fit in memory; a line longer than [`LINE`] is an error.
     pub fn lines(self, mut row: impl FnMut(u64, &[u8]) -> Result<(), DataError>) -> Result<blake3::Hash, DataError> {
         let mut reader = BufReader::with_capacity(1 << 16, self.content);
         let (mut hasher, mut line) = (blake3::Hasher::new(), Vec::new());
         for number in 1.. {
             line.clear();
-            if reader.read_until(b'\n', &mut line).map_err(|error| unreadable(&self.path, &error))? == 0 {
+            if read_line(&mut reader, &mut line, &self.path, number)? == 0 {
                 break;
             }
             hasher.update(&line);
@@ -92,6 +191,22 @@ impl Found<'_> {
         }
         Ok(hasher.finalize())
     }
+}
+
+/// Reads a line with its end, as [`BufRead::read_until`] does; an error where it is longer than [`LINE`].
+pub(crate) fn read_line(
+    reader: &mut impl BufRead,
+    line: &mut Vec<u8>,
+    path: &Path,
+    row: u64,
+) -> Result<usize, DataError> {
+    let read = reader.by_ref().take(LINE as u64 + 1).read_until(b'\n', line);
+    let read = read.map_err(|error| unreadable(path, &error))?;
+    if read > LINE {
+        let problem = format!("a line longer than {} MiB; is it the right file?", LINE >> 20);
+        return Err(DataError::Malformed { path: path.into(), row, problem });
+    }
+    Ok(read)
 }
 
 /// Calls `visitor` with every file of a folder or an archive whose name inside it is `wanted`. In an archive the files
@@ -109,6 +224,19 @@ pub fn visit(
         return visit_zip(root, wanted, visitor);
     }
     visit_archive(root, tar_stream(root)?, wanted, visitor)
+}
+
+/// One file as it is.
+pub(crate) fn plain_file(path: &Path) -> Result<Found<'static>, DataError> {
+    let file = File::open(path).map_err(|error| unreadable(path, &error))?;
+    Ok(Found { name: "", path: path.into(), content: Box::new(file) })
+}
+
+/// One file, its gzip undone where its name ends with `.gz`.
+pub(crate) fn file(path: &Path) -> Result<Found<'static>, DataError> {
+    let found = plain_file(path)?;
+    let packed = path.extension().is_some_and(|extension| extension == "gz");
+    Ok(if packed { Found { content: Box::new(gunzip(found.content)), ..found } } else { found })
 }
 
 /// Which of `names` a path ends with.
@@ -160,7 +288,7 @@ pub fn tar_stream(path: &Path) -> Result<Box<dyn Read>, DataError> {
         return why("is empty (0 bytes); download it again");
     }
     let gzipped = head.starts_with(&[0x1f, 0x8b]);
-    let mut stream: Box<dyn Read> = if gzipped { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
+    let mut stream: Box<dyn Read> = if gzipped { Box::new(gunzip(file)) } else { Box::new(file) };
     let mut block = Vec::with_capacity(TAR_BLOCK);
     stream.by_ref().take(TAR_BLOCK as u64).read_to_end(&mut block).map_err(broken)?;
     if !begins_tar(&block) {
@@ -214,7 +342,7 @@ fn visit_folder(
             continue;
         }
         let file = File::open(path).map_err(|error| unreadable(path, &error))?;
-        let content: Box<dyn Read> = if name == full { Box::new(file) } else { Box::new(MultiGzDecoder::new(file)) };
+        let content: Box<dyn Read> = if name == full { Box::new(file) } else { Box::new(gunzip(file)) };
         visitor(Found { name, path: path.into(), content })?;
     }
     Ok(())
@@ -354,7 +482,7 @@ pub(crate) mod tests {
             root,
             |_| true,
             |found| {
-                all.push((found.name.to_owned(), found.bytes()?));
+                all.push((found.name.to_owned(), found.bytes("file", DOCUMENT)?));
                 Ok(())
             },
         )?;

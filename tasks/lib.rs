@@ -13,6 +13,7 @@ pub mod fetch;
 pub mod formats;
 mod goodness;
 mod language;
+pub mod limits;
 pub mod metrics;
 mod newfile;
 pub mod prepared;
@@ -48,6 +49,13 @@ mod zip;
 
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+mod damaged;
+
+/// Counts what parsers hold when they are given damaged input.
+#[cfg(test)]
+#[global_allocator]
+static ALLOCATOR: fuzzing::Counting = fuzzing::Counting;
 
 pub use batch::{Batch, Example, Order, Targets};
 pub use error::{ConfigError, DataError};

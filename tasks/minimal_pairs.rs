@@ -8,9 +8,10 @@
 //! Departs  one file may hold many phenomena, told apart by `linguistics_term`, else `UID`, else `field`
 
 use crate::DataError;
+use crate::formats::read_line;
 use serde::Deserialize;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 /// Two sentences and what they are about.
@@ -76,7 +77,7 @@ fn read_file(path: &Path, pairs: &mut Vec<Pair>) -> Result<(), DataError> {
     let mut line = Vec::new();
     for row in 1.. {
         line.clear();
-        if reader.read_until(b'\n', &mut line).map_err(unreadable)? == 0 {
+        if read_line(&mut reader, &mut line, path, row)? == 0 {
             return Ok(());
         }
         let text = line.trim_ascii();

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! PLACE/FAMILY-vVERSION-STAMP/          PLACE: DATA/.prepared, or a cache folder where DATA cannot be written
-//!     meta.json                         format, family, version, parts with rows and hashes, fingerprint, remarks
+//!     meta.json                         format, family, version, parts with rows and hashes, fingerprint, remarks, its own hash
+//!     checked.json                      of a large set: sizes and times of the files when they were last held against their hashes
 //!     PART.labels                       one byte a row
 //!     PART.spans                        per row and document: start and length in PART.bytes, u64 little-endian
 //!     PART.bytes                        the documents, end to end, in the order in which they were read
@@ -10,9 +11,12 @@
 //! PLACE/FAMILY-vVERSION-STAMP.part/     what is being written; synced, then renamed when it is whole
 //! ```
 //! A document is a run of bytes: characters, symbols or grey values, as the family says. The stamp names what the set was
-//! made of (the source's path, sizes and times of change; or the settings it is drawn with), so that a second start opens
-//! it without looking at the source's contents. Rows are sorted by their keys: an archive and its folder give one order.
-//! A set of another form (an older [`FORMAT`]) is prepared again; one whose files were cut or changed is refused by name.
+//! made of: the source's path and what tells its state ([`state_of`]), or the settings it is drawn with. Rows are sorted by their
+//! keys: an archive and its folder give one order.
+//!
+//! A set is held against its hashes before it is used: each time where that takes a moment, and of a large one whenever sizes or
+//! times of its files are not those they were checked with. One that is damaged, or of another form (an older [`FORMAT`]), is
+//! prepared again.
 
 use crate::{DataDir, DataError};
 use fs4::FileExt;
@@ -43,7 +47,7 @@ pub enum Event<'a> {
     },
     /// The preparation of this set ended with an error, which its caller tells.
     Stopped(&'a str),
-    /// This set is there and has another form; it is prepared again.
+    /// This set is there and has another form, or is damaged; it is prepared again.
     Again(&'a str, &'a str),
     /// The set in this folder was opened.
     Opened(&'a Path),
@@ -65,11 +69,23 @@ pub(crate) fn tell(event: Event) {
     }
 }
 
+/// Says that a set is prepared again, in words that ask nobody to do so.
+pub(crate) fn tell_again(set: &str, error: &DataError) {
+    let why = error.to_string();
+    tell(Event::Again(set, why.split_once("; delete the folder").map_or(&*why, |(why, _)| why)));
+}
+
 /// Seconds between two [`Event::Preparing`].
 pub(crate) const TOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// Raised when the form of the files changes.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
+
+/// Bytes of a set that is held against its hashes each time it is opened: some 50 ms.
+const CHECKED_EACH_TIME: u64 = 64 << 20;
+
+/// Bytes of a source, and files, up to which its contents tell its state: some 30 ms.
+const SMALL: (u64, usize) = (32 << 20, 1000);
 
 /// What is to be prepared.
 #[derive(Clone, Debug)]
@@ -86,25 +102,56 @@ pub struct Request<'a> {
     pub documents: usize,
 }
 
-/// A stamp of a file or folder: the path, and name, size and time of change of every file whose name in it is `wanted`.
-/// Nothing is read.
+/// What tells that files are what they were: of few small ones their contents; else size, and the times at which their contents
+/// and they themselves were changed last, the second of which no program can set.
+pub(crate) fn state_of<'a>(files: impl IntoIterator<Item = &'a Path>) -> Result<blake3::Hash, DataError> {
+    let about = |path: &'a Path| Ok((path, fs::metadata(path).map_err(|error| unreadable(path, &error))?));
+    let files = files.into_iter().map(about).collect::<Result<Vec<_>, DataError>>()?;
+    let bytes: u64 = files.iter().map(|(_, about)| about.len()).sum();
+    let mut hasher = blake3::Hasher::new();
+    for (path, about) in &files {
+        if bytes <= SMALL.0 && files.len() <= SMALL.1 {
+            let mut content = blake3::Hasher::new();
+            let read = File::open(path).and_then(|file| content.update_reader(file).map(drop));
+            read.map_err(|error| unreadable(path, &error))?;
+            hasher.update(content.finalize().as_bytes());
+        } else {
+            times(about).iter().for_each(|part| _ = hasher.update(&part.to_le_bytes()));
+        }
+    }
+    Ok(hasher.finalize())
+}
+
+/// Size of a file, and in nanoseconds since 1970 when its content and when it itself were changed last.
+fn times(about: &fs::Metadata) -> [i64; 3] {
+    let since = |at: std::time::SystemTime| at.duration_since(std::time::UNIX_EPOCH).map_or(-1, |at| at.as_nanos() as i64);
+    #[cfg(unix)]
+    let changed = {
+        use std::os::unix::fs::MetadataExt;
+        about.ctime().saturating_mul(1_000_000_000).saturating_add(about.ctime_nsec())
+    };
+    #[cfg(not(unix))]
+    let changed = 0;
+    [about.len() as i64, about.modified().map_or(-1, since), changed]
+}
+
+/// A stamp of a file or folder: the path, and name and state of every file whose name in it is `wanted`.
 pub fn stamp_of_source(root: &Path, wanted: impl Fn(&str) -> bool) -> Result<String, DataError> {
     let unreadable = |path: &Path, why: String| DataError::Unreadable { path: path.into(), why };
     let root = fs::canonicalize(root).map_err(|error| unreadable(root, error.to_string()))?;
     let mut hasher = blake3::Hasher::new();
     hasher.update(root.as_os_str().as_encoded_bytes());
+    let mut files = Vec::new();
     for entry in walkdir::WalkDir::new(&root).follow_links(true).sort_by_file_name() {
         let entry = entry.map_err(|error| unreadable(error.path().unwrap_or(&root), error.to_string()))?;
         let inner = entry.path().strip_prefix(&root).expect("a walk stays below its root").to_string_lossy();
         if !entry.file_type().is_file() || !(inner.is_empty() || wanted(inner.strip_suffix(".gz").unwrap_or(&inner))) {
             continue;
         }
-        let about = entry.metadata().map_err(|error| unreadable(entry.path(), error.to_string()))?;
-        let changed = about.modified().ok().and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
-        let nanoseconds = changed.map_or(0, |since| since.as_nanos());
         hasher.update(inner.as_bytes()).update(b"\0");
-        hasher.update(&about.len().to_le_bytes()).update(&nanoseconds.to_le_bytes());
+        files.push(entry.into_path());
     }
+    hasher.update(state_of(files.iter().map(PathBuf::as_path))?.as_bytes());
     Ok(hasher.finalize().to_hex()[..20].to_owned())
 }
 
@@ -131,6 +178,15 @@ pub struct Meta {
     pub fingerprint: String,
     /// Remarks a user should see: rows skipped, the folder used.
     pub notes: Vec<String>,
+    /// [`seal`] of all this.
+    pub seal: String,
+}
+
+/// BLAKE3 of what a meta.json says, as JSON, its own `seal` empty: no byte of it changes unnoticed.
+pub(crate) fn seal(meta: &impl Serialize) -> String {
+    let mut value = serde_json::to_value(meta).expect("plain data");
+    value["seal"] = "".into();
+    blake3::hash(value.to_string().as_bytes()).to_hex().to_string()
 }
 
 /// One part in `meta.json`.
@@ -217,7 +273,11 @@ pub struct Writer {
     told: Instant,
 }
 
+/// Most rows of a part: what is kept of them while they are written takes 3 GB.
+const ROWS: usize = 1 << 26;
+
 struct PartWriter {
+    name: String,
     path: PathBuf, // without its extension
     bytes: BufWriter<File>,
     written: u64,
@@ -237,7 +297,7 @@ impl Writer {
             let path = folder.join(name);
             let file = path.with_extension("bytes");
             let bytes = File::create(&file).map_err(|error| unwritable(&file, &error))?;
-            Ok(PartWriter { path, bytes: BufWriter::with_capacity(1 << 18, bytes), written: 0, rows: Vec::new() })
+            Ok(PartWriter { name: (*name).to_owned(), path, bytes: BufWriter::with_capacity(1 << 18, bytes), written: 0, rows: Vec::new() })
         };
         let parts = request.parts.iter().map(part).collect::<Result<_, DataError>>()?;
         let (documents, family) = (request.documents, request.family.to_owned());
@@ -254,6 +314,10 @@ impl Writer {
             part.bytes.write_all(document).map_err(|error| unwritable(&file(), &error))?;
             *span = (part.written, document.len() as u64);
             part.written += document.len() as u64;
+        }
+        if part.rows.len() == ROWS {
+            let why = format!("has more than {ROWS} rows, the most of a prepared set");
+            return Err(DataError::Unreadable { path: format!("{} of {}", part.name, self.family).into(), why });
         }
         part.rows.push(Row { key, label, spans });
         if part.rows.len().is_multiple_of(64) && self.told.elapsed() >= TOLD_EVERY {
@@ -295,7 +359,9 @@ impl Writer {
             parts,
             fingerprint,
             notes: self.notes,
+            seal: String::new(),
         };
+        let meta = Meta { seal: seal(&meta), ..meta };
         write_synced(&folder.join("meta.json"), &serde_json::to_vec_pretty(&meta).expect("plain data"))?;
         Ok(meta)
     }
@@ -324,10 +390,47 @@ fn write_synced(path: &Path, content: &[u8]) -> Result<(), DataError> {
     written.map_err(|error| unwritable(path, &error))
 }
 
+/// Extensions of a part's files.
+const FILES: [&str; 3] = ["labels", "spans", "bytes"];
+
+/// Holds the files of a set against their hashes by `verify`, unless they are large and still as they were when that was done
+/// before.
+pub(crate) fn check_once<N: AsRef<str>>(
+    folder: &Path,
+    names: &[N],
+    verify: impl FnOnce() -> Result<(), DataError>,
+) -> Result<(), DataError> {
+    let now = || -> Result<BTreeMap<String, [i64; 3]>, DataError> {
+        let state = |name: &N| {
+            let path = folder.join(name.as_ref());
+            let about = fs::metadata(&path).map_err(|error| unreadable(&path, &error))?;
+            Ok((name.as_ref().to_owned(), times(&about)))
+        };
+        names.iter().map(state).collect()
+    };
+    let before = now()?;
+    if before.values().map(|[bytes, ..]| *bytes as u64).sum::<u64>() <= CHECKED_EACH_TIME {
+        return verify();
+    }
+    let path = folder.join("checked.json");
+    let known = fs::read(&path).ok().and_then(|text| serde_json::from_slice::<BTreeMap<String, [i64; 3]>>(&text).ok());
+    if known.is_some_and(|known| known == before) {
+        return Ok(());
+    }
+    verify()?;
+    // Where it cannot be remembered, it is checked again next time.
+    let new = folder.join(format!("checked.json.{}", std::process::id()));
+    let text = serde_json::to_vec(&before).expect("plain data");
+    if fs::write(&new, text).and_then(|()| fs::rename(&new, &path)).is_err() {
+        let _ = fs::remove_file(&new);
+    }
+    Ok(())
+}
+
 /// BLAKE3 of a part's three files.
 fn hash_files(part: &Path) -> Result<String, DataError> {
     let mut hasher = blake3::Hasher::new();
-    for extension in ["labels", "spans", "bytes"] {
+    for extension in FILES {
         let path = part.with_extension(extension);
         let mut file = File::open(&path).map_err(|error| unreadable(&path, &error))?;
         io::copy(&mut file, &mut hasher).map_err(|error| unreadable(&path, &error))?;
@@ -336,8 +439,17 @@ fn hash_files(part: &Path) -> Result<String, DataError> {
 }
 
 impl Prepared {
-    /// Opens the set in `folder`; an error when it is not whole.
+    /// Opens the set in `folder`; an error when it is not whole, or not what was prepared.
     pub fn open(folder: &Path) -> Result<Self, DataError> {
+        let set = Self::mapped(folder)?;
+        let names: Vec<String> = set.meta.parts.iter().flat_map(|part| FILES.map(|end| format!("{}.{end}", part.name))).collect();
+        check_once(folder, &names, || set.verify())?;
+        tell(Event::Opened(folder));
+        Ok(set)
+    }
+
+    /// The same without a look at its bytes.
+    fn mapped(folder: &Path) -> Result<Self, DataError> {
         let path = folder.join("meta.json");
         let text = fs::read(&path).map_err(|error| unreadable(&path, &error))?;
         let refused = |why: String| DataError::Unreadable { path: path.clone(), why };
@@ -346,13 +458,16 @@ impl Prepared {
         if meta.format != FORMAT {
             return Err(refused(format!("has form {}, and this program reads form {FORMAT}", meta.format)));
         }
+        if meta.seal != seal(&meta) {
+            return Err(refused("is not what was written; delete the folder to prepare it again".into()));
+        }
         let mut parts = Vec::new();
         for part in &meta.parts {
             let map = |extension: &str, bytes: u64| map(&folder.join(&part.name).with_extension(extension), bytes);
             let mapped = Part {
                 documents: meta.documents,
                 labels: map("labels", part.rows)?,
-                spans: map("spans", 16 * part.rows * meta.documents as u64)?,
+                spans: map("spans", part.rows.saturating_mul(16).saturating_mul(meta.documents as u64))?,
                 bytes: map("bytes", part.bytes)?,
             };
             if !mapped.spans_fit() {
@@ -362,7 +477,6 @@ impl Prepared {
             }
             parts.push(mapped);
         }
-        tell(Event::Opened(folder));
         Ok(Self { folder: folder.into(), meta, parts })
     }
 
@@ -380,7 +494,7 @@ impl Prepared {
     }
 }
 
-/// A file of exactly `bytes`; an empty one cannot be mapped and need not be.
+/// A file of exactly `bytes` bytes; an empty one cannot be mapped and need not be.
 pub(crate) fn map(path: &Path, bytes: u64) -> Result<Option<Mmap>, DataError> {
     let file = File::open(path).map_err(|error| unreadable(path, &error))?;
     let found = file.metadata().map_err(|error| unreadable(path, &error))?.len();
@@ -398,8 +512,8 @@ pub(crate) fn map(path: &Path, bytes: u64) -> Result<Option<Mmap>, DataError> {
 }
 
 impl DataDir {
-    /// Opens a prepared set, preparing it first where it is not there. Of two processes one prepares and the other waits;
-    /// what a process that died left behind is swept away and never opened.
+    /// Opens a prepared set, preparing it first where it is not there or is damaged. Of two processes one prepares and the other
+    /// waits; what a process that died left behind is swept away and never opened.
     pub fn prepared(
         &self,
         request: &Request,
@@ -408,12 +522,18 @@ impl DataDir {
         let place = self.place()?;
         let name = format!("{}-v{}-{}", request.family, request.version, request.stamp);
         let folder = place.join(&name);
-        if let Standing::Current = standing(&folder, request) {
-            return Prepared::open(&folder);
+        if let Standing::Current = standing(&folder, request)
+            && let Ok(set) = Prepared::open(&folder)
+        {
+            return Ok(set);
         }
         let _lock = Lock::take(&place.join(format!("{name}.lock")), request.family)?;
         match standing(&folder, request) {
-            Standing::Current => return Prepared::open(&folder), // somebody else prepared it while we waited
+            // Somebody else may have prepared it while we waited.
+            Standing::Current => match Prepared::open(&folder) {
+                Ok(set) => return Ok(set),
+                Err(error) => tell_again(request.family, &error),
+            },
             Standing::Absent => {}
             Standing::Other(why) => tell(Event::Again(request.family, &why)),
         }

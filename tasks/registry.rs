@@ -1,6 +1,6 @@
 //! The list of tasks. A new one is a file and a line here.
 
-use crate::{ConfigError, DataDir, DataError, Input, Output, Task, TaskSpec};
+use crate::{ConfigError, DataDir, DataError, Input, Output, Task, TaskSpec, limits};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ pub trait Family: Default + Serialize + DeserializeOwned + 'static {
     const NAME: &'static str;
     /// One line for `mixarena list tasks`.
     const ABOUT: &'static str;
-    /// Everything wrong with these settings, empty when the task can be opened.
+    /// Everything wrong with these settings, empty when the task can be opened. No whole number is beyond [`crate::limits`].
     fn check(&self) -> Vec<ConfigError>;
     /// What the settings alone say of the sequences, so that mixers can be checked before any data are read.
     fn outline(&self) -> Outline;
@@ -117,10 +117,13 @@ impl Entry {
             accepts: |settings| F::deserialize(settings).map(drop),
             resolve: |settings| serde_json::to_value(F::deserialize(settings)?),
             check: |settings| {
-                let beyond = limits(settings);
+                let beyond = limits::beyond(settings);
                 if beyond.is_empty() { typed::<F>(settings).check() } else { beyond }
             },
-            outline: |settings| typed::<F>(settings).outline(),
+            outline: |settings| match limits::beyond(settings).is_empty() {
+                true => typed::<F>(settings).outline(),
+                false => F::default().outline(),
+            },
             open: |settings, data| typed::<F>(settings).open(data),
             generate: |settings, folder, step| typed::<F>(settings).generate(folder, step),
         }
@@ -131,7 +134,8 @@ impl Entry {
         (self.check)(settings)
     }
 
-    /// What the settings alone say; `settings` must have been accepted.
+    /// What the settings alone say; `settings` must have been accepted. Of settings beyond [`crate::limits`], which
+    /// [`Entry::check`] refuses, what the defaults say.
     pub fn outline(&self, settings: &Value) -> Outline {
         (self.outline)(settings)
     }
@@ -150,37 +154,6 @@ impl Entry {
     pub fn open(&self, settings: &Value, data: &DataDir) -> Result<Box<dyn Task>, DataError> {
         (self.open)(settings, data)
     }
-}
-
-/// Settings that ask for more than a machine holds, whatever the task: they are told before the task looks at them.
-fn limits(settings: &Value) -> Vec<ConfigError> {
-    const LENGTHS: [&str; 14] = [
-        "seq_len",
-        "train_min",
-        "train_max",
-        "train_min_length",
-        "train_max_length",
-        "train_length",
-        "test_lengths",
-        "contexts",
-        "test_contexts",
-        "triggers",
-        "copy",
-        "copy_tokens",
-        "pairs",
-        "kv_pairs",
-    ];
-    let beyond = |key: &'static str, most: u64, power: u32| {
-        let value = &settings[key];
-        let asked = value.as_array().map_or_else(|| value.as_u64(), |list| list.iter().filter_map(Value::as_u64).max());
-        asked.filter(|&asked| asked > most).map(|asked| ConfigError {
-            key,
-            problem: format!("`{key}` is {asked}, more than 2^{power}"),
-            help: format!("use at most {most}"),
-        })
-    };
-    let counts = crate::drawn::COUNT_KEYS.iter().filter_map(|key| beyond(key, crate::FRESH, 40));
-    counts.chain(LENGTHS.iter().filter_map(|key| beyond(key, 1 << 20, 20))).collect()
 }
 
 /// Every task of this crate.

@@ -9,6 +9,7 @@
 //!
 //! Only the central directory is believed; a file's length and CRC-32 are held against it when its end is reached.
 
+use crate::formats::{Unpacked, bomb};
 use flate2::Crc;
 use flate2::read::DeflateDecoder;
 use std::fs::File;
@@ -84,6 +85,9 @@ pub(crate) fn entries(path: &Path) -> io::Result<Vec<Entry>> {
         rest = &rest[length..];
         entries.push(entry);
     }
+    if entries.iter().map(|entry| entry.packed).sum::<u64>() > length {
+        return Err(invalid("its files overlap: together they are longer than the archive"));
+    }
     Ok(entries)
 }
 
@@ -109,6 +113,9 @@ fn entry(bytes: &[u8]) -> io::Result<(Entry, usize)> {
     let (packed, size, at) = (u32_at(bytes, 20), u32_at(bytes, 24), u32_at(bytes, 42));
     if [packed, size, at].contains(&0xffff_ffff) {
         return Err(unsupported("in the ZIP64 form: unpack the archive with `unzip`".into()));
+    }
+    if Unpacked::<File>::too_many(size, packed) {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("`{name}` {}", bomb())));
     }
     let link = u32_at(bytes, 38) >> 28 == 0o12; // the file type of a Unix mode, 0o120000
     Ok((Entry { link, deflated: method == 8, crc: u32_at(bytes, 16) as u32, packed, size, at, name }, length))

@@ -147,6 +147,44 @@ fn what_was_pinned_must_come_again_or_be_accepted() {
 }
 
 #[test]
+fn no_more_is_taken_of_a_file_than_was_published_or_asked_for() {
+    const PLAYS: &str = "/karpathy/char-rnn/master/data/tinyshakespeare/input.txt";
+    let (folder, long) = (Folder::new(), noise(40_000_000));
+    let server = Server::of(&[(PLAYS, &long)]);
+    let none_left = || assert_eq!(folder.names("data/tinyshakespeare"), [""; 0]);
+    for (chunked, said) in [
+        (false, "the server offers 40000000 bytes, and 1115394 are expected"),
+        (true, "input.txt: is longer than 1115394 bytes, the most that is taken of this file; nothing was kept"),
+    ] {
+        server.behave(|manners| manners.chunked = chunked);
+        let ended = fetch(&folder, &server, "tinyshakespeare").expect(1);
+        assert!(ended.err.contains(said), "{}", ended.err);
+        none_left();
+    }
+    let asked = fetch(&folder, &server, "tinyshakespeare --accept-checksum --max-bytes 39999999").expect(1);
+    assert!(asked.err.contains("is longer than 39999999 bytes") && asked.err.contains("--max-bytes"), "{}", asked.err);
+    none_left();
+    fetch(&folder, &server, "tinyshakespeare --accept-checksum --max-bytes 40000000").expect(0);
+    assert_eq!(folder.names("data/tinyshakespeare"), ["input.txt"]);
+    // What is whole, of the right size and wrong is kept once, until the right one is there.
+    let wrong = noise(1_115_394);
+    server.behave(|manners| {
+        manners.files.insert(PLAYS.into(), wrong.clone());
+    });
+    let folder = Folder::new();
+    for _ in 0..2 {
+        fetch(&folder, &server, "tinyshakespeare").expect(1);
+        assert_eq!(folder.names("data/tinyshakespeare"), ["input.txt.refused"]);
+    }
+    fetch(&folder, &server, "tinyshakespeare --accept-checksum").expect(0);
+    assert_eq!(folder.names("data/tinyshakespeare"), ["input.txt"]);
+    // Where nothing is published there is a limit still.
+    let (folder, (server, _)) = (Folder::new(), pairs());
+    let ended = fetch(&folder, &server, "aan --max-bytes 1000").expect(1);
+    assert!(ended.err.contains("is longer than 1000 bytes"), "{}", ended.err);
+}
+
+#[test]
 fn a_file_that_was_downloaded_elsewhere_goes_through_the_same_checks() {
     let folder = Folder::new();
     folder.write("down/cifar-10-binary.tar.gz", noise(1000));
@@ -480,26 +518,31 @@ fn a_disk_that_fills_up_while_preparing_is_named_and_a_later_start_prepares() {
 }
 
 #[test]
-fn a_prepared_set_of_an_older_form_is_made_again_and_one_that_rots_is_refused() {
+fn a_prepared_set_of_an_older_form_is_made_again_and_so_is_one_that_rots() {
     let folder = with_reviews(8);
     let line = format!("data verify text {TEXT}");
     let first = folder.run(&line).expect(0).out;
     let set = format!("data/.prepared/{}", sets_in(&folder).first().expect("text is prepared"));
     let meta = folder.text(&format!("{set}/meta.json"));
-    folder.write(&format!("{set}/meta.json"), meta.replace("\"format\": 1", "\"format\": 0"));
+    folder.write(&format!("{set}/meta.json"), meta.replace("\"format\": 2", "\"format\": 0"));
     let again = folder.run(&line).expect(0);
     assert!(
-        again.err.contains("text is prepared again: it has form 0, and this program writes form 1"),
+        again.err.contains("text is prepared again: it has form 0, and this program writes form 2"),
         "{}",
         again.err
     );
-    assert_eq!((again.out, folder.text(&format!("{set}/meta.json"))), (first, meta));
-    let mut bytes = folder.read(&format!("{set}/test.bytes"));
+    assert_eq!((again.out, folder.text(&format!("{set}/meta.json"))), (first.clone(), meta));
+    let whole = folder.read(&format!("{set}/test.bytes"));
+    let mut bytes = whole.clone();
     bytes[3] ^= 1;
-    folder.write(&format!("{set}/test.bytes"), &bytes);
-    let rotten = folder.run(&line).expect(1);
-    assert!(rotten.err.contains("part `test` is not what was prepared; delete the folder"), "{}", rotten.err);
-    folder.write(&format!("{set}/test.bytes"), &bytes[1..]);
-    let cut = folder.run(&line).expect(1);
-    assert!(cut.err.contains("test.bytes: has ") && cut.err.contains("that were prepared"), "{}", cut.err);
+    for (content, said) in [
+        (&bytes[..], "part `test` is not what was prepared"),
+        (&bytes[1..], "that were prepared"),
+    ] {
+        folder.write(&format!("{set}/test.bytes"), content);
+        let rotten = folder.run(&line).expect(0);
+        assert!(rotten.err.contains("text is prepared again: ") && rotten.err.contains(said), "{}", rotten.err);
+        assert!(!rotten.err.contains("delete the folder"), "{}", rotten.err);
+        assert_eq!((&rotten.out, &folder.read(&format!("{set}/test.bytes"))), (&first, &whole));
+    }
 }

@@ -18,6 +18,8 @@ pub struct Manners {
     pub etag: Option<String>,
     /// Bytes that an answer claims to hold beyond those it has.
     pub claims_more: usize,
+    /// Whether answers come in chunks, without a word about their length.
+    pub chunked: bool,
     /// An answer of this status, without a body, to every request.
     pub status: Option<u16>,
 }
@@ -30,6 +32,7 @@ impl Default for Manners {
             ranges: true,
             etag: Some("\"one\"".into()),
             claims_more: 0,
+            chunked: false,
             status: None,
         }
     }
@@ -108,6 +111,16 @@ impl Server {
             ),
             None => "HTTP/1.1 200 OK\r\n".into(),
         };
+        if manners.chunked {
+            let head = format!("{head}{etag}Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n");
+            stream.write_all(head.as_bytes())?;
+            for chunk in body.chunks(1 << 16) {
+                stream.write_all(format!("{:x}\r\n", chunk.len()).as_bytes())?;
+                stream.write_all(chunk)?;
+                stream.write_all(b"\r\n")?;
+            }
+            return stream.write_all(b"0\r\n\r\n");
+        }
         let head = format!("{head}{etag}Content-Length: {length}\r\nConnection: close\r\n\r\n");
         stream.write_all(head.as_bytes())?;
         stream.write_all(&body[..cut.unwrap_or(body.len()).min(body.len())])

@@ -62,6 +62,12 @@ fn tasks(args: &ListArgs, entries: Vec<&tasks::Entry>) {
             println!("             {key}: {value}");
         }
     }
+    println!(
+        "\nWhole numbers go up to 2^{}, numbers of examples up to 2^{}, sides of pictures up to 2^{}; seeds are any.",
+        tasks::limits::SIZE,
+        tasks::limits::COUNT,
+        tasks::limits::SIDE
+    );
 }
 
 fn mixers(args: &ListArgs, entries: Vec<&mixers::Entry>) {
@@ -114,7 +120,7 @@ fn page(mixer: &mixers::Entry, width: usize, bold: bool, words: bool) -> String 
     out += "\n";
     // A default too long for the column has a line of its own.
     let column = (settings.iter().map(|(text, ..)| text.chars().count()).max().unwrap_or(0) + 2).min(width / 2 - 8);
-    for (text, _, field) in &settings {
+    for (text, key, field) in &settings {
         let meaning = field["description"].as_str().unwrap_or_default();
         let meaning = meaning.split_whitespace().collect::<Vec<_>>().join(" ");
         let fits = text.chars().count() + 2 <= column;
@@ -122,7 +128,8 @@ fn page(mixer: &mixers::Entry, width: usize, bold: bool, words: bool) -> String 
             writeln!(out, "  {text}").expect("a string takes all");
         }
         let lead = if fits { format!("  {text:<column$}") } else { " ".repeat(column + 2) };
-        block(&mut out, &lead, &kind(&schema, field), width);
+        let limit = format!("whole number up to {}", mixers::limits::most(key));
+        block(&mut out, &lead, &kind(&schema, field).replace("whole number", &limit), width);
         block(&mut out, &" ".repeat(column + 2), &meaning, width);
         let known = choices(&schema, field);
         let longest = known.iter().map(|(word, _)| word.chars().count()).max().unwrap_or(0);

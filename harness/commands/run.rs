@@ -19,7 +19,7 @@ static STOP: AtomicBool = AtomicBool::new(false);
 
 /// Runs the command.
 pub fn run(args: &RunArgs, cli: &Cli, registry: &Registry) -> Exit {
-    let spec = match read_spec(&args.spec) {
+    let spec = match read_spec(&args.spec, registry) {
         Ok(spec) => spec,
         Err(problem) => {
             fail(problem, "give a spec.json that `mixarena sweep` wrote");

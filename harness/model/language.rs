@@ -244,7 +244,7 @@ fn linear_std_redraws_dense_maps_and_nothing_else() {
 fn operations_of_the_heads_are_those_of_their_maps() {
     let flops = |text: &str, output: Output, scored: i64| config(text).head_flops(scored, &outline(output));
     let (d, v, c) = (16, 11, 5);
-    let map = |rows: i64, from: i64, to: i64| linear_flops(rows, from, to);
+    let map = |rows: i64, from: i64, to: i64| dense_flops(rows, from, to);
     assert_eq!(flops(r#"{"d_model":16}"#, Output::Tokens, 3), map(3, d, d) + map(3, d, v));
     assert_eq!(flops(r#"{"d_model":16,"head":"tied"}"#, Output::Tokens, 3), map(3, d, v));
     assert_eq!(flops(r#"{"d_model":16,"head":"bert"}"#, Output::PerSequence, 1), map(1, d, d) + map(1, d, c));

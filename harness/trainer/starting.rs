@@ -77,7 +77,7 @@ impl Trainer {
 
 /// The longest sequence that the models of the run in `spec.json` are built for.
 fn made_for(path: &Path, registry: &Registry) -> Result<i64, String> {
-    let spec: RunSpec = read_spec(path)?;
+    let spec: RunSpec = read_spec(path, registry)?;
     let task = registry.task(&spec.task.name).ok_or_else(|| format!("this build has no task `{}`", spec.task.name))?;
     let seen = pretrain::seen(task.outline(&spec.task.settings).spec(), spec.pretrain.as_ref());
     Ok(spec.model.dims(seen.max_length, seen.causal).seq_len)

@@ -133,12 +133,12 @@ impl Trainer {
         let (config, length, examples) = (&self.spec.model, batch.length as i64, batch.size as i64);
         let TaskSpec { causal, max_length, vocab_size, classes, documents, input, output, .. } = self.task_spec;
         let outline = Outline { causal, max_length, needs_files: false, vocab_size, classes, documents, input, output };
-        let mixers = documents * config.n_layers * self.model.mixer_cost(length).flops;
+        let mixers = documents as f64 * config.n_layers as f64 * self.model.mixer_cost(length).flops as f64;
         let head = match output {
-            Output::PerSequence | Output::Value => examples * config.head_flops(1, &outline),
+            Output::PerSequence | Output::Value => examples as f64 * config.head_flops(1, &outline),
             _ => config.head_flops(batch.targets.classes().len() as i64, &outline),
         };
-        (examples * (mixers + config.trunk_flops(length, &outline)) + head) as f64
+        examples as f64 * (mixers + config.trunk_flops(length, &outline)) + head
     }
 
     /// Measures, once a run, how fast this machine takes the products that models are made of.

@@ -23,6 +23,9 @@ use tch::{Device, Kind, Tensor};
 
 const F64: (Kind, Device) = (Kind::Double, Device::Cpu);
 
+/// Most real states of a system: a diagonalisation takes time in n³. Published models have 64 to 256.
+pub const MOST_STATES: i64 = 1024;
+
 /// The reference keeps Im(V*B) within this bound (`B_clip`).
 const B_CLIP: f64 = 2.0;
 

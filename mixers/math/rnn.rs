@@ -32,6 +32,14 @@ pub(crate) struct Sizes {
 }
 
 impl Sizes {
+    /// Numbers of a layer whose cell has so many gates.
+    pub fn scalars(self, gates: f64, dims: &Dims) -> f64 {
+        let d = dims.d_model as f64;
+        let h = self.d_hidden.map_or(d, |h| h as f64);
+        let ends = if dims.causal { 1.0 } else { 2.0 };
+        ends * gates * h * (d + h + 2.0) + (ends * h + 1.0) * d
+    }
+
     pub fn check(self) -> Option<ConfigError> {
         at_least("d_hidden", self.d_hidden.unwrap_or(1), 1).err()
     }

@@ -61,6 +61,11 @@ impl Family for Config {
         vec![("log_dt", 5.0), ("log_A_real", 5.0)]
     }
 
+    fn scalars(&self, dims: &Dims) -> f64 {
+        let [d, modes] = [dims.d_model as f64, self.d_state as f64];
+        2.0 * d * modes + 2.0 * d + 2.0 * d * (d + 1.0)
+    }
+
     fn check(&self, _dims: &Dims) -> Vec<ConfigError> {
         let checks = [
             super::even("d_state", self.d_state),

@@ -5,12 +5,11 @@ use super::jsonl::Jsonl;
 use super::lines::{Lines, cut_at, lines_unless_cut, trimmed};
 use super::sources::{Source, Sources};
 use super::{CorpusConfig, Documents, Format, PIECE};
-use crate::formats::unreadable;
+use crate::formats::{Gunzipped, gunzip, unreadable};
 use crate::{DataError, Split};
-use flate2::read::MultiGzDecoder;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -250,7 +249,7 @@ impl Input for Counted {
     }
 }
 
-impl<R: Read> Input for MultiGzDecoder<R> {}
+impl<R: Read> Input for Gunzipped<R> {}
 
 #[cfg(test)]
 impl Input for io::Cursor<Vec<u8>> {}
@@ -259,7 +258,7 @@ impl Input for io::Cursor<Vec<u8>> {}
 fn text_of(source: &Source, file: File, read: &Arc<AtomicU64>) -> Box<dyn Input> {
     let file = Counted { file, read: read.clone() };
     match source.gzipped() {
-        true => Box::new(MultiGzDecoder::new(BufReader::with_capacity(1 << 16, file))),
+        true => Box::new(gunzip(file)),
         false => Box::new(file),
     }
 }
@@ -285,7 +284,7 @@ pub(super) fn refuse_unbroken(config: &CorpusConfig, sources: &Sources) -> Resul
         if lines >= MANY_LINES && unbroken.is_none() {
             unbroken = Some((source, lines));
         }
-        let alone = Sources { files: vec![source.clone()], held_out: sources.held_out.clone(), notes: Vec::new() };
+        let alone = Sources { files: vec![source.clone()], notes: Vec::new(), ..sources.clone() };
         let document = Reader::new(config, alone).next_piece()?;
         without.retain(|split| document.as_ref().is_none_or(|document| document.split != *split));
         if without.is_empty() {

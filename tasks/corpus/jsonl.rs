@@ -13,7 +13,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 
 /// Longest line, in bytes; a longer one is refused.
-const LONGEST: u64 = 256 << 20;
+const LONGEST: u64 = 64 << 20;
 
 pub(super) struct Jsonl {
     path: PathBuf,

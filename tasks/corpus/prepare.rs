@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 /// Raised when other files are made of the same corpus.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// When things are done; the files do not depend on it.
 #[derive(Clone, Debug)]
@@ -75,31 +75,59 @@ pub(super) struct Meta {
     /// [`Tokenizer::fingerprint`].
     pub tokenizer: String,
     pub notes: Vec<String>,
+    /// [`prepared::seal`] of all this.
+    pub seal: String,
 }
 
 impl Meta {
     pub fn read(folder: &Path) -> Result<Self, DataError> {
         let path = folder.join("meta.json");
         let text = fs::read(&path).map_err(|error| unreadable(&path, &error))?;
-        serde_json::from_slice(&text).map_err(|error| {
-            let why = format!("{error}; delete the folder to prepare it again");
-            DataError::Unreadable { path, why }
-        })
+        let read: Result<Self, _> = serde_json::from_slice(&text);
+        let why = match read {
+            Ok(meta) if meta.seal == prepared::seal(&meta) => return Ok(meta),
+            Ok(_) => "is not what was written".into(),
+            Err(error) => error.to_string(),
+        };
+        Err(DataError::Unreadable { path, why: format!("{why}; delete the folder to prepare it again") })
+    }
+
+    /// The same of a set whose files are what was prepared.
+    pub fn checked(folder: &Path) -> Result<Self, DataError> {
+        let meta = Self::read(folder)?;
+        let names: Vec<String> = files(folder)?.iter().map(|path| name_of(path)).collect();
+        prepared::check_once(folder, &names, || {
+            if hash_files(folder)? == meta.files {
+                return Ok(());
+            }
+            let why = "is not what was prepared; delete the folder to prepare it again".into();
+            Err(DataError::Unreadable { path: folder.into(), why })
+        })?;
+        Ok(meta)
     }
 }
 
-/// Hash of every file of a set but its meta.json, in the order of their names.
-pub(super) fn hash_files(folder: &Path) -> Result<String, DataError> {
+fn name_of(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Every file of a set but those about it, in the order of their names.
+fn files(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     let entries = fs::read_dir(folder).map_err(|error| unreadable(folder, &error))?;
     let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     paths.retain(|path| path.extension().is_some_and(|end| end == "tokens" || end == "starts" || end == "counts"));
     paths.sort();
+    Ok(paths)
+}
+
+/// Hash of every file of a set but those about it.
+pub(super) fn hash_files(folder: &Path) -> Result<String, DataError> {
     let mut hashes = BTreeMap::new();
-    for path in paths {
-        let (mut hasher, name) = (blake3::Hasher::new(), path.file_name().unwrap_or_default().to_string_lossy());
+    for path in files(folder)? {
+        let (mut hasher, name) = (blake3::Hasher::new(), name_of(&path));
         let read = File::open(&path).and_then(|mut file| std::io::copy(&mut file, &mut hasher));
         read.map_err(|error| unreadable(&path, &error))?;
-        hashes.insert(name.into_owned(), hasher.finalize());
+        hashes.insert(name, hasher.finalize());
     }
     Ok(crate::formats::fingerprint(&hashes))
 }
@@ -160,12 +188,15 @@ impl Job<'_> {
         let place = self.data.place()?;
         let (stamp, name) = (self.config.stamp_of(self.sources), self.name(self.config));
         let folder = place.join(&name);
-        if folder.join("meta.json").exists() {
+        if Meta::checked(&folder).is_ok() {
             return Ok(folder);
         }
         let _lock = Lock::take(&place.join(format!("{name}.lock")), &self.title())?;
         if folder.join("meta.json").exists() {
-            return Ok(folder); // somebody else prepared it while we waited
+            match Meta::checked(&folder) {
+                Ok(_) => return Ok(folder), // somebody else prepared it while we waited
+                Err(error) => prepared::tell_again(&self.title(), &error),
+            }
         }
         let part = place.join(format!("{name}.part"));
         self.adopt(&place, &part);
@@ -491,7 +522,9 @@ impl<'a> Writer<'a> {
             files: hash_files(&self.folder)?,
             tokenizer: self.job.tokenizer.fingerprint(),
             notes,
+            seal: String::new(),
         };
+        let meta = Meta { seal: prepared::seal(&meta), ..meta };
         write_new(&self.folder.join("meta.json"), &serde_json::to_vec_pretty(&meta).expect("plain data"))?;
         Ok(())
     }

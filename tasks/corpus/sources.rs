@@ -1,4 +1,4 @@
-//! Which files a corpus consists of, and what each is for. Names, sizes and times only; nothing is read.
+//! Which files a corpus consists of, what each is for, and what tells their state.
 
 use super::{CorpusConfig, Format, Paths};
 use crate::{DataDir, DataError, Split};
@@ -15,8 +15,6 @@ pub(super) struct Source {
     pub split: Split,
     /// On the disk.
     pub bytes: u64,
-    /// Nanoseconds since 1970.
-    pub changed: u64,
 }
 
 impl Source {
@@ -32,6 +30,8 @@ pub(super) struct Sources {
     /// Splits whose documents are held out of train's files.
     pub held_out: Vec<Split>,
     pub notes: Vec<String>,
+    /// Tells the state of the files.
+    pub state: blake3::Hash,
 }
 
 impl Sources {
@@ -294,13 +294,12 @@ pub(super) fn list(config: &CorpusConfig, data: &DataDir) -> Result<Sources, Dat
             }
         });
     }
-    Ok(Sources { files, held_out, notes })
+    let state = crate::prepared::state_of(files.iter().map(|file| file.path.as_path()))?;
+    Ok(Sources { files, held_out, notes, state })
 }
 
 fn source(path: PathBuf, split: Split, format: Format) -> Result<Source, DataError> {
     let about = std::fs::metadata(&path).map_err(|error| crate::formats::unreadable(&path, &error))?;
-    let changed = about.modified().ok().and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
     let format = if format == Format::Auto { format_by_name(&path) } else { format };
-    let changed = changed.map_or(0, |since| since.as_nanos() as u64);
-    Ok(Source { path, format, split, bytes: about.len(), changed })
+    Ok(Source { path, format, split, bytes: about.len() })
 }

@@ -15,7 +15,7 @@ fn data(files: &[(&str, &[u8])]) -> (TempDir, DataDir) {
     (folder, data)
 }
 
-fn gz(content: &[u8]) -> Vec<u8> {
+pub(crate) fn gz(content: &[u8]) -> Vec<u8> {
     let mut packed = Vec::new();
     GzEncoder::new(content, Compression::fast()).read_to_end(&mut packed).unwrap();
     packed
@@ -105,7 +105,7 @@ fn a_line_of_jsonl_is_a_document() {
 }
 
 /// A Parquet file of a number and a text that may be missing, in row groups of `group` rows.
-fn parquet(rows: &[Option<&str>], group: usize) -> Vec<u8> {
+pub(crate) fn parquet(rows: &[Option<&str>], group: usize) -> Vec<u8> {
     use parquet::basic::Compression::SNAPPY;
     use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
     use parquet::file::{properties::WriterProperties, writer::SerializedFileWriter};
@@ -557,7 +557,7 @@ fn a_line_of_jsonl_that_is_too_long_is_refused_before_it_is_held() {
     let (folder, _) = data(&[("a.jsonl", content.as_bytes())]);
     let path = folder.path().join("a.jsonl");
     let source =
-        sources::Source { path: path.clone(), format: Format::Jsonl, split: Split::Train, bytes: 0, changed: 0 };
+        sources::Source { path: path.clone(), format: Format::Jsonl, split: Split::Train, bytes: 0 };
     let content = content + "{\"text\": \"c\"}\n";
     let reader = |malformed, from| {
         let input = Box::new(std::io::Cursor::new(content.clone().into_bytes()));
@@ -614,14 +614,17 @@ fn a_policy_at_its_default_is_no_part_of_a_name() {
     }
 }
 
-/// Writes over a file's beginning what only a reader that begins there sees: neither its size nor its time changes.
-fn disguise(path: &Path, from: &str, to: &str) {
-    let changed = std::fs::metadata(path).unwrap().modified().unwrap();
-    let mut bytes = std::fs::read(path).unwrap();
-    let at = bytes.windows(from.len()).position(|here| here == from.as_bytes()).unwrap();
-    bytes[at..at + from.len()].copy_from_slice(to.as_bytes());
-    std::fs::write(path, bytes).unwrap();
-    std::fs::File::options().write(true).open(path).unwrap().set_modified(changed).unwrap();
+/// Turns the first word of what was made of train so far, in any half-made set, into capitals: only what goes on behind it keeps
+/// them.
+fn mark_half_made(data: &DataDir) {
+    for set in std::fs::read_dir(data.0.join(".prepared")).unwrap() {
+        let path = set.unwrap().path().join("train.tokens");
+        if let Ok(mut bytes) = std::fs::read(&path) {
+            // A token of two bytes, little-endian: of the bytes of a text capitals are 32 before small letters.
+            (0..4).for_each(|at| bytes[2 * at] -= 32);
+            std::fs::write(&path, bytes).unwrap();
+        }
+    }
 }
 
 #[test]
@@ -633,21 +636,28 @@ fn a_preparation_that_met_an_error_goes_on_when_only_the_policy_changes() {
     ];
     for shape in [PACKED, PADDED] {
         for (name, content) in &files {
-            let (folder, data) = data(&[(name, content.as_bytes()), OTHERS[0], OTHERS[1]]);
+            let (_folder, data) = data(&[(name, content.as_bytes()), OTHERS[0], OTHERS[1]]);
             let limits = Limits { checkpoint: 10_000, batch: 10_000, threads: 1, stop: None };
             let strict = Corpus::open_with(&data, &all_of(name), Arc::new(Tokenizer::bytes()), shape, &limits);
             assert!(strict.unwrap_err().to_string().contains(&format!("{name}:5001: ")));
-            disguise(&folder.path().join(name), "line 0000", "LINE 0000");
+            mark_half_made(&data);
             let skipping = CorpusConfig { malformed: Malformed::Skip, ..all_of(name) };
             let gone_on = open(&data, &skipping, shape).unwrap();
             let text = texts(&gone_on, Split::Train).concat().replace("|<", "");
-            assert!(text.starts_with("<line 0000") && text.contains("last"), "begun anew: {}", &text[..20]);
+            assert!(text.starts_with("<LINE 0000") && text.contains("last"), "begun anew: {}", &text[..20]);
             assert_eq!((gone_on.documents(Split::Train), prepared_sets(&data.0)), (5_001, 1));
-            // The same as in one go, notes and all.
-            let (expected, place) = (files_of(&gone_on), gone_on.folder().to_owned());
-            disguise(&folder.path().join(name), "LINE 0000", "line 0000");
+            // The same as in one go, notes and all, but for the mark and the hash of what bears it.
+            let unmarked = |corpus: &Corpus| {
+                let mut files = files_of(corpus);
+                let tokens = files.get_mut("train.tokens").unwrap();
+                (0..4).for_each(|at| tokens[2 * at] |= 32);
+                let mut meta: serde_json::Value = serde_json::from_slice(&files.remove("meta.json").unwrap()).unwrap();
+                (meta["files"], meta["seal"]) = ("".into(), "".into());
+                (files, meta)
+            };
+            let (expected, place) = (unmarked(&gone_on), gone_on.folder().to_owned());
             std::fs::remove_dir_all(place).unwrap();
-            assert_eq!(files_of(&open(&data, &skipping, shape).unwrap()), expected);
+            assert_eq!(unmarked(&open(&data, &skipping, shape).unwrap()), expected);
         }
     }
 }
@@ -664,7 +674,7 @@ fn a_half_made_set_is_not_gone_on_with_where_the_policies_part_or_the_files_chan
         let (folder, data) = data(&[("a.jsonl", content), OTHERS[0], OTHERS[1]]);
         let begun = Corpus::open_with(&data, &before, Arc::new(Tokenizer::bytes()), PACKED, &limits);
         assert!(begun.unwrap_err().to_string().contains("a.jsonl:"));
-        disguise(&folder.path().join("a.jsonl"), "line 0000", "LINE 0000");
+        mark_half_made(&data);
         change(&folder.path().join("a.jsonl"));
         let corpus = open(&data, &after, PACKED).unwrap();
         assert_eq!(prepared_sets(&data.0), 1);
@@ -674,21 +684,21 @@ fn a_half_made_set_is_not_gone_on_with_where_the_policies_part_or_the_files_chan
     use {InvalidUtf8::Replace, Malformed::Skip};
     let wrong = format!("{}{{\"text\": 7}}\n", lines(5_000));
     let strict = under(Malformed::Error, InvalidUtf8::Error);
-    assert_eq!(begins(wrong.as_bytes(), strict.clone(), &|_| {}, under(Skip, InvalidUtf8::Error)), "line 0000");
-    assert_eq!(begins(wrong.as_bytes(), strict.clone(), &|_| {}, under(Skip, Replace)), "line 0000");
+    assert_eq!(begins(wrong.as_bytes(), strict.clone(), &|_| {}, under(Skip, InvalidUtf8::Error)), "LINE 0000");
+    assert_eq!(begins(wrong.as_bytes(), strict.clone(), &|_| {}, under(Skip, Replace)), "LINE 0000");
     let grow = |path: &Path| {
         use std::io::Write;
         std::fs::File::options().append(true).open(path).unwrap().write_all(b"{\"text\": \"more\"}\n").unwrap();
     };
-    assert_eq!(begins(wrong.as_bytes(), strict, &grow, under(Skip, InvalidUtf8::Error)), "LINE 0000");
+    assert_eq!(begins(wrong.as_bytes(), strict, &grow, under(Skip, InvalidUtf8::Error)), "line 0000");
     // A byte was replaced before the line that ended it: leaving its document out is another text.
     let mut broken = format!("{}{{\"text\": \"", lines(10)).into_bytes();
     broken.extend(b"\xff\"}\n");
     broken.extend(wrong.bytes());
     let replaced = under(Malformed::Error, Replace);
     let other = begins(&broken, replaced.clone(), &|_| {}, under(Skip, InvalidUtf8::Skip));
-    assert_eq!(other, "LINE 0000");
-    assert_eq!(begins(&broken, replaced, &|_| {}, under(Skip, Replace)), "line 0000");
+    assert_eq!(other, "line 0000");
+    assert_eq!(begins(&broken, replaced, &|_| {}, under(Skip, Replace)), "LINE 0000");
 }
 
 #[test]
@@ -911,15 +921,19 @@ fn of_several_at_once_one_prepares() {
 }
 
 #[test]
-fn a_second_start_reads_no_source() {
+fn a_second_start_prepares_nothing_and_an_edit_of_equal_size_and_time_is_noticed() {
     let (folder, data) = data(&[("a.txt", b"text"), OTHERS[0], OTHERS[1]]);
+    let path = folder.path().join("a.txt");
     let first = open(&data, &all_of("a.txt"), PACKED).unwrap();
-    let changed = std::fs::metadata(folder.path().join("a.txt")).unwrap().modified().unwrap();
-    std::fs::write(folder.path().join("a.txt"), "next").unwrap(); // as long and, below, as old: only its content tells
-    std::fs::File::options().write(true).open(folder.path().join("a.txt")).unwrap().set_modified(changed).unwrap();
+    let made = |corpus: &Corpus| std::fs::metadata(corpus.folder().join("meta.json")).unwrap().modified().unwrap();
+    let (changed, prepared) = (std::fs::metadata(&path).unwrap().modified().unwrap(), made(&first));
     let second = open(&data, &all_of("a.txt"), PACKED).unwrap();
-    assert_eq!(texts(&second, Split::Train), ["<text|"]);
-    assert_eq!(first.fingerprint(), second.fingerprint());
+    assert_eq!((made(&second), prepared_sets(&data.0)), (prepared, 1));
+    std::fs::write(&path, "next").unwrap();
+    std::fs::File::options().write(true).open(&path).unwrap().set_modified(changed).unwrap();
+    let third = open(&data, &all_of("a.txt"), PACKED).unwrap();
+    assert_eq!(texts(&third, Split::Train), ["<next|"]);
+    assert_ne!(first.fingerprint(), third.fingerprint());
 }
 
 #[test]
@@ -935,12 +949,23 @@ fn a_fingerprint_rests_on_content_and_not_on_names_or_packing_of_files() {
 }
 
 #[test]
-fn a_set_that_was_cut_is_refused() {
+fn a_set_that_was_cut_or_changed_is_prepared_again() {
     let (_folder, data) = data(&[("a.txt", b"text"), OTHERS[0], OTHERS[1]]);
-    let path = open(&data, &all_of("a.txt"), PACKED).unwrap().folder().join("train.tokens");
-    std::fs::write(&path, "cut").unwrap();
-    let error = open(&data, &all_of("a.txt"), PACKED).unwrap_err().to_string();
-    assert!(error.contains("train.tokens: has 3 bytes, not the 8 that were prepared"), "{error}");
+    let corpus = open(&data, &all_of("a.txt"), PADDED).unwrap();
+    let whole = files_of(&corpus);
+    for (name, content) in &whole {
+        for at in 0..content.len() {
+            let mut changed = content.clone();
+            changed[at] ^= 1 << (at % 8);
+            std::fs::write(corpus.folder().join(name), changed).unwrap();
+            let again = open(&data, &all_of("a.txt"), PADDED).unwrap();
+            let found = files_of(&again);
+            assert!(found == whole || name == "meta.json" && again.meta == corpus.meta, "byte {at} of {name}");
+            std::fs::write(corpus.folder().join(name), content).unwrap();
+        }
+        std::fs::write(corpus.folder().join(name), "cut").unwrap();
+        assert_eq!(files_of(&open(&data, &all_of("a.txt"), PADDED).unwrap()), whole, "{name}");
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@
 //! ```
 //! RFC 9110, sections 13.1.5 and 14. A server that ignores ranges answers 200 and the file begins anew.
 
-use super::{Event, FailureKind, FetchError, Options, Part, RemoteFile, Summer, Sums, io_error, read_into, room, size};
+use super::{Event, FailureKind, FetchError, Options, Part, RemoteFile, Summer, Sums, io_error, read_into, room, size, too_long};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -44,11 +44,12 @@ enum Try {
     Broken(String),
 }
 
-/// Completes `part` and gives its sums.
+/// Completes `part`, which may get `most` bytes, and gives its sums.
 pub(super) fn transfer(
     part: &mut Part,
     file: &RemoteFile,
     url: &str,
+    most: u64,
     options: &Options,
     watch: &mut dyn FnMut(Event),
 ) -> Result<Sums, FetchError> {
@@ -60,7 +61,7 @@ pub(super) fn transfer(
         .timeout_per_read(Some(Duration::from_secs(60)))
         .build()
         .into();
-    let mut transfer = Transfer { agent, part, file, url, options, sums: Summer::new(file.checksum), farthest: 0 };
+    let mut transfer = Transfer { agent, part, file, url, most, options, sums: Summer::new(file.checksum), farthest: 0 };
     transfer.look_back(watch)?;
     let mut fruitless = 0;
     loop {
@@ -86,6 +87,7 @@ struct Transfer<'a> {
     part: &'a mut Part,
     file: &'a RemoteFile,
     url: &'a str,
+    most: u64,
     options: &'a Options,
     sums: Summer,
     farthest: u64, // the most bytes there have ever been
@@ -162,6 +164,9 @@ impl Transfer<'_> {
         self.restart()?;
         let bytes = response.body().content_length();
         self.expected(bytes)?;
+        if bytes.is_some_and(|bytes| bytes > self.most) {
+            return Err(self.too_long());
+        }
         room(&self.part.path, bytes.unwrap_or(self.file.about_bytes))?;
         let version = Version::of(self.url, bytes, response.headers());
         let about = self.part.about();
@@ -211,6 +216,9 @@ impl Transfer<'_> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Ok(Try::Broken(format!("the connection broke ({error})"))),
             };
+            if self.part.length + n as u64 > self.most {
+                return Err(self.too_long());
+            }
             self.part.append(&buffer[..n])?;
             self.sums.update(&buffer[..n]);
             self.farthest = self.farthest.max(self.part.length);
@@ -220,6 +228,12 @@ impl Transfer<'_> {
             Some(total) if self.part.length < total => Ok(Try::Broken("the connection ended early".into())),
             _ => Ok(Try::Done),
         }
+    }
+
+    /// Refuses a file of which there is more than may be taken; nothing of it stays.
+    fn too_long(&mut self) -> FetchError {
+        let left = self.restart().err();
+        left.unwrap_or_else(|| too_long(self.url, self.most))
     }
 
     /// Refuses a file of the wrong size before it is downloaded.

@@ -58,23 +58,24 @@ fn read(root: &Path, names: &[String], writer: &mut Writer) -> Result<(), DataEr
 fn read_file(found: Found, first_key: u64, part: usize, writer: &mut Writer) -> Result<blake3::Hash, DataError> {
     let path = found.path.clone();
     let malformed = |row, problem| DataError::Malformed { path: path.clone(), row, problem };
-    let bytes = found.bytes()?;
-    let records = bytes.chunks_exact(RECORD);
-    if bytes.is_empty() {
-        return Err(malformed(0, "holds no images; download it again".into()));
-    }
-    if !records.remainder().is_empty() {
-        let (whole, left) = (records.len() as u64, records.remainder().len());
-        let problem = format!("the record has {left} of its {RECORD} bytes: the file is cut short; download it again");
-        return Err(malformed(whole + 1, problem));
-    }
-    for (number, record) in (1..).zip(records) {
+    let mut images = 0;
+    let hash = found.records(RECORD, |number, record| {
+        if record.len() < RECORD {
+            let left = record.len();
+            let problem =
+                format!("the record has {left} of its {RECORD} bytes: the file is cut short; download it again");
+            return Err(malformed(number, problem));
+        }
         let (label, planes) = (record[0], &record[1..]);
         if usize::from(label) >= CLASSES {
             let problem = format!("the record's label is {label}, expected 0 to 9");
             return Err(malformed(number, problem));
         }
-        writer.row(part, first_key + number, label, &[planes])?;
+        images = number;
+        writer.row(part, first_key + number, label, &[planes])
+    })?;
+    if images == 0 {
+        return Err(malformed(0, "holds no images; download it again".into()));
     }
-    Ok(blake3::hash(&bytes))
+    Ok(hash)
 }

@@ -13,9 +13,6 @@ use crate::newfile::NewFile;
 use crate::prepared::{self, Prepared, Request, Writer};
 use crate::registry::Generated;
 use crate::{DataDir, DataError, Split};
-use flate2::read::MultiGzDecoder;
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 /// In the order of [`Split::ALL`].
@@ -144,15 +141,8 @@ pub fn check_labels(path: &Path) -> Result<Vec<Checked>, DataError> {
         }
         return Ok(all);
     }
-    let unreadable = |error: std::io::Error| DataError::Unreadable { path: path.into(), why: error.to_string() };
-    let file = File::open(path).map_err(unreadable)?;
-    let content: Box<dyn Read> =
-        if name.ends_with(".gz") { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
     let mut check = Check::new(&path.file_name().unwrap_or_default().to_string_lossy(), path);
-    for (row, line) in (1..).zip(BufReader::with_capacity(1 << 16, content).split(b'\n')) {
-        let line = line.map_err(unreadable)?;
-        check.row(row, line.strip_suffix(b"\r").unwrap_or(&line))?;
-    }
+    formats::file(path)?.lines(|row, line| check.row(row, line))?;
     Ok(vec![check.finish()?])
 }
 

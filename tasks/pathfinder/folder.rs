@@ -306,7 +306,7 @@ impl Images<'_> {
             if std::mem::replace(&mut self.seen[number], true) {
                 return Err(malformed("is there twice".into()));
             }
-            let bytes = found.bytes()?;
+            let bytes = found.bytes("image", formats::PICTURE)?;
             writer.source(&full, blake3::hash(&bytes));
             if bytes.is_empty() {
                 self.empty.push(full);
@@ -321,7 +321,12 @@ impl Images<'_> {
 /// The pixels of a PNG of this side.
 fn decode(bytes: &[u8], side: u32) -> Result<Vec<u8>, String> {
     let broken = |error: png::DecodingError| format!("is not a whole PNG ({error}); download it again");
-    let mut reader = png::Decoder::new(Cursor::new(bytes)).read_info().map_err(broken)?;
+    // What surrounds the pixels may be packed too, and is not wanted.
+    let limits = png::Limits { bytes: formats::PICTURE as usize };
+    let mut decoder = png::Decoder::new_with_limits(Cursor::new(bytes), limits);
+    decoder.set_ignore_text_chunk(true);
+    decoder.set_ignore_iccp_chunk(true);
+    let mut reader = decoder.read_info().map_err(broken)?;
     let info = reader.info();
     if (info.color_type, info.bit_depth) != (png::ColorType::Grayscale, png::BitDepth::Eight) {
         return Err(format!("is {:?} of {} bits, expected 8-bit grey", info.color_type, info.bit_depth as u8));

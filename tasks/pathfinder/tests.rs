@@ -59,7 +59,7 @@ fn everything(folder: &Path) -> Vec<(String, Vec<u8>)> {
         folder,
         |_| true,
         |found| {
-            files.push((found.name.to_owned(), found.bytes()?));
+            files.push((found.name.to_owned(), found.bytes("file", 1 << 20)?));
             Ok(())
         },
     )

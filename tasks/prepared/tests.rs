@@ -60,17 +60,82 @@ fn what_a_killed_process_left_is_never_used() {
 }
 
 #[test]
-fn a_set_that_was_cut_or_changed_is_refused() {
+fn a_set_that_was_cut_or_changed_is_refused_by_itself_and_prepared_again_where_its_source_is() {
     let folder = tempfile::tempdir().unwrap();
     let data = DataDir(folder.path().into());
     let set = data.prepared(&request(&["train"]), fill).unwrap();
+    let whole = files_of(&set.folder);
     let bytes = set.folder.join("train.bytes");
-    fs::write(&bytes, "firstlaterpaiR").unwrap();
-    let error = Prepared::open(&set.folder).unwrap().verify().unwrap_err().to_string();
-    assert!(error.contains("part `train` is not what was prepared"), "{error}");
-    fs::write(&bytes, "short").unwrap();
-    let error = Prepared::open(&set.folder).unwrap_err().to_string();
-    assert!(error.contains("has 5 bytes, not the 14 that were prepared"), "{error}");
+    for (content, said) in [
+        ("laterfirstpaiR", "part `train` is not what was prepared; delete the folder"),
+        ("short", "has 5 bytes, not the 14 that were prepared"),
+    ] {
+        fs::write(&bytes, content).unwrap();
+        let error = Prepared::open(&set.folder).unwrap_err().to_string();
+        assert!(error.contains(said), "{error}");
+        data.prepared(&request(&["train"]), fill).unwrap();
+        assert_eq!(files_of(&set.folder), whole);
+    }
+}
+
+fn files_of(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    paths.map(|path| (path.clone(), fs::read(&path).unwrap())).collect()
+}
+
+#[test]
+fn any_bit_that_is_turned_over_in_a_set_is_noticed_before_it_is_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = DataDir(folder.path().into());
+    let set = data.prepared(&request(&["train"]), fill).unwrap();
+    let whole = files_of(&set.folder);
+    for (path, content) in &whole {
+        for at in 0..content.len() {
+            let mut changed = content.clone();
+            changed[at] ^= 1 << (at % 8);
+            fs::write(path, &changed).unwrap();
+            let opened = Prepared::open(&set.folder);
+            // JSON may say the same in other bytes: `\n` for a space between two fields.
+            let same = opened.as_ref().is_ok_and(|opened| opened.meta == set.meta && path.ends_with("meta.json"));
+            assert!(opened.is_err() || same, "byte {at} of {}", path.display());
+        }
+        fs::write(path, content).unwrap();
+    }
+    Prepared::open(&set.folder).unwrap();
+}
+
+#[test]
+fn a_large_set_is_checked_again_only_when_its_files_are_not_as_they_were() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("train.bytes");
+    let sparse = |bytes: u64| File::create(&file).unwrap().set_len(bytes).unwrap();
+    let checks = std::cell::Cell::new(0);
+    let check = || {
+        check_once(folder.path(), &["train.bytes"], || {
+            checks.set(checks.get() + 1);
+            Ok(())
+        })
+        .unwrap();
+        checks.get()
+    };
+    sparse(CHECKED_EACH_TIME);
+    assert_eq!((check(), check()), (1, 2), "a small one each time");
+    sparse(CHECKED_EACH_TIME + 1);
+    assert_eq!((check(), check(), check()), (3, 3, 3));
+    // A bit by any program: its time is set back, but not that at which this was done.
+    let before = fs::metadata(&file).unwrap().modified().unwrap();
+    let mut open = File::options().write(true).open(&file).unwrap();
+    open.write_all(b"x").unwrap();
+    open.set_modified(before).unwrap();
+    assert_eq!((check(), check()), (4, 4));
+    let failed = check_once(folder.path(), &["none"], || panic!("there is nothing to check"));
+    assert!(failed.unwrap_err().to_string().contains("No such file"));
+    let broken = || Err(DataError::Malformed { path: "x".into(), row: 0, problem: "broken".into() });
+    sparse(CHECKED_EACH_TIME + 2);
+    for _ in 0..2 {
+        let failed = check_once(folder.path(), &["train.bytes"], broken);
+        assert_eq!(failed.unwrap_err().to_string(), "x: broken", "what failed is not remembered");
+    }
 }
 
 #[test]
@@ -106,6 +171,30 @@ fn a_stamp_changes_with_any_file_and_not_with_another_look() {
     assert_ne!(first, stamp());
 }
 
+/// Writes a file anew that is as long as before and, by what programs may set, as old.
+fn edit(path: &Path, content: &str) {
+    let before = fs::metadata(path).unwrap();
+    fs::write(path, content).unwrap();
+    File::options().write(true).open(path).unwrap().set_modified(before.modified().unwrap()).unwrap();
+    assert_eq!(fs::metadata(path).unwrap().len(), before.len());
+}
+
+#[test]
+fn an_edit_of_equal_size_and_time_changes_the_stamp_of_few_files_and_of_many() {
+    for files in [1, SMALL.1 + 1] {
+        let folder = tempfile::tempdir().unwrap();
+        (0..files).for_each(|i| fs::write(folder.path().join(format!("{i}.tsv")), "1").unwrap());
+        let stamp = || stamp_of_source(folder.path(), |_| true).unwrap();
+        let first = stamp();
+        assert_eq!(first, stamp());
+        edit(&folder.path().join("0.tsv"), "2");
+        assert_ne!(first, stamp(), "{files} files");
+        edit(&folder.path().join("0.tsv"), "1");
+        // The contents of few are read, and nothing else counts.
+        assert_eq!(first == stamp(), files == 1, "{files} files");
+    }
+}
+
 #[test]
 fn a_full_disk_is_named_and_leaves_nothing_behind() {
     let folder = tempfile::tempdir().unwrap();
@@ -129,7 +218,7 @@ fn an_old_form_is_prepared_again() {
     let folder = tempfile::tempdir().unwrap();
     let data = DataDir(folder.path().into());
     let set = data.prepared(&request(&["train"]), fill).unwrap();
-    for (from, to) in [("\"format\": 1", "\"format\": 0"), ("\"documents\": 2", "\"documents\": 1"), ("train", "other")]
+    for (from, to) in [("\"format\": 2", "\"format\": 0"), ("\"documents\": 2", "\"documents\": 1"), ("train", "other")]
     {
         let meta = set.folder.join("meta.json");
         fs::write(&meta, fs::read_to_string(&meta).unwrap().replace(from, to)).unwrap();
@@ -150,7 +239,7 @@ fn a_folder_without_its_meta_is_no_set() {
 }
 
 #[test]
-fn a_damaged_meta_or_span_is_refused_by_name() {
+fn a_damaged_meta_or_span_is_refused_by_name_and_prepared_again() {
     let folder = tempfile::tempdir().unwrap();
     let data = DataDir(folder.path().into());
     let set = data.prepared(&request(&["train"]), fill).unwrap();
@@ -158,11 +247,13 @@ fn a_damaged_meta_or_span_is_refused_by_name() {
     let mut content = fs::read(&spans).unwrap();
     content[8] = 200; // the first document's length
     fs::write(&spans, content).unwrap();
-    let error = data.prepared(&request(&["train"]), fill).unwrap_err().to_string();
+    let error = Prepared::open(&set.folder).unwrap_err().to_string();
     assert!(error.contains("train.spans: points outside the documents; delete the folder"), "{error}");
+    data.prepared(&request(&["train"]), fill).unwrap().verify().unwrap();
     fs::write(set.folder.join("meta.json"), "{").unwrap();
-    let error = data.prepared(&request(&["train"]), fill).unwrap_err().to_string();
+    let error = Prepared::open(&set.folder).unwrap_err().to_string();
     assert!(error.contains("meta.json: EOF while parsing") && error.contains("delete the folder"), "{error}");
+    data.prepared(&request(&["train"]), fill).unwrap().verify().unwrap();
 }
 
 #[test]

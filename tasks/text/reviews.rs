@@ -101,7 +101,7 @@ fn id(label: u8, file: &str) -> Result<u32, String> {
 /// The file as it is, line ends and all.
 fn text(found: Found) -> Result<Vec<u8>, DataError> {
     let path = found.path.clone();
-    let text = found.bytes()?;
+    let text = found.bytes("review", formats::DOCUMENT)?;
     if text.iter().all(u8::is_ascii_whitespace) {
         return Err(DataError::Malformed { path, row: 0, problem: "the review is empty".into() });
     }

@@ -2,9 +2,8 @@
 
 use super::pieces::Pieces;
 use super::{FileConfig, Form, Specials, Tokenizer, train};
-use crate::{DataDir, DataError};
+use crate::{DataDir, DataError, formats};
 use std::collections::HashMap;
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -18,9 +17,15 @@ const SEP: [&str; 6] = ["[SEP]", "</s>", "<sep>", "<eos>", "<|end_of_text|>", "<
 const HELP: &str = "give a tokenizer.json of Hugging Face, or BERT's vocab.txt, one word piece a line \
                     (https://huggingface.co/google-bert/bert-base-uncased has both)";
 
+/// Texts of letters that a vocabulary has, of those it hardly has, and of those that nothing has.
+const PROBES: [&str; 4] = ["a word, another", "\u{4e2d}\u{6587} \u{1f600}", "\u{e000}", "\u{10fffd}\u{0}\n"];
+
+/// Largest file of a tokenizer, bytes: a quarter of a million tokens take 35 MB.
+const LONGEST: u64 = 256 << 20;
+
 pub(super) fn read(data: &DataDir, config: &FileConfig) -> Result<Tokenizer, DataError> {
     let path = data.locate("tokenizer", Some(&config.path), &[], HELP)?;
-    let text = fs::read(&path).map_err(|error| DataError::Unreadable { path: path.clone(), why: error.to_string() })?;
+    let text = formats::plain_file(&path)?.bytes("tokenizer", LONGEST)?;
     let is_json = text.trim_ascii_start().starts_with(b"{");
     let refused = |row: u64, problem: String| DataError::Malformed { path: path.clone(), row, problem };
     if is_json && config.lowercase.is_some() {
@@ -45,6 +50,12 @@ pub(super) fn read(data: &DataDir, config: &FileConfig) -> Result<Tokenizer, Dat
         && pieces.find(&[name]).is_none()
     {
         return Err(refused(0, format!("has no {name}, the token of words it does not know; add it")));
+    }
+    if model["dropout"].as_f64().is_some_and(|share| share > 0.0) {
+        return Err(refused(0, "drops merges at random (`dropout`), so that a text is cut anew each time; set it to null".into()));
+    }
+    if let Some(why) = PROBES.iter().find_map(|text| pieces.fails_on(text)) {
+        return Err(refused(0, format!("cannot cut every text ({why}); give it a token of what it does not know")));
     }
     let fingerprint = blake3::hash(&json).to_hex().to_string();
     Ok(Tokenizer { specials, form: Form::Pieces(Arc::new(pieces)), fingerprint, file: Some(path) })

@@ -111,11 +111,40 @@ pub(super) fn byte_of(c: char) -> Option<u8> {
     }
 }
 
+/// Refuses a vocabulary whose largest number is far beyond how many tokens it has: a table of all numbers would be made of
+/// little else than holes.
+fn refuse_far_numbers(json: &Value) -> Result<(), String> {
+    let model = &json["model"]["vocab"];
+    let named = model.as_object().into_iter().flatten().map(|(name, id)| (name.as_str(), id));
+    let added = json["added_tokens"].as_array().into_iter().flatten();
+    let added = added.map(|token| (token["content"].as_str().unwrap_or_default(), &token["id"]));
+    let listed = model.as_array().map_or(0, Vec::len) as u64; // a unigram model numbers its list
+    let (mut tokens, mut last) = (listed, None);
+    for (name, id) in named.chain(added) {
+        tokens += 1;
+        let id = id.as_u64().unwrap_or(0); // another type is the library's to refuse
+        if last.is_none_or(|(_, last)| id > last) {
+            last = Some((name, id));
+        }
+    }
+    match last {
+        Some((name, id)) if id >= 2 * tokens + HOLES => Err(format!(
+            "token `{}` has the number {id}, and there are {tokens} tokens: number them from 0 on",
+            crate::formats::shorten(name.as_bytes()).trim_matches('`')
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Numbers without a token that any vocabulary may have, besides as many as it has tokens.
+const HOLES: u64 = 1024;
+
 impl Pieces {
     /// Reads a `tokenizer.json`.
     pub(super) fn of_json(json: &[u8]) -> Result<Self, String> {
-        let mut inner = HuggingFace::from_bytes(json).map_err(|error| error.to_string())?;
         let value: Value = serde_json::from_slice(json).map_err(|error| error.to_string())?;
+        refuse_far_numbers(&value)?;
+        let mut inner = HuggingFace::from_bytes(json).map_err(|error| error.to_string())?;
         // A name of a special token in a text is text; lengths are the task's business.
         inner.set_encode_special_tokens(true);
         inner.with_padding(None).with_truncation(None).map_err(|error| error.to_string())?;
@@ -173,6 +202,15 @@ impl Pieces {
     pub(super) fn continues(&self, before: u32, token: u32) -> bool {
         let (before, token) = (self.tokens[before as usize], self.tokens[token as usize]);
         if self.marks { token.marked } else { before.ends && token.begins }
+    }
+
+    /// Why a text, or some tokens, cannot be cut or joined; nothing where they can.
+    pub(super) fn fails_on(&self, text: &str) -> Option<String> {
+        let tokens = match self.inner.encode_fast(text, false) {
+            Ok(encoding) => encoding.get_ids().to_vec(),
+            Err(error) => return Some(error.to_string()),
+        };
+        self.inner.decode(&tokens, false).err().map(|error| error.to_string())
     }
 
     pub(super) fn decode(&self, tokens: &[u32]) -> String {

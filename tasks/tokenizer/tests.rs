@@ -46,7 +46,7 @@ fn names(tokenizer: &Tokenizer, text: &str) -> Vec<String> {
     tokenizer.encode(text).into_iter().map(|token| tokenizer.name(token)).collect()
 }
 
-const BERT: &str = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nwant\n##want\n##ed\nwa\nun\nrunn\n##ing\n,\nlow\nlowest\n##aff\n##able\nresume\nbert\n!\n'\ns\n中\n文\nHello\nhello\n";
+pub(crate) const BERT: &str = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nwant\n##want\n##ed\nwa\nun\nrunn\n##ing\n,\nlow\nlowest\n##aff\n##able\nresume\nbert\n!\n'\ns\n中\n文\nHello\nhello\n";
 
 #[test]
 fn word_pieces_are_cut_as_bert_cuts_them() {
@@ -463,4 +463,44 @@ fn train_names() -> Vec<String> {
     let bytes = TokenizerConfig::Bpe(BpeConfig { vocab_size: 261, ..BpeConfig::default() });
     let tokenizer = trained(&bytes, "");
     (0..261).map(|id| tokenizer.name(id)).collect()
+}
+
+#[test]
+fn a_number_far_beyond_the_vocabulary_is_refused_and_nothing_of_its_size_is_held() {
+    let json = train::wordpiece_json(&train::vocabulary(BERT.lines().map(str::to_owned)), true);
+    let with = |change: &dyn Fn(&mut serde_json::Value)| {
+        let mut json = json.clone();
+        change(&mut json);
+        let (read, peak) = fuzzing::peak_of(|| of_file("tokenizer.json", &json.to_string(), None));
+        assert!(peak.bytes < 8 << 20, "{} bytes are held", peak.bytes);
+        read.map(|tokenizer| tokenizer.vocab_size()).map_err(|error| error.to_string())
+    };
+    assert_eq!(with(&|_| ()), Ok(26));
+    for number in [4_294_967_295_u64, 3_000_000_000, u64::MAX, 1 << 20] {
+        let said = with(&|json| json["model"]["vocab"]["hello"] = number.into()).unwrap_err();
+        let end = format!("token `hello` has the number {number}, and there are 26 tokens: number them from 0 on");
+        assert!(said.ends_with(&end), "{said}");
+    }
+    let added = |number: u64| serde_json::json!({ "id": number, "content": "[X]", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true });
+    let said = with(&|json| json["added_tokens"] = serde_json::json!([added(4_294_967_295)])).unwrap_err();
+    assert!(said.contains("token `[X]` has the number 4294967295"), "{said}");
+    // A few numbers without a token are no fault.
+    assert_eq!(with(&|json| json["model"]["vocab"]["hello"] = 40.into()), Ok(41));
+}
+
+#[test]
+fn a_file_that_cuts_a_text_anew_each_time_or_cannot_cut_it_is_refused() {
+    let json = |model: serde_json::Value| {
+        serde_json::json!({ "version": "1.0", "added_tokens": [], "normalizer": null, "pre_tokenizer": null,
+                            "post_processor": null, "decoder": null, "model": model })
+    };
+    let bpe = |dropout: serde_json::Value, unknown: &str| {
+        json(serde_json::json!({ "type": "BPE", "dropout": dropout, "unk_token": unknown, "fuse_unk": false,
+            "byte_fallback": false, "vocab": { "[UNK]": 0, "[CLS]": 1, "[SEP]": 2, "a": 3 }, "merges": [] }))
+    };
+    let said = |json: serde_json::Value| of_file("tokenizer.json", &json.to_string(), None).unwrap_err().to_string();
+    assert!(said(bpe(0.5.into(), "[UNK]")).contains("drops merges at random"));
+    let error = said(bpe(serde_json::Value::Null, "[NONE]"));
+    assert!(error.contains("cannot cut every text"), "{error}");
+    of_file("tokenizer.json", &bpe(serde_json::Value::Null, "[UNK]").to_string(), None).unwrap();
 }

@@ -101,6 +101,7 @@ fn one(
     let options = Options {
         mirror: args.from.clone(),
         accept: args.accept_checksum,
+        most: args.max_bytes,
         retries: args.retries,
         ..Options::default()
     };

@@ -1,0 +1,94 @@
+//! The largest whole numbers a task's settings may have: beyond them no machine holds an example, and sums of lengths would leave
+//! their 32 bits. A task looks at its settings only once they are within these.
+
+use crate::{ConfigError, FRESH};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
+/// The power of two of the largest length, width, vocabulary, and of any whole number without a limit of its own.
+pub const SIZE: u32 = 20;
+
+/// The power of two of the largest number of examples, [`FRESH`].
+pub const COUNT: u32 = FRESH.trailing_zeros();
+
+/// The power of two of the longest side of a picture, whose pixels are positions.
+pub const SIDE: u32 = SIZE / 2;
+
+/// Settings with a limit of their own, as powers of two.
+const OTHERS: [(&str, u32); 12] = [
+    ("train_examples", COUNT),
+    ("validation_examples", COUNT),
+    ("test_examples", COUNT),
+    ("examples", COUNT),
+    ("eval_sequences", COUNT),
+    ("train_limit", COUNT),
+    ("test_limit", COUNT),
+    ("hmm_prompts", COUNT),
+    ("min_freq", COUNT),
+    ("min_frequency", COUNT),
+    ("side", SIDE),
+    ("resolution", SIDE),
+];
+
+/// The power of two of the largest value that the setting `key` may have in any task; `None` for seeds, which may be anything.
+pub fn most(key: &str) -> Option<u32> {
+    if key.ends_with("seed") {
+        return None;
+    }
+    Some(OTHERS.iter().find(|(name, _)| *name == key).map_or(SIZE, |(_, power)| *power))
+}
+
+/// Whole numbers of `settings` that are beyond their limits, however deep they stand.
+pub(crate) fn beyond(settings: &Value) -> Vec<ConfigError> {
+    let mut found = Vec::new();
+    for (key, value) in settings.as_object().into_iter().flatten() {
+        numbers(key, value, &mut |inner, number| {
+            let Some(power) = most(inner).filter(|power| number > 1 << power) else { return };
+            let problem = format!("`{inner}` is {number}, more than 2^{power}");
+            found.push(ConfigError { key: name(key), problem, help: format!("use at most {}", 1_u64 << power) });
+        });
+    }
+    found
+}
+
+/// Calls `each` with every whole number of a value and the key it stands under.
+fn numbers(key: &str, value: &Value, each: &mut impl FnMut(&str, u64)) {
+    match value {
+        Value::Number(number) => number.as_u64().into_iter().for_each(|number| each(key, number)),
+        Value::Array(items) => items.iter().for_each(|item| numbers(key, item, each)),
+        Value::Object(map) => map.iter().for_each(|(key, item)| numbers(key, item, each)),
+        _ => {}
+    }
+}
+
+/// The name of a field as errors carry it. There are as many as fields, so that what is kept for good is little.
+fn name(key: &str) -> &'static str {
+    static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+    let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(name) = names.get(key) {
+        return name;
+    }
+    let name: &'static str = String::leak(key.to_owned());
+    names.insert(name);
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn numbers_beyond_the_limits_are_refused_by_key_however_deep_they_stand() {
+        let keys = |settings: Value| beyond(&settings).iter().map(|error| error.key).collect::<Vec<_>>();
+        assert_eq!(keys(json!({ "seq_len": 1 << 20, "data_seed": u64::MAX, "x": null, "y": 1e300 })), [""; 0]);
+        assert_eq!(keys(json!({ "seq_len": (1 << 20) + 1, "test_lengths": [8, u64::MAX], "side": 2000 })), {
+            ["seq_len", "test_lengths", "side"]
+        });
+        let nested = json!({ "tokenizer": { "bpe": { "vocab_size": 4_000_000_000_u64 } } });
+        assert_eq!(beyond(&nested)[0].problem, "`vocab_size` is 4000000000, more than 2^20");
+        assert_eq!(keys(nested), ["tokenizer"]);
+        assert_eq!(keys(json!({ "mixture": [{ "kv_pairs": 4, "examples": 1_u64 << 41 }] })), ["mixture"]);
+    }
+}
