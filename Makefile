@@ -5,7 +5,7 @@
 help:
 	@echo "make sweep    set up, build, and compare five mixers on configs/quick.yaml"
 	@echo "make test     set up and run every test"
-	@echo "make check    what CI runs: format, lints, tests, documentation"
+	@echo "make check    what CI runs (format, lints, tests), and the documentation"
 	@echo "make bench    speed of mixers and generators: compare ratios within one run"
 	@echo "make setup    bring libtorch 2.11.0 to .libtorch (CUDA=1 for the CUDA libraries as well)"
 	@echo "make doctor   say what works on this machine"

@@ -220,7 +220,7 @@ pub enum Listed {
     Tasks,
     /// The runs recorded in a store
     Runs,
-    /// The published scores on Long Range Arena, with their sources
+    /// The published numbers on Long Range Arena, GLUE and language modelling, each with the place it was read in
     Published,
     /// Models as published and small ones, for `model: { preset: NAME }`, their parameters counted
     Presets,
@@ -475,8 +475,8 @@ pub enum DataCommand {
     /// Download data sets into the data folder
     ///
     /// A download that broke continues with the same command. Size and checksum are held against what is published; where
-    /// nothing is published the first download is trusted, pinned in DATA/fetch.lock.json, and every later one must be
-    /// equal to it. Archives are read as they are: nothing need be unpacked. Without a network, the commands to run
+    /// nothing is published the first download is trusted (at a terminal, after a question), pinned in
+    /// DATA/fetch.lock.json, and every later one must be equal to it. Archives are read as they are: nothing need be unpacked. Without a network, the commands to run
     /// elsewhere are printed.
     Fetch(FetchArgs),
     /// Check fetched files and prepared sets again, and report what a task's data hold
@@ -514,7 +514,7 @@ pub struct FetchArgs {
     /// Take this file, downloaded elsewhere, through the same checks; of several, each by its own name
     #[arg(long = "file", value_name = "PATH")]
     pub files: Vec<PathBuf>,
-    /// Take and pin a file that is not what was published or pinned
+    /// Take and pin a file that is not what was published or pinned, and trust one without a published checksum unasked
     #[arg(long)]
     pub accept_checksum: bool,
     /// Most bytes to take of a file; otherwise its published size, or a gigabyte and twice what it is thought to have

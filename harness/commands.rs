@@ -17,6 +17,7 @@ use crate::cli::{Changes, Cli, Command};
 use crate::config::{Config, Draft};
 use crate::diagnostics::{Diagnostics, suggest};
 use crate::registry::Registry;
+use results::text;
 use std::path::Path;
 use std::sync::Arc;
 use tasks::DataError;
@@ -38,7 +39,7 @@ pub(crate) fn dispatch(cli: &Cli, registry: &Registry) -> Exit {
         Command::Verify(args) => verify::verify(args, cli),
         Command::Bench(args) => bench::bench(args, cli, registry),
         Command::BenchChild => bench::child(registry),
-        Command::ExportWeights(args) => export_weights::export_weights(args),
+        Command::ExportWeights(args) => export_weights::export_weights(args, registry),
         Command::Data(args) => data::data(args, cli, registry),
         Command::Doctor(args) => doctor::doctor(args),
     }
@@ -46,9 +47,9 @@ pub(crate) fn dispatch(cli: &Cli, registry: &Registry) -> Exit {
 
 /// An error in the project's form, on stderr.
 fn fail(problem: impl std::fmt::Display, help: &str) {
-    eprintln!("error: {problem}");
+    eprintln!("error: {}", text::lines(&problem.to_string()));
     if !help.is_empty() {
-        eprintln!("  help: {help}");
+        eprintln!("  help: {}", text::lines(help));
     }
 }
 
@@ -74,7 +75,7 @@ fn load(path: &Path, changes: &Changes, registry: &Registry) -> Result<Config, E
 
 /// Everything wrong with the config at `path`.
 fn mistakes(path: &Path, found: &Diagnostics) -> Exit {
-    eprint!("{}", found.render());
+    eprint!("{}", text::lines(&found.render()));
     let plural = if found.len() == 1 { "mistake" } else { "mistakes" };
     eprintln!("{} {plural} in {}; nothing was run", found.len(), path.display());
     Exit::Usage

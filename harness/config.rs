@@ -906,7 +906,8 @@ impl Reader<'_> {
             self.mistakes(&budget_keys, budget.check());
         }
         if let (Some(schedule), Some(budget)) = (&schedule, &budget) {
-            self.mistakes(&schedule_keys, schedule.check(budget.steps));
+            let lr = optimizer.as_ref().map_or(f64::INFINITY, |optimizer| optimizer.lr);
+            self.mistakes(&schedule_keys, schedule.check(budget.steps, lr));
         }
         if let Some(pretrain) = &pretrain {
             self.mistakes(&pretrain_keys, pretrain.check());

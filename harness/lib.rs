@@ -25,6 +25,8 @@ mod plan;
 mod presets;
 mod pretrain;
 mod progress;
+#[cfg(test)]
+mod recipes;
 mod registry;
 mod run;
 #[cfg(test)]
@@ -69,13 +71,18 @@ enum Exit {
 
 /// The command line of Mixarena with the mixers and tasks of `registry`.
 ///
-/// A crate of the user's own adds a mixer and keeps everything else:
+/// A crate of the user's own adds a mixer and keeps everything else. Its `main` returns the exit code as it comes: 0 all
+/// well, 1 a run or a check failed, 2 usage or config, 3 environment, 130 interrupted.
 ///
 /// ```no_run
-/// let mut registry = harness::Registry::default();
-/// // registry.mixers.push(mixers::Entry::of::<my_mixer::Config>());
-/// registry.mixers.dedup_by_key(|m| m.name);
-/// std::process::exit(if harness::main_with(registry) == std::process::ExitCode::SUCCESS { 0 } else { 1 });
+/// use std::process::ExitCode;
+///
+/// fn main() -> ExitCode {
+///     let mut registry = harness::Registry::default();
+///     // registry.mixers.push(mixers::Entry::of::<my_mixer::Config>());
+///     registry.mixers.retain(|mixer| mixer.name != "lstm"); // the list is an ordinary vector
+///     harness::main_with(registry)
+/// }
 /// ```
 pub fn main_with(registry: Registry) -> ExitCode {
     restore_sigpipe();

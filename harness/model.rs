@@ -39,6 +39,9 @@ pub enum NormKind {
     Layer,
     /// Over batch and valid positions of each channel.
     Batch,
+    /// By the root mean square over the channels of each position, without mean or bias (Zhang and Sennrich 2019,
+    /// arXiv:1910.07467).
+    Rms,
 }
 
 /// Where the norm stands.
@@ -61,6 +64,40 @@ pub enum Ffn {
     Mlp,
     /// `W₃ (silu(W₁ x) · W₂ x)` (Shazeer 2020, arXiv:2002.05202, SwiGLU).
     Glu,
+    /// `x`: the block adds the norm of its own sum to it, as Zoology's blocks without a channel mixer do.
+    Identity,
+}
+
+/// What stands between the two layers of `ffn: mlp`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// `x Φ(x)`, PyTorch's default.
+    #[default]
+    Gelu,
+    /// GELU by its tanh approximation, flax's default.
+    GeluTanh,
+    /// `max(x, 0)`.
+    Relu,
+}
+
+impl Activation {
+    fn forward(self, x: &Tensor) -> Tensor {
+        match self {
+            Self::Gelu => x.gelu("none"),
+            Self::GeluTanh => x.gelu("tanh"),
+            Self::Relu => x.relu(),
+        }
+    }
+}
+
+/// How dense maps start, where a mixer's own initial values are not wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LinearInit {
+    /// As the Long Range Arena: a map of a block `U(±√(6 / (in + out)))`, a map of the head normal of variance 1 / in, cut at two
+    /// deviations; biases 0. Attention's fused `in_proj_weight` is three maps.
+    Lra,
 }
 
 /// What tells positions apart.
@@ -86,7 +123,7 @@ pub enum Pooling {
     Last,
     /// A learned vector put before the sequence and read at the end.
     Cls,
-    /// Position 0, where the sequence's own `[CLS]` token stands.
+    /// Position 0: the sequence's own `[CLS]` token, or its first (the Long Range Arena's Retrieval).
     First,
 }
 
@@ -96,22 +133,27 @@ pub enum Pooling {
 pub enum HeadKind {
     /// `W x + b`.
     Plain,
-    /// `E x + b`, E the embedding itself: tokens only.
+    /// `E x + b`, E the embedding itself: tasks that ask for their own input tokens only.
     Tied,
     /// As Devlin et al. 2019 (arXiv:1810.04805): tokens by `E norm(gelu(W x + b)) + c`, a class by
     /// `W₂ tanh(W₁ x + b₁) + b₂`.
     Bert,
+    /// `W₂ relu(W₁ x + b₁) + b₂` of width d_ff, or 4 d_model without a feed-forward, as the Long Range Arena: a class a sequence.
+    Mlp,
 }
 
-/// The head over the pooled vectors u and v of two documents; both read `[u, v, u·v, u − v]`.
+/// The head over the pooled vectors u and v of two documents.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PairHead {
-    /// `W₂ gelu(W₁ ·)` of width d_model, as S4 and Nyströmformer.
+    /// `W₂ gelu(W₁ ·)` of width d_model on `[u, v, u·v, u − v]`, as S4 and Nyströmformer.
     #[default]
     S4,
-    /// `W₃ relu(W₂ relu(W₁ ·))` of widths d_ff and d_ff / 2, as the Long Range Arena; without a feed-forward 4 d_model.
+    /// `W₃ relu(W₂ relu(W₁ ·))` of widths d_ff and d_ff / 2, without a feed-forward 4 d_model, on `[u, v, u·v, u − v]`: the Long Range
+    /// Arena with `interaction = NLI`.
     Lra,
+    /// The same on `[u, v]`: the Long Range Arena as its Retrieval configs leave it.
+    LraConcat,
 }
 
 /// Whether a key stays out of a run's identity, for it is younger than the runs there are.
@@ -143,6 +185,12 @@ pub struct ModelConfig {
     pub positions: Option<Positions>,
     /// Layer norm on the embedding: on for `bigs` and `hydra`.
     pub embedding_norm: Option<bool>,
+    /// What stands between the layers of `ffn: mlp`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub ffn_activation: Activation,
+    /// Dropout between the layers of the channel mixer, besides the branch's own.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub ffn_dropout: f64,
     /// Dropout on each branch.
     pub dropout: f64,
     /// Whether a branch's dropout drops a channel at every position of a sequence or at none, as S4 does.
@@ -159,9 +207,18 @@ pub struct ModelConfig {
     pub pair_head: PairHead,
     /// Standard deviation of the initial embedding and learned positions (BERT: 0.02).
     pub init_std: f64,
+    /// That of the embedding of tokens alone (S4 and the Long Range Arena: 1); null: `init_std`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub embedding_std: Option<f64>,
+    /// That of the vector of `pooling: cls` alone (the Long Range Arena: 0); null: `init_std`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cls_std: Option<f64>,
     /// What reads the answer: bert where tokens of a vocabulary are asked for, else plain.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub head: Option<HeadKind>,
+    /// Bias of `head: plain` and `head: tied` (Zoology: none).
+    #[serde(skip_serializing_if = "is_true")]
+    pub head_bias: bool,
     /// Dropout between pooler and classes of `head: bert`.
     #[serde(skip_serializing_if = "is_zero")]
     pub classifier_dropout: f64,
@@ -176,12 +233,23 @@ pub struct ModelConfig {
     /// null: each mixer's own initial values. Convolutions and what else a mixer learns keep theirs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub linear_std: Option<f64>,
+    /// The same maps by a rule: `lra`; null: `linear_std`, or each mixer's own initial values.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub linear_init: Option<LinearInit>,
+    /// Whether `linear_std` is divided by √(2 n_layers) for the last dense map of each branch, which writes into the residual
+    /// stream (GPT-2, Zoology).
+    #[serde(skip_serializing_if = "is_default")]
+    pub rescale_residual: bool,
     /// What dense products are taken in: f32, or bf16 with float32 weights, gradients, norms, softmax, scans and losses.
     #[serde(skip_serializing_if = "is_default")]
     pub precision: Precision,
     /// Keep each layer's input alone and run the layer again in the backward: less memory, about a third more work.
     #[serde(skip_serializing_if = "is_default")]
     pub checkpoint_activations: bool,
+}
+
+fn is_true(value: &bool) -> bool {
+    *value
 }
 
 fn is_zero(value: &f64) -> bool {
@@ -205,6 +273,8 @@ impl Default for ModelConfig {
             d_ff: None,
             positions: None,
             embedding_norm: None,
+            ffn_activation: Activation::Gelu,
+            ffn_dropout: 0.0,
             dropout: 0.0,
             tied_dropout: false,
             embedding_dropout: 0.0,
@@ -212,6 +282,8 @@ impl Default for ModelConfig {
             pooling: Pooling::Mean,
             pair_head: PairHead::S4,
             init_std: 0.02,
+            embedding_std: None,
+            cls_std: None,
             precision: Precision::F32,
             checkpoint_activations: false,
             head: None,
@@ -219,6 +291,9 @@ impl Default for ModelConfig {
             token_types: 0,
             max_positions: None,
             linear_std: None,
+            linear_init: None,
+            rescale_residual: false,
+            head_bias: true,
         }
     }
 }
@@ -244,6 +319,7 @@ impl ModelConfig {
         }
         let shares = [
             ("dropout", self.dropout),
+            ("ffn_dropout", self.ffn_dropout),
             ("embedding_dropout", self.embedding_dropout),
             ("classifier_dropout", self.classifier_dropout),
         ];
@@ -265,6 +341,28 @@ impl ModelConfig {
             let problem = format!("`linear_std` is {std}, which is not above 0 and up to 10");
             found.push(Mistake::new("linear_std", problem, "use a number such as 0.02, or null for the mixers' own"));
         }
+        for (key, std, usual) in [("embedding_std", self.embedding_std, "1"), ("cls_std", self.cls_std, "0")] {
+            if let Some(std) = std.filter(|std| !(0.0..=10.0).contains(std)) {
+                let problem = format!("`{key}` is {std}, which is not between 0 and 10");
+                found.push(Mistake::new(key, problem, format!("use a number such as {usual}, or null for `init_std`")));
+            }
+        }
+        if self.linear_init.is_some() && self.linear_std.is_some() {
+            let problem = "`linear_init` and `linear_std` both say how dense maps start";
+            found.push(Mistake::new("linear_init", problem, "keep one of the two"));
+        }
+        if self.ffn_dropout > 0.0 && matches!(self.ffn(), Ffn::None | Ffn::Identity) {
+            let problem = format!("`ffn_dropout` is {}, but the blocks have no feed-forward", self.ffn_dropout);
+            found.push(Mistake::new("ffn_dropout", problem, "use 0, or `ffn: mlp`"));
+        }
+        if self.ffn_activation != Activation::Gelu && self.ffn() != Ffn::Mlp {
+            let problem = "`ffn_activation` is set, but the blocks have no `ffn: mlp` that could have it";
+            found.push(Mistake::new("ffn_activation", problem, "leave it out, or use `ffn: mlp`"));
+        }
+        if self.rescale_residual && self.linear_std.is_none() {
+            let problem = "`rescale_residual` is set, but `linear_std` is not: there is no deviation to divide";
+            found.push(Mistake::new("rescale_residual", problem, "set `linear_std` too, such as 0.02"));
+        }
         if self.positions() == Positions::Sinusoidal && self.d_model % 2 == 1 {
             let problem = format!("`d_model` is {}, which sinusoidal positions cannot halve", self.d_model);
             found.push(Mistake::new("d_model", problem, "use an even width, or `positions: learned`"));
@@ -283,11 +381,28 @@ impl ModelConfig {
         }
         let tokens = task.output == Output::Tokens;
         let pooled = matches!(task.output, Output::PerSequence | Output::Value) && task.documents == 1;
+        // Where classes are as many as tokens, class c is token c: MQAR's values, a group's elements.
+        let own_tokens = tokens
+            || task.input == Input::Tokens
+                && task.documents == 1
+                && task.classes == task.vocab_size
+                && matches!(task.output, Output::PerPosition | Output::PerSequence);
+        let plain_or_tied = match self.head_for(task.output, task.input) {
+            HeadKind::Bert | HeadKind::Mlp => false,
+            HeadKind::Plain | HeadKind::Tied => task.documents == 1 && task.output != Output::Reconstruction,
+        };
+        if !self.head_bias && !plain_or_tied {
+            let problem = "`head_bias` is false, but the task's head is neither plain nor tied and keeps its biases";
+            found.push(Mistake::new("head_bias", problem, "leave it out in the task's entry, or use `head: plain`"));
+        }
         let problem = match self.head {
-            Some(HeadKind::Tied) if !tokens => "`head` is tied, but the task does not ask for tokens of its vocabulary",
+            Some(HeadKind::Tied) if !own_tokens => {
+                "`head` is tied, but the task does not ask for tokens of its vocabulary"
+            }
             Some(HeadKind::Bert) if !tokens && !pooled => {
                 "`head` is bert, but the task asks neither for tokens of its vocabulary nor for one class of one sequence"
             }
+            Some(HeadKind::Mlp) if !pooled => "`head` is mlp, but the task does not ask for one class of one sequence",
             Some(HeadKind::Tied | HeadKind::Bert) if tokens && task.input != Input::Tokens => {
                 "`head` is tied to the embedding, but the task's inputs are real numbers, which have none"
             }
@@ -324,12 +439,16 @@ impl ModelConfig {
         })
     }
 
+    fn ffn(&self) -> Ffn {
+        self.ffn.unwrap_or(if self.block == BlockShape::Transformer { Ffn::Mlp } else { Ffn::None })
+    }
+
     /// The same model with every `null` replaced by what it means.
     pub fn resolved(&self) -> Self {
         let block = self.block;
-        let ffn = self.ffn.unwrap_or(if block == BlockShape::Transformer { Ffn::Mlp } else { Ffn::None });
+        let ffn = self.ffn();
         let d_ff = match ffn {
-            Ffn::None => None,
+            Ffn::None | Ffn::Identity => None,
             Ffn::Mlp => Some(self.d_ff.unwrap_or(4 * self.d_model)),
             Ffn::Glu => Some(self.d_ff.unwrap_or((8 * self.d_model / 3 + 7) / 8 * 8)),
         };
@@ -352,7 +471,7 @@ impl ModelConfig {
         Dims { d_model: self.d_model, seq_len, causal }
     }
 
-    /// Width of the layer between vector and classes where one vector is decoded into many tokens.
+    /// Width of the layer between vector and classes where there is one.
     fn decoder_width(&self) -> i64 {
         self.d_ff.unwrap_or(4 * self.d_model)
     }
@@ -366,14 +485,18 @@ impl ModelConfig {
         }
         match (outline.documents, self.pair_head) {
             (2, PairHead::S4) => dense_flops(1, 4 * d, d) + dense_flops(1, d, classes),
-            (2, PairHead::Lra) => {
-                let wide = self.d_ff.unwrap_or(4 * d);
-                dense_flops(1, 4 * d, wide) + dense_flops(1, wide, wide / 2) + dense_flops(1, wide / 2, classes)
+            (2, head) => {
+                let (read, wide) = (if head == PairHead::Lra { 4 * d } else { 2 * d }, self.decoder_width());
+                dense_flops(1, read, wide) + dense_flops(1, wide, wide / 2) + dense_flops(1, wide / 2, classes)
             }
-            _ => {
-                let bert = self.head_for(outline.output, outline.input) == HeadKind::Bert;
-                dense_flops(scored, d, classes) + if bert { dense_flops(scored, d, d) } else { 0.0 }
-            }
+            _ => match self.head_for(outline.output, outline.input) {
+                HeadKind::Bert => dense_flops(scored, d, classes) + dense_flops(scored, d, d),
+                HeadKind::Mlp => {
+                    let wide = self.decoder_width();
+                    dense_flops(scored, d, wide) + dense_flops(scored, wide, classes)
+                }
+                HeadKind::Plain | HeadKind::Tied => dense_flops(scored, d, classes),
+            },
         }
     }
 
@@ -403,6 +526,8 @@ pub(crate) fn dense_flops(rows: i64, d_in: i64, d_out: i64) -> f64 {
 enum Norm {
     Layer(nn::LayerNorm),
     Batch(nn::BatchNorm),
+    /// Scale `[d_model]`, and what is added to the mean square.
+    Rms(Tensor, f64),
 }
 
 impl Norm {
@@ -415,12 +540,14 @@ impl Norm {
                 let config = nn::BatchNormConfig { eps, ws_init: nn::Init::Const(1.0), ..Default::default() };
                 Self::Batch(nn::batch_norm1d(vs, d, config))
             }
+            NormKind::Rms => Self::Rms(vs.ones("weight", &[d]), eps),
         }
     }
 
     fn forward(&self, x: &Tensor, ctx: &Context) -> Tensor {
         match self {
             Self::Layer(norm) => norm.forward(x),
+            Self::Rms(scale, eps) => x.rms_norm([scale.size()[0]], Some(scale), *eps),
             Self::Batch(norm) => {
                 let shape = x.size();
                 let flat = x.reshape([-1, shape[2]]);
@@ -441,7 +568,8 @@ impl Norm {
 #[derive(Debug)]
 enum Channels {
     None,
-    Mlp(Linear, Linear),
+    Identity,
+    Mlp(Linear, Linear, Activation),
     Glu(Linear, Linear, Linear),
 }
 
@@ -450,7 +578,12 @@ impl Channels {
         let (d, d_ff) = (config.d_model, config.d_ff.unwrap_or(0));
         match config.ffn.unwrap_or(Ffn::None) {
             Ffn::None => Self::None,
-            Ffn::Mlp => Self::Mlp(linear(&(vs / "up"), d, d_ff, true), linear(&(vs / "down"), d_ff, d, true)),
+            Ffn::Identity => Self::Identity,
+            Ffn::Mlp => Self::Mlp(
+                linear(&(vs / "up"), d, d_ff, true),
+                linear(&(vs / "down"), d_ff, d, true),
+                config.ffn_activation,
+            ),
             Ffn::Glu => Self::Glu(
                 linear(&(vs / "gate"), d, d_ff, false),
                 linear(&(vs / "up"), d, d_ff, false),
@@ -459,11 +592,13 @@ impl Channels {
         }
     }
 
-    fn forward(&self, x: &Tensor) -> Option<Tensor> {
+    /// `drop` falls on what the last layer reads.
+    fn forward(&self, x: &Tensor, drop: impl Fn(Tensor) -> Tensor) -> Option<Tensor> {
         match self {
             Self::None => None,
-            Self::Mlp(up, down) => Some(x.apply(up).gelu("none").apply(down)),
-            Self::Glu(gate, up, down) => Some((x.apply(gate).silu() * x.apply(up)).apply(down)),
+            Self::Identity => Some(x.shallow_clone()),
+            Self::Mlp(up, down, activation) => Some(drop(activation.forward(&x.apply(up))).apply(down)),
+            Self::Glu(gate, up, down) => Some(drop(x.apply(gate).silu() * x.apply(up)).apply(down)),
         }
     }
 }
@@ -478,6 +613,7 @@ pub struct Block {
     place: NormPlace,
     dropout: f64,
     tied: bool,
+    ffn_dropout: f64,
 }
 
 impl Block {
@@ -500,13 +636,21 @@ impl Block {
             place: config.norm_place.unwrap_or(NormPlace::Pre),
             dropout: config.dropout,
             tied: config.tied_dropout,
+            ffn_dropout: config.ffn_dropout,
         }
+    }
+
+    /// Weights of the dense maps that its branches end in, by name.
+    fn last_maps(&self) -> Vec<String> {
+        let mixer = self.mixer.output_map().map(|name| format!("mixer.{name}"));
+        let ffn = matches!(self.ffn, Channels::Mlp(..) | Channels::Glu(..)).then(|| "ffn.down.weight".to_string());
+        mixer.into_iter().chain(ffn).collect()
     }
 
     /// Running mean and variance of its batch norms.
     fn running(&self) -> Vec<Tensor> {
         let of_norm = |norm: &Norm| match norm {
-            Norm::Layer(_) => Vec::new(),
+            Norm::Layer(_) | Norm::Rms(..) => Vec::new(),
             Norm::Batch(norm) => vec![norm.running_mean.shallow_clone(), norm.running_var.shallow_clone()],
         };
         std::iter::once(&self.mixer_norm).chain(&self.ffn_norm).flat_map(of_norm).collect()
@@ -522,7 +666,11 @@ impl Block {
         let x = self.branch(x, &self.mixer_norm, ctx, |h| Some(self.mixer.forward(h, ctx)));
         match &self.ffn_norm {
             None => x,
-            Some(norm) => self.branch(&x, norm, ctx, |h| self.ffn.forward(h)),
+            Some(norm) => {
+                let (rate, train) = (self.ffn_dropout, ctx.train);
+                let drop = |h: Tensor| if rate > 0.0 { h.dropout(rate, train) } else { h };
+                self.branch(&x, norm, ctx, |h| self.ffn.forward(h, drop))
+            }
         }
     }
 
@@ -572,10 +720,12 @@ enum Head {
     /// `[…, d_model]` → `[…, classes]`.
     Plain(Linear),
     /// The same by the embedding `[classes, d_model]`, behind BERT's transform where there is one.
-    Tied { transform: Option<(Linear, nn::LayerNorm)>, table: Tensor, bias: Tensor, precision: Precision },
+    Tied { transform: Option<(Linear, nn::LayerNorm)>, table: Tensor, bias: Option<Tensor>, precision: Precision },
     /// BERT's pooler, dropout and classifier.
     Pooled { pooler: Linear, dropout: f64, classifier: Linear },
-    /// Two documents: layers with their activation between, on `[u, v, u·v, u − v]`.
+    /// Two layers with a ReLU between.
+    Mlp(Linear, Linear),
+    /// Two documents: layers with their activation between, on `[u, v, u·v, u − v]` or `[u, v]`.
     Pair(Vec<Linear>, PairHead),
     /// One vector and a code of the position asked for, `[length, d_model]`: `W₂ gelu(W₁ (x + code))`.
     Decoder { codes: Tensor, up: Linear, down: Linear },
@@ -595,7 +745,11 @@ impl Head {
         }
         if task.documents == 1 {
             return match (config.head_for(task.output, task.input), table) {
-                (HeadKind::Plain, _) | (HeadKind::Tied, None) => Self::Plain(linear(vs, d, classes, true)),
+                (HeadKind::Plain, _) | (HeadKind::Tied, None) => Self::Plain(linear(vs, d, classes, config.head_bias)),
+                (HeadKind::Mlp, _) => {
+                    let wide = config.decoder_width();
+                    Self::Mlp(linear(&(vs / "mlp"), d, wide, true), linear(&(vs / "logits"), wide, classes, true))
+                }
                 (HeadKind::Bert, _) if task.output != Output::Tokens => Self::Pooled {
                     pooler: linear(&(vs / "pooler"), d, d, true),
                     dropout: config.classifier_dropout,
@@ -609,16 +763,17 @@ impl Head {
                     Self::Tied {
                         transform: (kind == HeadKind::Bert).then(transform),
                         table: table.expect("tokens have an embedding: the settings were checked"),
-                        bias: vs.zeros("bias", &[classes]),
+                        bias: (config.head_bias || kind == HeadKind::Bert).then(|| vs.zeros("bias", &[classes])),
                         precision: config.precision,
                     }
                 }
             };
         }
-        let wide = config.d_ff.unwrap_or(4 * d);
+        let wide = config.decoder_width();
         let widths = match config.pair_head {
             PairHead::S4 => vec![4 * d, d, classes],
             PairHead::Lra => vec![4 * d, wide, (wide / 2).max(1), classes],
+            PairHead::LraConcat => vec![2 * d, wide, (wide / 2).max(1), classes],
         };
         let layers = widths.windows(2).enumerate().map(|(i, w)| linear(&(vs / i), w[0], w[1], true)).collect();
         Self::Pair(layers, config.pair_head)
@@ -633,19 +788,23 @@ impl Head {
                     None => x.shallow_clone(),
                     Some((map, norm)) => x.apply(map).gelu("none").apply(norm),
                 };
-                return precision.linear(&x, table, Some(bias));
+                return precision.linear(&x, table, bias.as_ref());
             }
             Self::Pooled { pooler, dropout, classifier } => {
                 let x = x.apply(pooler).tanh();
                 let x = if *dropout > 0.0 { x.dropout(*dropout, train) } else { x };
                 return x.apply(classifier);
             }
+            Self::Mlp(mlp, logits) => return x.apply(mlp).relu().apply(logits),
             Self::Decoder { up, down, .. } => return x.apply(up).gelu("none").apply(down),
             Self::Pair(layers, shape) => (layers, shape),
         };
         let examples = x.size()[0] / 2;
         let (u, v) = (x.narrow(0, 0, examples), x.narrow(0, examples, examples));
-        let joined = Tensor::cat(&[&u, &v, &(&u * &v), &(&u - &v)], -1);
+        let joined = match shape {
+            PairHead::S4 | PairHead::Lra => Tensor::cat(&[&u, &v, &(&u * &v), &(&u - &v)], -1),
+            PairHead::LraConcat => Tensor::cat(&[&u, &v], -1),
+        };
         let (last, inner) = layers.split_last().expect("a head has layers");
         let activation = |x: Tensor| if *shape == PairHead::S4 { x.gelu("none") } else { x.relu() };
         inner.iter().fold(joined, |x, layer| activation(x.apply(layer))).apply(last)
@@ -657,6 +816,7 @@ impl Head {
             Self::Plain(map) => vec![map],
             Self::Tied { transform, .. } => transform.iter().map(|(map, _)| map).collect(),
             Self::Pooled { pooler, classifier, .. } => vec![pooler, classifier],
+            Self::Mlp(mlp, logits) => vec![mlp, logits],
             Self::Pair(layers, _) => layers.iter().collect(),
             Self::Decoder { up, down, .. } => vec![up, down],
         }
@@ -718,7 +878,11 @@ impl Model {
         let config = config.resolved();
         let _building = config.precision.building();
         let (d, eps) = (config.d_model, config.norm_eps.unwrap_or(1e-5));
-        let normal = nn::Init::Randn { mean: 0.0, stdev: config.init_std };
+        let drawn = |std: Option<f64>| match std.unwrap_or(config.init_std) {
+            0.0 => nn::Init::Const(0.0),
+            stdev => nn::Init::Randn { mean: 0.0, stdev },
+        };
+        let normal = drawn(None);
         let of_sequences = matches!(task.output, Output::PerSequence | Output::Value);
         let use_cls = config.pooling == Pooling::Cls && of_sequences;
         let dims = config.dims(task.max_length, task.causal);
@@ -733,7 +897,10 @@ impl Model {
         let blocks = (0..built).map(|i| Block::new(&(vs / "blocks" / i), &config, &dims, mixer, settings)).collect();
         let final_norm = place == NormPlace::Pre && config.block != BlockShape::Bigs;
         let encoder = match task.input {
-            Input::Tokens => Encoder::Table((vs / "embedding").var("weight", &[task.vocab_size, d], normal)),
+            Input::Tokens => {
+                let normal = drawn(config.embedding_std);
+                Encoder::Table((vs / "embedding").var("weight", &[task.vocab_size, d], normal))
+            }
             Input::Reals { width, scale, shift } => {
                 Encoder::Line { map: linear(&(vs / "embedding"), width, d, true), scale, shift }
             }
@@ -749,7 +916,7 @@ impl Model {
             steps: config.shared_depth.then(|| sinusoids(config.n_layers, d).to_device(vs.device())),
             heads: (0..config.n_layers).map(|_| None).collect(),
             positions,
-            cls: use_cls.then(|| (vs / "embedding_cls").var("weight", &[1, 1, d], normal)),
+            cls: use_cls.then(|| (vs / "embedding_cls").var("weight", &[1, 1, d], drawn(config.cls_std))),
             embedding_norm: config
                 .embedding_norm
                 .unwrap_or(false)
@@ -760,16 +927,31 @@ impl Model {
             config,
             output: task.output,
         };
-        if let Some(std) = model.config.linear_std {
+        let draw = |map: &str, shape: &[i64], of_head: bool| match (model.config.linear_init, model.config.linear_std) {
+            (Some(LinearInit::Lra), _) if of_head => Draw::Cut((1.0 / shape[1] as f64).sqrt()),
+            (Some(LinearInit::Lra), _) => Draw::Uniform((6.0 / ends(map, shape, d) as f64).sqrt()),
+            (None, std) => Draw::Normal(std.expect("one of the two")),
+        };
+        if model.config.linear_init.is_some() || model.config.linear_std.is_some() {
             // A path cannot list what lies under it: the names are those of a block built aside.
             let aside = nn::VarStore::new(tch::Device::Cpu);
-            let _ = Block::new(&aside.root(), &model.config, &dims, mixer, settings);
+            let block = Block::new(&aside.root(), &model.config, &dims, mixer, settings);
             let maps = dense_maps(&aside);
+            let last = if model.config.rescale_residual { block.last_maps() } else { Vec::new() };
+            let root = (2.0 * model.config.n_layers as f64).sqrt();
             for at in (0..built).map(|i| vs / "blocks" / i) {
-                maps.iter().for_each(|(weight, bias)| redraw(find(&at, weight), find(&at, bias), std));
+                for (name, bias) in &maps {
+                    let weight = find(&at, name).expect("a block built alike");
+                    let draw = match draw(name, &weight.size(), false) {
+                        Draw::Normal(std) if last.contains(name) => Draw::Normal(std / root),
+                        draw => draw,
+                    };
+                    redraw(weight, find(&at, bias), draw);
+                }
             }
             for map in model.head.maps() {
-                redraw(Some(map.ws.shallow_clone()), map.bs.as_ref().map(Tensor::shallow_clone), std);
+                let draw = draw("", &map.ws.size(), true);
+                redraw(map.ws.shallow_clone(), map.bs.as_ref().map(Tensor::shallow_clone), draw);
             }
         }
         model
@@ -805,6 +987,11 @@ impl Model {
             x = x.dropout(self.config.embedding_dropout, train);
         }
         (x, ctx)
+    }
+
+    /// Makes weights taken over from a model built for sequences of up to `seq_len` positions mean here what they meant there.
+    pub fn adopt(&self, seq_len: i64) -> Result<(), mixers::ConfigError> {
+        self.blocks.iter().try_for_each(|block| block.mixer.adopt(seq_len))
     }
 
     /// Layers: applications of a block.
@@ -913,8 +1100,8 @@ impl Model {
     pub fn answer(&self, x: &Tensor, inputs: &Inputs, ctx: &Context) -> Tensor {
         // The head, and a per-position final norm, are worth computing only where an answer is asked for.
         let vectors = match (self.output, &self.final_norm) {
-            (Output::PerPosition | Output::Number | Output::Tokens, Some(Norm::Layer(norm))) => {
-                norm.forward(&self.scored(x, inputs, ctx))
+            (Output::PerPosition | Output::Number | Output::Tokens, Some(norm @ (Norm::Layer(_) | Norm::Rms(..)))) => {
+                norm.forward(&self.scored(x, inputs, ctx), ctx)
             }
             _ => self.scored(&self.normed(x, ctx), inputs, ctx),
         };
@@ -942,7 +1129,7 @@ impl Model {
         // Positions count without the cls vector in front, which a batch norm counts like any other.
         let taken = |x: &Tensor| x.narrow(1, x.size()[1] - length, length).flatten(0, 1).index_select(0, at);
         match &self.final_norm {
-            Some(Norm::Layer(norm)) => norm.forward(&taken(x)),
+            Some(norm @ (Norm::Layer(_) | Norm::Rms(..))) => norm.forward(&taken(x), ctx),
             _ => taken(&self.normed(x, ctx)),
         }
     }
@@ -1049,16 +1236,52 @@ fn find(vs: &nn::Path, name: &str) -> Option<Tensor> {
     folders.split('.').fold(vs.clone(), |at, part| at / part).get(last)
 }
 
-fn redraw(weight: Option<Tensor>, bias: Option<Tensor>, std: f64) {
+/// What a dense map is drawn from.
+#[derive(Clone, Copy, Debug)]
+enum Draw {
+    /// N(0, σ²).
+    Normal(f64),
+    /// U(−b, b).
+    Uniform(f64),
+    /// A normal cut at two of its deviations, whose own deviation after the cut is this.
+    Cut(f64),
+}
+
+/// Inputs and outputs of the dense map with this name and shape in a model of width `d`: `[out, in]`, or with an axis for its heads
+/// `[d, heads, d_head]` or `[heads, d_head, d]`.
+fn ends(name: &str, shape: &[i64], d: i64) -> i64 {
+    match *shape {
+        // Queries, keys and values end to end.
+        [out, inputs] if name.ends_with("in_proj_weight") => out / 3 + inputs,
+        [out, inputs] => out + inputs,
+        [heads, d_head, out] if out == d => heads * d_head + out,
+        [inputs, heads, d_head] => inputs + heads * d_head,
+        _ => panic!("`{name}` of shape {shape:?} is no dense map"),
+    }
+}
+
+fn redraw(mut weight: Tensor, bias: Option<Tensor>, draw: Draw) {
     tch::no_grad(|| {
-        if let Some(mut weight) = weight {
-            let _ = weight.normal_(0.0, std);
-        }
+        let _ = match draw {
+            Draw::Normal(std) => weight.normal_(0.0, std),
+            Draw::Uniform(bound) => weight.uniform_(-bound, bound),
+            Draw::Cut(std) => {
+                // Φ(±2) bounds a uniform number, whose quantile is the draw; a unit normal cut there deviates by 0.8796.
+                let _ = weight.uniform_(-TWO_SIGMA, TWO_SIGMA);
+                let _ = weight.erfinv_();
+                weight.g_mul_scalar_(std * std::f64::consts::SQRT_2 / DEVIATION_OF_CUT)
+            }
+        };
         if let Some(mut bias) = bias {
             let _ = bias.zero_();
         }
     });
 }
+
+/// `2 Φ(2) − 1`: the share of a normal within two deviations.
+const TWO_SIGMA: f64 = 0.954_499_736_103_642;
+/// Deviation of a unit normal cut at ±2: `√(1 − 4 φ(2) / (2 Φ(2) − 1))`.
+const DEVIATION_OF_CUT: f64 = 0.879_625_661_034_239_8;
 
 /// `[length, d]`: sines in the even columns, cosines in the odd ones.
 fn sinusoids(length: i64, d: i64) -> Tensor {
@@ -1130,7 +1353,7 @@ mod tests {
     fn the_towers_of_a_pair_share_their_weights_and_never_see_each_other() {
         let other = |by: i64| (tokens(3, 9) + by).remainder(11);
         let (a, b, c) = (tokens(3, 9), other(3), other(5));
-        for head in ["s4", "lra"] {
+        for head in ["s4", "lra", "lra_concat"] {
             let config = config(&format!(r#"{{"d_model":16,"n_layers":2,"pair_head":"{head}"}}"#));
             for (entry, settings) in small_mixers() {
                 let vs = nn::VarStore::new(Device::Cpu);
@@ -1177,7 +1400,7 @@ mod tests {
 
     #[test]
     fn the_head_at_scored_positions_equals_the_head_everywhere() {
-        for block in ["transformer", "s4", "hydra"] {
+        for block in ["transformer", "s4", "hydra", r#"transformer","norm":"rms"#] {
             let config = config(&format!(r#"{{"block":"{block}","d_model":16,"n_layers":1}}"#));
             for (name, _vs, model) in models(&config, Output::PerPosition) {
                 let all = Tensor::arange(2 * 9, (Kind::Int64, Device::Cpu));
@@ -1199,7 +1422,7 @@ mod tests {
     #[test]
     fn every_parameter_of_every_model_gets_a_gradient() {
         for block in ["transformer", "s4", "bigs", "hydra"] {
-            for ffn in ["mlp", "glu", "none"] {
+            for ffn in ["mlp", "glu", "none", "identity"] {
                 let config = config(&format!(
                     r#"{{"block":"{block}","d_model":16,"n_layers":2,"ffn":"{ffn}","pooling":"cls","positions":"learned"}}"#
                 ));
@@ -1358,6 +1581,232 @@ mod tests {
         let transformer = config(r#"{"d_model":48,"ffn":"glu"}"#).resolved();
         assert_eq!((transformer.d_ff, transformer.positions), (Some(128), Some(Positions::Learned)));
     }
+    /// A model of attention in the block `transformer`, with these keys.
+    fn attention_model(keys: &str, spec: &TaskSpec) -> (nn::VarStore, Model) {
+        let (entry, settings) = small_mixers().swap_remove(0);
+        let vs = nn::VarStore::new(Device::Cpu);
+        let model = Model::new(&vs.root(), &config(keys), spec, &entry, &settings);
+        (vs, model)
+    }
+
+    fn deviation(t: &Tensor) -> f64 {
+        t.to_kind(Kind::Double).std(true).double_value(&[])
+    }
+
+    #[test]
+    fn tokens_positions_and_the_vector_in_front_start_as_far_apart_as_each_is_asked_to() {
+        let spec = TaskSpec { vocab_size: 200, max_length: 200, ..task_spec(Output::PerSequence) };
+        let keys = r#"{"d_model":64,"n_layers":1,"positions":"learned","pooling":"cls","token_types":2"#;
+        let found = |more: &str| {
+            let (vs, _model) = attention_model(&format!("{keys}{more}}}"), &spec);
+            let all = vs.variables();
+            ["embedding", "embedding_positions", "embedding_cls", "embedding_types"]
+                .map(|name| deviation(&all[&format!("{name}.weight")]))
+        };
+        let near = |found: f64, want: f64| (found / want - 1.0).abs() < 0.5;
+        assert!(found("").iter().all(|std| near(*std, 0.02)));
+        let [tokens, positions, cls, types] = found(r#","embedding_std":1,"cls_std":0"#);
+        assert!((tokens - 1.0).abs() < 0.02, "{tokens}");
+        assert!(near(positions, 0.02) && near(types, 0.02) && cls == 0.0, "{positions} {types} {cls}");
+        assert!(near(found(r#","cls_std":0.5"#)[2], 0.5));
+    }
+
+    /// Glorot and Bengio's bound from inputs and outputs of each map, whatever axes it is kept with; in the head 1 / √in.
+    #[test]
+    fn dense_maps_start_as_the_arena_s_do() {
+        let spec = TaskSpec { classes: 100, ..task_spec(Output::PerSequence) };
+        let keys = r#"{"d_model":64,"n_layers":2,"d_ff":32,"head":"mlp","linear_init":"lra"}"#;
+        let built = |name: &str, settings: serde_json::Value| {
+            let entry = mixers::registry().into_iter().find(|entry| entry.name == name).expect("registered");
+            let settings = (entry.resolve)(&settings).expect("settings");
+            let vs = nn::VarStore::new(Device::Cpu);
+            let _ = Model::new(&vs.root(), &config(keys), &spec, &entry, &settings);
+            vs.variables()
+        };
+        let attention = built("attention", serde_json::json!({"n_heads": 2, "d_head": 8}));
+        let combiner = built("combiner", serde_json::json!({"n_heads": 2, "d_head": 8}));
+        let bounds = [
+            (&attention, "blocks.0.mixer.in_proj_weight", 64 + 16),
+            (&attention, "blocks.1.mixer.out_proj.weight", 16 + 64),
+            (&attention, "blocks.1.ffn.up.weight", 64 + 32),
+            (&attention, "blocks.0.ffn.down.weight", 32 + 64),
+            (&combiner, "blocks.0.mixer.query.kernel", 64 + 16),
+            (&combiner, "blocks.1.mixer.DenseGeneral_0.kernel", 16 + 64),
+        ];
+        for (all, name, ends) in bounds {
+            let (bound, weight) = ((6.0 / f64::from(ends)).sqrt(), &all[name]);
+            let (largest, std) = (weight.abs().max().double_value(&[]), deviation(weight));
+            assert!(largest < 1.000_001 * bound && largest > 0.97 * bound, "{name}: {largest} of {bound}");
+            assert!((std * 3f64.sqrt() / bound - 1.0).abs() < 0.06, "{name}: {std}");
+        }
+        for (name, inputs) in [("head.mlp", 64), ("head.logits", 32)] {
+            let (want, weight) = ((1.0 / f64::from(inputs)).sqrt(), &attention[&format!("{name}.weight")]);
+            assert!((deviation(weight) / want - 1.0).abs() < 0.15, "{name}");
+            assert!(weight.abs().max().double_value(&[]) < want * 2.0 / 0.879, "{name}: cut at two deviations");
+            assert_eq!(attention[&format!("{name}.bias")].abs().max().double_value(&[]), 0.0);
+        }
+        assert_eq!(attention["blocks.0.ffn.up.bias"].abs().max().double_value(&[]), 0.0);
+    }
+
+    /// By integration: `2 Φ(2) − 1` and the deviation of what it keeps.
+    #[test]
+    fn the_numbers_of_the_cut_normal_are_those_of_the_normal() {
+        let n = 200_000;
+        let density = |x: f64| (-x * x / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt();
+        let step = 4.0 / f64::from(n);
+        let sum = |f: &dyn Fn(f64) -> f64| -> f64 {
+            (0..n).map(|i| f(-2.0 + (f64::from(i) + 0.5) * step) * step).sum()
+        };
+        let mass = sum(&density);
+        assert!((mass - TWO_SIGMA).abs() < 1e-9);
+        assert!(((sum(&|x| x * x * density(x)) / mass).sqrt() - DEVIATION_OF_CUT).abs() < 1e-9);
+    }
+
+    fn set(vs: &nn::VarStore, name: &str, values: &[f32]) {
+        let mut variable = vs.variables()[name].shallow_clone();
+        let shape = variable.size();
+        no_grad(|| variable.copy_(&Tensor::from_slice(values).view(shape.as_slice())));
+    }
+
+    #[test]
+    fn the_arena_s_head_is_two_layers_with_a_relu_between() {
+        let spec = TaskSpec { classes: 2, ..task_spec(Output::PerSequence) };
+        let keys = r#"{"d_model":2,"n_layers":1,"d_ff":3,"head":"mlp"}"#;
+        let (vs, model) = attention_model(keys, &spec);
+        set(&vs, "head.mlp.weight", &[1.0, 0.0, 0.0, 1.0, 1.0, 1.0]);
+        set(&vs, "head.mlp.bias", &[0.0, -1.0, 0.5]);
+        set(&vs, "head.logits.weight", &[1.0, 1.0, 1.0, 0.0, 2.0, -1.0]);
+        set(&vs, "head.logits.bias", &[0.25, 0.0]);
+        // W₁ x + b₁ = (−1, 2, 2.5) of x = (−1, 3), and relu takes the first.
+        let found = no_grad(|| model.head.forward(&Tensor::from_slice(&[-1f32, 3.0]).view([1, 2]), false));
+        assert!(found.allclose(&Tensor::from_slice(&[4.75f32, 1.5]).view([1, 2]), 1e-6, 1e-6, false), "{found}");
+        let found: Vec<String> = [
+            (r#"{"head":"mlp"}"#, TaskSpec { documents: 2, ..spec.clone() }),
+            (r#"{"head":"mlp"}"#, TaskSpec { output: Output::Tokens, ..spec.clone() }),
+            (r#"{"head":"mlp"}"#, TaskSpec { output: Output::PerPosition, ..spec.clone() }),
+        ]
+        .into_iter()
+        .flat_map(|(keys, spec)| config(keys).check_task(&outline_of(&spec)))
+        .map(|mistake| mistake.problem)
+        .collect();
+        assert_eq!(found, vec!["`head` is mlp, but the task does not ask for one class of one sequence"; 3]);
+        let one = outline_of(&spec);
+        assert!(config(keys).check_task(&one).is_empty());
+        assert_eq!(config(keys).resolved().head_flops(1, &one), dense_flops(1, 2, 3) + dense_flops(1, 3, 2));
+    }
+
+    fn outline_of(spec: &TaskSpec) -> tasks::Outline {
+        tasks::Outline {
+            causal: spec.causal,
+            max_length: spec.max_length,
+            needs_files: false,
+            vocab_size: spec.vocab_size,
+            classes: spec.classes,
+            documents: spec.documents,
+            input: spec.input,
+            output: spec.output,
+        }
+    }
+
+    #[test]
+    fn the_arena_s_head_of_pairs_reads_both_vectors_end_to_end() {
+        let spec = TaskSpec { documents: 2, classes: 2, ..task_spec(Output::PerSequence) };
+        let keys = r#"{"d_model":1,"n_layers":1,"d_ff":2,"pair_head":"lra_concat"}"#;
+        let entry = mixers::registry().into_iter().find(|entry| entry.name == "attention").expect("registered");
+        let settings = (entry.resolve)(&serde_json::json!({"n_heads": 1})).expect("settings");
+        let vs = nn::VarStore::new(Device::Cpu);
+        let model = Model::new(&vs.root(), &config(keys), &spec, &entry, &settings);
+        set(&vs, "head.0.weight", &[1.0, 2.0, -1.0, 1.0]);
+        set(&vs, "head.0.bias", &[0.0, 0.0]);
+        set(&vs, "head.1.weight", &[1.0, 10.0]);
+        set(&vs, "head.1.bias", &[1.0]);
+        set(&vs, "head.2.weight", &[1.0, -1.0]);
+        set(&vs, "head.2.bias", &[0.0, 0.5]);
+        // u = 3, v = 5: relu(13, 2), then relu(13 + 20 + 1).
+        let found = no_grad(|| model.head.forward(&Tensor::from_slice(&[3f32, 5.0]).view([2, 1]), false));
+        assert!(found.allclose(&Tensor::from_slice(&[34f32, -33.5]).view([1, 2]), 1e-5, 1e-5, false), "{found}");
+        let flops = dense_flops(1, 2, 2) + dense_flops(1, 2, 1) + dense_flops(1, 1, 2);
+        assert_eq!(config(keys).resolved().head_flops(1, &outline_of(&spec)), flops);
+    }
+
+    #[test]
+    fn the_feed_forward_has_the_activation_and_the_inner_dropout_of_its_keys() {
+        let spec = task_spec(Output::PerSequence);
+        let x = Tensor::from_slice(&[-2f32, -0.5, 0.5, 2.0]).view([1, 1, 4]);
+        let want: [(&str, fn(f64) -> f64); 2] = [
+            ("gelu_tanh", |x| 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x * x * x)).tanh())),
+            ("relu", |x| x.max(0.0)),
+        ];
+        for (word, by_hand) in want {
+            let keys = format!(r#"{{"d_model":4,"n_layers":1,"d_ff":4,"ffn_activation":"{word}"}}"#);
+            let (vs, model) = attention_model(&keys, &spec);
+            let unit = [1f32, 0., 0., 0., 0., 1., 0., 0., 0., 0., 1., 0., 0., 0., 0., 1.];
+            for map in ["up", "down"] {
+                set(&vs, &format!("blocks.0.ffn.{map}.weight"), &unit);
+                set(&vs, &format!("blocks.0.ffn.{map}.bias"), &[0.0; 4]);
+            }
+            let found = no_grad(|| model.blocks[0].ffn.forward(&x, |h| h)).expect("a feed-forward");
+            let want: Vec<f32> = [-2.0, -0.5, 0.5, 2.0].map(|x: f64| by_hand(x) as f32).to_vec();
+            assert!(found.allclose(&Tensor::from_slice(&want).view([1, 1, 4]), 1e-5, 1e-6, false), "{word}: {found}");
+        }
+        let keys = r#"{"d_model":16,"n_layers":1,"d_ff":64,"norm_place":"post","ffn_dropout":0.5,"ffn":"FFN"}"#;
+        for ffn in ["mlp", "glu"] {
+            let (_vs, model) = attention_model(&keys.replace("FFN", ffn), &spec);
+            let x = Tensor::randn([2, 7, 16], (Kind::Float, Device::Cpu));
+            let run = |train: bool| {
+                let ctx = Context { train, ..Context::default() };
+                no_grad(|| model.blocks[0].forward(&x, &ctx))
+            };
+            assert!(run(false).equal(&run(false)), "{ffn}: no dropout in evaluation");
+            assert!(!run(true).allclose(&run(false), 1e-3, 1e-3, false), "{ffn}: dropout in training");
+        }
+        let problems = |keys: &str| config(keys).check().into_iter().map(|m| m.key).collect::<Vec<_>>();
+        assert_eq!(problems(r#"{"ffn":"none","ffn_dropout":0.1}"#), ["ffn_dropout"]);
+        assert_eq!(problems(r#"{"ffn_dropout":1.0}"#), ["ffn_dropout"]);
+        assert_eq!(problems(r#"{"ffn":"glu","ffn_activation":"relu"}"#), ["ffn_activation"]);
+        assert_eq!(problems(r#"{"linear_init":"lra","linear_std":0.02}"#), ["linear_init"]);
+        assert_eq!(problems(r#"{"embedding_std":-1,"cls_std":11}"#), ["embedding_std", "cls_std"]);
+        let older = serde_json::to_value(ModelConfig::default()).unwrap();
+        for key in ["ffn_activation", "ffn_dropout", "embedding_std", "cls_std", "linear_init"] {
+            assert!(older.get(key).is_none(), "run ids of configs without `{key}` stay");
+        }
+    }
+
+    /// Outside the mixers, `matrices` are the weights of dense maps and nothing else.
+    #[test]
+    fn what_is_decayed_as_a_matrix_is_what_a_product_reads() {
+        use crate::optimizer::Decayed;
+        let of = |output: Output, keys: &str| {
+            let spec = TaskSpec { causal: output == Output::Reconstruction, ..task_spec(output) };
+            let (vs, model) = attention_model(keys, &spec);
+            let mut maps: Vec<Tensor> = model.head.maps().iter().map(|map| map.ws.shallow_clone()).collect();
+            for block in &model.blocks {
+                match &block.ffn {
+                    Channels::None | Channels::Identity => {}
+                    Channels::Mlp(up, down, _) => maps.extend([up, down].map(|map| map.ws.shallow_clone())),
+                    Channels::Glu(a, b, c) => maps.extend([a, b, c].map(|map| map.ws.shallow_clone())),
+                }
+            }
+            for (name, variable) in vs.variables().into_iter().filter(|(name, _)| !name.contains(".mixer.")) {
+                let is_map = maps.iter().any(|map| map.data_ptr() == variable.data_ptr());
+                assert_eq!(Decayed::Matrices.takes(&name, variable.dim()), is_map, "{name} in {keys}");
+            }
+        };
+        let every = r#"{"d_model":16,"n_layers":2,"positions":"learned","token_types":2,"pooling":"cls","embedding_norm":true"#;
+        of(Output::PerSequence, &format!("{every}}}"));
+        for head in ["bert", "mlp"] {
+            of(Output::PerSequence, &format!(r#"{every},"ffn":"glu","head":"{head}"}}"#));
+        }
+        of(Output::Reconstruction, r#"{"d_model":16,"n_layers":1,"positions":"learned"}"#);
+        let spec = TaskSpec { classes: 11, ..task_spec(Output::Tokens) };
+        let (vs, _model) = attention_model(r#"{"d_model":16,"n_layers":1,"head":"bert"}"#, &spec);
+        let decayed: Vec<String> = (vs.variables().into_iter())
+            .filter(|(name, v)| Decayed::Matrices.takes(name, v.dim()) && name.starts_with("head"))
+            .map(|(name, _)| name)
+            .collect();
+        assert_eq!(decayed, ["head.transform.weight"]);
+    }
+
     #[test]
     fn tied_dropout_drops_whole_channels_and_only_in_training() {
         let config = config(r#"{"d_model":16,"n_layers":1,"dropout":0.5,"tied_dropout":true}"#);

@@ -26,7 +26,7 @@ pub struct OptimizerConfig {
     pub eps: f64,
     /// Largest global norm of the gradient; `null` turns clipping off.
     pub clip_norm: Option<f64>,
-    /// Which parameters are decayed: `matrices`, `weights` or `all`.
+    /// Which parameters are decayed: `matrices`, `weights`, `unexempted` or `all`.
     #[serde(skip_serializing_if = "Decayed::is_default")]
     pub decayed: Decayed,
 }
@@ -35,12 +35,15 @@ pub struct OptimizerConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Decayed {
-    /// Weights with two or more axes, embeddings apart, unless the mixer exempts them.
+    /// Weights with two or more axes, unless the mixer exempts them, or they are biases or tables: embeddings of tokens, positions
+    /// and types, vectors put before a sequence, codes that a head adds.
     #[default]
     Matrices,
     /// Everything but biases and scales of norms, unless the mixer exempts it (BiGS; BERT).
     Weights,
-    /// Everything, whatever the mixer says (Hydra's BERT, whose optimizer has one group).
+    /// Everything that the mixer does not exempt: biases, norms and tables too (S4, whose mixer exempts dt, A, P and B).
+    Unexempted,
+    /// Everything, whatever the mixer says (Hydra's BERT and the Long Range Arena, whose optimizers have one group).
     All,
 }
 
@@ -50,15 +53,21 @@ impl Decayed {
     }
 
     /// Whether it takes in the parameter `name`, of so many axes.
-    fn takes(self, name: &str, axes: usize) -> bool {
+    pub(crate) fn takes(self, name: &str, axes: usize) -> bool {
         let mut parts = name.rsplit('.');
         let (last, stem) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
         match self {
-            Self::Matrices => axes > 1 && !name.starts_with("embedding"),
+            // Biases of several axes are those of the data-independent part of some matrix mixers: one a position.
+            Self::Matrices => axes > 1 && !is_table(name) && !last.ends_with("bias"),
             Self::Weights => !last.ends_with("bias") && !stem.ends_with("norm"),
-            Self::All => true,
+            Self::Unexempted | Self::All => true,
         }
     }
+}
+
+/// Whether a parameter's rows are looked up or added, and enter no matrix product: embeddings, and the codes of a head.
+fn is_table(name: &str) -> bool {
+    name.split('.').any(|part| part.starts_with("embedding") || part == "positions")
 }
 
 impl Default for OptimizerConfig {
@@ -299,8 +308,11 @@ mod tests {
     #[test]
     fn decay_goes_where_the_config_says() {
         let vs = VarStore::new(Device::Cpu);
-        let shapes: [(&[&str], &[i64]); 6] = [
+        let shapes: [(&[&str], &[i64]); 9] = [
             (&["embedding", "weight"], &[5, 2]),
+            (&["embedding_cls", "weight"], &[1, 1, 2]),
+            (&["head", "positions", "weight"], &[3, 2]),
+            (&["blocks", "0", "mixer", "q_bias"], &[2, 7]),
             (&["blocks", "0", "mixer", "in_proj_weight"], &[2, 2]),
             (&["blocks", "0", "mixer", "in_proj_bias"], &[2]),
             (&["blocks", "0", "mixer", "A_log"], &[2]),
@@ -319,8 +331,10 @@ mod tests {
             groups.iter().filter(|group| group.weight_decay > 0.0).map(|group| group.parameters).sum()
         };
         assert_eq!(decayed(Decayed::Matrices), 4);
-        assert_eq!(decayed(Decayed::Weights), 10 + 4 + 3);
-        assert_eq!(decayed(Decayed::All), 10 + 4 + 2 + 2 + 3 + 2);
+        let tables = 10 + 2 + 6;
+        assert_eq!(decayed(Decayed::Weights), tables + 4 + 3);
+        assert_eq!(decayed(Decayed::Unexempted), tables + 14 + 4 + 2 + 3 + 2, "all but A_log, which the mixer exempts");
+        assert_eq!(decayed(Decayed::All), tables + 14 + 4 + 2 + 2 + 3 + 2);
         let written = serde_json::to_value(OptimizerConfig::default()).unwrap();
         assert!(written.get("decayed").is_none(), "run ids of older configs stay");
     }

@@ -132,7 +132,8 @@ impl Planned {
                 let wrong = |error: DataError| vec![Arc::new(error)];
                 let whole = crate::checkpoint::looks_whole(file);
                 whole.map_err(|error| wrong(DataError::Unreadable { path: file.clone(), why: error.why().into() }))?;
-                let hash = content_hash(file).map_err(wrong)?;
+                let hash = crate::weights::beside::fingerprint(file).map_err(wrong)?;
+                described(file, draft, own.spec()).map_err(wrong)?;
                 Some(spec::Start::Weights { hash, file: file.clone() })
             }
             Some(Start::Run(first)) => {
@@ -170,6 +171,19 @@ pub fn pairs_hash(path: &std::path::Path) -> Result<String, DataError> {
     }
     let hashes = files.iter().map(|file| content_hash(file)).collect::<Result<Vec<_>, _>>()?;
     Ok(blake3::hash(hashes.concat().as_bytes()).to_hex().to_string())
+}
+
+/// Whether the config beside a file of weights, where there is one, is that of the draft's model.
+fn described(file: &std::path::Path, draft: &Draft, task: tasks::TaskSpec) -> Result<(), DataError> {
+    let malformed = |error: crate::weights::WeightsError| {
+        let (text, help) = (error.to_string(), error.help().to_string());
+        let (path, problem) = text.split_once(": ").unwrap_or(("", &text));
+        DataError::Malformed { path: path.into(), row: 0, problem: format!("{problem}: {help}") }
+    };
+    match crate::weights::beside::Beside::read(file).map_err(malformed)? {
+        None => Ok(()),
+        Some(beside) => beside.held_against(&draft.model, &draft.mixer, &draft.seen(task)).map_err(malformed),
+    }
 }
 
 /// BLAKE3 of a file.

@@ -56,7 +56,7 @@ pub struct Variation {
 }
 
 const DEVLIN: &str = "Devlin et al. 2019, arXiv:1810.04805, §3";
-const CARD: &str = "model card of BiGS, via shared/spec/mixers.md §4.6";
+const CARD: &str = "model card of JunxiongWang/BiGS_128 on Hugging Face";
 const TABLE_4: &str = "Hwang et al. 2024, arXiv:2407.09941, GLUE table";
 const TABLE_2: &str = "Hwang et al. 2024, arXiv:2407.09941, matrix-mixer table";
 

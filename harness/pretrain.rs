@@ -132,11 +132,12 @@ impl PretrainConfig {
         OptimizerConfig { lr: self.lr.unwrap_or(optimizer.lr), ..optimizer.clone() }
     }
 
-    /// The factor for the update that follows `step` finished ones: `schedule` over the steps of this stage.
-    pub fn factor(&self, schedule: &ScheduleConfig, step: u64) -> f64 {
-        let own =
-            ScheduleConfig { warmup_steps: self.warmup_steps.unwrap_or(schedule.warmup_steps), ..schedule.clone() };
-        own.factor(step, self.steps)
+    /// The factor for the update that follows `step` finished ones: `schedule` over the steps of this stage. `lr` is the
+    /// optimizer's rate, the peak where this stage has none of its own.
+    pub fn factor(&self, schedule: &ScheduleConfig, lr: f64, step: u64) -> f64 {
+        let warmup_steps = self.warmup_steps.unwrap_or(schedule.warmup_steps);
+        let own = ScheduleConfig { warmup_steps, cycle_steps: None, ..schedule.clone() };
+        own.factor(step, self.steps, self.lr.unwrap_or(lr))
     }
 
     /// How many of `n` positions are told.

@@ -2,7 +2,7 @@
 
 use crate::events::Event;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use results::{Outcome, Record};
+use results::{Outcome, Record, text};
 use std::collections::{HashMap, HashSet};
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -43,7 +43,7 @@ impl Remarks {
         let task = name.split(" · ").next().unwrap_or(name);
         let notes = notes.iter().map(|note| format!("{task}: {note}")).filter(|line| self.told.insert(line.clone()));
         let groups = groups.iter().filter(|_| self.verbose).map(|line| format!("{name}: {line}"));
-        notes.chain(groups).collect()
+        notes.chain(groups).map(|line| text::line(&line).into_owned()).collect()
     }
 }
 
@@ -52,10 +52,11 @@ fn ending(name: &str, record: &Record) -> String {
     let percent = |score: Option<f64>| score.map_or("-".into(), |s| format!("{s:.4}"));
     let cost =
         format!("{} steps, {}, {:.0} steps/s", record.steps, duration(record.wall_seconds), record.steps_per_second);
-    match &record.outcome {
+    let ending = match &record.outcome {
         Outcome::Finished => format!("{name}: test {} ({cost})", percent(record.scores.test)),
         other => format!("{name}: {} - {}", other.word(), other.reason()),
-    }
+    };
+    text::line(&ending).into_owned()
 }
 
 /// `45 s`, `3 min 20 s`, `2 h 05 min`.

@@ -12,7 +12,7 @@
 use crate::feed::to_tensors;
 use crate::model::Model;
 use crate::trainer::TrainError;
-use results::Detail;
+use results::{Detail, Tested};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tasks::{Batch, Facet, Judge, Order, Output, Sections, Split, Targets, Task, TaskSpec, metrics};
@@ -26,11 +26,13 @@ pub struct Look {
     /// The score, 0 ..= 1.
     pub score: f64,
     /// Numbers of the whole split by name. `accuracy`: share of scored positions that are right. `macro_accuracy`: its mean over
-    /// classes that are asked for or predicted. `exact`: share of examples without a mistake. `distance`, `tvd`, `perplexity`:
+    /// classes that are asked for or predicted. `predicted_classes`: how many are predicted, 1 of a constant answer. `exact`: share of examples without a mistake. `distance`, `tvd`, `perplexity`:
     /// of the distribution where several classes are right, Σ|p − q|, half of it, and e to the loss. `risk`: mean squared error.
     /// Of language models `perplexity`, e to the loss, and of causal ones `bits_per_byte`. Under the judges of GLUE `f1`, `mcc`,
     /// `pearson`, `spearman` as they apply.
     pub measures: BTreeMap<String, f64>,
+    /// What the score was taken over, where it was looked at closely.
+    pub tested: Option<Tested>,
     /// `score`, `loss` and `risk` by stretch of the split, by position and by [`Task::facets`].
     pub details: Vec<Detail>,
 }
@@ -70,6 +72,7 @@ pub fn look(
     let mut look = Look { loss: whole.loss(), score: whole.score(&spec), ..Look::default() };
     if closely {
         look.measures = close.measures(&whole, &spec);
+        look.tested = Some(whole.tested(&spec));
         if let (Output::Tokens, Some(bytes)) = (spec.output, task.bytes(split)) {
             let bits = whole.loss * std::f64::consts::LOG2_E / bytes.max(1) as f64;
             look.measures.insert("bits_per_byte".into(), bits);
@@ -200,6 +203,7 @@ struct Tally {
     examples: f64,
     hits: f64,
     squares: f64,
+    spread: Spread,
     /// Every answer with the one asked for, under judges that look at all of them together.
     pairs: Vec<(f32, f32)>,
 }
@@ -212,6 +216,7 @@ impl Tally {
         self.squares += judged.wanted.iter().map(|y| f64::from(*y).powi(2)).sum::<f64>();
         self.positions += judged.wanted.len() as f64;
         self.examples += batch.size as f64;
+        self.spread = self.spread.plus(&Spread::of(batch, judged));
         let shares = shares(batch, &judged.right);
         self.shares += shares.iter().sum::<f64>();
         self.exact += shares.iter().filter(|share| **share >= 1.0).count() as f64;
@@ -230,18 +235,9 @@ impl Tally {
             examples: self.examples + other.examples,
             hits: self.hits + other.hits,
             squares: self.squares + other.squares,
+            spread: self.spread.plus(&other.spread),
             pairs: self.pairs,
         }
-    }
-
-    /// Answers and what was asked for, as whole numbers.
-    fn classes(&self) -> (Vec<i64>, Vec<i64>) {
-        self.pairs.iter().map(|(answer, wanted)| (*answer as i64, *wanted as i64)).unzip()
-    }
-
-    /// Answers and what was asked for, as real numbers.
-    fn values(&self) -> (Vec<f64>, Vec<f64>) {
-        self.pairs.iter().map(|(answer, wanted)| (f64::from(*answer), f64::from(*wanted))).unzip()
     }
 
     fn loss(&self) -> f64 {
@@ -252,21 +248,38 @@ impl Tally {
         match (spec.output, spec.judge) {
             (Output::Number, _) => (1.0 - self.loss / self.squares.max(f64::MIN_POSITIVE)).max(0.0),
             (_, Judge::Exact) => self.exact / self.examples.max(1.0),
-            (_, Judge::Matthews) => {
-                let (answers, wanted) = self.classes();
-                metrics::matthews(&answers, &wanted)
-            }
-            (_, Judge::F1Accuracy) => {
-                let (answers, wanted) = self.classes();
-                (metrics::f1(&answers, &wanted) + metrics::accuracy(&answers, &wanted)) / 2.0
-            }
-            (_, Judge::Correlation) => {
-                let (answers, wanted) = self.values();
-                (metrics::pearson(&answers, &wanted) + metrics::spearman(&answers, &wanted)) / 2.0
-            }
+            (_, Judge::Matthews | Judge::F1Accuracy | Judge::Correlation) => of_pairs(&self.pairs, spec.judge),
             (Output::Tokens, _) => self.hits / self.positions.max(1.0),
             _ => self.shares / self.examples.max(1.0),
         }
+    }
+
+    /// What the score was taken over.
+    fn tested(&self, spec: &TaskSpec) -> Tested {
+        let (examples, positions) = (self.examples as u64, self.positions as u64);
+        let error = self.standard_error(spec).filter(|error| error.is_finite());
+        Tested { examples, positions, standard_error: error }
+    }
+
+    /// The standard error of the score over examples, which are independent where positions of one example are not: of ratios by
+    /// their linear part (Cochran 1977, §2.11), of the judges that look at all answers together by leaving out one part after the
+    /// other (jackknife: Tukey 1958). `None` below two examples.
+    fn standard_error(&self, spec: &TaskSpec) -> Option<f64> {
+        if self.examples < 2.0 {
+            return None;
+        }
+        let ratio = |above: f64, below: f64, [aa, ab, bb]: [f64; 3]| {
+            let ratio = above / below;
+            (aa - 2.0 * ratio * ab + ratio * ratio * bb).max(0.0).sqrt() / below
+        };
+        let Spread { shares, hits, hits_by_count, counts, hits_by_square, squares } = self.spread;
+        Some(match (spec.output, spec.judge) {
+            (Output::Number, _) => ratio(self.hits, self.squares, [hits, hits_by_square, squares]),
+            (_, Judge::Exact) => ratio(self.exact, self.examples, [self.exact, self.exact, self.examples]),
+            (_, Judge::Matthews | Judge::F1Accuracy | Judge::Correlation) => jackknife(&self.pairs, spec.judge),
+            (Output::Tokens, _) => ratio(self.hits, self.positions, [hits, hits_by_count, counts]),
+            _ => ratio(self.shares, self.examples, [shares, self.shares, self.examples]),
+        })
     }
 
     fn details(&self, axis: &str, at: f64, spec: &TaskSpec) -> Vec<Detail> {
@@ -288,17 +301,103 @@ impl Tally {
     }
 }
 
+/// Sums over examples of products of what each has: how they spread.
+#[derive(Clone, Copy, Debug, Default)]
+struct Spread {
+    /// Of the share of its positions that are right, with itself.
+    shares: f64,
+    /// Of its right positions (of real numbers its squared error), with themselves, with how many it has, with their squares.
+    hits: f64,
+    hits_by_count: f64,
+    hits_by_square: f64,
+    /// Of how many positions it has, and of their squares, with themselves.
+    counts: f64,
+    squares: f64,
+}
+
+impl Spread {
+    fn of(batch: &Batch, judged: &Judged) -> Self {
+        let squares: Vec<f32> = judged.wanted.iter().map(|wanted| wanted * wanted).collect();
+        let ones = vec![1.0; judged.wanted.len()];
+        let [hits, counts, squares] = [&judged.right, &ones, &squares].map(|list| by_example(batch, list));
+        let shares = shares(batch, &judged.right);
+        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        Self {
+            shares: dot(&shares, &shares),
+            hits: dot(&hits, &hits),
+            hits_by_count: dot(&hits, &counts),
+            hits_by_square: dot(&hits, &squares),
+            counts: dot(&counts, &counts),
+            squares: dot(&squares, &squares),
+        }
+    }
+
+    fn plus(&self, other: &Self) -> Self {
+        Self {
+            shares: self.shares + other.shares,
+            hits: self.hits + other.hits,
+            hits_by_count: self.hits_by_count + other.hits_by_count,
+            hits_by_square: self.hits_by_square + other.hits_by_square,
+            counts: self.counts + other.counts,
+            squares: self.squares + other.squares,
+        }
+    }
+}
+
+/// The score of answers beside what was asked for, under the judges that look at all of them together.
+fn of_pairs(pairs: &[(f32, f32)], judge: Judge) -> f64 {
+    if judge == Judge::Correlation {
+        let (answers, wanted) = values(pairs);
+        return (metrics::pearson(&answers, &wanted) + metrics::spearman(&answers, &wanted)) / 2.0;
+    }
+    let (answers, wanted) = classes(pairs);
+    match judge {
+        Judge::Matthews => metrics::matthews(&answers, &wanted),
+        _ => (metrics::f1(&answers, &wanted) + metrics::accuracy(&answers, &wanted)) / 2.0,
+    }
+}
+
+/// Parts that are left out one after the other.
+const PARTS: usize = 50;
+
+/// The standard error of such a score: every part is left out once.
+fn jackknife(pairs: &[(f32, f32)], judge: Judge) -> f64 {
+    let parts = pairs.len().min(PARTS);
+    let without = |part: usize| {
+        let rest = pairs.iter().enumerate().filter(|(i, _)| i % parts != part).map(|(_, pair)| *pair);
+        of_pairs(&rest.collect::<Vec<_>>(), judge)
+    };
+    let scores: Vec<f64> = (0..parts).map(without).collect();
+    let mean = scores.iter().sum::<f64>() / parts as f64;
+    let squares: f64 = scores.iter().map(|score| (score - mean).powi(2)).sum();
+    (squares * (parts as f64 - 1.0) / parts as f64).sqrt()
+}
+
+/// Answers and what was asked for, as whole numbers.
+fn classes(pairs: &[(f32, f32)]) -> (Vec<i64>, Vec<i64>) {
+    pairs.iter().map(|(answer, wanted)| (*answer as i64, *wanted as i64)).unzip()
+}
+
+/// Answers and what was asked for, as real numbers.
+fn values(pairs: &[(f32, f32)]) -> (Vec<f64>, Vec<f64>) {
+    pairs.iter().map(|(answer, wanted)| (f64::from(*answer), f64::from(*wanted))).unzip()
+}
+
+/// Sums of a number of each scored position, by example of a batch.
+fn by_example(batch: &Batch, list: &[f32]) -> Vec<f64> {
+    let Targets::PerPosition { positions, .. } = &batch.targets else {
+        return list.iter().map(|x| f64::from(*x)).collect();
+    };
+    let mut sums = vec![0.0; batch.size];
+    for (position, x) in positions.iter().zip(list) {
+        sums[*position as usize / batch.length] += f64::from(*x);
+    }
+    sums
+}
+
 /// For each example of a batch, the share of its scored positions that are right; 0 without any.
 fn shares(batch: &Batch, right: &[f32]) -> Vec<f64> {
-    let Targets::PerPosition { positions, .. } = &batch.targets else {
-        return right.iter().map(|x| f64::from(*x)).collect();
-    };
-    let (mut hits, mut asked) = (vec![0.0; batch.size], vec![0.0; batch.size]);
-    for (position, right) in positions.iter().zip(right) {
-        let row = *position as usize / batch.length;
-        hits[row] += f64::from(*right);
-        asked[row] += 1.0;
-    }
+    let (hits, asked) = (by_example(batch, right), by_example(batch, &vec![1.0; right.len()]));
     hits.iter().zip(&asked).map(|(hits, asked)| if *asked > 0.0 { hits / asked } else { 0.0 }).collect()
 }
 
@@ -353,13 +452,15 @@ impl Close {
         if spec.output.is_real() {
             found.insert("risk".into(), whole.loss());
             if spec.output == Output::Value {
-                let (answers, wanted) = whole.values();
+                let (answers, wanted) = values(&whole.pairs);
                 found.insert("pearson".into(), metrics::pearson(&answers, &wanted));
                 found.insert("spearman".into(), metrics::spearman(&answers, &wanted));
             }
             return found;
         }
         found.insert("accuracy".into(), whole.hits / positions);
+        let predicted = self.classes.values().filter(|[.., predicted]| *predicted > 0.0).count();
+        found.insert("predicted_classes".into(), predicted as f64);
         if spec.output == Output::Tokens {
             found.insert("perplexity".into(), whole.loss().exp());
             return found;
@@ -368,11 +469,11 @@ impl Close {
             found.insert("exact".into(), whole.exact / whole.examples.max(1.0));
         }
         if matches!(spec.judge, Judge::Matthews | Judge::F1Accuracy) {
-            let (answers, wanted) = whole.classes();
+            let (answers, wanted) = classes(&whole.pairs);
             found.insert("mcc".into(), metrics::matthews(&answers, &wanted));
             found.insert("f1".into(), metrics::f1(&answers, &wanted));
         }
-        if matches!(spec.judge, Judge::Class | Judge::Exact) {
+        if matches!(spec.judge, Judge::Class | Judge::Exact | Judge::Matthews | Judge::F1Accuracy) {
             let seen = self.classes.values().map(|[right, asked, _]| right / asked.max(1.0));
             found.insert("macro_accuracy".into(), seen.sum::<f64>() / self.classes.len().max(1) as f64);
         }
@@ -491,6 +592,80 @@ mod tests {
         close.add(&batch, &found, spec);
         tally.add(&batch, &found);
         (tally.score(spec), close.measures(&tally, spec))
+    }
+
+    #[test]
+    fn one_answer_for_all_is_counted_as_one_class_and_halves_the_macro_accuracy() {
+        for judge in [Judge::Class, Judge::Matthews, Judge::F1Accuracy] {
+            let spec = TaskSpec { judge, ..task_spec(Output::PerSequence) };
+            let (_, measures) = of_sequences(&[1; 4], &[1, 1, 1, 0], &spec);
+            assert_eq!((measures["predicted_classes"], measures["macro_accuracy"]), (1.0, 0.5), "{judge:?}");
+        }
+        let (_, measures) = of_sequences(&[1, 1, 1, 0], &[1, 1, 1, 0], &task_spec(Output::PerSequence));
+        assert_eq!((measures["predicted_classes"], measures["macro_accuracy"]), (2.0, 1.0));
+    }
+
+    /// What a split of examples gives that was judged in two batches.
+    fn tested(batches: &[(Batch, Judged)], spec: &TaskSpec) -> Tested {
+        let add = |tally: Tally, (batch, judged): &(Batch, Judged)| {
+            let mut own = Tally::default();
+            own.add(batch, judged);
+            tally.plus(&own)
+        };
+        batches.iter().fold(Tally::default(), add).tested(spec)
+    }
+
+    fn right(list: &[f32]) -> Judged {
+        let zeros = vec![0.0; list.len()];
+        Judged {
+            loss: zeros.clone(),
+            right: list.to_vec(),
+            answers: zeros,
+            wanted: vec![2.0; list.len()],
+            distance: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_error_of_a_score_is_that_of_its_examples_and_not_of_their_positions() {
+        let spec = task_spec(Output::PerPosition);
+        // Shares 1, 0, 1 and ½ of four examples: mean 0.625, squares 2.25 / 4 − 0.625².
+        let first = (batch(2, 8, &[0, 3, 8, 9], &[2; 4]), right(&[1.0, 1.0, 0.0, 0.0]));
+        let second = (batch(2, 8, &[1, 2, 8, 12], &[2; 4]), right(&[1.0, 1.0, 1.0, 0.0]));
+        let both = [first, second];
+        let found = tested(&both, &spec);
+        let error = |variance: f64| (variance / 4.0).sqrt();
+        assert_eq!((found.examples, found.positions), (4, 8));
+        assert!((found.standard_error.unwrap() - error(2.25 / 4.0 - 0.625 * 0.625)).abs() < 1e-12, "{found:?}");
+        // Two of four without a mistake.
+        let exact = tested(&both, &TaskSpec { judge: Judge::Exact, ..spec.clone() });
+        assert!((exact.standard_error.unwrap() - error(0.25)).abs() < 1e-12, "{exact:?}");
+        // Of language models the share of all positions, here as many in each example: the same.
+        let tokens = tested(&both, &task_spec(Output::Tokens));
+        assert!((tokens.standard_error.unwrap() - found.standard_error.unwrap()).abs() < 1e-12, "{tokens:?}");
+        // Errors 2, 0, 2, 1 of squares 8 each: 1 − 5/32, and the residuals 0.75, −1.25, 0.75, −0.25 of 32.
+        let number = tested(&both, &TaskSpec { judge: Judge::Explained, ..task_spec(Output::Number) });
+        assert!((number.standard_error.unwrap() - 2.75_f64.sqrt() / 32.0).abs() < 1e-12, "{number:?}");
+        assert_eq!(tested(&both[..0], &spec), Tested::default());
+    }
+
+    // Of a mean, leaving out one at a time gives the textbook's s/√n exactly; here of 40 answers, 30 of them right.
+    #[test]
+    fn the_error_of_a_score_of_all_answers_together_is_found_by_leaving_out_parts() {
+        let wanted: Vec<i64> = (0..40).map(|i| i % 2).collect();
+        let answers: Vec<i64> = (0..40).map(|i| if i % 4 == 3 { 0 } else { i % 2 }).collect();
+        let pairs: Vec<(f32, f32)> = answers.iter().zip(&wanted).map(|(a, w)| (*a as f32, *w as f32)).collect();
+        let without = |out: usize| {
+            let keep =
+                |list: &[i64]| list.iter().enumerate().filter(|(i, _)| *i != out).map(|(_, x)| *x).collect::<Vec<_>>();
+            metrics::matthews(&keep(&answers), &keep(&wanted))
+        };
+        let scores: Vec<f64> = (0..40).map(without).collect();
+        let mean = scores.iter().sum::<f64>() / 40.0;
+        let by_hand = (scores.iter().map(|s| (s - mean).powi(2)).sum::<f64>() * 39.0 / 40.0).sqrt();
+        let found = jackknife(&pairs, Judge::Matthews);
+        assert!((found - by_hand).abs() < 1e-12 && found > 0.05 && found < 0.3, "{found} {by_hand}");
+        assert_eq!(jackknife(&[(1.0, 1.0), (1.0, 0.0), (1.0, 1.0)], Judge::Matthews), 0.0, "a constant answer");
     }
 
     #[test]

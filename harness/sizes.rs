@@ -39,7 +39,14 @@ impl Sizes {
             return None;
         }
         let learned = config.positions == Some(Positions::Learned);
-        let one = ModelConfig { n_layers: 1, positions: Some(Positions::None), linear_std: None, ..config.clone() };
+        let one = ModelConfig {
+            n_layers: 1,
+            positions: Some(Positions::None),
+            linear_std: None,
+            linear_init: None,
+            rescale_residual: false,
+            ..config.clone()
+        };
         let vs = VarStore::new(Device::Cpu);
         let model = Model::new(&vs.root(), &one, task, mixer, settings);
         let all = vs.variables();
@@ -142,11 +149,14 @@ mod tests {
             json!({}),
             json!({"positions": "learned", "pooling": "cls"}),
             json!({"ffn": "glu"}),
+            json!({"ffn": "identity", "norm": "rms", "head_bias": false}),
             json!({"head": "bert", "pooling": "first", "token_types": 2, "linear_std": 0.02}),
+            json!({"head": "mlp", "linear_init": "lra", "embedding_std": 1.0}),
         ];
         let of_tokens = [
             json!({"token_types": 3, "max_positions": 20, "positions": "learned"}),
             json!({"head": "tied", "max_positions": 20}),
+            json!({"head": "tied", "head_bias": false}),
             json!({"head": "plain"}),
         ];
         let extras: Vec<_> = of_classes

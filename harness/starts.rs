@@ -32,6 +32,10 @@ pub fn mismatch(run: &Draft, first: &Draft, registry: &Registry) -> Option<(Stri
         return Some((problem, "start from a task that is read in the same direction".into()));
     }
     let (ours, theirs) = (here.0.seq_len, there.0.seq_len);
+    let mixer = registry.mixer(&run.mixer.name).expect("the config was checked");
+    if let Err(wrong) = mixer.carries(&run.mixer.settings, Some(theirs), &here.0) {
+        return Some((format!("{} on `{label}`, which the weights come from", wrong.problem), wrong.help));
+    }
     if run.model.positions == Some(Positions::Learned) && ours != theirs {
         let problem = format!("learned positions are {ours} here and {theirs} on `{label}`, which they come from");
         let help = format!("set `model: {{ max_positions: {} }}` for both", ours.max(theirs));
@@ -41,7 +45,7 @@ pub fn mismatch(run: &Draft, first: &Draft, registry: &Registry) -> Option<(Stri
 }
 
 /// The settings that decide which parameters a body has and what they mean.
-fn body(model: &ModelConfig) -> serde_json::Map<String, Value> {
+pub fn body(model: &ModelConfig) -> serde_json::Map<String, Value> {
     let fresh = ModelConfig::default();
     let in_front = if model.pooling == Pooling::Cls { Pooling::Cls } else { Pooling::Mean };
     let model = ModelConfig {
@@ -50,10 +54,16 @@ fn body(model: &ModelConfig) -> serde_json::Map<String, Value> {
         pooling: in_front,
         pair_head: fresh.pair_head,
         dropout: 0.0,
+        ffn_dropout: 0.0,
         tied_dropout: false,
         embedding_dropout: 0.0,
         init_std: fresh.init_std,
+        embedding_std: None,
+        cls_std: None,
         linear_std: None,
+        linear_init: None,
+        rescale_residual: false,
+        head_bias: true,
         max_positions: None,
         precision: Precision::F32,
         checkpoint_activations: false,

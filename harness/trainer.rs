@@ -293,7 +293,7 @@ impl Trainer {
         };
         match trainer.last_path().exists() {
             true => trainer.resume()?,
-            false => trainer.start()?,
+            false => trainer.start(registry)?,
         }
         Ok(trainer)
     }
@@ -427,6 +427,7 @@ impl Trainer {
         };
         let mut ended = self.ended(Outcome::Finished, Some(test.score))?;
         (ended.measures, ended.details) = (test.measures, test.details);
+        ended.scores.tested = test.tested;
         if let (Some(floor), Some(ceiling)) = (ended.scores.floor, ended.scores.ceiling)
             && ceiling > floor
         {
@@ -445,7 +446,7 @@ impl Trainer {
     fn step(&mut self, batch: &Batch) -> (f64, f64) {
         self.optimizer.zero_grad();
         let loss = self.gradients(batch, Purpose::Dropout, self.state.step);
-        let factor = self.spec.schedule.factor(self.state.step, self.spec.budget.steps);
+        let factor = self.spec.schedule.factor(self.state.step, self.spec.budget.steps, self.spec.optimizer.lr);
         let norm = self.optimizer.step(factor);
         self.progressed = true;
         self.state.step += 1;
@@ -578,6 +579,7 @@ impl Trainer {
             test,
             floor: Some(self.task.floor()?.score),
             ceiling: Some(self.task.ceiling()?.score),
+            tested: None,
         };
         Ok(Ended { outcome, scores, measures: BTreeMap::new(), details: Vec::new() })
     }

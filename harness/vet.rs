@@ -31,7 +31,7 @@ pub fn wrong(spec: &RunSpec, registry: &Registry) -> Vec<String> {
     let (pretrain, analysis) = (spec.pretrain.as_ref(), spec.analysis.as_ref());
     found.extend(said("model", spec.model.check()));
     found.extend(said("optimizer", spec.optimizer.check()));
-    found.extend(said("schedule", spec.schedule.check(spec.budget.steps)));
+    found.extend(said("schedule", spec.schedule.check(spec.budget.steps, spec.optimizer.lr)));
     found.extend(said("budget", spec.budget.check()));
     found.extend(pretrain.into_iter().flat_map(|pretrain| said("pretrain", pretrain.check())));
     found.extend(analysis.into_iter().flat_map(|analysis| said("analysis", analysis.check())));

@@ -16,8 +16,13 @@
 //!          name for (other mixers, attention that is not BERT's: pre-norm, rotary, windowed) keeps its own below
 //!          `bert.encoder.layer.i`.
 //!
+//! A `config.json` beside the file is held against the model first (`weights/beside.rs`): tensors do not say how many heads
+//! share them, nor which length they were made for.
+//!
 //! A file is taken with either names, with or without `model.` before them, LayerNorms also as `gamma` and `beta`. Nothing of
 //! the model changes unless all of it can be filled; only a task's own classifier and pooler may be missing.
+
+pub mod beside;
 
 use crate::checkpoint::{self, CheckpointError};
 use crate::model::{BlockShape, Ffn, ModelConfig, NormPlace, Positions};
@@ -93,9 +98,20 @@ pub fn export(tensors: Vec<(String, Tensor)>, spec: &RunSpec) -> Vec<(String, Te
     naming(spec).export(tensors)
 }
 
-/// Fills the model `vs` of `spec` from a safetensors file.
-pub fn import(path: &Path, vs: &VarStore, spec: &RunSpec) -> Result<Report, WeightsError> {
-    naming(spec).import(path, vs)
+/// Fills the model `vs` of `spec`, built for `task`, from a safetensors file. Also returns the longest sequence that the
+/// weights were made for, where the config beside them says it.
+pub fn import(
+    path: &Path,
+    vs: &VarStore,
+    spec: &RunSpec,
+    task: &tasks::TaskSpec,
+) -> Result<(Report, Option<i64>), WeightsError> {
+    let beside = beside::Beside::read(path)?;
+    let seq_len = beside.as_ref().map_or(Ok(None), beside::Beside::seq_len)?;
+    if let Some(beside) = beside {
+        beside.held_against(&spec.model, &spec.mixer, task)?;
+    }
+    Ok((naming(spec).import(path, vs)?, seq_len))
 }
 
 /// The names that `spec`'s model has where it was released.

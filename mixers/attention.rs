@@ -306,6 +306,10 @@ impl Mixer for Attention {
         let flops = linear_flops(length, d, 4 * inner) + 2 * linear_flops(rows, read, inner); // projections; QKᵀ and MV
         Cost { params: 4 * d * inner + biases, state_bytes, flops }
     }
+
+    fn output_map(&self) -> Option<&'static str> {
+        Some("out_proj.weight")
+    }
 }
 
 /// Keys and values of every token so far, or of the window.
@@ -344,9 +348,20 @@ impl Recurrent for Cache<'_> {
 
 /// The layer of `torch::nn`: `attention__*`.
 pub(crate) fn replay(golden: &Golden) -> Result<Replay, GoldenError> {
-    let cfg = Config { n_heads: golden.int("n_heads")?, bias: golden.flag("bias"), ..Config::default() };
+    golden.dropout(&["dropout"])?;
+    let cfg = Config {
+        n_heads: golden.int("n_heads")?,
+        d_head: golden.setting("d_head", None)?,
+        bias: golden.flag_or("bias", true)?,
+        window: golden.setting("window", None)?,
+        rotary_base: golden.setting("rotary_base", None)?,
+        dropout: 0.0,
+    };
+    let d_model = golden.int("d_model")?;
+    let causal = golden.flag_or("causal", false)?;
+    let dims = Dims { d_model, seq_len: golden.axes("input.x", &["batch", "L", "d_model"])?[1], causal };
+    golden.checked(&cfg.check(&dims))?;
     let x = golden.input("x")?;
-    let dims = Dims { d_model: golden.int("d_model")?, seq_len: x.size()[1], causal: golden.flag("causal") };
     let mut vs = nn::VarStore::new(Device::Cpu);
     let layer = Attention::new(&vs.root(), &dims, &cfg);
     golden.fill(&mut vs)?;

@@ -37,7 +37,7 @@
 use crate::goldens::{Golden, GoldenError, Replay};
 use crate::{
     ConfigError, Context, Cost, Dims, Family, Mixer, NotLinear, Precision, Recurrent, Structure, at_least, between,
-    divides, linear_flops,
+    heads, linear_flops,
 };
 use inner::{Core, Operands};
 use serde_json::{Value, json};
@@ -59,8 +59,11 @@ mod tests;
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Parallel heads; must divide `d_model`.
+    /// Parallel heads; must divide `d_model` unless `d_head` is given.
     pub n_heads: i64,
+    /// Width of a head; null is `d_model / n_heads`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub d_head: Option<i64>,
     /// Which tokens are read directly and which regions are summarised.
     pub pattern: Pattern,
     /// Tokens in a segment (a row); `null` takes √seq_len, rounded up. Logsparse has none.
@@ -85,6 +88,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             n_heads: 4,
+            d_head: None,
             pattern: Pattern::Fixed,
             segment: None,
             pool: Pool::Max,
@@ -172,7 +176,8 @@ impl Family for Config {
         "Combiner: direct attention to some tokens, region summaries elsewhere (Ren et al. 2021)";
     const PAPER: &'static str = "Ren et al. 2021, arXiv:2107.05768, §4";
     const COMPLEXITY: &'static str = "time O(length^1.5 · d_model), logsparse O(length · log length · d_model)";
-    const VERSION: u32 = 1;
+    // 2: rounding moved when q, k and v came to be made in pieces.
+    const VERSION: u32 = 2;
 
     fn variants() -> Vec<Value> {
         vec![
@@ -201,6 +206,9 @@ impl Family for Config {
             json!({ "pattern": "mixture_joint", "pool": "sum", "segment": 1 }),
             json!({ "pattern": "mixture_joint", "pool": "sum", "segment": 64 }),
             json!({ "pattern": "mixture_joint", "pool": "mean" }),
+            json!({ "d_head": 5 }),
+            json!({ "d_head": 5, "pattern": "rowmajor", "bias": true, "naming": "tf" }),
+            json!({ "d_head": 5, "pattern": "mixture_joint", "pool": "sum", "map": "deepset" }),
             json!({ "pattern": "mixture_averaged" }),
             json!({ "pattern": "mixture_averaged", "pool": "sum", "map": "relu" }),
         ]
@@ -254,12 +262,22 @@ impl Family for Config {
             refuse("map", "`map` is set, but rowmajor does not pool", "leave it out; `row_summary` is the choice here");
         }
         let checks = [
-            divides("n_heads", self.n_heads, "d_model", dims.d_model),
+            heads(self.n_heads, self.d_head, dims.d_model),
             at_least("segment", self.segment.unwrap_or(1), 1),
             between("dropout", self.dropout, 0.0, 1.0),
         ];
         wrong.extend(checks.into_iter().filter_map(Result::err));
         wrong
+    }
+
+    /// Without a `segment` of its own its width follows the length, and with it what a token reads.
+    fn carries(&self, from: Option<i64>, dims: &Dims) -> Result<(), ConfigError> {
+        let [there, here] = [from.unwrap_or(dims.seq_len), dims.seq_len].map(|length| self.width(length));
+        if there == here || self.pattern == Pattern::Logsparse {
+            return Ok(());
+        }
+        let problem = format!("`segment` is null, which is √seq_len: {there} for the weights and {here} here");
+        Err(ConfigError { key: "segment", problem, help: format!("set `segment: {there}` for both") })
     }
 
     fn build(&self, vs: &nn::Path, dims: &Dims) -> Box<dyn Mixer> {
@@ -280,7 +298,15 @@ pub struct Combiner {
     core: Core,
     /// What the core learns: DeepSets' weights of queries and keys, `[d_head, d_head]`, or the projections of rowmajor keys.
     learned: Vec<Tensor>,
+    output_map: &'static str,
     dims: Dims,
+}
+
+impl Config {
+    /// Tokens in a segment where sequences have up to `seq_len`.
+    fn width(&self, seq_len: i64) -> i64 {
+        self.segment.unwrap_or((seq_len as f64).sqrt().ceil() as i64).max(1)
+    }
 }
 
 /// A learned map between `d_model` and heads: `[d_model, heads, d_head]`, or `[heads, d_head, d_model]` for the output.
@@ -313,11 +339,11 @@ impl Projection {
 impl Combiner {
     fn new(vs: &nn::Path, dims: &Dims, cfg: &Config) -> Self {
         let (d, heads) = (dims.d_model, cfg.n_heads);
-        let d_head = d / heads;
-        let bound = (6.0 / (2 * d) as f64).sqrt();
+        let d_head = cfg.d_head.unwrap_or(d / heads);
+        let bound = (6.0 / (d + heads * d_head) as f64).sqrt();
         let core = Core {
             pattern: cfg.pattern,
-            segment: cfg.segment.unwrap_or((dims.seq_len as f64).sqrt().ceil() as i64).max(1),
+            segment: cfg.width(dims.seq_len),
             pool: cfg.pool,
             map: cfg.map,
             row_summary: cfg.row_summary,
@@ -342,6 +368,11 @@ impl Combiner {
         };
         let qkv = [0, 1, 2].map(|i| projection(vs / names[i], [d, heads, d_head], &[heads, d_head]));
         let out = projection(vs / names[3], [heads, d_head, d], &[d]);
+        let output_map = match (cfg.naming, names[3]) {
+            (Naming::Tf, _) => "dense.weight",
+            (Naming::Jax, "DenseGeneral_2") => "DenseGeneral_2.kernel",
+            (Naming::Jax, _) => "DenseGeneral_0.kernel",
+        };
         let mut learned = Vec::new();
         if cfg.map == Map::Deepset {
             let bound = (6.0 / (2 * d_head) as f64).sqrt();
@@ -365,7 +396,7 @@ impl Combiner {
             learned.push(last.weight);
             learned.extend([first.bias, last.bias].into_iter().flatten());
         }
-        Self { qkv, out, core, learned, dims: *dims }
+        Self { qkv, out, core, learned, output_map, dims: *dims }
     }
 
     /// `[batch, length, d_model]` → what the core reads.
@@ -429,55 +460,80 @@ impl Mixer for Combiner {
     /// The state: see `recurrent.rs`.
     fn cost(&self, length: i64) -> Cost {
         let d = self.dims.d_model;
-        let d_head = self.out.shape()[1];
-        let biases = if self.out.bias.is_some() { 4 * d } else { 0 };
+        let [heads, d_head, _] = self.out.shape();
+        let inner = heads * d_head;
+        let biases = if self.out.bias.is_some() { 3 * inner + d } else { 0 };
         let learned: i64 = self.learned.iter().map(|t| t.numel() as i64).sum();
-        let mapped = if self.core.map == Map::Deepset { 2 * linear_flops(length, d_head, d) } else { 0 };
-        let keys = if self.core.reads_input() { 2 * linear_flops(length, d, d) } else { 0 };
-        let flops = linear_flops(length, d, 4 * d) + linear_flops(length, self.core.columns(length), d) + mapped + keys;
-        let state_bytes = if self.dims.causal { 4 * recurrent::scalars(&self.core, d, length) } else { 0 };
-        Cost { params: 4 * d * d + biases + learned, state_bytes, flops }
+        let mapped = if self.core.map == Map::Deepset { 2 * linear_flops(length, d_head, inner) } else { 0 };
+        let keys = if self.core.reads_input() { 2 * linear_flops(length, d, inner) } else { 0 };
+        let logits = linear_flops(length, self.core.columns(length), inner);
+        let flops = linear_flops(length, d, 4 * inner) + logits + mapped + keys;
+        let state_bytes = if self.dims.causal { 4 * recurrent::scalars(&self.core, inner, d, length) } else { 0 };
+        Cost { params: 4 * d * inner + biases + learned, state_bytes, flops }
+    }
+
+    fn output_map(&self) -> Option<&'static str> {
+        Some(self.output_map)
     }
 }
 
 /// `combiner__*`: the attention alone (inputs q, k, v) or the whole module (input x).
 pub fn replay(golden: &Golden) -> Result<Replay, GoldenError> {
-    let unsupported = |what: String| GoldenError::Unsupported(what);
-    let pattern = match golden.word_or("fn", "") {
-        "fixed" => Pattern::Fixed,
-        "logsparse" => Pattern::Logsparse,
-        "rowmajor" => Pattern::Rowmajor,
-        "axial_vertical" => Pattern::Vertical,
-        "axial_horizontal" => Pattern::Horizontal,
-        "mixture_joint" => Pattern::MixtureJoint,
-        "mixture_avg" => Pattern::MixtureAveraged,
-        other => return Err(unsupported(format!("Combiner pattern `{other}`"))),
-    };
-    let row_summary = golden.word_or("row_summary", "proj");
-    let row_summary =
-        serde_json::from_value(row_summary.into()).map_err(|_| unsupported(format!("row summary `{row_summary}`")))?;
+    let patterns = [
+        ("fixed", Pattern::Fixed),
+        ("logsparse", Pattern::Logsparse),
+        ("rowmajor", Pattern::Rowmajor),
+        ("axial_vertical", Pattern::Vertical),
+        ("axial_horizontal", Pattern::Horizontal),
+        ("mixture_joint", Pattern::MixtureJoint),
+        ("mixture_avg", Pattern::MixtureAveraged),
+    ];
+    let pattern = golden.choice("fn", None, &patterns.map(|(word, pattern)| (word, Some(pattern))))?;
+    let pattern = pattern.ok_or_else(|| golden.lacking("config `fn`"))?;
+    let rows = [
+        ("none", RowSummary::None),
+        ("proj", RowSummary::Proj),
+        ("wsum", RowSummary::Wsum),
+        ("wsum_proj", RowSummary::WsumProj),
+    ];
+    let row_summary = golden.choice("row_summary", RowSummary::Proj, &rows)?;
     let (map, pool) = summary(golden)?;
-    let names = golden.names("param");
+    let whole = golden.choice("level", true, &[("core", false), ("module", true)])?;
+    let quirk = golden.choice("quirk", false, &[("none", false), ("last_token_self_only", true)])?;
+    golden.dropout(&["dropout", "dropout_rate"])?;
+    let has = |name: &str| golden.has(&format!("param.{name}"));
     let cfg = Config {
         n_heads: golden.int("H")?,
+        d_head: None,
         pattern,
         segment: Some(golden.int("w")?.max(1)), // 0 where the pattern has none
         pool,
         map,
         row_summary,
         own_segment: golden.variant.contains("bidir_ref") && matches!(pattern, Pattern::Fixed | Pattern::Rowmajor),
-        bias: names.contains(&"q.bias"),
-        naming: if names.contains(&"q.weight") { Naming::Tf } else { Naming::Jax },
+        bias: has("q.bias"),
+        naming: if has("q.weight") { Naming::Tf } else { Naming::Jax },
         dropout: 0.0,
     };
     let d_model = cfg.n_heads * golden.int("d")?;
-    let dims = Dims { d_model, seq_len: golden.int("L")?, causal: golden.flag("causal") };
+    let causal = golden.flag_or("causal", false)?;
+    let length = if whole {
+        golden.agrees("d", golden.axes("input.x", &["batch", "L", ""])?[2] / cfg.n_heads.max(1), "`input.x` and `H` say")?;
+        golden.axes("input.x", &["batch", "L", ""])?[1]
+    } else {
+        for name in ["input.q", "input.k"] {
+            golden.axes(name, &["batch", "L", "H", "d"])?;
+        }
+        golden.axes("input.v", &["batch", "L", "H", "d"])?[1]
+    };
+    let dims = Dims { d_model, seq_len: length, causal };
     if let Some(wrong) = cfg.check(&dims).first() {
-        return Err(unsupported(wrong.problem.clone()));
+        return Err(GoldenError::Unsupported(wrong.problem.clone()));
     }
     let mut vs = VarStore::new(Device::Cpu);
-    let combiner = Combiner::new(&vs.root(), &dims, &cfg);
-    if golden.word_or("level", "") == "core" {
+    let mut combiner = Combiner::new(&vs.root(), &dims, &cfg);
+    combiner.core.eps = golden.number_or("ln_eps", combiner.core.eps)?;
+    if !whole {
         let qkv = [golden.input("q")?, golden.input("k")?, golden.input("v")?];
         let [q, k, v] = qkv.each_ref().map(Tensor::shallow_clone);
         let o = pieces::attend(
@@ -486,7 +542,7 @@ pub fn replay(golden: &Golden) -> Result<Replay, GoldenError> {
             false,
         );
         let inputs = [("q", &q), ("k", &k), ("v", &v)];
-        if golden.word_or("quirk", "") != "last_token_self_only" {
+        if !quirk {
             return golden.replay(&[("o", &o)], &inputs, None);
         }
         // The reference drops the last token's history here, and its gradients with it: they are met with that token reading
@@ -497,6 +553,9 @@ pub fn replay(golden: &Golden) -> Result<Replay, GoldenError> {
         replay.0.insert("aux.o_full_support".into(), o.detach());
         return Ok(replay);
     }
+    if quirk {
+        return Err(GoldenError::Unsupported("config `quirk`: replayed for the attention alone".into()));
+    }
     golden.fill(&mut vs)?;
     let x = golden.input("x")?;
     let y = combiner.forward(&x, &Context::eval());
@@ -505,11 +564,16 @@ pub fn replay(golden: &Golden) -> Result<Replay, GoldenError> {
 
 /// The config entry `local_summary`, such as `deepset-mean`, or `pool`.
 fn summary(golden: &Golden) -> Result<(Map, Pool), GoldenError> {
-    let pooled = format!("identity-{}", golden.word_or("pool", "max"));
-    let word = golden.word_or("local_summary", &pooled);
+    let pool = golden.choice("pool", Pool::Max, &[("max", Pool::Max), ("mean", Pool::Mean), ("sum", Pool::Sum)])?;
+    let Some(word) = golden.setting("local_summary", None::<String>)? else { return Ok((Map::Identity, pool)) };
     let parse = |word: &str| {
         let (map, pool) = word.split_once('-')?;
         Some((serde_json::from_value(map.into()).ok()?, serde_json::from_value(pool.into()).ok()?))
     };
-    parse(word).ok_or_else(|| GoldenError::Unsupported(format!("summary `{word}`")))
+    let found: Option<(Map, Pool)> = parse(&word);
+    let (map, own) = found.ok_or_else(|| GoldenError::Unsupported(format!("summary `{word}`")))?;
+    if golden.has_config("pool") && own != pool {
+        return Err(golden.malformed(format!("config `pool` is not that of `local_summary` = `{word}`")));
+    }
+    Ok((map, own))
 }

@@ -586,6 +586,38 @@ fn restored(case: &Case) -> Value {
     settings
 }
 
+/// Weights of one length under another: where a mixer says that they carry over, a sequence that fits both gives the same.
+#[test]
+fn weights_made_for_another_length_give_what_they_gave() {
+    let (mut carried, mut refused) = (0, 0);
+    for case in under("weights made for another length give what they gave, or are refused", every) {
+        let x = input(SEQ_LEN - 6, 3);
+        let want = tch::no_grad(|| case.mixer.forward(&x, &Context::eval()));
+        let entry = &case.entry;
+        assert!(entry.carries(&case.settings, Some(SEQ_LEN), &case.dims).is_ok(), "the same length: {}", case.label);
+        for seq_len in [SEQ_LEN - 5, SEQ_LEN + 8, 3 * SEQ_LEN] {
+            let dims = Dims { seq_len, ..case.dims };
+            if let Err(wrong) = entry.carries(&case.settings, Some(SEQ_LEN), &dims) {
+                refused += 1;
+                assert!(!wrong.help.is_empty() && wrong.problem.contains(wrong.key), "{wrong:?}: {}", case.label);
+                continue;
+            }
+            let (mut vs, mixer) = undisturbed(entry, &case.settings, &dims);
+            vs.double();
+            let theirs = case.vs.variables();
+            for (name, variable) in vs.variables() {
+                assert_eq!(variable.size(), theirs[&name].size(), "{name}: {}", case.label);
+                tch::no_grad(|| variable.shallow_clone().copy_(&theirs[&name]));
+            }
+            mixer.adopt(SEQ_LEN).unwrap_or_else(|wrong| panic!("{wrong:?}: {}", case.label));
+            let got = tch::no_grad(|| mixer.forward(&x, &Context::eval()));
+            assert_close(&got, &want, &case, &format!("from {SEQ_LEN} to {seq_len}"));
+            carried += 1;
+        }
+    }
+    assert!(carried > refused && refused > 0, "{carried} carried over, {refused} refused");
+}
+
 #[test]
 fn rules_name_parameters_that_are_there() {
     for case in under("optimizer rules name parameters that are there", |c| !c.mixer.param_rules().is_empty()) {

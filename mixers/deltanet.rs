@@ -70,7 +70,8 @@ impl Family for Config {
     const ABOUT: &'static str = "linear attention with the delta rule, in chunks (Yang et al. 2024)";
     const PAPER: &'static str = "Yang et al. 2024, arXiv:2406.06484, §3";
     const COMPLEXITY: &'static str = "time O(length · d_model · (d_model + d_head + chunk_size)), memory O(length · (d_model + n_heads · chunk_size))";
-    const VERSION: u32 = 1;
+    // 2: rounding moved when queries and keys came to be normalised where they lie packed.
+    const VERSION: u32 = 2;
 
     fn variants() -> Vec<Value> {
         vec![
@@ -394,6 +395,10 @@ impl Mixer for DeltaNet {
             state_bytes: if ends == 1 { 4 * state } else { 0 },
             flops: 2 * length * (ends * direction + outer) + ends * self.cfg.n_heads * chunks,
         }
+    }
+
+    fn output_map(&self) -> Option<&'static str> {
+        Some("o_proj.weight")
     }
 }
 

@@ -1,7 +1,12 @@
 //! Reference dumps: one safetensors file per case and precision, keys `input.*`, `param.*`, `output.*`, `grad_*`.
 //!
 //! A [`Golden`] is what a file holds. A family's replay rebuilds the mixer from `param.*`, runs it on `input.*` and hands
-//! back what it got; [`verify`] holds that against the file, tensor by tensor.
+//! back what it got; [`verify`] holds that against the file, tensor by tensor. A dump with a key or a tensor that the replay
+//! does not use is refused by that name (`goldens/reading.rs`): an unread key is a comparison that did not happen.
+
+mod reading;
+
+pub(crate) use reading::whole;
 
 use serde_json::Value;
 use std::any::Any;
@@ -83,7 +88,7 @@ pub enum GoldenError {
     Unsupported(String),
 }
 
-/// A dump, in memory.
+/// A dump, in memory. Its config and tensors are read through methods that remember what was asked for.
 #[derive(Debug)]
 pub struct Golden {
     /// Where it was read.
@@ -92,14 +97,15 @@ pub struct Golden {
     pub family: String,
     /// `Float` or `Double`.
     pub kind: Kind,
-    /// The metadata entry `config`, parsed.
-    pub config: Value,
+    /// The metadata entry `config`, parsed: a map.
+    config: Value,
     /// The metadata entry `variant`.
     pub variant: String,
     f32_errors: BTreeMap<String, f64>,
     /// Gradients of what takes no part in the output: the file has none.
     without_gradient: Vec<String>,
     tensors: BTreeMap<String, Tensor>,
+    marks: reading::Marks,
 }
 
 impl Golden {
@@ -109,7 +115,7 @@ impl Golden {
         let bytes = std::fs::read(path).map_err(|e| unreadable(e.to_string()))?;
         let (tensors, meta) = crate::weights::from_bytes(&bytes).map_err(unreadable)?;
         let lacks = |what: &str| GoldenError::Lacks { path: path.into(), what: what.into() };
-        let json = |key: &str| meta.get(key).and_then(|s| serde_json::from_str::<Value>(s).ok());
+        let json = |key: &str| meta.get(key).and_then(|text| reading::python_json(text));
         let kind = match meta.get("dtype").map(String::as_str) {
             Some(d) if d.ends_with("float32") || d == "f32" => Kind::Float,
             Some(d) if d.ends_with("float64") || d == "f64" => Kind::Double,
@@ -121,7 +127,7 @@ impl Golden {
             path: path.into(),
             family: name.split_once("__").map_or(name, |(family, _)| family).to_string(),
             kind,
-            config: json("config").ok_or_else(|| lacks("metadata `config`"))?,
+            config: json("config").filter(Value::is_object).ok_or_else(|| lacks("metadata `config`"))?,
             variant: meta.get("variant").cloned().unwrap_or_default(),
             f32_errors: errors
                 .as_object()
@@ -131,6 +137,7 @@ impl Golden {
                 .and_then(|names| serde_json::from_value(names).ok())
                 .unwrap_or_default(),
             tensors,
+            marks: reading::Marks::default(),
         })
     }
 
@@ -168,19 +175,19 @@ impl Golden {
         for (gradient, of) in [("grad_output", "output"), ("grad_input", "input"), ("grad_param", "param")] {
             for name in self.names(gradient) {
                 let (gradient, of) = (format!("{gradient}.{name}"), format!("{of}.{name}"));
-                let (got, want) = (self.tensor(&gradient)?.size(), self.tensor(&of)?.size());
+                let held = |key: &str| self.tensors.get(key).ok_or_else(|| self.lacks(format!("`{key}`")));
+                let (got, want) = (held(&gradient)?.size(), held(&of)?.size());
                 if got != want {
                     return Err(malformed(format!("`{gradient}` has shape {got:?}, and `{of}` has {want:?}")));
                 }
             }
         }
-        for of in ["input", "param"] {
-            for name in self.names(of) {
-                let differentiable = self.tensor(&format!("{of}.{name}"))?.is_floating_point();
-                let gradient = format!("grad_{of}.{name}");
-                if has_gradients && differentiable && !self.without_gradient.contains(&gradient) {
-                    self.tensor(&gradient)?;
-                }
+        for name in self.names("param") {
+            let differentiable = self.tensors[&format!("param.{name}")].is_floating_point();
+            let gradient = format!("grad_param.{name}");
+            let there = self.has(&gradient) || self.without_gradient.contains(&gradient);
+            if has_gradients && differentiable && !there {
+                return Err(self.lacks(format!("`{gradient}`")));
             }
         }
         Ok(())
@@ -190,40 +197,9 @@ impl Golden {
         GoldenError::Lacks { path: self.path.clone(), what: what.into() }
     }
 
-    /// The tensor under a full key such as `buffer.l_kernel`.
-    pub fn tensor(&self, key: &str) -> Result<&Tensor, GoldenError> {
-        self.tensors.get(key).ok_or_else(|| self.lacks(format!("`{key}`")))
-    }
-
-    /// `input.<name>` as a leaf that collects its gradient.
-    pub fn input(&self, name: &str) -> Result<Tensor, GoldenError> {
-        let t = self.tensor(&format!("input.{name}"))?.copy();
-        Ok(if t.is_floating_point() { t.set_requires_grad(true) } else { t })
-    }
-
     /// Names after `prefix.`, such as every parameter under `param`.
     pub fn names(&self, prefix: &str) -> Vec<&str> {
         self.tensors.keys().filter_map(|k| k.strip_prefix(prefix)?.strip_prefix('.')).collect()
-    }
-
-    /// An integer of the case's config.
-    pub fn int(&self, key: &str) -> Result<i64, GoldenError> {
-        self.config[key].as_i64().ok_or_else(|| self.lacks(format!("config `{key}`")))
-    }
-
-    /// An integer of the case's config, or `default` where it is absent.
-    pub fn int_or(&self, key: &str, default: i64) -> i64 {
-        self.config[key].as_i64().unwrap_or(default)
-    }
-
-    /// A word of the case's config, or `default` where it is absent.
-    pub fn word_or<'a>(&'a self, key: &str, default: &'a str) -> &'a str {
-        self.config[key].as_str().unwrap_or(default)
-    }
-
-    /// A switch of the case's config, false where it is absent.
-    pub fn flag(&self, key: &str) -> bool {
-        self.config[key].as_bool().unwrap_or(false)
     }
 
     /// Turns `vs` to this file's precision and fills every parameter from `param.<name>`. A parameter that the file lacks,
@@ -234,8 +210,10 @@ impl Golden {
         // In order of name, so that the same file always fails for the same reason.
         for (name, mut variable) in vs.variables().into_iter().collect::<BTreeMap<_, _>>() {
             let value = self.tensor(&format!("param.{name}"))?;
-            if value.size() != variable.size() {
-                return Err(self.lacks(format!("`param.{name}` of shape {:?}", variable.size())));
+            let (theirs, ours) = (value.size(), variable.size());
+            if theirs != ours {
+                let why = format!("`param.{name}` has shape {theirs:?}, and the config asks for {ours:?}");
+                return Err(GoldenError::Malformed { path: self.path.clone(), why });
             }
             tch::no_grad(|| variable.copy_(value));
             left.retain(|n| *n != name);
@@ -273,6 +251,8 @@ impl Golden {
             let grad = leaf.grad();
             if grad.defined() {
                 got.insert(key, grad);
+            } else if self.has(&key) {
+                got.insert(key, leaf.zeros_like());
             }
         };
         for (name, leaf) in inputs {
@@ -380,10 +360,16 @@ fn judge(golden: &Golden) -> Verdict {
         Err(e) => return Verdict::Broken(e.to_string()),
     };
     match replayed {
-        Ok(Ok(replay)) => Verdict::Compared(compare(golden, &replay)),
+        Ok(Ok(replay)) => match golden.all_used(&replay) {
+            Ok(()) => Verdict::Compared(compare(golden, &replay)),
+            Err(e) => Verdict::Broken(e.to_string()),
+        },
         Ok(Err(GoldenError::Unsupported(why))) => Verdict::Unsupported(why),
-        Ok(Err(e)) => Verdict::Broken(e.to_string()),
-        Err(why) => Verdict::Broken(format!("{}: it cannot be replayed: {why}", golden.path.display())),
+        Ok(Err(e)) => Verdict::Broken(format!("{e}{}", golden.unread_note())),
+        Err(why) => {
+            let path = golden.path.display();
+            Verdict::Broken(format!("{path}: it cannot be replayed: {why}{}", golden.unread_note()))
+        }
     }
 }
 
@@ -461,3 +447,6 @@ pub fn relative_error(got: &Tensor, want: &Tensor) -> f64 {
     let error = deviation / if scale > 0.0 { scale } else { 1.0 };
     if error.is_finite() { error } else { f64::INFINITY }
 }
+
+#[cfg(test)]
+mod tests;

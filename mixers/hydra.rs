@@ -84,6 +84,8 @@ pub struct Config {
     pub chunk_size: i64,
     /// Bias of `in_proj` and `out_proj`.
     pub bias: bool,
+    /// Bias of the convolution. Reference: true.
+    pub conv_bias: bool,
     /// Smallest step drawn at initialisation.
     pub dt_min: f64,
     /// Largest step drawn at initialisation.
@@ -112,6 +114,7 @@ impl Default for Config {
             d_conv: 7,
             chunk_size: 64,
             bias: false,
+            conv_bias: true,
             dt_min: 1e-3,
             dt_max: 0.1,
             dt_limit: None,
@@ -152,6 +155,7 @@ impl Family for Config {
             json!({ "ngroups": 2, "bias": true, "d_conv": 3, "chunk_size": 5 }),
             json!({ "learnable_init_states": true, "chunk_size": 64, "dt_limit": [0.001, 0.05] }),
             json!({ "d_conv": 0, "diagonal": "d" }),
+            json!({ "conv_bias": false, "d_conv": 5 }),
             json!({ "diagonal": "none" }),
             json!({ "shift": false }),
             json!({ "bidirectional": "add" }),
@@ -222,7 +226,8 @@ impl Family for Config {
 #[derive(Debug)]
 pub struct Hydra {
     in_proj: Linear,
-    conv: Option<(Tensor, Tensor)>,
+    /// Weight, and the bias where there is one.
+    conv: Option<(Tensor, Option<Tensor>)>,
     dt_bias: Tensor,
     a_log: Tensor,
     d: Option<Tensor>,
@@ -246,7 +251,7 @@ impl Hydra {
         let conv = vs / "conv1d";
         let filters = || {
             let weight = conv.var("weight", &[convolved, 1, cfg.d_conv], fan_in(cfg.d_conv));
-            (weight, conv.var("bias", &[convolved], fan_in(cfg.d_conv)))
+            (weight, cfg.conv_bias.then(|| conv.var("bias", &[convolved], fan_in(cfg.d_conv))))
         };
         let inside = Inside {
             reads: vec![Reads::new(false, cfg.shift()), Reads::new(true, cfg.shift())],
@@ -305,7 +310,10 @@ impl Hydra {
             bc: ctx.zero_padding(&bc),
             dt: ctx.zero_padding(&dt).unbind(2),
             a: self.a(),
-            conv: self.conv.as_ref().map(|(weight, bias)| cut_filters(weight, bias, [d_inner, bc_width])),
+            conv: self.conv.as_ref().map(|(weight, bias)| {
+                let bias = bias.as_ref().map_or_else(|| weight.detach().select(2, 0).select(1, 0).zeros_like(), Tensor::shallow_clone);
+                cut_filters(weight, &bias, [d_inner, bc_width])
+            }),
             fc_d: self.fc_d.as_ref().map(Tensor::shallow_clone),
             d: self.d.as_ref().map(Tensor::shallow_clone),
             initial: self.init_states.as_ref().map(Tensor::shallow_clone),
@@ -383,7 +391,8 @@ impl Mixer for Hydra {
         let convolved = d_inner + 4 * bc;
         let projected = d_inner + convolved + 2 * heads;
         let width = self.cfg.copies() * d_inner;
-        let filters = if self.cfg.d_conv > 0 { convolved * (self.cfg.d_conv + 1) } else { 0 };
+        let taps = self.cfg.d_conv + i64::from(self.cfg.conv_bias);
+        let filters = if self.cfg.d_conv > 0 { convolved * taps } else { 0 };
         let biases = if self.cfg.bias { projected + d } else { 0 };
         let states = if self.cfg.learnable_init_states { d_inner * self.cfg.d_state } else { 0 };
         let diagonal = [&self.d, &self.fc_d].into_iter().flatten().map(|t| t.numel() as i64).sum::<i64>();
@@ -409,25 +418,37 @@ impl Mixer for Hydra {
         rules.extend(self.init_states.as_ref().map(|_| undecayed("init_states")));
         rules
     }
+
+    fn output_map(&self) -> Option<&'static str> {
+        Some("out_proj.weight")
+    }
 }
 
-/// A whole module: `hydra__*`.
+/// A whole module: `hydra__*`. Absent keys are the reference's defaults.
 pub fn replay(golden: &Golden) -> Result<Replay, GoldenError> {
-    let defaults = Config::default();
     let cfg = Config {
-        d_state: golden.int_or("d_state", defaults.d_state),
-        expand: golden.int_or("expand", defaults.expand),
-        headdim: golden.int_or("headdim", defaults.headdim),
-        ngroups: golden.int_or("ngroups", defaults.ngroups),
-        d_conv: golden.int_or("d_conv", defaults.d_conv),
-        chunk_size: golden.int_or("chunk_size", defaults.chunk_size),
-        bias: golden.flag("bias"),
-        dt_limit: serde_json::from_value(golden.config["dt_limit"].clone()).unwrap_or_default(),
-        learnable_init_states: golden.flag("learnable_init_states"),
-        ..defaults
+        d_state: golden.int_or("d_state", 64)?,
+        expand: golden.int_or("expand", 2)?,
+        headdim: golden.int_or("headdim", 64)?,
+        ngroups: golden.int_or("ngroups", 1)?,
+        d_conv: golden.int_or("d_conv", 7)?,
+        chunk_size: golden.int_or("chunk_size", 256)?,
+        bias: golden.flag_or("bias", false)?,
+        conv_bias: golden.flag_or("conv_bias", true)?,
+        dt_limit: golden.step_range("dt_limit")?,
+        learnable_init_states: golden.flag_or("learnable_init_states", false)?,
+        ..Config::default()
     };
+    golden.only("activation", &["swish", "silu"])?;
+    golden.without_effect(&["conv_init", "dt_min", "dt_max", "dt_init_floor", "A_init_range"]);
+    golden.without_effect(&["use_mem_eff_path", "layer_idx", "device", "dtype"]);
+    let d_model = golden.int("d_model")?;
+    let seq_len = golden.axes("input.u", &["batch", "L", "d_model"])?[1];
+    let dims = Dims { d_model, seq_len, causal: false };
+    golden.checked(&cfg.check(&dims))?;
+    golden.checked(&at_least("d_conv", cfg.d_conv, 1).err().into_iter().collect::<Vec<_>>())?;
+    golden.agrees("nheads", cfg.expand * d_model / cfg.headdim, "`expand`, `d_model` and `headdim` say")?;
     let u = golden.input("u")?;
-    let dims = Dims { d_model: golden.int("d_model")?, seq_len: u.size()[1], causal: false };
     let mut vs = VarStore::new(Device::Cpu);
     let hydra = Hydra::new(&vs.root(), &dims, &cfg);
     golden.fill(&mut vs)?;
@@ -438,13 +459,23 @@ pub fn replay(golden: &Golden) -> Result<Replay, GoldenError> {
 /// The core alone, everything it reads given: `quasiseparable_matrix__*`.
 pub fn replay_quasiseparable(golden: &Golden) -> Result<Replay, GoldenError> {
     const NAMES: [&str; 9] = ["x", "A", "dt_fwd", "B_fwd", "C_fwd", "dt_bwd", "B_bwd", "C_bwd", "diag"];
+    let chunk = golden.int("chunk_size")?;
+    golden.checked(&at_least("chunk_size", chunk, 1).err().into_iter().collect::<Vec<_>>())?;
+    golden.axes("input.x", &["batch", "L", "nheads", "headdim"])?;
+    golden.axes("input.A", &["nheads"])?;
+    for name in ["dt_fwd", "dt_bwd", "diag"] {
+        golden.axes(&format!("input.{name}"), &["batch", "L", "nheads"])?;
+    }
+    for name in ["B_fwd", "C_fwd", "B_bwd", "C_bwd"] {
+        golden.axes(&format!("input.{name}"), &["batch", "L", "ngroups", "d_state"])?;
+    }
     let leaves = NAMES.iter().map(|name| golden.input(name)).collect::<Result<Vec<_>, _>>()?;
     let stream = |i: usize| {
         let [dt, b, c] = [0, 1, 2].map(|k| leaves[i + k].shallow_clone());
         Stream { dt, b, c }
     };
     let (x, a) = (&leaves[0], &leaves[1]);
-    let y = ssd::quasiseparable(x, a, [&stream(2), &stream(5)], golden.int("chunk_size")?, None);
+    let y = ssd::quasiseparable(x, a, [&stream(2), &stream(5)], chunk, None);
     let y = y + x * leaves[8].unsqueeze(-1);
     let inputs: Vec<(&str, &Tensor)> = NAMES.into_iter().zip(&leaves).collect();
     golden.replay(&[("y", &y)], &inputs, None)
@@ -490,7 +521,7 @@ mod tests {
         let xbc = match &layer.conv {
             Some((weight, bias)) => {
                 let image = xbc.transpose(1, 2);
-                image.conv1d(weight, Some(bias), 1, weight.size()[2] / 2, 1, weight.size()[0]).transpose(1, 2)
+                image.conv1d(weight, bias.as_ref(), 1, weight.size()[2] / 2, 1, weight.size()[0]).transpose(1, 2)
             }
             None => xbc,
         }

@@ -172,9 +172,21 @@ pub trait Mixer: Debug + Send {
     /// Parameters, decoding state and forward FLOPs of one sequence, from the paper's formulas.
     fn cost(&self, length: i64) -> Cost;
 
+    /// Called once this mixer's parameters hold what those of a mixer of the same settings, built for sequences of up to
+    /// `seq_len` positions, held: changes them so that they mean here what they meant there. The error leaves them alone.
+    /// Only called where [`Family::carries`] agreed. The default suits parameters that do not depend on the length.
+    fn adopt(&self, _seq_len: i64) -> Result<(), ConfigError> {
+        Ok(())
+    }
+
     /// Parameters that want another learning rate or weight decay than the rest, by their name inside the mixer.
     fn param_rules(&self) -> Vec<ParamRule> {
         Vec::new()
+    }
+
+    /// Weight of the dense map that the mixer ends in, by its name inside the mixer; `None` where it ends in none.
+    fn output_map(&self) -> Option<&'static str> {
+        None
     }
 }
 

@@ -320,6 +320,10 @@ impl Mixer for LinearAttention {
             flops: linear_flops(length, d, 4 * inner) + heads * per_head,
         }
     }
+
+    fn output_map(&self) -> Option<&'static str> {
+        Some("out_projection.weight")
+    }
 }
 
 /// S, and z as its last column, `[batch, heads, d_head, width]`.

@@ -96,7 +96,8 @@ impl Family for Config {
     const PAPER: &'static str = "Dao & Gu 2024, arXiv:2405.21060, §7";
     const COMPLEXITY: &'static str =
         "time O(length · d_model · (d_model + d_state + chunk_size)), memory O(length · d_model)";
-    const VERSION: u32 = 1;
+    // 2: rounding moved when scan and convolution became native kernels.
+    const VERSION: u32 = 2;
 
     fn variants() -> Vec<Value> {
         vec![
@@ -352,6 +353,10 @@ impl Mixer for Mamba2 {
         rules.extend(self.init_states.as_ref().map(|_| undecayed("init_states")));
         rules
     }
+
+    fn output_map(&self) -> Option<&'static str> {
+        Some("out_proj.weight")
+    }
 }
 
 /// The last inputs of the convolution, and S.
@@ -407,22 +412,34 @@ impl Recurrent for State<'_> {
     }
 }
 
-/// A whole module: `mamba2__*`.
+/// A whole module: `mamba2__*`. Absent keys are the defaults of the reference's simple module.
 pub fn replay(golden: &Golden) -> Result<Replay, GoldenError> {
-    let defaults = Config::default();
     let cfg = Config {
-        d_state: golden.int_or("d_state", defaults.d_state),
-        expand: golden.int_or("expand", defaults.expand),
-        headdim: golden.int_or("headdim", defaults.headdim),
-        ngroups: golden.int_or("ngroups", defaults.ngroups),
-        d_conv: golden.int_or("d_conv", defaults.d_conv),
-        chunk_size: golden.int_or("chunk_size", defaults.chunk_size),
-        bias: golden.flag("bias"),
-        learnable_init_states: golden.flag("learnable_init_states"),
-        ..defaults
+        d_state: golden.int_or("d_state", 64)?,
+        expand: golden.int_or("expand", 2)?,
+        headdim: golden.int_or("headdim", 128)?,
+        ngroups: golden.int_or("ngroups", 1)?,
+        d_conv: golden.int_or("d_conv", 4)?,
+        chunk_size: golden.int_or("chunk_size", 256)?,
+        bias: golden.flag_or("bias", false)?,
+        conv_bias: golden.flag_or("conv_bias", true)?,
+        dt_limit: golden.step_range("dt_limit")?,
+        learnable_init_states: golden.flag_or("learnable_init_states", false)?,
+        norm_before_gate: golden.flag_or("norm_before_gate", false)?,
+        ..Config::default()
     };
+    golden.only("activation", &["swish", "silu"])?;
+    golden.only("rmsnorm", &[true])?;
+    golden.only("D_has_hdim", &[false])?;
+    golden.without_effect(&["conv_init", "A_init_range", "dt_min", "dt_max", "dt_init_floor"]);
+    golden.without_effect(&["use_mem_eff_path", "deterministic", "layer_idx", "device", "dtype"]);
+    let d_model = golden.int("d_model")?;
+    let seq_len = golden.axes("input.u", &["batch", "L", "d_model"])?[1];
+    let dims = Dims { d_model, seq_len, causal: true };
+    golden.checked(&cfg.check(&dims))?;
+    golden.agrees("d_ssm", cfg.expand * d_model, "`expand` and `d_model` say")?;
+    golden.agrees("nheads", cfg.expand * d_model / cfg.headdim, "`expand`, `d_model` and `headdim` say")?;
     let u = golden.input("u")?;
-    let dims = Dims { d_model: golden.int("d_model")?, seq_len: u.size()[1], causal: true };
     let mut vs = VarStore::new(Device::Cpu);
     let mamba2 = Mamba2::new(&vs.root(), &dims, &cfg);
     golden.fill(&mut vs)?;
@@ -430,31 +447,85 @@ pub fn replay(golden: &Golden) -> Result<Replay, GoldenError> {
     golden.replay(&[("y", &y)], &[("u", &u)], Some(&vs))
 }
 
-/// The scan alone, everything it reads given: `ssd__*`.
+/// The scan alone, everything it reads given: `ssd__*`. D, z, the bias of dt and the initial states may be absent.
 pub fn replay_ssd(golden: &Golden) -> Result<Replay, GoldenError> {
-    let names = golden.names("input");
-    let leaves = names.iter().map(|name| golden.input(name)).collect::<Result<Vec<_>, _>>()?;
-    let inputs: Vec<(&str, &Tensor)> = names.iter().copied().zip(&leaves).collect();
-    let find = |name: &str| inputs.iter().find(|(n, _)| *n == name).map(|(_, t)| *t);
-    let get =
-        |name: &str| find(name).ok_or_else(|| GoldenError::Lacks { path: golden.path.clone(), what: name.into() });
-    let dt = match find("dt_bias") {
-        Some(bias) => get("dt")? + bias,
-        None => get("dt")?.shallow_clone(),
+    let chunk = golden.int("chunk_size")?;
+    golden.checked(&at_least("chunk_size", chunk, 1).err().into_iter().collect::<Vec<_>>())?;
+    let softplus = golden.flag_or("dt_softplus", false)?;
+    let range = golden.step_range("dt_limit")?;
+    golden.without_effect(&["return_final_states"]);
+    golden.axes("input.x", &["batch", "L", "nheads", "headdim"])?;
+    golden.axes("input.dt", &["batch", "L", "nheads"])?;
+    golden.axes("input.A", &["nheads"])?;
+    for name in ["B", "C"] {
+        golden.axes(&format!("input.{name}"), &["batch", "L", "ngroups", "d_state"])?;
+    }
+    let required = ["x", "dt", "A", "B", "C"].map(|name| golden.input(name).map(|t| (name, t)));
+    let mut inputs = required.into_iter().collect::<Result<Vec<_>, _>>()?;
+    for (name, switches) in [
+        ("D", &["has_D"][..]),
+        ("z", &["has_z"][..]),
+        ("dt_bias", &["has_dt_bias", "has_bias", "dt_bias"][..]),
+        ("initial_states", &["initial_states", "has_initial_states"][..]),
+    ] {
+        inputs.extend(golden.optional_input(name, switches)?.map(|t| (name, t)));
+    }
+    let find = |name: &str| inputs.iter().find(|(n, _)| *n == name).map(|(_, t)| t);
+    let get = |name: &str| find(name).expect("it is required").shallow_clone();
+    let dt = find("dt_bias").map_or_else(|| get("dt"), |bias| get("dt") + bias);
+    let dt = if softplus { dt.softplus() } else { dt };
+    let dt = range.map_or_else(|| dt.shallow_clone(), |[low, high]| dt.clamp(low, high));
+    let (x, a) = (get("x"), get("A"));
+    let stream = Stream { dt, b: get("B"), c: get("C") };
+    let y = match find("initial_states") {
+        Some(initial) if initial.dim() > 3 => by_row(&x, &a, &stream, chunk, initial),
+        initial => ssd::scan(&x, &a, &stream, chunk, initial),
     };
-    let dt = if golden.flag("dt_softplus") { dt.softplus() } else { dt };
-    let x = get("x")?;
-    let stream = Stream { dt, b: get("B")?.shallow_clone(), c: get("C")?.shallow_clone() };
-    let y = ssd::scan(x, get("A")?, &stream, golden.int("chunk_size")?, find("initial_states"));
     let y = match find("D") {
-        Some(d) => y + x * d.unsqueeze(-1),
+        Some(d) if d.dim() == 1 => y + &x * d.unsqueeze(-1),
+        Some(d) => y + &x * d, // [heads, headdim]
         None => y,
     };
-    let y = match find("z") {
-        Some(z) => y * z.silu(),
-        None => y,
+    let y = find("z").map_or_else(|| y.shallow_clone(), |z| &y * z.silu());
+    let inputs: Vec<(&str, &Tensor)> = inputs.iter().map(|(name, t)| (*name, t)).collect();
+    match ["final_state", "final_states"].into_iter().find(|name| golden.has(&format!("output.{name}"))) {
+        None => golden.replay(&[("y", &y)], &inputs, None),
+        Some(name) => {
+            let last = final_state(&x, &a, &stream, find("initial_states"));
+            golden.replay(&[("y", &y), (name, &last)], &inputs, None)
+        }
+    }
+}
+
+/// The scan where every row of the batch has an initial state of its own, `[batch, (1,) heads, headdim, d_state]`.
+fn by_row(x: &Tensor, a: &Tensor, stream: &Stream, chunk: i64, initial: &Tensor) -> Tensor {
+    let row = |t: &Tensor, i: i64| t.narrow(0, i, 1);
+    let one = |i: i64| {
+        let stream = Stream { dt: row(&stream.dt, i), b: row(&stream.b, i), c: row(&stream.c, i) };
+        let size = initial.size();
+        let initial = row(initial, i).view(&size[size.len() - 3..]);
+        ssd::scan(&row(x, i), a, &stream, chunk, Some(&initial))
     };
-    golden.replay(&[("y", &y)], &inputs, None)
+    Tensor::cat(&(0..x.size()[0]).map(one).collect::<Vec<_>>(), 0)
+}
+
+/// The state after the last position, `[batch, heads, headdim, d_state]`, by the recurrence as it stands.
+fn final_state(x: &Tensor, a: &Tensor, stream: &Stream, initial: Option<&Tensor>) -> Tensor {
+    let [batch, length, heads, d_head] = <[i64; 4]>::try_from(x.size()).expect("x has four axes");
+    let (groups, d_state) = (stream.b.size()[2], stream.b.size()[3]);
+    let b = stream.b.repeat_interleave_self_int(heads / groups, 2, None::<i64>);
+    let shape = [batch, heads, d_head, d_state];
+    let mut state = Tensor::zeros(shape, (x.kind(), x.device()));
+    if let Some(initial) = initial {
+        let initial = if initial.dim() == 5 { initial.squeeze_dim(1) } else { initial.shallow_clone() };
+        state = state + initial;
+    }
+    for t in 0..length {
+        let dt = stream.dt.select(1, t);
+        let fed = (x.select(1, t) * dt.unsqueeze(-1)).unsqueeze(-1) * b.select(1, t).unsqueeze(-2);
+        state = state * (dt * a).exp().unsqueeze(-1).unsqueeze(-1) + fed;
+    }
+    state
 }
 
 #[cfg(test)]

@@ -42,7 +42,7 @@ mod tests;
 
 pub use vandermonde::replay_core;
 
-use crate::goldens::{Golden, GoldenError, Replay};
+use crate::goldens::{Golden, GoldenError, Replay, relative_error};
 use crate::limits::width;
 use crate::math::depthwise::convolve;
 use crate::{
@@ -75,6 +75,8 @@ pub struct Config {
     pub d_conv: i64,
     /// Bias of `in_proj` and `out_proj`.
     pub bias: bool,
+    /// Bias of the convolution. Reference: true.
+    pub conv_bias: bool,
     /// `quasiseparable`: positions in a chunk of the scan. Changes speed and memory, not the result.
     pub chunk_size: i64,
     /// `quasiseparable`: smallest step drawn at initialisation.
@@ -94,6 +96,7 @@ impl Default for Config {
             qk_dim: None,
             d_conv: 7,
             bias: false,
+            conv_bias: true,
             chunk_size: 64,
             dt_min: 1e-3,
             dt_max: 0.1,
@@ -150,6 +153,7 @@ impl Family for Config {
         vec![
             json!({ "qk_dim": 1, "headdim": 8 }),
             json!({ "data_dependent": false, "qk_dim": 2, "bias": true }),
+            json!({ "conv_bias": false, "d_conv": 5 }),
             json!({ "matrix": "dense", "data_dependent": false, "d_conv": 3 }),
             json!({ "matrix": "toeplitz" }),
             json!({ "matrix": "toeplitz", "data_dependent": false }),
@@ -212,6 +216,17 @@ impl Family for Config {
             between("dt_min", self.dt_min, 1e-9, self.dt_max.max(1e-9)),
         ];
         checks.into_iter().filter_map(Result::err).collect()
+    }
+
+    /// Parameters with a position or a lag for an axis, and scales of `1/√seq_len`, belong to one length.
+    fn carries(&self, from: Option<i64>, dims: &Dims) -> Result<(), ConfigError> {
+        let free = self.data_dependent && matches!(self.matrix, Matrix::Attention | Matrix::Quasiseparable);
+        let Some(from) = from.filter(|from| !free && *from != dims.seq_len) else { return Ok(()) };
+        let why = if self.data_dependent { "is scaled by" } else { "is made for" };
+        let problem =
+            format!("`matrix: {}` {why} the longest sequence, which was {from} and is {} here", self.word(), dims.seq_len);
+        let help = "set `model: { max_positions: N }` to the same N, the longer of both, in both".into();
+        Err(ConfigError { key: "matrix", problem, help })
     }
 
     fn build(&self, vs: &nn::Path, dims: &Dims) -> Box<dyn Mixer> {
@@ -370,7 +385,7 @@ impl Shape<'_> {
 struct MatrixMixer {
     in_proj: Linear,
     conv_weight: Tensor,
-    conv_bias: Tensor,
+    conv_bias: Option<Tensor>,
     class: Box<dyn MatrixClass>,
     norm: Tensor,
     out_proj: Linear,
@@ -391,7 +406,7 @@ impl MatrixMixer {
         Self {
             in_proj: linear(&(vs / "in_proj"), dims.d_model, d_inner + channels + straight, cfg.bias),
             conv_weight: conv.var("weight", &[channels, 1, cfg.d_conv], uniform),
-            conv_bias: conv.var("bias", &[channels], uniform),
+            conv_bias: cfg.conv_bias.then(|| conv.var("bias", &[channels], uniform)),
             class,
             norm: (vs / "norm").ones("weight", &[d_inner]),
             out_proj: linear(&(vs / "out_proj"), d_inner, dims.d_model, cfg.bias),
@@ -414,7 +429,10 @@ impl MatrixMixer {
         let biases = self.in_proj.bs.as_ref().map(|b| b.split_with_sizes(parts, 0));
         let project = |i: usize| self.in_proj.precision.linear(u, &weights[i], biases.as_ref().map(|b| &b[i]));
         let conv_weights = self.conv_weight.split_with_sizes([d_inner, convolved], 0);
-        let conv_biases = self.conv_bias.split_with_sizes([d_inner, convolved], 0);
+        let like = (u.kind(), u.device());
+        let conv_bias = self.conv_bias.as_ref().map(Tensor::shallow_clone);
+        let conv_bias = conv_bias.unwrap_or_else(|| Tensor::zeros([d_inner + convolved], like));
+        let conv_biases = conv_bias.split_with_sizes([d_inner, convolved], 0);
         let convolve = |i: usize| {
             let read = ctx.zero_padding(&project(i + 1));
             ctx.zero_padding(&convolve(&read, &conv_weights[i], &conv_biases[i]))
@@ -466,7 +484,8 @@ impl Mixer for MatrixMixer {
         let channels = d_inner + convolved;
         let projected = d_inner + channels + straight;
         let biases = if cfg.bias { projected + d } else { 0 };
-        let params = d * projected + channels * (cfg.d_conv + 1) + self.class.params() + d_inner + d_inner * d + biases;
+        let filters = channels * (cfg.d_conv + i64::from(cfg.conv_bias));
+        let params = d * projected + filters + self.class.params() + d_inner + d_inner * d + biases;
         let flops = linear_flops(length, d, projected)
             + linear_flops(length, cfg.d_conv, channels)
             + self.class.flops(length)
@@ -477,6 +496,10 @@ impl Mixer for MatrixMixer {
     fn param_rules(&self) -> Vec<ParamRule> {
         let rule = |name: &&str| ParamRule { name: format!("matrix_mixer.{name}"), lr: None, weight_decay: Some(0.0) };
         self.class.undecayed().iter().map(rule).collect()
+    }
+
+    fn output_map(&self) -> Option<&'static str> {
+        Some("out_proj.weight")
     }
 }
 
@@ -577,29 +600,60 @@ fn xavier_uniform(sizes: &[i64]) -> Init {
     Init::Uniform { lo: -bound, up: bound }
 }
 
-/// The layer of a dump, its parameters filled in, and its input.
+/// The layer of a dump, its parameters filled in, and its input. Absent keys are the reference's defaults.
 fn stored(golden: &Golden) -> Result<(VarStore, MatrixMixer, Tensor), GoldenError> {
-    let defaults = Config::default();
-    let mut word = golden.word_or("matrix_mixer_type", "");
-    let data_dependent = golden.flag("is_data_dependent");
-    if word == "vandermonde" && !data_dependent {
-        word = "dft";
-    }
-    let unknown = |_| GoldenError::Unsupported(format!("matrix `{word}`"));
+    let data_dependent = golden.flag_or("is_data_dependent", false)?;
+    let known = [
+        ("dense", Matrix::Dense),
+        ("toeplitz", Matrix::Toeplitz),
+        ("vandermonde", if data_dependent { Matrix::Vandermonde } else { Matrix::Dft }),
+        ("cauchy", Matrix::Cauchy),
+        ("low_rank", Matrix::LowRank),
+        ("attention", Matrix::Attention),
+        ("quasiseparable", Matrix::Quasiseparable),
+    ];
+    let matrix = golden.choice("matrix_mixer_type", None, &known.map(|(word, matrix)| (word, Some(matrix))))?;
     let cfg = Config {
-        matrix: serde_json::from_value(json!(word)).map_err(unknown)?,
+        matrix: matrix.ok_or_else(|| golden.lacking("config `matrix_mixer_type`"))?,
         data_dependent,
+        form: Form::Reference,
+        expand: golden.int_or("expand", 2)?,
         qk_dim: Some(golden.int("qk_dim")?),
-        headdim: Some(golden.int("headdim")?),
-        chunk_size: golden.int_or("chunk_size", defaults.chunk_size),
-        ..defaults
+        headdim: Some(golden.int_or("headdim", 128)?),
+        d_conv: golden.int_or("d_conv", 7)?,
+        bias: golden.flag_or("bias", false)?,
+        conv_bias: golden.flag_or("conv_bias", true)?,
+        chunk_size: golden.int_or("chunk_size", 256)?,
+        ..Config::default()
     };
+    golden.only("activation", &["swish", "silu"])?;
+    golden.only("is_dft", &[!data_dependent && cfg.matrix == Matrix::Dft])?;
+    golden.without_effect(&["conv_init", "layer_idx", "device", "dtype"]);
+    let d_model = golden.int("d_model")?;
+    let length = golden.axes("input.u", &["batch", "L", "d_model"])?[1];
+    let dims = Dims { d_model, seq_len: golden.int_or("max_seq_len", length)?, causal: false };
+    golden.checked(&cfg.check(&dims))?;
+    let d_inner = cfg.expand * d_model;
+    golden.agrees("nheads", d_inner / cfg.headdim(d_inner), "`expand`, `d_model` and `headdim` say")?;
+    held_buffer(golden, &cfg, &dims)?;
     let u = golden.input("u")?;
-    let dims = Dims { d_model: golden.int("d_model")?, seq_len: golden.int("max_seq_len")?, causal: false };
     let mut vs = VarStore::new(Device::Cpu);
     let mixer = MatrixMixer::new(&vs.root(), &dims, &cfg);
     golden.fill(&mut vs)?;
     Ok((vs, mixer, u))
+}
+
+/// The Fourier matrix that the reference keeps beside its parameters is the one made here.
+fn held_buffer(golden: &Golden, cfg: &Config, dims: &Dims) -> Result<(), GoldenError> {
+    let key = "buffer.matrix_mixer.dft_matrix";
+    if cfg.matrix != Matrix::Dft || !golden.has(key) {
+        return Ok(());
+    }
+    let error = relative_error(golden.tensor(key)?, &dft::cosines(dims.seq_len, dims.seq_len));
+    if error <= 1e-5 {
+        return Ok(());
+    }
+    Err(golden.malformed(format!("`{key}` is not cos(2π t s / L) for `max_seq_len` = {}", dims.seq_len)))
 }
 
 /// The whole layer: `matrix_mixer__*`.

@@ -31,6 +31,12 @@ pub trait Family: Default + Serialize + DeserializeOwned + JsonSchema + 'static 
     fn extremes() -> Vec<(&'static str, f64)> {
         Vec::new()
     }
+    /// Whether weights that were trained on sequences of up to `from` positions (`None`: nobody knows) can go on with the same
+    /// settings at `dims`, once [`Mixer::adopt`] has converted them; the error says what to do. The default suits mixers in
+    /// which no parameter and no scale depends on the length.
+    fn carries(&self, _from: Option<i64>, _dims: &Dims) -> Result<(), ConfigError> {
+        Ok(())
+    }
     /// Numbers that a layer with these settings consists of, roughly and not too few: what a machine must hold to build one. A law
     /// holds it to the true count. A float, for it is asked before the settings are known to be sane.
     fn scalars(&self, dims: &Dims) -> f64;
@@ -66,6 +72,7 @@ pub struct Entry {
     pub accepts: fn(&Value) -> Result<(), serde_json::Error>,
     /// `settings` with every default filled in and numbers in their field's type, so that equal settings hash equally.
     pub resolve: fn(&Value) -> Result<Value, serde_json::Error>,
+    carries: fn(&Value, Option<i64>, &Dims) -> Result<(), ConfigError>,
     check: fn(&Value, &Dims) -> Vec<ConfigError>,
     scalars: fn(&Value, &Dims) -> f64,
     build: fn(&Value, &nn::Path, &Dims) -> Box<dyn Mixer>,
@@ -92,6 +99,7 @@ impl Entry {
             defaults: || serde_json::to_value(F::default()).expect("settings are plain data"),
             accepts: |settings| parse::<F>(settings).map(drop),
             resolve: |settings| serde_json::to_value(parse::<F>(settings)?),
+            carries: |settings, from, dims| typed::<F>(settings).carries(from, dims),
             check: |settings, dims| {
                 let beyond = limits::beyond(settings, dims);
                 if !beyond.is_empty() {
@@ -109,6 +117,11 @@ impl Entry {
     /// Everything wrong with `settings`, which must have been accepted.
     pub fn check(&self, settings: &Value, dims: &Dims) -> Vec<ConfigError> {
         (self.check)(settings, dims)
+    }
+
+    /// [`Family::carries`] of `settings`, which must have passed [`Entry::check`].
+    pub fn carries(&self, settings: &Value, from: Option<i64>, dims: &Dims) -> Result<(), ConfigError> {
+        (self.carries)(settings, from, dims)
     }
 
     /// [`Family::scalars`]; `settings` must have been accepted.

@@ -17,6 +17,8 @@
 //!            float64; upstream overwrites C at the first forward. A length past it extends C̃ inside the forward, leaving
 //!            the parameter as it is.
 //!          - `disc: dss` normalises at `seq_len`, not at the length of the batch at hand.
+//!          - Weights taken over from a layer built for another length are converted (`Mixer::adopt`): the state space is
+//!            what carries over, not C̃.
 //!          - The state that a forward ends in is differentiable in both modes; upstream's S4 cuts the graph there.
 //!          - upstream's `init: legt` has Re A = -1e-4 where the transform is `exp`, and so has this: its floor is kept.
 //!          - Not here: `gate` and `bottleneck` (broken upstream), `dplr-*` inits (their P is random), other transforms of
@@ -268,7 +270,8 @@ impl Family for Config {
     const PAPER: &'static str = "Gu, Goel, Ré 2022, arXiv:2111.00396, §3; S4D: Gu et al. 2022, arXiv:2206.11893, §3-4";
     const COMPLEXITY: &'static str =
         "time O(d_model · length · (d_state + log length)), memory O(d_model · (d_state · length^½ + length))";
-    const VERSION: u32 = 2;
+    // 3: lengths are rounded half to even, as upstream; weights taken over from a run of another length are converted.
+    const VERSION: u32 = 3;
 
     fn variants() -> Vec<Value> {
         vec![
@@ -329,6 +332,31 @@ impl Family for Config {
             self.check_step_mode(dims),
         ];
         checks.into_iter().filter_map(Result::err).collect()
+    }
+
+    /// C̃ of S4 and C under `disc: dss` belong to a length; from a known one they are converted.
+    fn carries(&self, from: Option<i64>, dims: &Dims) -> Result<(), ConfigError> {
+        let dplr = self.mode == Mode::Dplr;
+        if self.l_max.is_some() && dplr || !dplr && self.disc != Some(Disc::Dss) || from == Some(dims.seq_len) {
+            return Ok(());
+        }
+        if let (true, Some(from), Some(share)) = (dplr, from, self.bandlimit) {
+            // What is left of C̃ at one length is not what is left of it at another.
+            let problem = format!(
+                "`bandlimit` is {share}, and cuts C̃ as it is for one longest sequence, which was {from} and is {} here",
+                dims.seq_len
+            );
+            let help = "set `model: { max_positions: N }` to the same N, the longer of both, in both".into();
+            return Err(ConfigError { key: "bandlimit", problem, help });
+        }
+        if from.is_some() {
+            return Ok(());
+        }
+        let (key, what) = if dplr { ("mode", "C̃ = C (I - Ā^L)") } else { ("disc", "C under `disc: dss`") };
+        let problem = format!("`{key}`: {what} belongs to the length L it was made for, and nothing says which that was");
+        let help = "put beside the file the config.json that `mixarena export-weights` writes, or one with the longest \
+                    sequence of its training: { \"seq_len\": 1024 }";
+        Err(ConfigError { key, problem, help: help.into() })
     }
 
     fn build(&self, vs: &nn::Path, dims: &Dims) -> Box<dyn Mixer> {
@@ -563,6 +591,18 @@ impl Mixer for Block {
         }
     }
 
+    fn adopt(&self, seq_len: i64) -> Result<(), ConfigError> {
+        if self.layer.kernel.adopt(seq_len) {
+            return Ok(());
+        }
+        let problem = format!(
+            "C cannot be brought from length {seq_len} to {}: a mode does not decay, so that I - Ā^L has no inverse",
+            self.dims.seq_len
+        );
+        let help = "give both the same length: set `model: { max_positions: N }` for both".into();
+        Err(ConfigError { key: "l_max", problem, help })
+    }
+
     /// dt, A, P and B do not decay, C does as the run says; each at its rate.
     fn param_rules(&self) -> Vec<ParamRule> {
         let lr = self.cfg.lr.unwrap_or_default().each();
@@ -576,5 +616,9 @@ impl Mixer for Block {
             ParamRule { name: format!("layer.kernel.{name}"), lr, weight_decay }
         };
         self.layer.kernel.parameters().into_iter().map(|(name, _)| rule(name)).collect()
+    }
+
+    fn output_map(&self) -> Option<&'static str> {
+        Some("output_linear.0.weight")
     }
 }

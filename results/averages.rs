@@ -7,8 +7,8 @@
 //! A task counts once, by the mean over its seeds. A mixer without a score on one of the tasks has no average.
 
 use crate::published::{self, FAILED_PATH_X, FIVE, PATH_X};
-use crate::statistics::{Interval, bootstrap_task_mean, mean};
-use crate::table::{BOOTSTRAP_SEED, DRAWS, Row, points, tasks};
+use crate::statistics::{Interval, Range, mean, task_mean_interval};
+use crate::table::{Row, points, tasks};
 use serde::Serialize;
 
 /// A mean over tasks.
@@ -16,7 +16,7 @@ use serde::Serialize;
 pub struct TaskMean {
     /// Mean over tasks of the mean over seeds.
     pub mean: f64,
-    /// Stratified bootstrap interval; `None` where a task has fewer than two scored seeds.
+    /// By Welch and Satterthwaite over seeds, clipped to the range of the scores; `None` where a task has fewer than two.
     pub interval: Option<Interval>,
 }
 
@@ -81,7 +81,7 @@ fn of_mixer(mixer: &str, rows: &[Row], wanted: &[&str]) -> Average {
     let missing = wanted.iter().zip(&cells).filter(|(_, cell)| cell.is_empty()).map(|(name, _)| name.to_string());
     let over = |n: usize| {
         let means: Option<Vec<f64>> = cells.get(..n)?.iter().map(|cell| mean(cell)).collect();
-        let interval = bootstrap_task_mean(&cells[..n], DRAWS, BOOTSTRAP_SEED);
+        let interval = task_mean_interval(&cells[..n]).map(|interval| interval.clipped(Range::SHARE));
         Some(TaskMean { mean: mean(&means?)?, interval })
     };
     let found: Vec<&Row> = wanted.iter().filter_map(find).collect();

@@ -13,7 +13,9 @@ use crate::plot::{self, PlotError, chosen};
 use crate::render::{Grid, digits};
 use crate::statistics::{Estimate, Interval, Measured, Range, mean};
 use crate::table::{BOOTSTRAP_SEED, DRAWS, Row, Table, clipped_to, mixers, places};
-use crate::{Cells, Details, Figure, Lines, Manifest, Outcome, Profile, Ranking, Record, Scale, Shape, published};
+use crate::{
+    Cells, Details, Figure, Lines, Manifest, Outcome, Profile, Ranking, Record, Scale, Shape, published, text,
+};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -93,36 +95,33 @@ pub(crate) fn details_csv(manifest: &Manifest, records: &[Record], table: &Table
     if runs.iter().filter_map(|run| run.record).all(|record| record.details.is_empty()) {
         return Ok(String::new());
     }
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.write_record([
-        "task", "mixer", "settings", "seed", "outcome", "chosen", "measure", "series", "axis", "at", "value", "id",
-    ])?;
+    let titles =
+        ["task", "mixer", "settings", "seed", "outcome", "chosen", "measure", "series", "axis", "at", "value", "id"];
+    let mut lines = vec![titles.map(String::from)];
     for run in &runs {
         let settings = frame::settings_text(&run.planned.settings);
         let of_run =
             |row: &Row| (&row.task, &row.mixer, &row.settings) == (&run.planned.task, &run.planned.mixer, &settings);
         let in_table = table.rows.iter().any(of_run).to_string();
         for detail in run.record.map(|record| record.details.as_slice()).unwrap_or_default() {
-            let (seed, at, value) = (run.planned.seed.to_string(), detail.at.to_string(), detail.value.to_string());
-            let (task, mixer, id) = (&run.planned.task, &run.planned.mixer, &run.planned.id);
-            writer.write_record([
-                task,
-                mixer,
-                &settings,
-                &seed,
-                run.outcome,
-                &in_table,
-                &detail.measure,
-                &detail.series,
-                &detail.axis,
-                &at,
-                &value,
-                id,
-            ])?;
+            let planned = run.planned;
+            lines.push([
+                planned.task.clone(),
+                planned.mixer.clone(),
+                settings.clone(),
+                planned.seed.to_string(),
+                run.outcome.into(),
+                in_table.clone(),
+                detail.measure.clone(),
+                detail.series.clone(),
+                detail.axis.clone(),
+                detail.at.to_string(),
+                detail.value.to_string(),
+                planned.id.clone(),
+            ]);
         }
     }
-    let bytes = writer.into_inner().map_err(|error| csv::Error::from(error.into_error()))?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    text::csv(lines)
 }
 
 struct Source<'a> {
@@ -263,11 +262,8 @@ impl Source<'_> {
             return Some(Spot { x, mean, interval, seeds });
         }
         let measured = row.measures.get(measure)?;
-        // A diverged run has a number only where its floor counts, and then every scored run has one.
-        let scored: Vec<bool> =
-            runs.iter().filter(|run| run.test.is_some()).map(|run| run.outcome == "diverged").collect();
-        let diverged = |i: usize| scored.len() == measured.n && scored[i];
-        let seeds = measured.values.iter().enumerate().map(|(i, value)| (*value, diverged(i))).collect();
+        let diverged = |run: usize| runs.get(run).is_some_and(|run| run.outcome == "diverged");
+        let seeds = measured.runs.iter().zip(&measured.values).map(|(run, value)| (*value, diverged(*run))).collect();
         Some(Spot { x, mean: measured.mean?, interval: measured.interval, seeds })
     }
 
@@ -676,8 +672,9 @@ impl Source<'_> {
         let y = if asked.measure == SCORE { format!("test {}", self.metric()) } else { asked.measure.clone() };
         said.extend(notes.said());
         let read = "Intervals of the correlations: Fisher's z with the standard errors of Bonett and Wright (ρ) and of Fieller, \
-                    Hartley and Pearson (τ), as if mixers were drawn at random; over redrawn seeds: what our own seeds leave \
-                    open, the published order fixed.";
+                    Hartley and Pearson (τ), as if mixers were drawn at random; over redrawn seeds: how far our own seeds \
+                    move the order, the published one fixed; not a confidence interval, since redrawing adds the spread of the \
+                    seeds once more.";
         let titles = ["task", "mixer", "rank", &y, "published rank", &asked.published, "moved"].map(String::from);
         let caption = format!("{} {read}", said.join(" "));
         Ok(Built {
@@ -859,7 +856,7 @@ fn seeds_text(seeds: &[Vec<f64>], spread: Option<Interval>) -> String {
     let (low, high) = (n().min().unwrap_or(0), n().max().unwrap_or(0));
     let each = if low == high { format!("n = {low} each") } else { format!("n = {low} to {high}") };
     match spread {
-        Some(interval) => format!("Over redrawn seeds ({each}) ρ lies in {}.", ends(interval)),
+        Some(interval) => format!("Over redrawn seeds ({each}) ρ lies in {} in 95 of 100 draws.", ends(interval)),
         None if low < 2 => format!("A mixer has n = {low} seed, so seeds cannot be judged."),
         None => format!("Seeds ({each}) cannot be judged: redrawn means are all tied."),
     }

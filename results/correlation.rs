@@ -140,7 +140,8 @@ fn shuffle(values: &mut [f64], rng: &mut ChaCha8Rng) {
     }
 }
 
-/// The 95 % percentile interval of ρ over redrawn seeds: each entry's seeds are redrawn and averaged anew, the other side
+/// Between which ends ρ lies in 95 of 100 redraws of the seeds. No confidence interval: seeds that spread lower ρ, and redrawing
+/// them lowers it once more, so that the ρ of the true means lies above more often than not. Each entry's seeds are redrawn and averaged anew, the other side
 /// stays. A mean of n redrawn seeds has the variance (n - 1)/n · s²/n, so its distance from the mean is stretched by
 /// √(n/(n - 1)) to that of s²/n (narrowness bias: Hesterberg 2015, arXiv:1411.5279). `None` unless every entry
 /// has two seeds.

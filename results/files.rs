@@ -1,8 +1,8 @@
-//! Writing files so that a reader on another machine sees all of one or none of it.
+//! Writing files so that a reader on another machine sees all of one or none of it, and reading what others may have put there.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -27,6 +27,26 @@ pub(crate) fn write_temporary(path: &Path, bytes: &[u8]) -> io::Result<PathBuf> 
             let _ = fs::remove_file(&temporary);
             Err(error)
         }
+    }
+}
+
+/// The text of a regular file of at most `limit` bytes. What is none, such as a pipe that nobody writes to or a device behind a link,
+/// is never waited for.
+pub(crate) fn read_text(path: &Path, limit: u64) -> io::Result<String> {
+    let odd = || io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file");
+    if !fs::metadata(path)?.is_file() {
+        return Err(odd());
+    }
+    // It may have become something else since.
+    let file = fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(odd());
+    }
+    let mut text = String::new();
+    file.take(limit.saturating_add(1)).read_to_string(&mut text)?;
+    match text.len() as u64 > limit {
+        true => Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is larger than {} MiB", limit >> 20))),
+        false => Ok(text),
     }
 }
 
@@ -100,6 +120,26 @@ mod tests {
             assert!(publish(&second, &path).expect("no other error"));
             assert_eq!(fs::read_to_string(&path).expect("reads"), "second");
         }
+    }
+
+    #[test]
+    fn a_pipe_a_device_a_folder_and_a_file_without_end_are_refused_and_not_waited_for() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let at = |name: &str| folder.path().join(name);
+        let made = std::process::Command::new("mkfifo").arg(at("pipe")).status().expect("mkfifo runs");
+        assert!(made.success());
+        std::os::unix::fs::symlink("/dev/zero", at("device")).expect("links");
+        std::os::unix::fs::symlink(at("pipe"), at("link")).expect("links");
+        fs::write(at("large"), [b' '; 100]).expect("writes");
+        fs::write(at("file"), "text").expect("writes");
+        std::os::unix::fs::symlink(at("file"), at("other")).expect("links");
+        let why = |name: &str| read_text(&at(name), 99).expect_err(name).to_string();
+        for name in ["pipe", "device", "link", "."] {
+            assert_eq!(why(name), "it is not a regular file", "{name}");
+        }
+        assert!(why("large").starts_with("it is larger than"), "{}", why("large"));
+        assert_eq!(read_text(&at("other"), 4).expect("a link to a file"), "text");
+        assert_eq!(read_text(&at("none"), 4).expect_err("not there").kind(), io::ErrorKind::NotFound);
     }
 
     #[test]

@@ -15,7 +15,9 @@ pub(crate) fn findings(rows: &[Row], overall: &[Overall]) -> Vec<String> {
         // Between two that guess, a gap is which class they always answer.
         if trained.iter().any(|row| row.above != Above::AtFloor) {
             sentences.extend(best(task, &trained));
+            sentences.extend(unsettled(task, &trained));
         }
+        sentences.extend(one_class(task, &trained));
         sentences.extend(at_floor(task, &scored));
         sentences.extend(unsure(task, &scored));
         sentences.extend(alike(task, &scored));
@@ -74,6 +76,27 @@ fn best(task: &str, scored: &[&Row]) -> Vec<String> {
             vec![format!("{a} scores highest on {task}, before {b}; without intervals on both this decides nothing.")]
         }
     }
+}
+
+/// That the highest mean is not told from guessing, where it is not.
+fn unsettled(task: &str, scored: &[&Row]) -> Option<String> {
+    let first = scored.first().filter(|row| row.above != Above::Floor)?;
+    let (test, floor, mixer) = (first.test?, first.floor?, &first.mixer);
+    let why = match (test.interval, first.over_examples) {
+        (Some(seeds), _) if seeds.low <= floor => "its interval over seeds reaches it",
+        (_, Some(_)) => "its interval over the test examples reaches it",
+        _ => "one seed decides nothing where the test examples are not counted",
+    };
+    Some(format!(
+        "Whether {mixer} is above the floor of {task} ({floor:.3}, what guessing scores) is not settled: {why}."
+    ))
+}
+
+/// Mixers that answer one class everywhere.
+fn one_class(task: &str, scored: &[&Row]) -> Option<String> {
+    let named = |row: &&&Row| format!("{} ({} of {} runs)", row.mixer, row.one_class, row.counts.finished);
+    let names: Vec<String> = scored.iter().filter(|row| row.one_class > 0).map(|row| named(&row)).collect();
+    (!names.is_empty()).then(|| format!("One class for every test example of {task}: {}.", names.join(", ")))
 }
 
 fn at_floor(task: &str, scored: &[&Row]) -> Option<String> {

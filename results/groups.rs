@@ -6,8 +6,8 @@
 //! ```
 //! A group counts once, however many changes it has. A mixer without a score on one of its tasks has no mean.
 
-use crate::statistics::{Interval, bootstrap_group_mean, mean_of_group_means};
-use crate::table::{BOOTSTRAP_SEED, DRAWS, Row, tasks};
+use crate::statistics::{Interval, Range, group_mean_interval, mean_of_group_means};
+use crate::table::{Row, tasks};
 use serde::Serialize;
 
 /// Macro accuracy, averaged beside the score where runs report it.
@@ -24,7 +24,7 @@ pub struct Group {
     pub groups: Vec<GroupMean>,
     /// Over the groups.
     pub mean: Option<f64>,
-    /// Stratified bootstrap interval; `None` where a task has fewer than two seeds.
+    /// By Welch and Satterthwaite over seeds, clipped to the range of the scores; `None` where a task has fewer than two.
     pub interval: Option<Interval>,
 }
 
@@ -76,12 +76,18 @@ pub(crate) fn groups(mixers: &[&str], rows: &[Row]) -> Vec<Group> {
             mean: mean_of_group_means(std::slice::from_ref(tasks)),
         };
         let mean = mean_of_group_means(&cells);
+        let ranges = || rows.iter().map(|row| Range::of(&row.metric));
+        let range = if measure == MACRO || ranges().all(|range| range == Range::SHARE) {
+            Range::SHARE
+        } else {
+            Range::CORRELATION
+        };
         Group {
             mixer: mixer.into(),
             measure: measure.into(),
             groups: names.iter().zip(&cells).map(summary).collect(),
             mean,
-            interval: mean.and_then(|_| bootstrap_group_mean(&cells, DRAWS, BOOTSTRAP_SEED)),
+            interval: mean.and_then(|_| group_mean_interval(&cells)).map(|interval| interval.clipped(range)),
         }
     };
     let of_mixer = |mixer: &&str| measures.iter().map(|measure| of_mixer(mixer, measure)).collect::<Vec<Group>>();

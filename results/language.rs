@@ -10,6 +10,7 @@
 use crate::published::{self, C4_ACCURACY, C4_LOSS};
 use crate::statistics::{Interval, Measured, Range};
 use crate::table::{Row, places};
+use crate::text;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -127,7 +128,8 @@ fn baselines(rows: &[&Row]) -> Vec<Language> {
 
 /// The mean of logarithms, and its interval, taken back: of perplexities that of their losses.
 pub(crate) fn geometric(measured: &Measured) -> Measured {
-    exponential(Measured::new(measured.values.iter().map(|value| value.ln()).collect()))
+    let logarithms = measured.values.iter().map(|value| value.ln());
+    exponential(Measured::of_runs(measured.runs.iter().copied().zip(logarithms).collect()))
 }
 
 fn exponential(logarithms: Measured) -> Measured {
@@ -135,6 +137,7 @@ fn exponential(logarithms: Measured) -> Measured {
         mean: logarithms.mean.map(f64::exp),
         interval: logarithms.interval.map(|Interval { low, high }| Interval { low: low.exp(), high: high.exp() }),
         n: logarithms.n,
+        runs: logarithms.runs,
         values: logarithms.values.into_iter().map(f64::exp).collect(),
     }
 }
@@ -175,12 +178,11 @@ pub(crate) fn csv(rows: &[Language]) -> Result<String, csv::Error> {
         ("minimal_pairs", |r| &r.minimal_pairs),
         ("mfu", |r| &r.mfu),
     ];
-    let mut writer = csv::Writer::from_writer(Vec::new());
     let words = ["task", "mixer", "baseline", "n", "planned", "parameters", "tokens_per_second"].map(String::from);
     let numbers =
         measures.iter().flat_map(|(name, _)| [name.to_string(), format!("{name}_low"), format!("{name}_high")]);
-    writer.write_record(words.into_iter().chain(numbers).chain(["published".into()]))?;
-    let text = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
+    let mut lines: Vec<Vec<String>> = vec![words.into_iter().chain(numbers).chain(["published".into()]).collect()];
+    let number = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
     for row in rows {
         let words = [
             row.task.clone(),
@@ -189,17 +191,16 @@ pub(crate) fn csv(rows: &[Language]) -> Result<String, csv::Error> {
             row.n.to_string(),
             row.planned.to_string(),
             row.parameters.map_or(String::new(), |n| n.to_string()),
-            text(row.tokens_per_second),
+            number(row.tokens_per_second),
         ];
         let numbers = measures.iter().flat_map(|(_, of)| {
             let measured = of(row).as_ref();
             let interval = measured.and_then(|measured| measured.interval);
-            [measured.and_then(|m| m.mean), interval.map(|i| i.low), interval.map(|i| i.high)].map(text)
+            [measured.and_then(|m| m.mean), interval.map(|i| i.low), interval.map(|i| i.high)].map(number)
         });
-        writer.write_record(words.into_iter().chain(numbers).chain([row.published.clone()]))?;
+        lines.push(words.into_iter().chain(numbers).chain([row.published.clone()]).collect());
     }
-    let bytes = writer.into_inner().map_err(|error| csv::Error::from(error.into_error()))?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    text::csv(lines)
 }
 
 /// Names of measures by baseline, for tables that would show them as columns.

@@ -23,7 +23,10 @@ pub mod published;
 pub mod report;
 pub mod statistics;
 pub mod table;
+pub mod text;
 
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod samples;
 
@@ -33,5 +36,5 @@ pub use glue::{Glue, GlueAverage, GlueCell, GlueLine};
 pub use groups::{Group, GroupMean};
 pub use language::Language;
 pub use manifest::{Manifest, PlannedRun};
-pub use record::{Detail, Device, FORMAT, Outcome, Point, Record, Scores, Versions};
+pub use record::{Detail, Device, FORMAT, Outcome, Point, Record, Scores, Tested, Versions};
 pub use store::{Claim, Contents, Store, StoreError, WorkLock};

@@ -3,6 +3,7 @@
 use crate::Figure;
 use crate::published::Beside;
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 
 /// One planned run and its labels.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,6 +40,11 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// The ids of its runs.
+    pub fn ids(&self) -> HashSet<&str> {
+        self.runs.iter().map(|run| run.id.as_str()).collect()
+    }
+
     /// Paths of the axes that a figure draws along: every value has its own rows, and none is tuned over.
     pub(crate) fn swept(&self) -> Vec<&str> {
         let mut paths: Vec<&str> = Vec::new();

@@ -1,4 +1,5 @@
-//! Published numbers on Long Range Arena, GLUE and language modelling, each with the text it was read in.
+//! Published numbers on Long Range Arena, GLUE and language modelling, each with the paper or page it was read in, and
+//! with the table or section there. A number that nobody has read in such a place has no row: [`parse`] refuses it.
 //!
 //! ```text
 //! avg5   mean of ListOps, Text, Retrieval, Image, Pathfinder        the leaderboard of 2020
@@ -72,10 +73,10 @@ pub struct Published {
     pub remark: String,
     /// Whether the source says FAIL: no better than guessing, or out of memory.
     pub failed: bool,
-    /// Paper or page, with its table.
+    /// The paper, repository or page that the number was read in.
     pub source: String,
-    /// Written down from memory; the source was not at hand.
-    pub recalled: bool,
+    /// Where in it: the table, section or file. A table that quotes another paper says so here.
+    pub place: String,
 }
 
 impl Published {
@@ -94,6 +95,11 @@ impl Published {
         let measure = if self.is_default() { String::new() } else { format!("{} ", self.measure) };
         let remark = if self.remark.is_empty() { String::new() } else { format!(" ({})", self.remark) };
         format!("{measure}{number}{remark}")
+    }
+
+    /// Source and place: `LRU paper (Orvieto et al. 2023, arXiv:2303.06349), Table 3 (mean of 3 seeds)`.
+    pub fn cited(&self) -> String {
+        format!("{}, {}", self.source, self.place)
     }
 
     /// Whether the task's name tells the measure.
@@ -140,8 +146,7 @@ struct Line {
     #[serde(alias = "value")]
     accuracy: String,
     source: String,
-    #[serde(rename = "recalled(yes/no)")]
-    recalled: String,
+    place: String,
 }
 
 /// Every cell, in the order of the files.
@@ -165,6 +170,18 @@ pub fn find_measure(model: &str, task: &str, measure: &str) -> Option<&'static P
 /// Wiki-40B as they were prepared there.
 pub fn other_data(task: &str) -> bool {
     [C4_LOSS, C4_ACCURACY].contains(&task) || task.contains("perplexity")
+}
+
+/// How many numbers were read in each source, in the order of the files.
+pub fn sources() -> Vec<(&'static str, usize)> {
+    let mut counts: Vec<(&str, usize)> = Vec::new();
+    for cell in all() {
+        match counts.iter_mut().find(|(source, _)| *source == cell.source) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((&cell.source, 1)),
+        }
+    }
+    counts
 }
 
 /// Every model's name, in the order of the files.
@@ -214,7 +231,7 @@ pub fn task_of(family: &str, settings: &serde_json::Value) -> Option<&'static st
 
 /// What a column is of: task, measure and remark. GLUE's columns name a measure where the source has two for a task;
 /// where it has one, `README.md` says why it is taken for the one that it is taken for.
-fn column(name: &str, source: &str) -> (String, String, String) {
+fn column(name: &str) -> (String, String, String) {
     let (name, remark) = match name.split_once(" (from ") {
         Some((name, rest)) => (name, format!("from {}", rest.trim_end_matches(')'))),
         None => (name, String::new()),
@@ -230,7 +247,6 @@ fn column(name: &str, source: &str) -> (String, String, String) {
         "CoLA" => "mcc",
         "STS-B" => "spearman",
         "MRPC" => "f1",
-        "QQP" if source.starts_with("BERT (Devlin") => "f1",
         C4_LOSS => "loss",
         "Avg" | "Avg5" => "average",
         name if name.contains("perplexity") => "perplexity",
@@ -240,12 +256,25 @@ fn column(name: &str, source: &str) -> (String, String, String) {
     (name.into(), measure.into(), remark)
 }
 
-/// The cells of a table with the columns model, task, number (shares in percent) or FAIL, source, recalled.
+/// Whether a place can be looked up: it names a table, a section, the abstract, or a file of a repository.
+fn can_be_looked_up(place: &str) -> bool {
+    let numbered = |word: &str| {
+        place.strip_prefix(word).is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
+    };
+    let file = place.split([',', ' ']).next().unwrap_or_default();
+    numbered("Table ") || numbered("section ") || file == "abstract" || file.ends_with(".md") || file.contains('/')
+}
+
+/// The cells of a table with the columns model, task, number (shares in percent) or FAIL, source and place.
+///
+/// # Errors
+/// The line and what is wrong with it: a field too many or missing, a number outside its range, no source, a place that
+/// cannot be looked up, or a number that was written down from memory.
 fn parse(text: &str) -> Result<Vec<Published>, String> {
     let mut cells = Vec::new();
     for (line, row) in (2..).zip(csv::Reader::from_reader(text.as_bytes()).deserialize()) {
-        let Line { model, task, accuracy: printed, source, recalled } = row.map_err(|error| error.to_string())?;
-        let (task, measure, remark) = column(&task, &source);
+        let Line { model, task, accuracy: printed, source, place } = row.map_err(|error| error.to_string())?;
+        let (task, measure, remark) = column(&task);
         let (least, most) = match measure.as_str() {
             "loss" | "perplexity" | "length" => (0.0, f64::INFINITY),
             "mcc" | "pearson" | "spearman" => (-100.0, 100.0),
@@ -259,11 +288,18 @@ fn parse(text: &str) -> Result<Vec<Published>, String> {
                 _ => return Err(format!("line {line}: the {measure} `{number}` is neither a percentage nor FAIL")),
             },
         };
-        let recalled = match recalled.as_str() {
-            "yes" => true,
-            "no" => false,
-            word => return Err(format!("line {line}: recalled is `{word}`, expected yes or no")),
-        };
+        let words = format!("{source} {place}").to_lowercase();
+        if source.trim().is_empty() {
+            return Err(format!("line {line}: the source is missing"));
+        }
+        if ["recalled", "from memory", "unconfirmed"].iter().any(|word| words.contains(word)) {
+            return Err(format!("line {line}: a number from memory; look it up in `{source}` or leave it out"));
+        }
+        if !can_be_looked_up(&place) {
+            return Err(format!(
+                "line {line}: the place `{place}` is neither a table, a section, the abstract nor a file"
+            ));
+        }
         let accuracy = value.filter(|_| most <= 100.0).map(|percent| percent / 100.0);
         let number = value.filter(|_| most > 100.0);
         cells.push(Published {
@@ -275,7 +311,7 @@ fn parse(text: &str) -> Result<Vec<Published>, String> {
             remark,
             failed: value.is_none(),
             source,
-            recalled,
+            place,
         });
     }
     Ok(cells)
@@ -289,25 +325,24 @@ mod tests {
     #[test]
     fn every_line_of_the_table_is_a_cell_that_can_be_found() {
         let lines = |text: &str| text.lines().count() - 1;
-        assert_eq!((lines(LRA), lines(GLUE_TABLE), lines(LANGUAGE)), (394, 270, 52));
-        assert_eq!((all().len(), models().len()), (394 + 270 + 52, 110));
+        assert_eq!((lines(LRA), lines(GLUE_TABLE), lines(LANGUAGE)), (351, 270, 52));
+        assert_eq!((all().len(), models().len()), (351 + 270 + 52, 106));
         for cell in all() {
             let Published { model, task, measure, .. } = cell;
             assert_eq!(find_measure(model, task, measure), Some(cell), "two cells for {model} at {task}");
             let known = TASKS.contains(&task.as_str()) || ["Avg", "Avg5"].contains(&task.as_str());
             assert!(known || measure == "length", "{task}");
-            assert!(!cell.source.is_empty() && cell.failed == cell.value().is_none());
+            assert!(cell.failed == cell.value().is_none());
         }
     }
 
     #[test]
     fn percent_becomes_a_share_and_fail_no_number() {
         let cell = find("S4D-LegS", "ListOps").expect("there");
-        assert!((cell.accuracy.expect("a number") - 0.6047).abs() < 1e-12 && !cell.failed && !cell.recalled);
+        assert!((cell.accuracy.expect("a number") - 0.6047).abs() < 1e-12 && !cell.failed);
         let cell = find("Transformer", PATH_X).expect("there");
         assert_eq!((cell.accuracy, cell.failed), (None, true));
-        let cell = find("S4 + masked SPT", PATH_256).expect("there");
-        assert!(cell.recalled && cell.source.starts_with("Never Train from Scratch (Amos, Berant, Gupta"));
+        assert_eq!(cell.cited(), "LRA leaderboard 2020-11-08, google-research/long-range-arena README.md");
         assert_eq!(find("S4D-LegS", "Path-Z"), None);
     }
 
@@ -371,22 +406,70 @@ mod tests {
         assert!(loss.lower_is_better() && !mrpc.lower_is_better());
         assert_eq!(find("BERT-base (test)", "QQP").map(|cell| cell.measure.as_str()), Some("f1"));
         assert_eq!(find("Hydra 112M", "QQP").map(|cell| cell.measure.as_str()), Some("accuracy"));
-        assert!(find("BERT-base (test)", "QQP").is_some_and(|cell| cell.recalled));
     }
 
     #[test]
-    fn a_table_with_a_wrong_number_or_too_many_fields_is_refused() {
-        let head = "model,task,accuracy,source,recalled(yes/no)\n";
+    fn every_number_says_where_it_was_read_and_none_is_from_memory() {
+        for cell in all() {
+            assert!(!cell.source.trim().is_empty() && can_be_looked_up(&cell.place), "{cell:?}");
+            let words = cell.cited().to_lowercase();
+            assert!(!words.contains("recalled") && !words.contains("memory"), "{cell:?}");
+        }
+        for text in [LRA, GLUE_TABLE, LANGUAGE] {
+            let head = text.lines().next().expect("a header");
+            assert!(head.ends_with(",source,place"), "{head}: no column may say that a number is less than read");
+        }
+        assert_eq!(sources().iter().map(|(_, count)| count).sum::<usize>(), all().len());
+    }
+
+    #[test]
+    fn a_model_whose_numbers_were_found_nowhere_has_none() {
+        for gone in ["SPADE", "SeqBoat", "Transformer + masked SPT (LRA-size)", "Transformer + rotary (scratch)"] {
+            assert!(!models().contains(&gone), "{gone}");
+        }
+        assert_eq!(find("LRU", "Image"), None, "its pictures are in colour: another task");
+        assert_eq!(find("S4", PATH_256).and_then(|cell| cell.accuracy), Some(0.67), "the text has whole points");
+    }
+
+    #[test]
+    fn the_documents_count_what_the_tables_hold() {
+        let own = include_str!("published/README.md");
+        let lines = |text: &str| text.lines().count() - 1;
+        let of = |text| models_of(&parse(text).expect("reads"));
+        for (name, text) in [("lra.csv", LRA), ("glue.csv", GLUE_TABLE), ("mlm_lm_cab.csv", LANGUAGE)] {
+            let said = format!("| `{name}` | {} | {} |", lines(text), of(text));
+            assert!(own.contains(&said), "results/published/README.md does not say {said:?}");
+        }
+        let (readme, total) = (include_str!("../README.md"), all().len());
+        let said = format!("`mixarena list published` prints all {total}");
+        assert!(readme.contains(&said), "README.md does not say {said:?}");
+    }
+
+    fn models_of(cells: &[Published]) -> usize {
+        cells.iter().map(|cell| &cell.model).collect::<std::collections::BTreeSet<_>>().len()
+    }
+
+    #[test]
+    fn a_table_with_a_wrong_number_no_place_or_too_many_fields_is_refused() {
+        let head = "model,task,accuracy,source,place\n";
         for (row, said) in [
-            ("a,Text,101,b,no", "line 2: the accuracy `101`"),
-            ("a,Text,50,b,maybe", "line 2: recalled is `maybe`"),
-            ("a,Text,50,by (A, B),no", "fields"),
-            ("a,C4-MLM-loss,-1,b,no", "line 2: the loss `-1` is not 0 or more"),
-            ("a,C4-MLM-loss,inf,b,no", "line 2: the loss `inf` is not 0 or more"),
-            ("a,CoLA,-101,b,no", "line 2: the mcc `-101`"),
+            ("a,Text,101,b,Table 1", "line 2: the accuracy `101`"),
+            ("a,Text,50,b,\"Table 1\",c", "fields"),
+            ("a,Text,50,b", "fields"),
+            ("a,C4-MLM-loss,-1,b,Table 1", "line 2: the loss `-1` is not 0 or more"),
+            ("a,C4-MLM-loss,inf,b,Table 1", "line 2: the loss `inf` is not 0 or more"),
+            ("a,CoLA,-101,b,Table 1", "line 2: the mcc `-101`"),
+            ("a,Text,50,,Table 1", "line 2: the source is missing"),
+            ("a,Text,50,b,", "line 2: the place `` is neither"),
+            ("a,Text,50,b,Table", "line 2: the place `Table` is neither"),
+            ("a,Text,50,b,somewhere", "line 2: the place `somewhere` is neither"),
+            ("a,Text,50,b,Table 1; recalled", "line 2: a number from memory"),
+            ("a,Text,50,b (from memory),Table 1", "line 2: a number from memory"),
         ] {
             let error = parse(&format!("{head}{row}\n")).expect_err("refused");
             assert!(error.contains(said), "{error}");
         }
+        let old = parse("model,task,accuracy,source,recalled(yes/no)\na,Text,50,b,yes\n").expect_err("refused");
+        assert!(old.contains("place"), "{old}");
     }
 }

@@ -75,6 +75,21 @@ pub struct Scores {
     pub floor: Option<f64>,
     /// What a perfect solver scores on test.
     pub ceiling: Option<f64>,
+    /// What the test score was taken over; absent in records written before it was counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tested: Option<Tested>,
+}
+
+/// The part of the test split that was scored, and how sure the score is that it gives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Tested {
+    /// Examples: what is independent. Positions of one sequence are not.
+    pub examples: u64,
+    /// Scored positions in them.
+    pub positions: u64,
+    /// Standard error of the score over the examples; `None` where it has none, as with a single one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standard_error: Option<f64>,
 }
 
 /// One point of the learning curve.

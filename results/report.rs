@@ -1,9 +1,10 @@
 //! The page of a sweep: question, table, findings, plots, failures and the command, all from manifest and records alone.
 
 use crate::charts::{self, Built};
+use crate::store::Contents;
 use crate::table::{Ended, Overall, Row, Table};
-use crate::{Average, Glue, Group, Language, Manifest, Record, Store, StoreError, files, glue, language, plot};
-use polars::prelude::{CsvWriter, PolarsError, SerWriter};
+use crate::{Average, Glue, Group, Language, Manifest, Record, Store, StoreError, files, glue, language, plot, text};
+use polars::prelude::{Column, CsvWriter, DataFrame, PolarsError, SerWriter};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::fs;
@@ -56,10 +57,13 @@ pub struct Report {
 impl Report {
     /// Reads the records of a sweep. The same manifest and records give the same bytes on any day.
     pub fn build(store: &Store, manifest: &Manifest) -> Result<Self, ReportError> {
-        let contents = store.read()?;
-        let mut report = Self::from_records(manifest, &contents.latest())?;
-        report.warnings = contents.warnings;
-        Ok(report)
+        Self::of(manifest, store.read_of(&manifest.ids())?)
+    }
+
+    /// The report of a sweep whose records have been read.
+    pub fn of(manifest: &Manifest, mut contents: Contents) -> Result<Self, ReportError> {
+        let warnings = std::mem::take(&mut contents.warnings);
+        Ok(Self { warnings, ..Self::from_records(manifest, &contents.into_latest())? })
     }
 
     /// The report of these records.
@@ -129,11 +133,21 @@ impl Report {
             warnings: &table.warnings,
             findings: &table.findings,
         };
-        serde_json::to_string_pretty(&json).expect("tables are plain data")
+        text::json(&serde_json::to_string_pretty(&json).expect("tables are plain data")).into_owned()
     }
 
     /// Writes every file into `dir` and returns their paths. Nothing that was there is left half replaced.
     pub fn write(&self, dir: &Path) -> Result<Vec<PathBuf>, ReportError> {
+        self.write_kinds(dir, &["svg", "png"])
+    }
+
+    /// The same without bitmaps, whose drawing takes most of the time.
+    #[cfg(test)]
+    pub(crate) fn write_texts_and_svgs(&self, dir: &Path) -> Result<Vec<PathBuf>, ReportError> {
+        self.write_kinds(dir, &["svg"])
+    }
+
+    fn write_kinds(&self, dir: &Path, kinds: &[&str]) -> Result<Vec<PathBuf>, ReportError> {
         let failed = |path: &Path| {
             let path = path.to_path_buf();
             |source| ReportError::Write { path, source }
@@ -162,7 +176,7 @@ impl Report {
             paths.push(path);
         }
         for figure in &self.figures {
-            for kind in ["svg", "png"] {
+            for kind in kinds {
                 let path = dir.join(format!("{}.{kind}", figure.stem));
                 figure.draw(&path)?;
                 paths.push(path);
@@ -174,7 +188,7 @@ impl Report {
             if name == "curves" && self.plots.curves.is_empty() {
                 continue;
             }
-            for kind in ["svg", "png"] {
+            for kind in kinds {
                 let path = dir.join(format!("{name}.{kind}"));
                 draw(&self.plots, &path)?;
                 paths.push(path);
@@ -188,7 +202,8 @@ impl Report {
     }
 
     fn runs_csv(&self) -> Result<String, PolarsError> {
-        let mut frame = self.table.runs.drop_many(["mixer_order", "task_order", "setting_order"]);
+        let frame = self.table.runs.drop_many(["mixer_order", "task_order", "setting_order"]);
+        let mut frame = as_fields(&frame)?;
         let mut bytes = Vec::new();
         CsvWriter::new(&mut bytes).finish(&mut frame)?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
@@ -197,15 +212,17 @@ impl Report {
     /// `report.md`.
     fn page(&self, images: &[&str]) -> String {
         let table = &self.table;
-        let mut page = format!("# {}\n", table.name);
+        let mut page = format!("# {}\n", text::markdown(&table.name));
         let mut section = |title: &str, body: String| {
             if !body.trim().is_empty() {
-                page += &if title.is_empty() { String::from("\n") } else { format!("\n## {title}\n\n") };
+                page +=
+                    &if title.is_empty() { String::from("\n") } else { format!("\n## {}\n\n", text::markdown(title)) };
                 page += &(body.trim_end().to_string() + "\n");
             }
         };
-        let list = |lines: &[String]| lines.iter().map(|line| format!("- {line}\n")).collect::<String>();
-        section("", table.question.clone());
+        let list =
+            |lines: &[String]| lines.iter().map(|line| format!("- {}\n", text::markdown(line))).collect::<String>();
+        section("", text::markdown_lines(&table.question));
         section("Scores", table.markdown());
         section("Findings", list(&table.findings));
         section("Language models", table.markdown_languages());
@@ -214,6 +231,7 @@ impl Report {
         section("Means over groups", table.markdown_groups());
         section("Over all tasks", table.markdown_overall());
         for Built { stem, title, alt, caption, table, .. } in &self.figures {
+            let [alt, caption] = [alt, caption].map(|words| text::markdown(words));
             section(title, format!("![{alt}]({stem}.svg)\n\n{caption}\n\n{table}"));
         }
         for image in images {
@@ -230,6 +248,30 @@ impl Report {
         section("Files that are no records", list(&self.warnings));
         page
     }
+}
+
+/// A frame whose texts and titles are fields of a CSV file.
+fn as_fields(frame: &DataFrame) -> Result<DataFrame, PolarsError> {
+    let column = |column: &Column| {
+        let name = text::field(column.name()).into_owned();
+        match column.str() {
+            Ok(texts) => {
+                let fields: Vec<Option<String>> =
+                    texts.iter().map(|t| t.map(|t| text::field(t).into_owned())).collect();
+                Column::new(name.into(), fields)
+            }
+            Err(_) => column.clone().with_name(name.into()),
+        }
+    };
+    // Two titles that are shown alike are still two columns.
+    let mut columns: Vec<Column> = Vec::new();
+    for mut column in frame.columns().iter().map(column) {
+        while columns.iter().any(|known| known.name() == column.name()) {
+            column = column.clone().with_name(format!("{}_", column.name()).into());
+        }
+        columns.push(column);
+    }
+    DataFrame::new(frame.height(), columns)
 }
 
 /// "TASK: remark", in the order of the tasks. What one run of several remarks is about that run, not about the data.

@@ -9,13 +9,20 @@
 
 use crate::files;
 use crate::record::FORMAT;
-use crate::{Manifest, Outcome, Record};
-use std::collections::BTreeMap;
+use crate::{Manifest, Outcome, Record, text};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 pub use crate::claim::{Claim, WorkLock};
+
+/// No record is larger: bytes. One of a whole corpus with a number for every position has some 2 MB.
+const RECORD_LIMIT: u64 = 64 << 20;
+/// No manifest is: a run takes some 300 bytes.
+const MANIFEST_LIMIT: u64 = 512 << 20;
 
 /// Something the store could not do, where, and what may help.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +89,20 @@ impl Contents {
     pub fn latest(&self) -> Vec<Record> {
         self.all.values().filter_map(|attempts| counts(attempts.values()).cloned()).collect()
     }
+
+    /// The attempt of one run that counts.
+    pub fn of_run(&self, id: &str) -> Option<&Record> {
+        counts(self.all.get(id)?.values())
+    }
+
+    /// The attempt of each run that counts, by id; nothing is copied.
+    pub fn into_latest(self) -> Vec<Record> {
+        let of_run = |mut attempts: BTreeMap<u32, Record>| {
+            let attempt = counts(attempts.values())?.attempt;
+            attempts.remove(&attempt)
+        };
+        self.all.into_values().filter_map(of_run).collect()
+    }
 }
 
 /// Of the attempts of one run the last that finished, or else the last. A run that has finished is not begun again: whatever
@@ -133,21 +154,29 @@ impl Store {
     /// The attempt of every run that counts ([`Contents::latest`]), by id. Unreadable files are passed over; [`Store::read`]
     /// names them.
     pub fn records(&self) -> Result<Vec<Record>, StoreError> {
-        Ok(self.read()?.latest())
+        Ok(self.read()?.into_latest())
     }
 
     /// Every record, and a warning for each file that is none.
     pub fn read(&self) -> Result<Contents, StoreError> {
+        self.read_where(|_| true)
+    }
+
+    /// The records of these runs, and a warning for each file that is none. Of the records of other runs no more is read than
+    /// that they are some: what a sweep holds in memory does not grow with its neighbours.
+    pub fn read_of(&self, ids: &HashSet<&str>) -> Result<Contents, StoreError> {
+        self.read_where(|id| ids.contains(id))
+    }
+
+    fn read_where(&self, wanted: impl Fn(&str) -> bool) -> Result<Contents, StoreError> {
         let mut contents = Contents::default();
         for path in list(&self.dir.join("records"))? {
-            match read_record(&path) {
-                Ok(record) => {
+            match read_record_if(&path, &wanted) {
+                Ok(Some(record)) => {
                     contents.all.entry(record.id.clone()).or_default().insert(record.attempt, record);
                 }
-                Err(problem) => {
-                    let name = path.file_name().unwrap_or_default().to_string_lossy();
-                    contents.warnings.push(format!("records/{name}: skipped: {problem}"));
-                }
+                Ok(None) => {}
+                Err(problem) => contents.warnings.push(skipped("records", &path, &problem)),
             }
         }
         Ok(contents)
@@ -197,17 +226,24 @@ impl Store {
         files::replace(&path, &text).map_err(StoreError::io(&path, "write the manifest"))
     }
 
-    /// Every readable manifest, by name.
-    pub fn manifests(&self) -> Result<Vec<Manifest>, StoreError> {
-        let paths = list(&self.dir.join("sweeps"))?;
-        Ok(paths.iter().filter_map(|path| read_manifest(path).ok()).collect())
+    /// Every sweep's manifest by name, and a warning for each file that is none.
+    pub fn manifests(&self) -> Result<(Vec<Manifest>, Vec<String>), StoreError> {
+        let (mut manifests, mut warnings) = (Vec::new(), Vec::new());
+        for path in list(&self.dir.join("sweeps"))? {
+            match read_manifest(&path) {
+                Ok(manifest) => manifests.push(manifest),
+                Err(problem) => warnings.push(skipped("sweeps", &path, &problem)),
+            }
+        }
+        Ok((manifests, warnings))
     }
 
     /// One sweep's manifest; `None` if no sweep of that name was planned here.
     pub fn manifest(&self, name: &str) -> Result<Option<Manifest>, StoreError> {
         check_name(name)?;
         let path = self.manifest_path(name);
-        if path.exists() { read_manifest(&path).map(Some) } else { Ok(None) }
+        let there = fs::symlink_metadata(&path).is_ok();
+        there.then(|| read_manifest(&path).map_err(|problem| content(&path, problem))).transpose()
     }
 
     fn record_path(&self, id: &str, attempt: u32) -> PathBuf {
@@ -217,6 +253,12 @@ impl Store {
     fn manifest_path(&self, name: &str) -> PathBuf {
         self.dir.join("sweeps").join(format!("{name}.json"))
     }
+}
+
+/// A file that was passed over, and why.
+fn skipped(folder: &str, path: &Path, problem: &str) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    text::line(&format!("{folder}/{name}: skipped: {problem}")).into_owned()
 }
 
 /// Ids and sweep names become file names on every system.
@@ -248,32 +290,69 @@ fn name_parts(path: &Path) -> Option<(&str, u32)> {
 
 /// Reads one record, or says why it is none.
 fn read_record(path: &Path) -> Result<Record, String> {
+    read_record_if(path, |_| true)?.ok_or_else(|| "not a record".into())
+}
+
+/// Reads one record, or says why it is none; of a run that is not wanted as much as shows that it is one.
+fn read_record_if(path: &Path, wanted: impl Fn(&str) -> bool) -> Result<Option<Record>, String> {
+    #[derive(Deserialize)]
+    struct Head {
+        format: Option<u64>,
+    }
+    #[derive(Deserialize)]
+    struct Named {
+        id: String,
+        attempt: u32,
+    }
     let (id, attempt) = name_parts(path).ok_or("its name is not <id>-<attempt>.json")?;
-    let text = fs::read_to_string(path).map_err(|e| format!("cannot be read: {e}"))?;
-    let value: serde_json::Value = serde_json::from_str(&text).map_err(|e| format!("torn or not JSON: {e}"))?;
-    match value.get("format").and_then(serde_json::Value::as_u64) {
+    let text = files::read_text(path, RECORD_LIMIT).map_err(|e| format!("cannot be read: {e}"))?;
+    let head = match serde_json::from_str::<IgnoredAny>(&text) {
+        Err(error) => return Err(format!("torn or not JSON: {error}")),
+        Ok(_) => serde_json::from_str(&text).unwrap_or(Head { format: None }),
+    };
+    match head.format {
         Some(format) if format > u64::from(FORMAT) => {
             return Err(format!("written by a newer mixarena (format {format}, this one reads up to {FORMAT})"));
         }
         Some(_) => {}
         None => return Err("not a record: it has no `format`".into()),
     }
-    let record: Record = serde_json::from_value(value).map_err(|e| format!("not a record: {e}"))?;
-    if (record.id.as_str(), record.attempt) != (id, attempt) {
-        return Err(format!("its name does not match its content ({} attempt {})", record.id, record.attempt));
+    let other = |named: (&str, u32)| match named == (id, attempt) {
+        true => Ok(()),
+        false => Err(format!("its name does not match its content ({} attempt {})", named.0, named.1)),
+    };
+    let broken = |error: serde_json::Error| format!("not a record: {error}");
+    if !wanted(id) {
+        let named: Named = serde_json::from_str(&text).map_err(broken)?;
+        return other((&named.id, named.attempt)).map(|()| None);
     }
-    Ok(record)
+    let record: Record = serde_json::from_str(&text).map_err(broken)?;
+    other((&record.id, record.attempt)).map(|()| Some(record))
 }
 
-fn read_manifest(path: &Path) -> Result<Manifest, StoreError> {
-    let text = fs::read_to_string(path).map_err(StoreError::io(path, "read the manifest"))?;
-    serde_json::from_str(&text).map_err(|e| content(path, format!("not a manifest: {e}")))
+/// Reads one manifest, or says why it is none.
+fn read_manifest(path: &Path) -> Result<Manifest, String> {
+    let text = files::read_text(path, MANIFEST_LIMIT).map_err(|e| format!("cannot be read: {e}"))?;
+    if text.trim().is_empty() {
+        return Err("it is empty".into());
+    }
+    let manifest: Manifest = serde_json::from_str(&text).map_err(|error| match error.is_data() {
+        true => format!("not a manifest: {error}"),
+        false => format!("torn or not JSON: {error}"),
+    })?;
+    // Reports go to a folder of this name.
+    check_name(&manifest.name)
+        .map_err(|_| format!("it calls its sweep `{}`, which cannot be a file's name", manifest.name))?;
+    match path.file_stem() == Some(manifest.name.as_ref()) {
+        true => Ok(manifest),
+        false => Err(format!("its name does not match its content (`{}`)", manifest.name)),
+    }
 }
 
 fn content(path: &Path, problem: String) -> StoreError {
     StoreError::Content {
         path: path.into(),
-        problem,
+        problem: text::line(&problem).into_owned(),
         help: "run the sweep again: it plans anew and keeps every record",
     }
 }
@@ -398,8 +477,60 @@ mod tests {
         manifest.question = "Which?".into();
         store.save_manifest(&manifest).expect("saves again");
         assert_eq!(store.manifest("recall").expect("reads"), Some(manifest.clone()));
-        assert_eq!(store.manifests().expect("reads"), [manifest]);
+        assert_eq!(store.manifests().expect("reads"), (vec![manifest], Vec::new()));
         assert_eq!(store.manifest("other").expect("reads"), None);
+    }
+
+    #[test]
+    fn a_manifest_that_is_torn_empty_or_misnamed_is_named_and_hides_no_other() {
+        let (_folder, store) = store();
+        let manifest = samples::manifest(&["s4"], &["mqar"], 1);
+        store.save_manifest(&manifest).expect("saves");
+        let sweeps = store.dir().join("sweeps");
+        let text = fs::read_to_string(sweeps.join("recall.json")).expect("reads");
+        let named = |name: &str| text.replace("\"recall\"", &format!("{name:?}"));
+        let bad = [
+            ("torn", text[..text.len() / 2].to_string(), "torn or not JSON"),
+            ("empty", String::new(), "it is empty"),
+            ("foreign", "{}".into(), "not a manifest: missing field `name`"),
+            ("copy", text.clone(), "its name does not match its content (`recall`)"),
+            ("up", named("../../evil"), "it calls its sweep `../../evil`, which cannot be a file's name"),
+            ("rooted", named("/tmp/evil"), "it calls its sweep `/tmp/evil`, which cannot be a file's name"),
+        ];
+        for (name, text, _) in &bad {
+            fs::write(sweeps.join(format!("{name}.json")), text).expect("writes");
+        }
+        let made = std::process::Command::new("mkfifo").arg(sweeps.join("pipe.json")).status().expect("mkfifo runs");
+        assert!(made.success());
+        let (manifests, warnings) = store.manifests().expect("reads");
+        assert_eq!((manifests, warnings.len()), (vec![manifest], bad.len() + 1));
+        for (name, _, why) in bad.iter().chain([&("pipe", String::new(), "it is not a regular file")]) {
+            let about = format!("sweeps/{name}.json: skipped: ");
+            assert!(warnings.iter().any(|w| w.starts_with(&about) && w.contains(why)), "{name}: {warnings:?}");
+            let error = store.manifest(name).expect_err(name).to_string();
+            assert!(error.contains(why) && error.contains(&format!("sweeps/{name}.json: ")), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_sweep_holds_its_own_records_and_names_every_file_that_is_none() {
+        let (_folder, store) = store();
+        for id in ["own", "other"] {
+            store.append(&samples::record(id, 0.5)).expect("appends");
+        }
+        let records = store.dir().join("records");
+        fs::write(records.join("other-0002.json"), "{").expect("writes");
+        fs::write(records.join("own-0002.json"), "{").expect("writes");
+        fs::write(records.join("notes.json"), "{}").expect("writes");
+        fs::copy(records.join("other-0001.json"), records.join("copy-0001.json")).expect("copies");
+        let contents = store.read_of(&["own", "missing"].into()).expect("reads");
+        for name in ["own-0002", "other-0002", "notes", "copy-0001"] {
+            let about = format!("records/{name}.json: skipped: ");
+            assert!(contents.warnings.iter().any(|warning| warning.starts_with(&about)), "{:?}", contents.warnings);
+        }
+        assert_eq!(contents.warnings.len(), 4);
+        assert_eq!(contents.all.keys().collect::<Vec<_>>(), ["own"]);
+        assert_eq!(contents.latest(), contents.clone().into_latest());
     }
 
     #[test]

@@ -12,8 +12,10 @@ use crate::glue::{self, Glue};
 use crate::groups::{self, Group};
 use crate::language::{Language, languages};
 use crate::published::{self, PATH_256, PATH_X, Published};
-use crate::statistics::{Estimate, Interval, Measured, Range, bootstrap_interval, interquartile_mean};
-use crate::{Manifest, Record, Versions, findings, signs};
+use crate::statistics::{
+    Estimate, Interval, Measured, Range, interquartile_interval, interquartile_mean, mean, over_examples,
+};
+use crate::{Manifest, Record, Tested, Versions, findings, signs};
 use polars::prelude::{DataFrame, PolarsError};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +28,9 @@ const PUBLISHED: &str = "Published numbers come from their papers' own sizes, da
 const PRETRAINED: &str = "Published GLUE scores are of encoders pretrained on C4 or on Wikipedia and books at their papers' \
                           sizes; ours are pretrained on what this sweep names, and their distance is mostly that.";
 
+/// The measure that counts the classes that a run answered on test.
+const PREDICTED_CLASSES: &str = "predicted_classes";
+
 /// Accuracy on MNLI's test genres that were trained on, as a measure of a row.
 pub(crate) const MATCHED: &str = "matched";
 /// And on the genres that were not; also the axis of the details that both are taken from.
@@ -36,7 +41,13 @@ const MASKED: &str = "masked accuracy";
 /// And of causal ones.
 const NEXT_TOKEN: &str = "next-token accuracy";
 
-/// Resamples of the bootstrap over tasks; the two ends are then good to about 0.002 of the scores' spread.
+/// How a score is held against the floor.
+const EXAMPLES: &str = "A score is above the floor where neither its interval over seeds nor the 95 % interval over the test \
+                        examples, which all seeds share, reaches it; with one seed the latter stands alone and is printed.";
+const ONE_SEED: &str = "In place of an interval over seeds stands the 95 % interval over the test examples, which knows nothing of \
+                        other seeds; a score is above the floor where it does not reach it.";
+
+/// Redraws of a bootstrap; a standard error is then good to about 0.7 %.
 pub(crate) const DRAWS: usize = 10_000;
 /// Seed of that bootstrap: the same records give the same interval on any day.
 pub(crate) const BOOTSTRAP_SEED: u64 = 0;
@@ -77,11 +88,13 @@ impl Counts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Above {
-    /// The interval (or the single score) lies above the floor, or there is nothing to compare.
+    /// The interval over seeds and that over test examples (of a single seed the latter alone) lie above the floor, or there is
+    /// nothing to compare.
     Floor,
-    /// The interval touches the floor although the mean lies well above it: the seeds disagree or are few.
+    /// One of them touches the floor, or there is none, although the mean lies well above it: seeds disagree, they or the examples
+    /// are few.
     Unsure,
-    /// The interval touches the floor and the mean is within a tenth of the way to the ceiling.
+    /// One of them touches the floor, or there is none, and the mean is within a tenth of the way to the ceiling.
     AtFloor,
 }
 
@@ -120,6 +133,13 @@ pub struct Row {
     pub ceiling: Option<f64>,
     /// Whether the score tells the mixer from a guesser.
     pub above: Above,
+    /// The mean score over the examples of the test split, which all its runs share: what other examples might have given. `None`
+    /// where records do not count them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub over_examples: Option<Interval>,
+    /// Finished runs that answered one class everywhere although test asks for several.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub one_class: u64,
     /// Trainable parameters of the model.
     pub parameters: Option<u64>,
     /// Trainable parameters of the mixers in it.
@@ -134,6 +154,9 @@ pub struct Row {
     pub wall_seconds: Option<f64>,
     /// Test scores that entered the mean, by seed in the manifest's order.
     pub scores: Vec<f64>,
+    /// Which run of the row each of them is of, counted from 0 in the manifest's order.
+    #[serde(skip)]
+    pub scored_runs: Vec<usize>,
     /// Other numbers of the runs that are scored, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub measures: BTreeMap<String, Measured>,
@@ -150,6 +173,10 @@ pub struct Row {
     pub letter: String,
     /// Ours minus published, in points.
     pub difference_points: Option<f64>,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 impl Row {
@@ -216,7 +243,7 @@ pub struct Overall {
     pub mixer: String,
     /// Interquartile mean of (score - floor) / (ceiling - floor) over all runs; `None` if a task has no scored run.
     pub score: Option<f64>,
-    /// Stratified bootstrap interval; `None` if a task has fewer than two scored seeds.
+    /// Over seeds, stratified by task; `None` if a task has fewer than two scored seeds.
     pub interval: Option<Interval>,
     /// Runs in it.
     pub n: usize,
@@ -359,6 +386,9 @@ fn rows(cells: &DataFrame, runs: &[Run], swept: &[&str]) -> Result<Vec<Row>, Pol
         let (floor, ceiling) = (float("floor", i)?, float("ceiling", i)?);
         let alike: Vec<&Run> = runs.iter().filter(|run| run.order == order).collect();
         let first = alike.first();
+        let finished = number("finished")?;
+        let over_examples = test.and_then(|test| of_examples(&alike, test.mean, Range::of(metric)));
+        let one_class = alike.iter().filter(|run| run.outcome == "finished" && is_constant(run)).count() as u64;
         let beside = first.and_then(|run| run.planned.published.as_ref());
         let published_model = beside.and_then(|beside| beside.model.clone());
         let published = beside.and_then(|beside| published::find(beside.model.as_deref()?, &beside.task)).cloned();
@@ -374,7 +404,7 @@ fn rows(cells: &DataFrame, runs: &[Run], swept: &[&str]) -> Result<Vec<Row>, Pol
             planned: number("planned")?,
             scored,
             counts: Counts {
-                finished: number("finished")?,
+                finished,
                 diverged: number("diverged")?,
                 failed: number("failed")?,
                 timed_out: number("timed_out")?,
@@ -386,7 +416,13 @@ fn rows(cells: &DataFrame, runs: &[Run], swept: &[&str]) -> Result<Vec<Row>, Pol
             validation_loss: is_language(metric).then(|| validation_loss(&alike)),
             floor,
             ceiling,
-            above: above(test, floor, ceiling),
+            above: match one_class > 0 && one_class == finished {
+                // No better than the constant that it is, whatever the floor of its record was.
+                true => Above::AtFloor,
+                false => above(test, floor, ceiling, over_examples),
+            },
+            over_examples,
+            one_class,
             parameters: count("parameters", i)?,
             mixer_parameters: count("mixer_parameters", i)?,
             steps_per_second: float("steps_per_second", i)?,
@@ -394,6 +430,7 @@ fn rows(cells: &DataFrame, runs: &[Run], swept: &[&str]) -> Result<Vec<Row>, Pol
             peak_memory_bytes: float("peak_memory_bytes", i)?,
             wall_seconds: float("wall_seconds", i)?,
             scores: alike.iter().filter_map(|run| run.test).collect(),
+            scored_runs: (0..).zip(&alike).filter_map(|(place, run)| run.test.map(|_| place)).collect(),
             measures,
             marks: first.map(|run| run.marks.clone()).unwrap_or_default(),
             published_task: beside.map(|beside| beside.task.clone()),
@@ -441,19 +478,20 @@ pub(crate) fn is_score(metric: &str, measure: &str) -> bool {
 
 /// Numbers besides the score, over the runs that are scored. A diverged run counts the floor of those that have one.
 fn measures(alike: &[&Run], runs: &[Run], metric: &str, published_task: Option<&str>) -> BTreeMap<String, Measured> {
-    let mut values: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    let mut values: BTreeMap<String, Vec<(usize, f64)>> = BTreeMap::new();
     let names = floored(alike, runs, metric, published_task);
-    for run in alike {
+    for (place, run) in alike.iter().enumerate() {
         let Some(test) = run.test else { continue };
         let diverged = run.outcome == "diverged";
         for (name, value) in numbers(run).into_iter().filter(|(name, _)| !diverged || !names.contains(*name)) {
-            values.entry(name.into()).or_default().push(value);
+            values.entry(name.into()).or_default().push((place, value));
         }
         for name in names.iter().filter(|_| diverged) {
-            values.entry(name.to_string()).or_default().extend(floor_of(name, metric, test));
+            let floor = floor_of(name, metric, test).map(|floor| (place, floor));
+            values.entry(name.to_string()).or_default().extend(floor);
         }
     }
-    values.into_iter().map(|(name, values)| (name, Measured::new(values))).collect()
+    values.into_iter().map(|(name, values)| (name, Measured::of_runs(values))).collect()
 }
 
 /// What a run reports; MNLI's two test sets are details of one split.
@@ -499,10 +537,38 @@ fn guessed_accuracy(mean: f64) -> f64 {
     if mean <= 0.5 { 2.0 * mean } else { ((b * b + 8.0 * mean).sqrt() - b) / 2.0 }
 }
 
-fn above(test: Option<Estimate>, floor: Option<f64>, ceiling: Option<f64>) -> Above {
+/// Whether a run answered one class everywhere where test asks for more than one.
+fn is_constant(run: &Run) -> bool {
+    let Some(record) = run.record else { return false };
+    let several = record.scores.floor.is_none_or(|floor| floor < 1.0);
+    several && record.measures.get(PREDICTED_CLASSES) == Some(&1.0)
+}
+
+/// The interval over examples of the mean score of some runs. All were scored on the same ones, so that more seeds do not make it
+/// narrower: its standard error is the mean of theirs.
+fn of_examples(runs: &[&Run], score: f64, range: Range) -> Option<Interval> {
+    let finished = runs.iter().filter(|run| run.outcome == "finished" && run.test.is_some());
+    let tested: Vec<Tested> = finished.filter_map(|run| run.record?.scores.tested).collect();
+    let fewest = |of: fn(&Tested) -> u64| tested.iter().map(of).min();
+    let errors: Vec<f64> = tested.iter().filter_map(|tested| tested.standard_error).collect();
+    let tested = Tested {
+        examples: fewest(|tested| tested.examples)?,
+        positions: fewest(|tested| tested.positions)?,
+        standard_error: mean(&errors),
+    };
+    over_examples(score, &tested, range)
+}
+
+/// Above the floor is what the interval over seeds and the one over test examples both are. With one seed the latter alone decides,
+/// and where it is not known, nothing does.
+fn above(test: Option<Estimate>, floor: Option<f64>, ceiling: Option<f64>, examples: Option<Interval>) -> Above {
     let (Some(test), Some(floor)) = (test, floor) else { return Above::Floor };
     // Equal scores have a mean that rounding may put above them.
-    if test.interval.map_or(test.mean, |interval| interval.low) > floor + 1e-9 {
+    let is_above = |interval: Interval| interval.low > floor + 1e-9;
+    if match (test.interval, examples) {
+        (Some(seeds), examples) => is_above(seeds) && examples.is_none_or(is_above),
+        (None, examples) => examples.is_some_and(is_above),
+    } {
         return Above::Floor;
     }
     let near = test.mean <= floor + 0.1 * (ceiling.unwrap_or(1.0) - floor);
@@ -571,7 +637,10 @@ fn overall(mixers: &[&str], rows: &[Row]) -> Vec<Overall> {
         Overall {
             mixer: mixer.into(),
             score: entered_all.then(|| interquartile_mean(&pooled)).flatten(),
-            interval: entered_all.then(|| bootstrap_interval(&scores, DRAWS, BOOTSTRAP_SEED)).flatten(),
+            interval: entered_all
+                .then(|| interquartile_interval(&scores, DRAWS, BOOTSTRAP_SEED))
+                .flatten()
+                .map(|interval| interval.clipped(normalised_range(&rows))),
             n: pooled.len(),
             tasks: scores.len(),
         }
@@ -586,6 +655,17 @@ pub(crate) fn normalised(row: &Row) -> Vec<f64> {
         return Vec::new();
     }
     row.scores.iter().map(|score| (score - floor) / (ceiling - floor)).collect()
+}
+
+/// Between which ends normalised scores of these rows lie.
+fn normalised_range(rows: &[&Row]) -> Range {
+    let ends = rows.iter().map(|row| {
+        let (floor, ceiling) = (row.floor.unwrap_or(0.0), row.ceiling.unwrap_or(1.0));
+        let Range { low, high } = Range::of(&row.metric);
+        ((low - floor) / (ceiling - floor), (high - floor) / (ceiling - floor))
+    });
+    let (low, high) = ends.fold((0.0_f64, 1.0_f64), |(low, high), ends| (low.min(ends.0), high.max(ends.1)));
+    Range { low, high }
 }
 
 fn ended(run: &Run) -> Option<Ended> {
@@ -603,21 +683,17 @@ fn ended(run: &Run) -> Option<Ended> {
 
 /// Gives every published source its letter, in the order of the rows, and says what the letters stand for.
 fn published_notes(rows: &mut [Row]) -> Vec<String> {
-    let mut known: Vec<(String, String, bool)> = Vec::new();
+    let mut known: Vec<(String, String)> = Vec::new();
     for row in rows {
         let Some(cell) = &row.published else { continue };
-        let source = (cell.model.clone(), cell.source.clone(), cell.recalled);
+        let source = (cell.model.clone(), cell.cited());
         let place = known.iter().position(|other| *other == source).unwrap_or(known.len());
         if place == known.len() {
             known.push(source);
         }
         row.letter = signs::letter(place);
     }
-    let note = |(i, (model, source, recalled)): (usize, &(String, String, bool))| {
-        let recalled =
-            if *recalled && !source.contains("recalled") { "; recalled, the source was not at hand" } else { "" };
-        format!("{} {model}: {source}{recalled}.", signs::letter(i))
-    };
+    let note = |(i, (model, cited)): (usize, &(String, String))| format!("{} {model}: {cited}.", signs::letter(i));
     known.iter().enumerate().map(note).collect()
 }
 
@@ -723,6 +799,15 @@ fn caption(manifest: &Manifest, runs: &[Run], rows: &[Row], swept: &[&str], unli
         lines.push(format!(
             "{axes} {are} swept, not tuned: every value has its own row, and no mean is taken over them."
         ));
+    }
+    let examples = rows.iter().filter(|row| row.over_examples.is_some());
+    match examples.clone().any(|row| row.test.is_some_and(|test| test.n > 1)) {
+        true => lines.push(EXAMPLES.into()),
+        false if examples.count() > 0 => lines.push(ONE_SEED.into()),
+        false => {}
+    }
+    if rows.iter().any(|row| row.one_class > 0) {
+        lines.push("One class: every test example got the same answer, whose share of test the score is.".into());
     }
     if rows.iter().any(|row| row.counts.diverged > 0) {
         lines.push("A diverged run scores the floor.".into());

@@ -5,8 +5,8 @@
 use crate::formats::tests::put;
 use crate::rng::{Purpose, Stream};
 use crate::{
-    Batch, DataDir, Entry, Family, Judge, Mark, Order, Output, Split, Targets, Task, TaskSpec, bounds, metrics,
-    registry,
+    Batch, DataDir, Entry, Example, Family, Judge, Mark, Order, Output, Split, Targets, Task, TaskSpec, bounds,
+    metrics, registry,
 };
 use serde_json::{Value, json};
 use std::collections::HashSet;
@@ -193,7 +193,7 @@ fn settings() -> Vec<(&'static str, Value)> {
 }
 
 /// What a guesser scores, by arithmetic rather than by a draw, and how far the measured floor may lie from it: four standard
-/// deviations of a mean over the test examples. Tasks of one class a sequence need no line: the law counts their majority.
+/// deviations of a mean over the test examples. Tasks of one class a sequence need no line: the law counts their classes.
 fn expected_floor(name: &str, settings: &Value) -> (f64, f64) {
     match name {
         // The most frequent of n uniform answers out of C, asked for once: E[largest count]/n, by the multinomial's exact sums;
@@ -255,8 +255,8 @@ fn expected_floor(name: &str, settings: &Value) -> (f64, f64) {
                 kind => panic!("write down what a guesser scores on {kind:?}"),
             }
         }
-        // Answering 0 explains nothing.
-        "sparse_regression" => (0.0, 0.0),
+        // A constant explains nothing but the mean that a finite test happens to have.
+        "sparse_regression" => (0.0, 0.01),
         "selective_copying" if settings["noise_tokens"].is_null() => (1.0 / 14.0, 0.019),
         "selective_copying" => (1.0 / 11.0, 0.017),
         "passkey" => (0.0, 0.01),
@@ -432,20 +432,78 @@ fn a_guesser_scores_the_floor() {
         let classes = |split| -> Vec<Vec<i64>> {
             (0..task.len(split)).map(|i| task.example(split, i).unwrap().targets.classes().to_vec()).collect()
         };
-        let (train, test) = (classes(Split::Train), classes(Split::Test));
         if task.spec().output == Output::PerSequence {
-            let count = |class: i64| train.iter().filter(|row| row[0] == class).count();
-            let favourite = (0..task.spec().classes).rev().max_by_key(|&class| count(class)).unwrap();
-            let (answers, wanted) = (vec![favourite; test.len()], test.concat());
-            let expected = match task.spec().judge {
-                Judge::Matthews => metrics::matthews(&answers, &wanted),
-                Judge::F1Accuracy => (metrics::f1(&answers, &wanted) + metrics::accuracy(&answers, &wanted)) / 2.0,
-                _ => metrics::accuracy(&answers, &wanted),
+            let wanted = classes(Split::Test).concat();
+            let score = |class: i64| {
+                let answers = vec![class; wanted.len()];
+                match task.spec().judge {
+                    Judge::Matthews => metrics::matthews(&answers, &wanted),
+                    Judge::F1Accuracy => (metrics::f1(&answers, &wanted) + metrics::accuracy(&answers, &wanted)) / 2.0,
+                    _ => metrics::accuracy(&answers, &wanted),
+                }
             };
+            let expected = (0..task.spec().classes).map(score).fold(f64::NEG_INFINITY, f64::max);
             assert_eq!(expected, floor, "{name}");
         } else {
             let (expected, within) = expected_floor(family, &changes);
             assert!((floor - expected).abs() <= within, "{name}: {floor}, expected {expected} ± {within}");
+        }
+    }
+}
+
+#[test]
+fn no_constant_answer_beats_the_floor() {
+    for (name, task) in every_task() {
+        let (spec, floor) = (task.spec(), task.floor().unwrap());
+        let rows: Vec<Example> = (0..task.len(Split::Test)).map(|i| task.example(Split::Test, i).unwrap()).collect();
+        let wanted: Vec<&[i64]> = rows.iter().map(|row| row.targets.classes()).collect();
+        if spec.output.is_real() {
+            let real = |class: &i64| if spec.output == Output::Value { *class as f64 } else { spec.input.real(*class) };
+            let wanted: Vec<f64> = wanted.concat().iter().map(real).collect();
+            let mean = wanted.iter().sum::<f64>() / wanted.len() as f64;
+            let squares: f64 = wanted.iter().map(|y| y * y).sum();
+            for constant in [mean, 0.0, 2.0 * mean, mean + 0.1] {
+                let error: f64 = wanted.iter().map(|y| (constant - y).powi(2)).sum();
+                let score = match spec.judge {
+                    Judge::Correlation => metrics::pearson(&vec![constant; wanted.len()], &wanted),
+                    _ => 1.0 - error / squares,
+                };
+                assert!(score <= floor.score + 1e-9, "{name}: {constant} scores {score}, {floor:?}");
+            }
+            continue;
+        }
+        // What is never asked for is never right, but where several classes are.
+        let asked: HashSet<i64> = match spec.judge {
+            Judge::Allowed => (0..spec.classes).collect(),
+            _ => wanted.concat().into_iter().collect(),
+        };
+        let mut best = f64::NEG_INFINITY;
+        for class in asked {
+            let score = match (spec.output, spec.judge) {
+                (Output::Tokens, _) => {
+                    let wanted = wanted.concat();
+                    wanted.iter().filter(|other| **other == class).count() as f64 / wanted.len() as f64
+                }
+                (_, Judge::Matthews | Judge::F1Accuracy) => {
+                    let (wanted, answers) = (wanted.concat(), vec![class; rows.len()]);
+                    match spec.judge {
+                        Judge::Matthews => metrics::matthews(&answers, &wanted),
+                        _ => (metrics::f1(&answers, &wanted) + metrics::accuracy(&answers, &wanted)) / 2.0,
+                    }
+                }
+                _ => {
+                    let judged = |(index, row): (u64, &Example)| {
+                        let answer = vec![class; row.targets.classes().len()];
+                        bounds::judged(&*task, Split::Test, index, &answer, row).unwrap()
+                    };
+                    (0..).zip(&rows).map(judged).sum::<f64>() / rows.len() as f64
+                }
+            };
+            best = best.max(score);
+        }
+        assert!(best <= floor.score + 1e-9, "{name}: a constant scores {best}, {floor:?}");
+        if floor.how.starts_with("always class") {
+            assert!((best - floor.score).abs() < 1e-9, "{name}: {best}, {floor:?}");
         }
     }
 }

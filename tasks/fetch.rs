@@ -221,6 +221,13 @@ pub fn take(
     settle(data, file, part, &sums.finish(), &from.to_string_lossy(), options)
 }
 
+/// Whether a download of this file would be taken on trust: it is not there, and neither a published checksum nor a pin
+/// says what it must be.
+pub fn is_first_use(data: &DataDir, file: &RemoteFile) -> Result<bool, FetchError> {
+    let known = file.checksum.is_some() || data.0.join(file.target).is_file();
+    Ok(!known && !pins::read(&data.0)?.contains_key(file.target))
+}
+
 /// Looks at a file that has its name already.
 fn present(data: &DataDir, file: &RemoteFile, options: &Options) -> Result<Fetched, FetchError> {
     let path = data.0.join(file.target);
@@ -274,6 +281,7 @@ fn pin(data: &DataDir, file: &RemoteFile, sums: &Sums, from: &str, basis: Basis)
         sha256: sums.sha256.clone(),
         date: pins::now(),
         accepted: basis == Basis::Accepted,
+        trusted: basis == Basis::FirstUse,
     };
     pins::write(&data.0, file.target, pin)
 }
@@ -298,13 +306,8 @@ fn judge(data: &DataDir, file: &RemoteFile, sums: &Sums, options: &Options) -> R
 }
 
 fn against_manifest(file: &RemoteFile, sums: &Sums) -> Result<(), FetchError> {
-    let what = if file.recalled { "the one this program remembers" } else { "the published one" };
-    let help = match file.recalled {
-        true => {
-            "size and checksum of this file are recalled, not confirmed: if you trust the source, take it with --accept-checksum"
-        }
-        false => "download it again; to use it all the same, add --accept-checksum",
-    };
+    let source = file.published_in.map_or(String::new(), |source| format!(" (published in {source})"));
+    let help = format!("download it again; to use it all the same, add --accept-checksum{source}");
     if let Some(bytes) = file.bytes.filter(|&bytes| bytes != sums.bytes) {
         return Err(FetchError::refused(format!("{} bytes, and {bytes} are expected", sums.bytes), help));
     }
@@ -317,7 +320,7 @@ fn against_manifest(file: &RemoteFile, sums: &Sums) -> Result<(), FetchError> {
         return Ok(());
     }
     let (algorithm, hex) = (expected.algorithm(), expected.hex());
-    Err(FetchError::refused(format!("wrong checksum: {algorithm} {found}, and {what} is {hex}"), help))
+    Err(FetchError::refused(format!("wrong checksum: {algorithm} {found}, and the published one is {hex}"), help))
 }
 
 fn against_pin(pin: &Pin, sums: &Sums) -> FetchError {

@@ -137,7 +137,7 @@ impl Language {
         Ok(self.reached(task)?.baselines())
     }
 
-    /// The most frequent token of train, measured on `whereabouts`.
+    /// The most frequent token of `whereabouts`.
     pub(crate) fn floor(&self, task: &impl Task, whereabouts: &str) -> Result<Bound, DataError> {
         Ok(self.unigram.floor(self.reached(task)?, self.corpus.tokenizer(), whereabouts))
     }
@@ -161,6 +161,8 @@ struct Unigram {
 struct Reached {
     loss: f64,
     accuracy: f64,
+    /// The token that is asked for most often, and how often.
+    commonest: (usize, f64),
 }
 
 impl Unigram {
@@ -182,17 +184,19 @@ impl Unigram {
         for classes in asked {
             classes?.into_iter().for_each(|token| seen[token as usize] += 1);
         }
-        let all = seen.iter().sum::<u64>() as f64;
+        let all = seen.iter().sum::<u64>().max(1) as f64;
         let cost = |token: usize| libm::log(self.total as f64) - libm::log((self.counts[token] + 1) as f64);
         let loss =
             (0..seen.len()).filter(|&token| seen[token] > 0).map(|token| seen[token] as f64 * cost(token)).sum::<f64>();
-        Ok(Reached { loss: loss / all, accuracy: seen[self.favourite] as f64 / all })
+        let commonest = (0..seen.len()).rev().max_by_key(|&token| seen[token]).unwrap_or(0);
+        let share = |token: usize| seen[token] as f64 / all;
+        Ok(Reached { loss: loss / all, accuracy: share(self.favourite), commonest: (commonest, share(commonest)) })
     }
 
     fn floor(&self, reached: Reached, tokenizer: &Tokenizer, whereabouts: &str) -> Bound {
-        let name = tokenizer.name(self.favourite as u32);
-        let how = format!("most frequent token of train ({name:?}), measured on {whereabouts}");
-        Bound { score: reached.accuracy, how }
+        let (token, score) = reached.commonest;
+        let name = tokenizer.name(token as u32);
+        Bound { score, how: format!("always {name:?}, the most frequent token of {whereabouts}") }
     }
 }
 

@@ -368,7 +368,8 @@ pub trait Task: Debug + Send + Sync {
         batch::collate(self, split, index, order)
     }
 
-    /// What guessing scores on the test split: measured, and how.
+    /// What can be scored on the test split without reading the inputs, or by guessing among what stands in them: the best constant
+    /// answer, or the task's own guesser where that scores more. Measured, and how.
     fn floor(&self) -> Result<Bound, DataError>;
 
     /// What a perfect solver scores on the test split.
@@ -396,6 +397,6 @@ pub trait Task: Debug + Send + Sync {
 pub struct Bound {
     /// The score, 0 ..= 1.
     pub score: f64,
-    /// How it was found: "majority class of train, measured on test".
+    /// How it was found: "always class 1, the best constant answer, measured on test".
     pub how: String,
 }

@@ -371,7 +371,7 @@ impl Task for Retrieval {
     }
 
     fn floor(&self) -> Result<Bound, DataError> {
-        Ok(bounds::majority(self.labels(Split::Train), self.labels(Split::Test)))
+        Ok(bounds::constant(self.labels(Split::Test)))
     }
 
     fn ceiling(&self) -> Result<Bound, DataError> {

@@ -120,6 +120,7 @@ fn what_was_pinned_must_come_again_or_be_accepted() {
     let pins: Value = serde_json::from_slice(&folder.read("data/fetch.lock.json")).expect("one JSON document");
     let pin = &pins["aan/new_aan_pairs.test.only_ids.tsv"];
     assert_eq!((pin["bytes"].as_u64(), pin["sha256"].as_str().map(str::len)), (Some(300_002), Some(64)));
+    assert_eq!(pin["trusted"], true, "the pin says that nothing was published to hold it against: {pin}");
     folder.run("data verify aan").expect(0);
     fs::remove_file(folder.path("data/aan/new_aan_pairs.test.only_ids.tsv")).expect("removes a file");
     contents[2][7] ^= 1;
@@ -209,6 +210,15 @@ fn a_look_at_what_there_is_fetches_nothing() {
     assert!(list.contains("\n         missing: mixarena data fetch imdb\n"), "{list}");
     let json: Value = serde_json::from_str(&folder.run("data fetch --list --json").expect(0).out).expect("JSON");
     assert_eq!(json.as_array().map(Vec::len), Some(10));
+    for file in json.as_array().expect("sets").iter().flat_map(|set| set["files"].as_array().expect("files")) {
+        let source = file["published_in"].as_str();
+        assert_eq!(
+            source.is_some(),
+            !file["checksum"].is_null(),
+            "a checksum has a source, and only a checksum: {file}"
+        );
+    }
+    assert!(!list.contains("recalled"), "{list}");
     let dry = fetch(&folder, &server, "aan -n").expect(0).out;
     assert_eq!(dry.matches("would be fetched from http://127.0.0.1:").count(), 3, "{dry}");
     assert!(server.requests().is_empty() && folder.names("").is_empty());

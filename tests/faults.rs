@@ -126,3 +126,51 @@ fn a_record_that_was_torn_is_named_and_passed_over() {
     assert!(again.out.contains(" 1/1 "), "{}", again.out);
     assert_eq!(folder.record().attempt, 2);
 }
+
+#[test]
+fn a_report_stays_in_its_store_and_names_every_manifest_that_is_none() {
+    let folder = Folder::with("tiny.yaml", &config(GOOD));
+    folder.run("sweep tiny.yaml").expect(0);
+    let manifest = folder.text("runs/sweeps/tiny.json");
+    let outside = folder.path("outside");
+    for (file, name) in [("up", "../../up"), ("rooted", outside.to_str().expect("a path")), ("copy", "tiny")] {
+        folder.write(&format!("runs/sweeps/{file}.json"), manifest.replacen("\"tiny\"", &format!("{name:?}"), 1));
+    }
+    folder.write("runs/sweeps/torn.json", &manifest[..50]);
+    folder.write("runs/sweeps/empty.json", "");
+    let before = (folder.names("."), folder.names("runs/reports"));
+    let ended = folder.run("report runs").expect(0);
+    assert_eq!((folder.names("."), folder.names("runs/reports")), before, "nothing is written elsewhere");
+    for (file, why) in [
+        ("up", "cannot be a file's name"),
+        ("rooted", "cannot be a file's name"),
+        ("copy", "its name does not match its content (`tiny`)"),
+        ("torn", "torn or not JSON"),
+        ("empty", "it is empty"),
+    ] {
+        let said = format!("warning: sweeps/{file}.json: skipped: ");
+        assert!(ended.err.lines().any(|line| line.starts_with(&said) && line.contains(why)), "{file}: {}", ended.err);
+    }
+    assert!(ended.out.contains("attention"), "{}", ended.out);
+    let asked = folder.run("report runs --sweep torn").expect(3);
+    assert!(asked.err.contains("sweeps/torn.json: torn or not JSON"), "{}", asked.err);
+    std::fs::remove_file(folder.path("runs/sweeps/tiny.json")).expect("removes");
+    assert!(folder.run("report runs").expect(3).err.contains("has no sweep that can be read"));
+}
+
+#[test]
+fn a_pipe_among_the_records_is_named_and_not_waited_for() {
+    let folder = Folder::with("tiny.yaml", &config(GOOD));
+    folder.run("sweep tiny.yaml").expect(0);
+    let record = folder.path("runs/records").join(&folder.names("runs/records")[0]);
+    std::fs::remove_file(&record).expect("removes");
+    for pipe in [record, folder.path("runs/sweeps/pipe.json")] {
+        let made = std::process::Command::new("mkfifo").arg(pipe).status().expect("mkfifo runs");
+        assert!(made.success());
+    }
+    let ended = folder.run("report runs").expect(0);
+    assert_eq!(ended.err.matches("it is not a regular file").count(), 2, "{}", ended.err);
+    assert!(ended.out.contains("1 missing"), "{}", ended.out);
+    let planned = folder.run("sweep tiny.yaml -n").expect(0);
+    assert!(planned.err.contains("1 to do") && planned.err.contains("it is not a regular file"), "{}", planned.err);
+}

@@ -180,3 +180,38 @@ fn exported_weights_start_the_same_model() {
     assert_eq!(scores.len(), 3, "three ways to start");
     assert!(scores.windows(2).all(|pair| pair[0] == pair[1]), "{scores:?}");
 }
+
+#[test]
+fn the_config_beside_exported_weights_is_held_against_the_model() {
+    let folder = folder(&config());
+    folder.run("sweep language.yaml -j 1 -k task=masked").expect(0);
+    let id = folder.record().id;
+    let said = folder.run(&format!("export-weights {id} --out weights/model.safetensors")).expect(0).err;
+    assert!(said.contains("config:  weights/config.json"), "{said}");
+    let text = config().replace("start: masked", "start: { weights: weights/model.safetensors }");
+    folder.write("file.yaml", &text);
+    folder.run("plan file.yaml -k task=cola").expect(0);
+    let written: Value = serde_json::from_str(&folder.text("weights/config.json")).expect("JSON");
+    let wanted = [("hidden_size", 16), ("num_hidden_layers", 1), ("num_attention_heads", 2), ("seq_len", 16)];
+    for (key, value) in wanted {
+        assert_eq!(written[key], value, "{key}: {written}");
+    }
+    // As many heads as one likes fit the same tensors.
+    folder.write("heads.yaml", text.replace("n_heads: 2", "n_heads: 4"));
+    let ended = folder.run("sweep heads.yaml -j 1 -k task=cola");
+    assert!(ended.code != Some(0), "{}", ended.out);
+    assert!(
+        ended.err.contains("weights/config.json: `num_attention_heads` is 2, and `n_heads` of this model is 4")
+            && ended.err.contains("set `n_heads: 2` at the mixer"),
+        "{}",
+        ended.err
+    );
+    assert_eq!(folder.records().len(), 1, "nothing was trained");
+    folder.write("weights/config.json", "{");
+    let ended = folder.run("sweep file.yaml -j 1 -k task=cola");
+    assert!(ended.code != Some(0) && ended.err.contains("weights/config.json: line 1, column"), "{}", ended.err);
+    // Two exports to one folder do not overwrite each other's description.
+    folder.run(&format!("export-weights {id} --out weights/model.safetensors")).expect(0);
+    assert!(folder.path("weights/model.config.json").is_file());
+    folder.run("plan file.yaml -k task=cola").expect(0);
+}

@@ -185,3 +185,35 @@ fn a_limit_of_one_reaches_every_run_in_the_end() {
         assert_eq!(folder.records().len(), done);
     }
 }
+
+/// S4's C̃ and C under `disc: dss` belong to the longest sequence; the same data under a model made for longer ones has the same loss.
+#[test]
+fn weights_made_for_another_length_go_on_as_they_were() {
+    let text = chain("optimizer: { lr: 1e-30 }\n    budget: { steps: 1 }\n    model: { max_positions: 40 }")
+        .replace("train_examples: 128", "train_examples: 256")
+        .replace(
+            "{ attention: { n_heads: 2 } }, { s4: { d_state: 4 } }",
+            "{ s4: { d_state: 4, dt_max: 0.5 } }, { mixer: { s4: { mode: diag, init: lin, disc: dss, d_state: 4 } }, name: dss }",
+        )
+        .replace("n_layers: 1 }", "n_layers: 2, positions: none, norm: layer }");
+    let folder = Folder::with("chain.yaml", &text);
+    folder.run("sweep chain.yaml").expect(0);
+    let records = folder.records();
+    let mut compared = 0;
+    for record in &records {
+        if let Some(first) = record.spec["start"]["run"].as_str() {
+            let first = records.iter().find(|other| other.id == first).expect("that run is in the store");
+            let (here, there) = (record.measures["loss"], first.measures["loss"]);
+            assert!((here - there).abs() < 1e-3 * there, "{here} from {there}: {}", record.spec["mixer"]);
+            compared += 1;
+        }
+    }
+    assert_eq!(compared, 4);
+    // What cannot be carried over is refused before anything is trained, with what to write instead.
+    let scaled = "{ matrix_mixer: { matrix: low_rank, headdim: 8, qk_dim: 4 } }";
+    let text = text.replace("{ s4: { d_state: 4, dt_max: 0.5 } }", scaled);
+    folder.write("bad.yaml", &text);
+    let ended = folder.run("plan bad.yaml").expect(2);
+    let wanted = "`matrix: low_rank` is scaled by the longest sequence, which was 16 and is 40 here on `first`";
+    assert!(ended.err.contains(wanted) && ended.err.contains("max_positions: N"), "{}", ended.err);
+}

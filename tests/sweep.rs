@@ -185,6 +185,14 @@ fn published_numbers_stand_beside_ours_and_make_no_other_runs() {
     assert_eq!(folder.run("report runs --sweep beside").expect(0).out.trim_end(), beside.out.trim_end());
     let listed = folder.run("list published Transformer").expect(0);
     assert!(listed.out.starts_with("Transformer\n  ListOps 36.37, Text 64.27, "), "{}", listed.out);
+    let all = folder.run("list published").expect(0).out;
+    let count = all.lines().find_map(|line| line.split_once(" numbers of ")).expect("the number of numbers").0;
+    let json: serde_json::Value =
+        serde_json::from_str(&folder.run("list published --json").expect(0).out).expect("JSON");
+    let cells = json.as_array().expect("cells");
+    assert_eq!(count.parse(), Ok(cells.len()), "{count}");
+    assert!(cells.iter().all(|cell| cell["place"].as_str().is_some_and(|place| !place.is_empty())));
+    assert!(!all.to_lowercase().contains("recalled"), "{all}");
     let unknown = folder.run("list published Transfomer").expect(2);
     assert!(unknown.err.contains("nearest are `Transformer`"), "{}", unknown.err);
 }

@@ -179,7 +179,7 @@ fn spoilt() -> Vec<(&'static str, Parts, &'static str)> {
                 p.reshape("input.u", &[2, 33, 5]);
                 p.reshape("grad_input.u", &[2, 33, 5]);
             }),
-            "cannot be replayed",
+            "config `d_model` is 16, and not 5 as `input.u` has shape [2, 33, 5]",
         ),
         (
             "an input without its batch",
@@ -187,7 +187,7 @@ fn spoilt() -> Vec<(&'static str, Parts, &'static str)> {
                 p.reshape("input.u", &[33]);
                 p.reshape("grad_input.u", &[33]);
             }),
-            "cannot be replayed",
+            "`input.u` has shape [33], and its axes are batch, L, d_model",
         ),
         ("a gradient of another shape", after(&|p| p.reshape("grad_input.u", &[1])), "`grad_input.u` has shape [1]"),
         (
@@ -201,7 +201,7 @@ fn spoilt() -> Vec<(&'static str, Parts, &'static str)> {
                 p.reshape("param.dt_bias", &[3, 1]);
                 p.reshape("grad_param.dt_bias", &[3, 1]);
             }),
-            "`param.dt_bias` of shape",
+            "`param.dt_bias` has shape [3, 1], and the config asks for [4]",
         ),
         (
             "a parameter nobody has",
@@ -223,10 +223,22 @@ fn spoilt() -> Vec<(&'static str, Parts, &'static str)> {
         ),
         ("NaN in an output", after(&|p| p.poison("output.y", f64::NAN)), "`output.y` holds"),
         ("NaN in a gradient", after(&|p| p.poison("grad_param.dt_bias", f64::NAN)), "`grad_param.dt_bias` holds"),
-        ("no heads", with_config("headdim", 0.into()), "cannot be replayed"),
-        ("a negative state", with_config("d_state", (-4).into()), "` of shape ["),
-        ("groups that do not divide", with_config("ngroups", 3.into()), ""),
-        ("no chunk", with_config("chunk_size", 0.into()), "cannot be replayed"),
+        ("no heads", with_config("headdim", 0.into()), "`headdim` is 0"),
+        ("a negative state", with_config("d_state", (-4).into()), "`d_state` is -4"),
+        ("groups that do not divide", with_config("ngroups", 3.into()), "`ngroups` is 3"),
+        ("no chunk", with_config("chunk_size", 0.into()), "`chunk_size` is 0"),
+        ("another convolution", with_config("d_conv", 7.into()), "`param.conv1d.weight` has shape"),
+        ("no bias of the convolution", with_config("conv_bias", false.into()), "a place for `param.conv1d.bias`"),
+        ("a key nobody reads", with_config("frobnicate", true.into()), "does not use config `frobnicate` (true)"),
+        ("a word for a number", with_config("d_state", "4".into()), "config `d_state` is \"4\""),
+        ("another length", with_config("L", 32.into()), "config `L` is 32, and not 33"),
+        (
+            "an input nobody reads",
+            after(&|p| {
+                p.tensors.insert("input.seq_idx".into(), (Dtype::I64, vec![1], vec![0; 8]));
+            }),
+            "does not use `input.seq_idx`",
+        ),
         ("a type no mixer reads", after(&|p| p.tensor("input.u").0 = Dtype::U64), "`input.u` has unsupported type U64"),
     ]
 }
@@ -288,10 +300,35 @@ fn a_config_no_mixer_is_built_for_is_named_with_its_file() {
     let line = |name: &str| ended.out.lines().find(|line| line.contains(name)).expect("judged").to_string();
     assert!(line("s4_block__mode").starts_with("FAIL ") && line("s4_block__mode").contains("`mode`"), "{}", ended.out);
     let rank = line("s4_block__rank");
-    assert!(rank.starts_with("FAIL ") && rank.contains("`param.layer.kernel.P` of shape"), "{rank}");
+    assert!(rank.starts_with("FAIL ") && rank.contains("`param.layer.kernel.P` has shape [2, "), "{rank}");
     let form = line("combiner__form");
     assert!(form.starts_with("skip ") && form.contains("unsupported: summary `fourier-max`"), "{form}");
     assert!(ended.err.starts_with("3 files: 0 passed, 2 failed, 1 unsupported"), "{}", ended.err);
+}
+
+#[test]
+fn a_dump_with_one_key_changed_or_added_is_met_or_refused_and_never_misread() {
+    let folder = Folder::new();
+    let cases = [
+        ("matrix_mixer__low_rank_dd_L17.f64.safetensors", "d_conv", Value::from(5), "`param.conv1d.weight` has shape"),
+        ("s4d_minimal__L33.f64.safetensors", "transposed", false.into(), "config `L` is 33, and not 8"),
+        ("hydra__L33_groups2_bias.f64.safetensors", "conv_bias", false.into(), "a place for `param.conv1d.bias`"),
+        ("ssd__L33_chunk16_D_z_softplus.f64.safetensors", "has_z", false.into(), "config `has_z` leaves `input.z` out"),
+        ("ssd__L33_chunk16_D_z_softplus.f64.safetensors", "seq_idx", true.into(), "does not use config `seq_idx` (true)"),
+        ("bigs_layer__L32.f64.safetensors", "activation", "relu".into(), "config `activation` is \"relu\""),
+    ];
+    for (at, (name, key, value, _)) in cases.iter().enumerate() {
+        let mut parts = Parts::of(name);
+        parts.configure(key, value.clone());
+        let family = name.split_once("__").expect("a family").0;
+        folder.write(&format!("dumps/{family}__{at}.f64.safetensors"), parts.bytes());
+    }
+    let ended = folder.run("verify dumps").expect(1);
+    for (at, (name, key, _, wanted)) in cases.iter().enumerate() {
+        let line = ended.out.lines().find(|line| line.contains(&format!("__{at}.f64")));
+        let line = line.unwrap_or_else(|| panic!("{name}: {}", ended.out));
+        assert!(!line.starts_with("ok ") && line.contains(wanted), "{key}: {line}");
+    }
 }
 
 #[test]

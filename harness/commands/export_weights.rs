@@ -2,16 +2,18 @@
 
 use super::fail;
 use crate::cli::{ExportWeightsArgs, NamesKind};
+use crate::registry::Registry;
 use crate::spec::RunSpec;
-use crate::{Exit, checkpoint, weights};
+use crate::{Exit, checkpoint, pretrain, weights};
 use results::{Record, Store};
+use tasks::TaskSpec;
 use tch::Tensor;
 
 /// Runs named when a prefix fits several, at most.
 const SHOWN: usize = 5;
 
 /// Runs the command.
-pub fn export_weights(args: &ExportWeightsArgs) -> Exit {
+pub fn export_weights(args: &ExportWeightsArgs, registry: &Registry) -> Exit {
     if args.out.extension().is_none_or(|e| e != "safetensors") {
         fail(
             format!("--out {}: weights are written as .safetensors", args.out.display()),
@@ -52,6 +54,8 @@ pub fn export_weights(args: &ExportWeightsArgs) -> Exit {
         let (tensors, _) = checkpoint::read(&path).map_err(|e| e.to_string())?;
         let own = |(name, tensor): (String, Tensor)| Some((name.strip_prefix("model.")?.to_string(), tensor));
         let own: Vec<(String, Tensor)> = tensors.into_iter().filter_map(own).collect();
+        // Settings alone do not always say how many tokens the data have.
+        let words = own.iter().find(|(name, _)| name == "embedding.weight").map(|(_, table)| table.size()[0]);
         let named = match args.names {
             NamesKind::Reference => weights::export(own, &spec),
             NamesKind::Own => own,
@@ -61,10 +65,15 @@ pub fn export_weights(args: &ExportWeightsArgs) -> Exit {
         }
         // What readers of other projects' files ask for.
         checkpoint::write_with(&args.out, &named, ("format", "pt")).map_err(|e| e.to_string())?;
-        Ok(named)
+        let entry = registry.task(&spec.task.name);
+        let entry = entry.ok_or_else(|| format!("this build has no task `{}`", spec.task.name))?;
+        let seen = pretrain::seen(entry.outline(&spec.task.settings).spec(), spec.pretrain.as_ref());
+        let seen = TaskSpec { vocab_size: words.unwrap_or(seen.vocab_size), ..seen };
+        let config = weights::beside::write(&args.out, &spec.model, &spec.mixer, &seen).map_err(|e| e.to_string())?;
+        Ok((named, config))
     });
     match written {
-        Ok(named) => {
+        Ok((named, config)) => {
             let scalars: usize = named.iter().map(|(_, tensor)| tensor.numel()).sum();
             eprintln!(
                 "weights: {}, {} tensors of {scalars} numbers, of run {} at step {}",
@@ -73,6 +82,7 @@ pub fn export_weights(args: &ExportWeightsArgs) -> Exit {
                 record.id,
                 record.best_step
             );
+            eprintln!("config:  {}, held against the model that starts from these weights", config.display());
             Exit::Ok
         }
         Err(problem) => {

@@ -7,7 +7,7 @@ use crate::config::suggest_model;
 use crate::diagnostics::suggest;
 use crate::presets::{self, Counted};
 use crate::registry::Registry;
-use results::{Store, published};
+use results::{Store, published, text};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::io::IsTerminal;
@@ -233,6 +233,19 @@ fn scores(args: &ListArgs) {
         return print_json(&all);
     }
     print!("{}", models.map(|model| score_page(model, &cells(model))).collect::<Vec<_>>().join("\n"));
+    if args.name.is_none() {
+        print!("\n{}", source_page());
+    }
+}
+
+/// How many numbers there are, and how many were read in each source.
+fn source_page() -> String {
+    let (total, models, sources) = (published::all().len(), published::models().len(), published::sources());
+    let mut out = format!("{total} numbers of {models} models, each with the table or section it was read in:\n");
+    for (source, count) in sources {
+        let _ = writeln!(out, "  {count:>4}  {source}");
+    }
+    out
 }
 
 /// One model's numbers as their sources print them, shares in percent.
@@ -241,8 +254,7 @@ fn score_page(model: &str, cells: &[&published::Published]) -> String {
     let mut out = format!("{model}\n  {}\n", cells.iter().map(one).collect::<Vec<_>>().join(", "));
     let mut sources: Vec<String> = Vec::new();
     for cell in cells {
-        let recalled = if cell.recalled && !cell.source.contains("recalled") { "; recalled" } else { "" };
-        let source = format!("{}{recalled}", cell.source);
+        let source = cell.cited();
         if !sources.contains(&source) {
             block(&mut out, "  ", &source, width().min(WIDEST));
             sources.push(source);
@@ -313,16 +325,17 @@ fn runs(args: &ListArgs) -> Exit {
         }
     };
     contents.warnings.iter().for_each(|w| eprintln!("warning: {w}"));
-    let records = contents.latest();
+    let records = contents.into_latest();
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&records).expect("plain data"));
+        println!("{}", text::json(&serde_json::to_string_pretty(&records).expect("plain data")));
         return Exit::Ok;
     }
     let one = |value: &Value| value.as_object().and_then(|m| m.keys().next().cloned()).unwrap_or_default();
     for r in records {
         let test = r.scores.test.map_or("-".into(), |s| format!("{s:.4}"));
         let names = format!("{} · {} · seed {}", one(&r.spec["task"]), one(&r.spec["mixer"]), r.seed);
-        println!("{}  {:<11} test {test:<7} {names}  {}", r.id, r.outcome.word(), r.outcome.reason());
+        let said = format!("{}  {:<11} test {test:<7} {names}  {}", r.id, r.outcome.word(), r.outcome.reason());
+        println!("{}", text::line(&said));
     }
     Exit::Ok
 }
@@ -367,10 +380,27 @@ mod tests {
 
     #[test]
     fn a_published_model_is_listed_with_its_scores_and_every_source() {
-        let cells: Vec<_> = published::all().iter().filter(|cell| cell.model == "S4 + masked SPT").collect();
-        let page = score_page("S4 + masked SPT", &cells);
-        assert!(page.starts_with("S4 + masked SPT\n  ListOps 61.25, Text 90.34, "), "{page}");
-        assert!(page.contains("PathX-256 87.11") && page.matches("Never Train from Scratch").count() == 2, "{page}");
+        let page = |model: &str| {
+            let cells: Vec<_> = published::all().iter().filter(|cell| cell.model == model).collect();
+            score_page(model, &cells)
+        };
+        let lru = page("LRU");
+        assert!(lru.starts_with("LRU\n  ListOps 60.20, Text 89.40, Retrieval 89.90, "), "{lru}");
+        assert_eq!(lru.matches("Table 3 (mean of 3 seeds)").count(), 1, "{lru}");
+        let s4 = page("S4-v2 (S4-LegS)");
+        assert!(s4.contains("Mega paper (Ma et al. 2022), Table 2, quoting Gu et al. 2022"), "{s4}");
+    }
+
+    #[test]
+    fn the_list_of_sources_counts_every_published_number_once() {
+        let page = source_page();
+        let head = "673 numbers of 106 models, each with the table or section it was read in:\n";
+        assert!(page.starts_with(head), "{page}");
+        let counts = page.lines().skip(1).map(|line| line.split_whitespace().next()?.parse::<usize>().ok());
+        let sum = counts.map(|count| count.expect("a line begins with its count")).sum::<usize>();
+        assert_eq!(sum, published::all().len(), "{page}");
+        assert!(page.contains("  LRU paper (Orvieto et al. 2023, arXiv:2303.06349)\n"), "{page}");
+        assert!(!page.contains("recalled"), "{page}");
     }
 
     #[test]

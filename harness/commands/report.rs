@@ -24,13 +24,21 @@ fn write(args: &ReportArgs, cli: &Cli) -> Result<(), (String, String)> {
         return Err((format!("{} is not a folder", args.dir.display()), help));
     }
     let store = Store::open(&args.dir).map_err(|e| plain(&e))?;
-    let mut manifests = store.manifests().map_err(|e| plain(&e))?;
+    let (mut manifests, warnings) = store.manifests().map_err(|e| plain(&e))?;
+    if !cli.quiet {
+        warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+    }
     let names: Vec<String> = manifests.iter().map(|m| m.name.clone()).collect();
     manifests.retain(|m| args.sweep.as_ref().is_none_or(|name| *name == m.name));
     if manifests.is_empty() {
+        // A file that is no manifest is an answer to who asks for its sweep.
+        if let Some(name) = &args.sweep {
+            store.manifest(name).map_err(|e| plain(&e))?;
+        }
         let problem = match &args.sweep {
             Some(name) => format!("{} has no sweep `{name}`", args.dir.display()),
-            None => format!("{} has no sweep", args.dir.display()),
+            None if warnings.is_empty() => format!("{} has no sweep", args.dir.display()),
+            None => format!("{} has no sweep that can be read", args.dir.display()),
         };
         return Err((
             problem,

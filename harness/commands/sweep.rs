@@ -12,7 +12,7 @@ use crate::registry::Registry;
 use crate::run::{Place, device};
 use crate::sizes::Counter;
 use results::report::Report;
-use results::{Outcome, Record, Store};
+use results::{Contents, Outcome, Store};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use tasks::DataDir;
@@ -42,11 +42,12 @@ pub fn sweep(args: &SweepArgs, cli: &Cli, registry: &Registry) -> Exit {
             return Exit::Environment;
         }
     };
-    let records = match latest(&store, cli.quiet) {
+    let ids: HashSet<&str> = plan.needed.iter().chain(&plan.runs).map(|run| run.id.as_str()).collect();
+    let records = match read(&store, &ids, cli.quiet) {
         Ok(records) => records,
         Err(exit) => return exit,
     };
-    let wanted = |run: &&Planned| records.get(&run.id).is_none_or(|r| wants(r, args.retry));
+    let wanted = |run: &&Planned| records.of_run(&run.id).is_none_or(|r| wants(r, args.retry));
     let all: HashMap<&str, &Planned> = plan.needed.iter().chain(&plan.runs).map(|run| (run.id.as_str(), run)).collect();
     // What a run starts from comes before it, so that a limit never asks for runs without their starts.
     let (mut missing, mut seen): (Vec<Planned>, _) = (Vec::new(), HashSet::new());
@@ -81,6 +82,8 @@ pub fn sweep(args: &SweepArgs, cli: &Cli, registry: &Registry) -> Exit {
         fail(error, "");
         return Exit::Environment;
     }
+    // Records of a sweep that is done are read once.
+    let records = missing.is_empty().then_some(records);
     let tally = match missing.is_empty() {
         true => Tally::default(),
         false => {
@@ -103,16 +106,22 @@ pub fn sweep(args: &SweepArgs, cli: &Cli, registry: &Registry) -> Exit {
         eprintln!("interrupted; to go on from the checkpoints: {}", command(args));
         return Exit::Interrupted;
     }
-    finish(args, cli, &plan, &store, tally)
+    let records = match records.map_or_else(|| read(&store, &ids, true), Ok) {
+        Ok(records) => records,
+        Err(exit) => return exit,
+    };
+    finish(args, cli, &plan, &store, records, tally)
 }
 
 /// Tables, plots and the exit code.
-fn finish(args: &SweepArgs, cli: &Cli, plan: &Plan, store: &Store, tally: Tally) -> Exit {
+fn finish(args: &SweepArgs, cli: &Cli, plan: &Plan, store: &Store, records: Contents, tally: Tally) -> Exit {
+    let of_run = |run: &&Planned| records.of_run(&run.id).is_some_and(|r| r.outcome != Outcome::Finished);
+    let bad = plan.runs.iter().filter(of_run).count();
     let written = store
         .manifest(&plan.name)
         .map_err(|e| e.to_string())
         .and_then(|m| m.ok_or_else(|| "the sweep's plan is gone from the store".to_string()))
-        .and_then(|manifest| Report::build(store, &manifest).map_err(|e| e.to_string()))
+        .and_then(|manifest| Report::of(&manifest, records).map_err(|e| e.to_string()))
         .and_then(|report| {
             // Files first: whoever reads stdout may stop reading.
             let files = report.write(&store.report_dir(&plan.name)).map_err(|e| e.to_string());
@@ -128,11 +137,6 @@ fn finish(args: &SweepArgs, cli: &Cli, plan: &Plan, store: &Store, tally: Tally)
             return Exit::Failed;
         }
     }
-    let records = match latest(store, true) {
-        Ok(records) => records,
-        Err(exit) => return exit,
-    };
-    let bad = plan.runs.iter().filter(|r| records.get(&r.id).is_some_and(|r| r.outcome != Outcome::Finished)).count();
     if bad > 0 && !cli.quiet {
         eprintln!("{bad} of {} runs did not finish; --retry tries them again", plan.runs.len());
     }
@@ -151,16 +155,16 @@ fn finish(args: &SweepArgs, cli: &Cli, plan: &Plan, store: &Store, tally: Tally)
     if bad > 0 || tally.failed > 0 { Exit::Failed } else { Exit::Ok }
 }
 
-/// The latest record of every run; files that are none are named once.
-fn latest(store: &Store, quiet: bool) -> Result<HashMap<String, Record>, Exit> {
-    let contents = store.read().map_err(|error| {
+/// The records of these runs; files that are none are named once.
+fn read(store: &Store, ids: &HashSet<&str>, quiet: bool) -> Result<Contents, Exit> {
+    let contents = store.read_of(ids).map_err(|error| {
         fail(error, "");
         Exit::Environment
     })?;
     if !quiet {
         contents.warnings.iter().for_each(|w| eprintln!("warning: {w}"));
     }
-    Ok(contents.latest().into_iter().map(|r| (r.id.clone(), r)).collect())
+    Ok(contents)
 }
 
 /// Children at a time and threads each. Small models gain more from a second run than from a second thread.

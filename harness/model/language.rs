@@ -62,6 +62,10 @@ fn bert_s_heads_are_their_formulas() {
     let want = x.matmul(&all["embedding.weight"].tr()) + &all["head.bias"];
     assert!(model.head.forward(&x, false).allclose(&want, 1e-5, 1e-6, false));
 
+    let (vs, model) = build(r#"{"d_model":16,"head":"tied","head_bias":false}"#, Output::Tokens);
+    let want = x.matmul(&vs.variables()["embedding.weight"].tr());
+    assert!(model.head.forward(&x, false).allclose(&want, 1e-5, 1e-6, false), "Zoology's head is the embedding alone");
+
     for output in [Output::PerSequence, Output::Value] {
         let (vs, model) = build(r#"{"d_model":16,"head":"bert","classifier_dropout":0.5}"#, output);
         let all = vs.variables();
@@ -81,6 +85,8 @@ fn a_head_left_null_is_bert_s_for_tokens_and_plain_for_classes() {
             vec!["head.bias", "head.norm.bias", "head.norm.weight", "head.transform.bias", "head.transform.weight"],
         ),
         (r#"{"head":"tied"}"#, Output::Tokens, vec!["head.bias"]),
+        (r#"{"head":"tied","head_bias":false}"#, Output::Tokens, vec![]),
+        (r#"{"head_bias":false}"#, Output::PerPosition, vec!["head.weight"]),
         (r#"{"head":"plain"}"#, Output::Tokens, vec!["head.bias", "head.weight"]),
         ("{}", Output::PerSequence, vec!["head.bias", "head.weight"]),
         ("{}", Output::PerPosition, vec!["head.bias", "head.weight"]),
@@ -150,6 +156,19 @@ fn a_model_may_be_made_for_more_positions_than_its_task_has_but_not_for_fewer() 
             assert_eq!(said(&text, output).is_empty(), allowed, "{head} of {output:?}");
         }
     }
+    let of_tokens = |output| tasks::Outline { classes: 11, ..outline(output) };
+    let tied = config(r#"{"head":"tied"}"#);
+    assert!(
+        tied.check_task(&of_tokens(Output::PerPosition)).is_empty(),
+        "as many classes as tokens: MQAR's are tokens"
+    );
+    assert_eq!(tied.check_task(&tasks::Outline { documents: 2, ..of_tokens(Output::PerSequence) }).len(), 1);
+    let bare = |text: &str, output| -> Vec<&str> {
+        config(text).check_task(&outline(output)).into_iter().map(|m| m.key).collect()
+    };
+    assert!(bare(r#"{"head_bias":false,"head":"plain"}"#, Output::Tokens).is_empty());
+    assert_eq!(bare(r#"{"head_bias":false}"#, Output::Tokens), ["head_bias"], "null is BERT's head there");
+    assert_eq!(bare(r#"{"head_bias":false}"#, Output::Reconstruction), ["head_bias"]);
     let pixels = tasks::Outline { input: Input::Reals { width: 1, scale: 1.0, shift: 0.0 }, ..outline(Output::Tokens) };
     assert_eq!(config(r#"{"head":"bert"}"#).check_task(&pixels).len(), 1);
     assert!(config("{}").check_task(&pixels).is_empty(), "null is plain there");
@@ -157,6 +176,7 @@ fn a_model_may_be_made_for_more_positions_than_its_task_has_but_not_for_fewer() 
         (r#"{"token_types":-1}"#, "token_types"),
         (r#"{"max_positions":0}"#, "max_positions"),
         (r#"{"linear_std":0}"#, "linear_std"),
+        (r#"{"rescale_residual":true}"#, "rescale_residual"),
         (r#"{"classifier_dropout":1}"#, "classifier_dropout"),
     ] {
         assert_eq!(config(text).check().iter().map(|m| m.key).collect::<Vec<_>>(), [key], "{text}");
@@ -230,4 +250,85 @@ fn operations_of_the_heads_are_those_of_their_maps() {
     assert_eq!(flops(r#"{"d_model":16,"head":"bert"}"#, Output::PerSequence, 1), map(1, d, d) + map(1, d, c));
     assert_eq!(flops(r#"{"d_model":16}"#, Output::PerSequence, 1), map(1, d, c));
     assert_eq!(flops(r#"{"d_model":16}"#, Output::PerPosition, 3), map(3, d, c));
+}
+
+/// MQAR's own check, through the task's outline: its answers are tokens, so the embedding can read them.
+#[test]
+fn a_tied_head_reads_the_values_that_mqar_asks_for() {
+    let entry = tasks::registry().into_iter().find(|entry| entry.name == "mqar").expect("registered");
+    let settings =
+        (entry.resolve)(&serde_json::json!({"vocab_size": 32, "seq_len": 16, "kv_pairs": 2})).expect("types");
+    let outline = entry.outline(&settings);
+    let config = config(r#"{"d_model":16,"head":"tied","head_bias":false}"#);
+    assert!(config.check_task(&outline).is_empty());
+    let (mixer, mixer_settings) = small_mixers().swap_remove(0);
+    let vs = nn::VarStore::new(Device::Cpu);
+    let model = Model::new(&vs.root(), &config, &outline.spec(), &mixer, &mixer_settings);
+    assert!(vs.variables().keys().all(|name| !name.starts_with("head")));
+    let at = [3i64, 12];
+    let logits = no_grad(|| model.forward(&inputs(None, Some(&at)), false));
+    let features = no_grad(|| model.features(&inputs(None, None), None, &Tensor::from_slice(&at), false));
+    let want = features.matmul(&vs.variables()["embedding.weight"].tr());
+    assert!(logits.allclose(&want, 1e-5, 1e-6, false), "{logits} for {want}");
+}
+
+#[test]
+fn an_identity_channel_mixer_adds_the_norm_of_the_sum_to_it() {
+    let (entry, settings) = small_mixers().swap_remove(0);
+    for norm in ["layer", "rms"] {
+        let vs = nn::VarStore::new(Device::Cpu);
+        let text = format!(r#"{{"d_model":16,"n_layers":1,"ffn":"identity","norm":"{norm}","norm_eps":1e-5}}"#);
+        let model = Model::new(&vs.root(), &config(&text), &task(Output::PerPosition), &entry, &settings);
+        let x = Tensor::randn([2, 9, 16], (Kind::Float, Device::Cpu)) * 3.0 + 1.0;
+        let by_hand = |x: &Tensor| match norm {
+            "layer" => {
+                let (mean, variance) = (x.mean_dim(-1, true, Kind::Float), x.var_dim(-1, false, true));
+                (x - mean) / (variance + 1e-5).sqrt()
+            }
+            _ => x / (x.square().mean_dim(-1, true, Kind::Float) + 1e-5).sqrt(),
+        };
+        let ctx = Context::eval();
+        let (got, want) = no_grad(|| {
+            let y = &x + model.blocks[0].mixer.forward(&by_hand(&x), &ctx);
+            (model.blocks[0].forward(&x, &ctx), &y + by_hand(&y))
+        });
+        assert!(got.allclose(&want, 1e-4, 1e-5, false), "{norm}");
+        let names: Vec<String> = vs.variables().into_keys().collect();
+        assert!(names.iter().any(|name| name == "blocks.0.ffn_norm.weight"), "{norm}: {names:?}");
+        assert_eq!(names.iter().any(|name| name == "blocks.0.ffn_norm.bias"), norm == "layer", "{names:?}");
+        assert!(names.iter().all(|name| !name.starts_with("blocks.0.ffn.")), "{norm}: the identity learns nothing");
+    }
+}
+
+/// Every family names the dense map that it ends in; S4D's minimal file ends in a convolution.
+#[test]
+fn rescaled_maps_are_the_last_of_each_branch_and_smaller_by_the_root_of_twice_the_layers() {
+    for (entry, settings) in small_mixers() {
+        let build = |rescale: bool| {
+            let vs = nn::VarStore::new(Device::Cpu);
+            let text =
+                format!(r#"{{"d_model":64,"n_layers":8,"linear_std":0.04,"rescale_residual":{rescale},"ffn":"mlp"}}"#);
+            let model = Model::new(&vs.root(), &config(&text), &task(Output::PerPosition), &entry, &settings);
+            (vs, model.blocks[0].mixer.output_map())
+        };
+        let (vs, named) = build(true);
+        let std = |vs: &nn::VarStore, name: &str| vs.variables()[name].std(true).double_value(&[]);
+        assert_eq!(named.is_none(), entry.name == "s4d_minimal", "{}", entry.name);
+        let last = named.map(|name| format!("blocks.7.mixer.{name}"));
+        let last: Vec<&str> = last.iter().map(String::as_str).chain(["blocks.7.ffn.down.weight"]).collect();
+        for name in &last {
+            assert!((std(&vs, name) - 0.01).abs() < 0.001, "{}: {name} {}", entry.name, std(&vs, name));
+        }
+        let small = |vs: &nn::VarStore| -> Vec<String> {
+            let all = vs.variables().into_iter().filter(|(name, value)| name.contains("blocks.7.") && value.dim() > 1);
+            let small = all.filter(|(_, value)| value.std(true).double_value(&[]) < 0.012);
+            small.map(|(name, _)| name).collect()
+        };
+        let (with, without) = (small(&vs), small(&build(false).0));
+        let mut only: Vec<&str> = with.iter().filter(|name| !without.contains(name)).map(String::as_str).collect();
+        only.sort();
+        let mut wanted = last.clone();
+        wanted.sort();
+        assert_eq!(only, wanted, "{}: nothing else is smaller", entry.name);
+    }
 }

@@ -255,7 +255,7 @@ impl Trainer {
             }
             optimizer.zero_grad();
             self.gradients(&feed.take()?, Purpose::Dropout, from + step);
-            optimizer.step(self.spec.schedule.factor(step, steps));
+            optimizer.step(self.spec.schedule.factor(step, steps, self.spec.optimizer.lr));
         }
         Ok(())
     }

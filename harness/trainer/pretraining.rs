@@ -107,7 +107,7 @@ impl Trainer {
         let mut done = self.state.pretraining.unwrap_or_default();
         self.optimizer.zero_grad();
         let loss = self.pretraining_gradients(batch, done.step);
-        let norm = self.optimizer.step(stage.config.factor(&self.spec.schedule, done.step));
+        let norm = self.optimizer.step(stage.config.factor(&self.spec.schedule, self.spec.optimizer.lr, done.step));
         if done.step == 0 {
             done.first_loss = loss;
         }

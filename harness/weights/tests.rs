@@ -1,6 +1,7 @@
 use super::*;
 use crate::model::{Inputs, Model};
 use crate::samples::{small_mixers, task_spec};
+use crate::spec::Choice;
 use serde_json::{Value, json};
 use tasks::{Output, TaskSpec};
 use tch::{Device, Kind};
@@ -316,6 +317,107 @@ fn a_hydra_s_names_are_those_of_its_repository() {
         for want in ["bert.encoder.layer.0.layer.norm.bias", "bert.embeddings.LayerNorm.weight", "cls.predictions.bias"]
         {
             assert!(names.iter().any(|name| name == want), "{want}: {names:#?}");
+        }
+    }
+}
+
+/// What a config beside weights answers about `released()`'s BERT around attention, with `keys` in the file.
+fn told(keys: &Value, mixer: &str, settings: &Value, config: &Value) -> Result<(), (String, String)> {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("config.json"), keys.to_string()).unwrap();
+    let beside = beside::Beside::read(&dir.path().join("w.safetensors")).unwrap().expect("it is there");
+    let entry = mixers::registry().into_iter().find(|entry| entry.name == mixer).unwrap();
+    let choice = Choice { name: mixer.into(), settings: (entry.resolve)(settings).unwrap() };
+    let config: ModelConfig = serde_json::from_value(config.clone()).unwrap();
+    let held = beside.held_against(&config, &choice, &task(Output::Tokens));
+    held.map_err(|error| (error.to_string(), error.help().to_string()))
+}
+
+#[test]
+fn a_config_beside_weights_that_says_otherwise_is_refused_with_key_values_and_remedy() {
+    let bert: Value = serde_json::from_str(BERT).unwrap();
+    let heads = json!({"n_heads": 4});
+    let asked = |keys: Value| told(&keys, "attention", &heads, &bert);
+    // What Hugging Face writes for this model, keys about other things among them.
+    let right = json!({"architectures": ["BertForMaskedLM"], "model_type": "bert", "hidden_size": 16, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "intermediate_size": 24, "vocab_size": 11, "max_position_embeddings": 20,
+        "type_vocab_size": 2, "hidden_act": "gelu", "layer_norm_eps": 1e-12, "position_embedding_type": "absolute",
+        "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1, "initializer_range": 0.02, "pad_token_id": 0,
+        "classifier_dropout": null, "torch_dtype": "float32", "use_cache": true});
+    asked(right.clone()).unwrap();
+    for (key, value, problem, remedy) in [
+        ("num_attention_heads", json!(8), "is 8, and `n_heads` of this model is 4", "set `n_heads: 8` at the mixer"),
+        ("n_heads", json!(8), "is 8, and `n_heads` of this model is 4", "set `n_heads: 8` at the mixer"),
+        ("hidden_size", json!(24), "is 24, and `d_model` of this model is 16", "set `model: { d_model: 24 }`"),
+        ("num_hidden_layers", json!(3), "is 3, and `n_layers` of this model is 2", "set `model: { n_layers: 3 }`"),
+        ("intermediate_size", json!(64), "is 64, and `d_ff` of this model is 24", "set `model: { d_ff: 64 }`"),
+        ("vocab_size", json!(12), "is 12, and `vocab_size` of this model is 11", "the tokenizer of 12 tokens"),
+        ("max_position_embeddings", json!(32), "is 32, and `max_positions` of this model is 20", "max_positions: 32"),
+        ("type_vocab_size", json!(1), "is 1, and `token_types` of this model is 2", "token_types: 1"),
+        ("hidden_act", json!("relu"), "is \"relu\", and `activation` of this model is \"gelu\"", "no setting gives `relu`"),
+        ("layer_norm_eps", json!(1e-5), "and `norm_eps` of this model is 1e-12", "norm_eps: 1e-5"),
+        ("position_embedding_type", json!("relative_key"), "and `positions` of this model is", "`relative_key`"),
+        ("rotary_base", json!(10000.0), "is 10000.0, and null in this model's mixer", "set `rotary_base: 10000.0`"),
+    ] {
+        let mut keys = right.clone();
+        keys[key] = value;
+        let (said, help) = asked(keys).expect_err(key);
+        assert!(said.contains(&format!("config.json: `{key}` is")) && said.contains(problem), "{said}");
+        assert!(help.contains(remedy) && help.contains("if this file does not describe `w.safetensors`"), "{help}");
+    }
+    // Heads that no mixer of the model has, and a feed-forward that is not there, say nothing.
+    let bigs = json!({"block": "bigs", "d_model": 16, "n_layers": 2});
+    let keys = json!({"num_attention_heads": 12, "intermediate_size": 48, "num_ssm": 4, "hidden_size": 16});
+    told(&keys, "bigs", &json!({"d_state": 4}), &bigs).unwrap();
+    let (said, help) = told(&json!({"num_ssm": 64}), "bigs", &json!({"d_state": 4}), &bigs).unwrap_err();
+    assert!(said.contains("`num_ssm` is 64, and `d_state` of this model is 4") && help.contains("d_state: 64"), "{said}");
+}
+
+#[test]
+fn a_config_that_is_written_is_held_when_read_back_for_every_mixer_and_block() {
+    let dir = tempfile::tempdir().unwrap();
+    for (entry, settings) in small_mixers() {
+        for block in ["transformer", "s4", "bigs", "hydra"] {
+            let path = dir.path().join(format!("{}-{block}", entry.name)).join("model.safetensors");
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let config: ModelConfig = serde_json::from_value(json!({"block": block, "d_model": 16, "token_types": 2})).unwrap();
+            let choice = Choice { name: entry.name.into(), settings: settings.clone() };
+            let task = task(Output::Tokens);
+            let at = beside::write(&path, &config, &choice, &task).unwrap();
+            assert_eq!(at.file_name().unwrap(), "config.json");
+            let beside = beside::Beside::read(&path).unwrap().unwrap();
+            beside.held_against(&config, &choice, &task).unwrap_or_else(|e| panic!("{} in {block}: {e}", entry.name));
+            assert_eq!(beside.seq_len().unwrap(), Some(12));
+            // The width, a key of the model's own, and another mixer.
+            let wider = ModelConfig { d_model: 32, ..config.clone() };
+            assert!(beside.held_against(&wider, &choice, &task).is_err(), "{} in {block}", entry.name);
+            let shared = ModelConfig { shared_depth: true, ..config.clone() };
+            let said = beside.held_against(&shared, &choice, &task).unwrap_err().to_string();
+            assert!(said.contains("`shared_depth` is false, and true in this model"), "{said}");
+            let other = Choice { name: "another".into(), settings: json!({}) };
+            let said = beside.held_against(&config, &other, &task).unwrap_err().to_string();
+            assert!(said.contains(&format!("the weights are of `{}`", entry.name)), "{said}");
+        }
+    }
+}
+
+#[test]
+fn a_model_carried_to_another_length_answers_as_it_did() {
+    let dir = tempfile::tempdir().unwrap();
+    for settings in [json!({"d_state": 8}), json!({"d_state": 8, "mode": "diag", "init": "lin", "disc": "dss"})] {
+        for to in [10, 40] {
+            let config = |rows: i64| json!({"block": "s4", "d_model": 16, "n_layers": 2, "norm": "layer", "max_positions": rows});
+            let (mut from, model, naming) = build(&config(20), &task(Output::Tokens), "s4", &settings);
+            from.double();
+            let want = logits(&model, Output::Tokens);
+            let (mut into, model, _) = build(&config(to), &task(Output::Tokens), "s4", &settings);
+            into.double();
+            naming.import(&written(&dir, &own(&from)), &into).unwrap();
+            let error = |got: &Tensor| ((got - &want).abs().max() / want.abs().max()).double_value(&[]);
+            let before = error(&logits(&model, Output::Tokens));
+            model.adopt(20).unwrap();
+            let after = error(&logits(&model, Output::Tokens));
+            assert!(before > 1e-6 && after < 1e-9, "{before:.1e} before, {after:.1e} after: {settings}");
         }
     }
 }

@@ -142,6 +142,10 @@ impl Mixer for Gated {
     fn param_rules(&self) -> Vec<ParamRule> {
         self.cfg.ssm_rules()
     }
+
+    fn output_map(&self) -> Option<&'static str> {
+        Some("do.weight")
+    }
 }
 
 /// The routing of a one-directional layer, one token at a time.

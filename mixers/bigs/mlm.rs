@@ -35,6 +35,8 @@ pub struct MlmConfig {
     pub norm_eps: f64,
     /// Probability of dropping an entry of the embedding.
     pub dropout: f64,
+    /// Whether the decoder is the word embedding, as published, or has a matrix of its own.
+    pub tied: bool,
     /// The layers; `layer: gated` only, since nothing here is a feed-forward.
     pub layer: Config,
 }
@@ -50,6 +52,7 @@ impl Default for MlmConfig {
             pad_token: 0,
             norm_eps: 1e-12,
             dropout: 0.1,
+            tied: true,
             layer: Config { mask_padding: false, ..Config::default() },
         }
     }
@@ -94,6 +97,8 @@ pub struct MaskedLm {
     pooler: Linear,
     transform: Linear,
     transform_norm: nn::LayerNorm,
+    /// `[vocab_size, d_model]`; `None` where it is `words`.
+    decoder: Option<Tensor>,
     bias: Tensor,
     cfg: MlmConfig,
 }
@@ -126,6 +131,7 @@ impl MaskedLm {
             pooler: dense(&(&base / "pooler" / "dense"), d, d),
             transform: dense(&(&head / "transform" / "dense"), d, d),
             transform_norm: norm(&head / "transform" / "LayerNorm"),
+            decoder: (!cfg.tied).then(|| table(&head / "decoder", cfg.vocab_size)),
             bias: head.zeros("bias", &[cfg.vocab_size]),
             cfg: cfg.clone(),
         })
@@ -147,7 +153,7 @@ impl MaskedLm {
     /// Logits of every token at every position, `[batch, length, vocab_size]`.
     pub fn forward(&self, tokens: &Tensor, types: Option<&Tensor>, ctx: &Context) -> Tensor {
         let x = self.encode(tokens, types, ctx).apply(&self.transform).gelu(self.cfg.layer.gelu());
-        x.apply(&self.transform_norm).linear(&self.words, Some(&self.bias))
+        x.apply(&self.transform_norm).linear(self.decoder.as_ref().unwrap_or(&self.words), Some(&self.bias))
     }
 
     /// Mean cross-entropy over the positions whose label is not -100.
@@ -172,6 +178,6 @@ impl MaskedLm {
         let tables = (vocab_size + max_positions + token_types) * d + 2 * d;
         let layers: i64 = self.layers.iter().map(|(_, layer)| 2 * d + layer.cost(1).params).sum();
         let maps = 2 * d * (d + 1) + 2 * d; // pooler, transform and its norm
-        tables + layers + maps + vocab_size
+        tables + layers + maps + vocab_size + if self.cfg.tied { 0 } else { vocab_size * d }
     }
 }

@@ -107,6 +107,10 @@ impl Mixer for Stacked {
     fn param_rules(&self) -> Vec<ParamRule> {
         self.cfg.ssm_rules()
     }
+
+    fn output_map(&self) -> Option<&'static str> {
+        Some("do.weight")
+    }
 }
 
 /// A kernel counts once per direction and sequence, since all channels share it.
@@ -186,5 +190,9 @@ impl Mixer for Attending {
 
     fn cost(&self, length: i64) -> Cost {
         self.attention.cost(length)
+    }
+
+    fn output_map(&self) -> Option<&'static str> {
+        self.attention.output_map()
     }
 }

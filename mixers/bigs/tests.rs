@@ -3,6 +3,7 @@ use super::gated::{End, Route};
 use super::mlm::{MaskedLm, MlmConfig};
 use super::ssm::{Kernel, frequencies};
 use super::*;
+use crate::conformance::noise;
 use crate::goldens::{GroupResult, Verdict, relative_error, verify};
 use std::f64::consts::PI;
 use tch::nn::VarStore;
@@ -295,4 +296,126 @@ fn the_kept_reference_dumps_are_met() {
 fn only_the_past_is_read_in_one_direction() {
     let (_vs, layer) = layer(&Config { directions: Directions::One, ..small() });
     assert!(matches!(layer.ends.as_slice(), [End { route: Route::Ssm(Side::Past, ..), .. }]));
+}
+
+/// Parameters of a masked language model of `layers` layers at their initial values, moved a little, as leaves of `kind`.
+fn mlm_parameters(layers: i64, seed: i64, kind: Kind) -> (MlmConfig, Vec<(String, Tensor)>) {
+    let layer = Config { d_ff: Some(24), d_state: 4, mask_padding: false, ..Config::default() };
+    let cfg = MlmConfig { vocab_size: 37, d_model: 8, n_layers: layers, max_positions: 22, dropout: 0.0, layer, ..MlmConfig::default() };
+    let vs = VarStore::new(Device::Cpu);
+    MaskedLm::new(&vs.root(), &cfg).unwrap();
+    let mut all: Vec<(String, Tensor)> = vs.variables().into_iter().collect();
+    all.sort_by(|a, b| a.0.cmp(&b.0));
+    let values = all.into_iter().enumerate().map(|(salt, (name, variable))| {
+        let salt = seed * 1000 + salt as i64;
+        let noise = noise(&variable.size(), salt);
+        let value = match name.rsplit_once('.').map_or("", |(_, last)| last) {
+            "A_im" => variable.detach().to_kind(Kind::Double) + noise * 0.1,
+            "A_re" | "log_step" => noise * 0.4 - if name.ends_with("A_re") { 0.5 } else { 2.0 },
+            "C" | "D" => noise,
+            "weight" if name.contains("LayerNorm") => noise * 0.1 + 1.0,
+            _ => noise * 0.05,
+        };
+        (name, value.to_kind(Kind::Float).to_kind(kind).set_requires_grad(true))
+    });
+    (cfg, values.collect())
+}
+
+/// The reference's masked language model by libtorch's operations alone, as its formulas stand: kernels summed and transformed in
+/// the precision of the parameters.
+fn plain_mlm(cfg: &MlmConfig, parameters: &[(String, Tensor)], tokens: &Tensor) -> Tensor {
+    let get = |name: &str| &parameters.iter().find(|(n, _)| n == name).unwrap_or_else(|| panic!("{name}")).1;
+    let map = |x: &Tensor, name: String| x.linear(get(&format!("{name}.weight")), Some(get(&format!("{name}.bias"))));
+    let norm = |x: &Tensor, name: String| {
+        let [weight, bias] = ["weight", "bias"].map(|last| get(&format!("{name}.{last}")));
+        x.layer_norm([cfg.d_model], Some(weight), Some(bias), cfg.norm_eps, false)
+    };
+    let table = |name: &str| get(&format!("bigs.embeddings.{name}_embeddings.weight"));
+    let length = tokens.size()[1];
+    let scan = |u: &Tensor, name: String| {
+        let [re, im, c, step] = ["A_re", "A_im", "C", "log_step"].map(|last| get(&format!("{name}.kernel.{last}")));
+        let a = Tensor::complex(&re.clamp_max(-1e-4), im);
+        let lambda = &a * step.exp();
+        let weights = c.view_as_complex() * (lambda.exp() - 1.0) / a;
+        let lags = Tensor::arange(length, (step.kind(), Device::Cpu));
+        let k = ((lambda.unsqueeze(-1) * lags).exp() * weights.unsqueeze(-1)).sum_dim_intlist(0, false, None::<Kind>).real();
+        let u = u.transpose(1, 2);
+        let spectrum = u.fft_rfft(2 * length, -1, "backward") * k.fft_rfft(2 * length, -1, "backward");
+        let y = spectrum.fft_irfft(2 * length, -1, "backward").narrow(-1, 0, length);
+        (y + u * get(&format!("{name}.D"))).transpose(1, 2)
+    };
+    let words = Tensor::embedding(table("word"), tokens, cfg.pad_token, false, false);
+    let x = words + table("token_type").narrow(0, 0, 1) + table("position").narrow(0, 0, length);
+    let mut x = norm(&x, "bigs.embeddings.LayerNorm".into());
+    for i in 0..cfg.n_layers {
+        let at = |part: &str| format!("bigs.encoder.layer.{i}.{part}");
+        let h = norm(&x, at("LayerNorm"));
+        let v = map(&h, at("dv")).gelu("none");
+        let forward = map(&scan(&map(&h, at("du_forward")).gelu("none"), at("fs4")), at("duc_forward"));
+        let flipped = map(&h.flip([1]), at("du_backward")).gelu("none");
+        let backward = map(&scan(&flipped, at("bs4")), at("duc_backward")).flip([1]);
+        x = x + map(&(map(&(forward * backward), at("dol")).gelu("none") * v), at("do"));
+    }
+    let x = map(&x, "cls.predictions.transform.dense".into()).gelu("none");
+    let x = norm(&x, "cls.predictions.transform.LayerNorm".into());
+    x.linear(table("word"), Some(get("cls.predictions.bias")))
+}
+
+/// Logits and gradients of a fixed functional of them, by name.
+fn mlm_gradients(parameters: &[(String, Tensor)], logits: &Tensor, seed: i64) -> Vec<(String, Tensor)> {
+    (logits * noise(&logits.size(), seed).to_kind(logits.kind())).sum(logits.kind()).backward();
+    let gradient = |(name, leaf): &(String, Tensor)| leaf.grad().defined().then(|| (name.clone(), leaf.grad()));
+    let mut all: Vec<(String, Tensor)> = parameters.iter().filter_map(gradient).collect();
+    all.push(("logits".into(), logits.detach()));
+    all
+}
+
+fn mlm_tokens(seed: i64) -> Tensor {
+    (noise(&[2, 19], seed) * 18.0 + 18.0).to_kind(Kind::Int64)
+}
+
+/// The model with these parameters, and they.
+fn filled_mlm(cfg: &MlmConfig, parameters: &[(String, Tensor)], kind: Kind) -> (MaskedLm, Vec<(String, Tensor)>) {
+    let mut vs = VarStore::new(Device::Cpu);
+    let model = MaskedLm::new(&vs.root(), cfg).unwrap();
+    vs.set_kind(kind);
+    let variables = vs.variables();
+    for (name, value) in parameters {
+        tch::no_grad(|| variables[name].shallow_clone().copy_(value));
+    }
+    (model, parameters.iter().map(|(name, _)| (name.clone(), variables[name].shallow_clone())).collect())
+}
+
+#[test]
+fn scratch_float32() {
+    for layers in [1, 2, 3, 4, 6] {
+        for seed in 0..12 {
+            let (cfg, leaves) = mlm_parameters(layers, seed, Kind::Double);
+            let tokens = mlm_tokens(seed);
+            let truth = mlm_gradients(&leaves, &plain_mlm(&cfg, &leaves, &tokens), seed);
+            let (_, singles) = mlm_parameters(layers, seed, Kind::Float);
+            let plain = mlm_gradients(&singles, &plain_mlm(&cfg, &singles, &tokens), seed);
+            let (model, own) = filled_mlm(&cfg, &singles, Kind::Float);
+            let ours = mlm_gradients(&own, &model.forward(&tokens, None, &Context::eval()), seed);
+            let (model, own) = filled_mlm(&cfg, &leaves, Kind::Double);
+            let double = mlm_gradients(&own, &model.forward(&tokens, None, &Context::eval()), seed);
+            let find = |all: &[(String, Tensor)], name: &str| all.iter().find(|(n, _)| n == name).unwrap().1.shallow_clone();
+            let mut worst = (0.0, String::new());
+            let (mut reference, mut our, mut double_error) = (Vec::new(), Vec::new(), 0f64);
+            for (name, want) in &truth {
+                let [r, o, d] = [&plain, &ours, &double].map(|all| relative_error(&find(all, name), want));
+                double_error = double_error.max(d);
+                let ratio = relative_error(&find(&ours, name), &find(&plain, name)) / (4.0 * r).max(1e-5);
+                if ratio > worst.0 {
+                    worst = (ratio, name.clone());
+                }
+                if name.ends_with("log_step") {
+                    reference.push(r);
+                    our.push(o);
+                }
+            }
+            let show = |v: &[f64]| v.iter().map(|e| format!("{e:.0e}")).collect::<Vec<_>>().join(" ");
+            println!("{layers} layers seed {seed}: worst {:.2} {} | ref {} | ours {} | double {double_error:.0e}", worst.0, worst.1, show(&reference), show(&our));
+        }
+    }
 }

@@ -12,14 +12,14 @@ use super::{Combiner, Pattern, logsparse, rowmajor};
 use crate::{Context, Recurrent, tensor_bytes};
 use tch::Tensor;
 
-/// State after `length` tokens.
-pub fn scalars(core: &Core, d_model: i64, length: i64) -> i64 {
-    let (w, d) = (core.segment, d_model);
+/// State after `length` tokens, of heads that are `d` wide together; the input that some rowmajor keeps is `d_model` wide.
+pub fn scalars(core: &Core, d: i64, d_model: i64, length: i64) -> i64 {
+    let w = core.segment;
     match core.pattern {
         Pattern::Fixed => d * (3 * (length % w) + 2 * (length / w)),
         Pattern::Rowmajor => {
-            let input = i64::from(core.reads_input());
-            d * ((3 + input) * (length % w) + 2 * (length / w * w))
+            let input = if core.reads_input() { d_model } else { 0 };
+            (3 * d + input) * (length % w) + 2 * d * (length / w * w)
         }
         Pattern::Logsparse => d * (2 * length + 3 * i64::from(length.count_ones())),
         _ => d * 3 * length,

@@ -137,7 +137,14 @@ pub fn diag_real(modes: i64) -> Tensor {
 
 /// The phase-free parts of every initialization, for the `hippo_init` dumps.
 pub(crate) fn replay(golden: &Golden) -> Result<Replay, GoldenError> {
+    golden.only("measure", &["legs"])?;
     let n = golden.int("N")?;
+    if n < 2 || n % 2 != 0 {
+        return Err(golden.malformed(format!("config `N` is {n}, and states come in pairs")));
+    }
+    if !matches!(golden.variant.as_str(), "" | "legs") {
+        return Err(GoldenError::Unsupported(format!("variant `{}`; replayed is `legs`", golden.variant)));
+    }
     let ((a, b, p), nplr) = (legs(n), nplr_legs(n));
     let pair = |z: &Tensor| z.resolve_conj().view_as_real();
     let real = diag_real(n / 2);

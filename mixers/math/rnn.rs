@@ -198,6 +198,10 @@ impl Mixer for Layer {
             flops: count * linear_flops(length, d + h, rows) + projecting,
         }
     }
+
+    fn output_map(&self) -> Option<&'static str> {
+        self.out_proj.as_ref().map(|_| "out_proj.weight")
+    }
 }
 
 /// h, and c where there is one.

@@ -11,7 +11,7 @@ use super::{Inside, MatrixClass, Shape};
 use crate::Context;
 use crate::math::conv::rfft_flops;
 use std::f64::consts::PI;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 #[derive(Debug)]
 pub(super) struct Dft {
@@ -29,6 +29,13 @@ impl Dft {
     }
 }
 
+/// `cos(2π t s / L)` for t and s below `length`, float64.
+pub(super) fn cosines(seq_len: i64, length: i64) -> Tensor {
+    let t = Tensor::arange(length, (Kind::Int64, Device::Cpu));
+    let turns = (t.unsqueeze(1) * &t).remainder(seq_len).to_kind(Kind::Double) / seq_len as f64;
+    (turns * (2.0 * PI)).cos()
+}
+
 impl MatrixClass for Dft {
     fn path(&self) -> &'static str {
         "FFT"
@@ -44,9 +51,7 @@ impl MatrixClass for Dft {
 
     fn matrix(&self, inside: &Inside, _: &Context) -> Tensor {
         let &[_, length, heads, _] = inside.v.size().as_slice() else { unreachable!("v has four axes") };
-        let t = Tensor::arange(length, (Kind::Int64, inside.v.device()));
-        let turns = (t.unsqueeze(1) * &t).remainder(self.seq_len).to_kind(Kind::Double) / self.seq_len as f64;
-        let m = (turns * (2.0 * PI)).cos() * self.scale();
+        let m = cosines(self.seq_len, length).to_device(inside.v.device()) * self.scale();
         m.to_kind(inside.v.kind()).expand([1, heads, length, length], false)
     }
 

@@ -15,7 +15,7 @@
 use super::{Form, Inside, MatrixClass, QueryKey, Reads, Shape, leading, times};
 use crate::goldens::{Golden, GoldenError, Replay};
 use crate::native::{Backward, Scalar, Shared, attach, elements, elements_mut, parallel_for, recompute};
-use crate::{Context, linear_flops};
+use crate::{Context, divides, linear_flops};
 use multiversion::multiversion;
 use std::f64::consts::PI;
 use std::ops::{Add, Mul, Neg, Sub};
@@ -294,13 +294,32 @@ fn plain_waves(angles: &Tensor, length: i64) -> Tensor {
 
 /// What the reference's class computes of q and k that are learned: `matrix_mixer_core__*`, see the head of this file.
 pub fn replay_core(golden: &Golden) -> Result<Replay, GoldenError> {
-    let (v, length, qk_dim) = (golden.input("v")?, golden.int("L")?, golden.int("qk_dim")?);
-    let stored = |name: &str| Ok(golden.tensor(&format!("param.{name}"))?.copy().set_requires_grad(true));
+    golden.only("is_dft", &[false])?;
+    golden.only("is_data_dependent", &[false])?;
+    golden.without_effect(&["device", "dtype"]);
+    let qk_dim = golden.int("qk_dim")?;
+    let width = golden.axes("input.v", &["batch", "L", ""])?;
+    let (length, d_inner) = (width[1], width[2]);
+    golden.agrees("d_model", d_inner / golden.int_or("expand", 2)?.max(1), "`input.v` and `expand` say")?;
+    let headdim = golden.int_or("headdim", 128)?;
+    golden.checked(&divides("headdim", headdim, "the width of `input.v`", d_inner).err().into_iter().collect::<Vec<_>>())?;
+    let seq_len = golden.int_or("max_seq_len", length)?;
+    golden.agrees("L", seq_len, "`max_seq_len` says: this class runs at no other length")?;
+    golden.agrees("nheads", d_inner / headdim, "`input.v` and `headdim` say")?;
+    let v = golden.input("v")?;
+    let stored = |name: &str| {
+        let key = format!("param.{name}");
+        let (theirs, ours) = (golden.tensor(&key)?.size(), [d_inner / headdim, qk_dim, seq_len]);
+        if theirs != ours {
+            return Err(golden.malformed(format!("`{key}` has shape {theirs:?}, and the config asks for {ours:?}")));
+        }
+        Ok(golden.tensor(&key)?.copy().set_requires_grad(true))
+    };
     let leaves: [Tensor; 2] = [stored("q_bias")?, stored("k_bias")?];
     let [q, k] = [0, 1].map(|i| waves(&(leaves[i].transpose(1, 2) * (2.0 * PI)), length));
     let row_sums = (q + k.transpose(1, 2)).sum_dim_intlist(-1, false, None::<Kind>).transpose(0, 1); // [length, heads]
-    let by_head = v.unflatten(-1, [-1, golden.int("headdim")?]);
-    let y = (by_head * row_sums.unsqueeze(-1)).flatten(2, 3) * scale(golden.int("max_seq_len")?, qk_dim) + &v;
+    let by_head = v.unflatten(-1, [-1, headdim]);
+    let y = (by_head * row_sums.unsqueeze(-1)).flatten(2, 3) * scale(seq_len, qk_dim) + &v;
     let mut replay = golden.replay(&[("y", &y)], &[("v", &v)], None)?;
     for (name, leaf) in ["q_bias", "k_bias"].into_iter().zip(&leaves) {
         replay.0.insert(format!("grad_param.{name}"), leaf.grad());

@@ -105,10 +105,11 @@ impl Kernel {
             rate: cfg.rate,
             l_max: cfg.l_max,
         };
+        let length = kernel.length_for(shape.seq_len);
         if kernel.p.is_some() {
-            kernel.tune_to(cfg.l_max.unwrap_or((cfg.rate * shape.seq_len as f64).ceil() as i64));
+            kernel.tune_to(length);
         } else {
-            kernel.l_kernel = kernel.lags(shape.seq_len);
+            kernel.l_kernel = length;
         }
         kernel.bandlimit = cfg.bandlimit; // of C̃, as upstream: C is tuned whole
         kernel
@@ -116,7 +117,44 @@ impl Kernel {
 
     /// Lags of the kernel for an input of `length` positions.
     pub fn lags(&self, length: i64) -> i64 {
-        self.l_max.map_or(length, |l_max| length.min((l_max as f64 / self.rate).round() as i64))
+        self.l_max.map_or(length, |l_max| length.min(((l_max as f64 / self.rate).round_ties_even() as i64).max(1)))
+    }
+
+    /// The length that C̃ belongs to, or over which `dss` normalises, where inputs have up to `seq_len` positions.
+    fn length_for(&self, seq_len: i64) -> i64 {
+        match self.p {
+            Some(_) => self.l_max.unwrap_or((self.rate * seq_len as f64).ceil() as i64),
+            None => self.lags(seq_len),
+        }
+    }
+
+    /// Brings C, which was taken over from a kernel of the same settings built for inputs of up to `seq_len` positions, to
+    /// the length of this one, so that the kernel stays what it was: `C = C̃ (I - Ā^l)⁻¹` with the length there, then
+    /// `C̃ = C (I - Ā^l)` with the length here, both at the kernel's rate; under `dss` C takes the quotient of both
+    /// normalisations. Computed in float64. Returns whether C stayed finite; where it did not, it is as it was.
+    pub fn adopt(&self, seq_len: i64) -> bool {
+        let (from, to) = (self.length_for(seq_len), self.l_kernel);
+        if from == to || self.p.is_none() && self.disc != Disc::Dss {
+            return true;
+        }
+        no_grad(|| {
+            let c = if self.p.is_some() {
+                let system = self.whole_system(Kind::Double, true);
+                let (da, _) = system.dense();
+                let c = system.dense_c(&da, self.points(from));
+                unrow(&(&c - times(&c, &da.linalg_matrix_power(self.points(to)))))
+            } else {
+                let system = self.whole_system(Kind::Double, true);
+                let quotient = normaliser(&system, from) / normaliser(&system, to);
+                &system.c * quotient
+            };
+            let c = if self.c.dim() == 4 { c.resolve_conj().view_as_real() } else { c.real() };
+            if c.isfinite().all().int64_value(&[]) == 0 {
+                return false;
+            }
+            self.c.shallow_clone().copy_(&c);
+            true
+        })
     }
 
     /// Whether a state carries all that the convolution of `length` positions knows of the past: not where the kernel is cut
@@ -187,6 +225,15 @@ impl Kernel {
 
     /// dt, A, B, C, P of every channel in the given real kind; `at_rate` applies `rate` to dt.
     pub fn system(&self, kind: Kind, at_rate: bool) -> System {
+        self.limited_system(kind, at_rate, self.bandlimit)
+    }
+
+    /// The same with every mode, however fast it turns.
+    fn whole_system(&self, kind: Kind, at_rate: bool) -> System {
+        self.limited_system(kind, at_rate, None)
+    }
+
+    fn limited_system(&self, kind: Kind, at_rate: bool, bandlimit: Option<f64>) -> System {
         let h = self.inv_dt.size()[0];
         let deal = |t: &Tensor| {
             let mut repeats = vec![1; t.dim()];
@@ -211,7 +258,7 @@ impl Kernel {
             RealTransform::None => raw_a,
         };
         let imag = self.a_imag.as_ref().map_or_else(|| real.zeros_like(), |imag| -stored(imag));
-        let c = match self.bandlimit {
+        let c = match bandlimit {
             None => complex(&self.c),
             Some(share) => {
                 let turns = &dt * deal(&imag).abs() / (2.0 * PI); // per position
@@ -239,9 +286,7 @@ impl Kernel {
                 (((half + 1.0) * &below).log(), b * (dt * below), 2.0)
             }
             Disc::Dss => {
-                let x = a * complex_expm1(&(&dta * self.l_kernel));
-                let inverse = x.conj() / (&x * x.conj() + 1e-7);
-                (dta.shallow_clone(), b * (complex_expm1(&dta) * inverse), 1.0)
+                (dta.shallow_clone(), b * (complex_expm1(&dta) * normaliser(system, self.l_kernel)), 1.0)
             }
         }
     }
@@ -260,11 +305,18 @@ impl Kernel {
 
     /// The least length from `length` that C̃ can be brought to by doubling, and how many doublings that takes.
     fn reach(&self, length: i64) -> (i64, u32) {
+        let asked = (self.rate * length as f64).round_ties_even() as i64;
+        let short = |tuned: i64| tuned < asked || self.points(tuned) < length;
         let mut doublings = 0;
-        while ((self.l_kernel << doublings) as f64) < self.rate * length as f64 {
+        while short(self.l_kernel << doublings) {
             doublings += 1;
         }
         (self.l_kernel << doublings, doublings)
+    }
+
+    /// Positions at this rate of a kernel tuned to `l_kernel` positions at rate 1.
+    fn points(&self, l_kernel: i64) -> i64 {
+        (l_kernel as f64 / self.rate).round_ties_even() as i64
     }
 
     /// The system with C̃ for twice, four times, … `l_kernel`, until `length` is reached: C̃ ← C̃ (I + Ā^l_kernel).
@@ -289,7 +341,7 @@ impl Kernel {
     fn generating_function(&self, system: &System, length: i64, state: Option<&Tensor>) -> Tensor {
         let System { dt, a, b, c, p } = system;
         let p = p.as_ref().expect("S4 has P");
-        let points = (self.reach(length).0 as f64 / self.rate).round() as i64;
+        let points = self.points(self.reach(length).0);
         let nodes = Nodes::new(points, b);
         let inputs = match state {
             None => b.shallow_clone(),
@@ -325,7 +377,7 @@ impl Kernel {
             None => 4 * outputs * modes * length,
             Some(p) => {
                 let rank = p.size()[0];
-                let points = (self.reach(length).0 as f64 / self.rate).round() as i64;
+                let points = self.points(self.reach(length).0);
                 let nodes = points / 2 + 1;
                 // Denominators (10), then real products with U and V for R and S of each of (1 + rank)(outputs + rank) sums.
                 nodes * modes * (10 + 8 * (1 + rank) * (outputs + rank)) + outputs * rfft_flops(points)
@@ -387,6 +439,12 @@ fn dense_state_after(da: &Tensor, db: &Tensor, u: &Tensor, state: &Tensor) -> Te
         x = step(&x, &whole) + inside(from, chunk);
     }
     x
+}
+
+/// What `dss` divides by over `length` positions, as a factor: `1 / (A (e^{dt A length} - 1))`, kept finite; complex `[H, n]`.
+fn normaliser(system: &System, length: i64) -> Tensor {
+    let x = &system.a * complex_expm1(&(&system.a * &system.dt * length));
+    x.conj() / (&x * x.conj() + 1e-7)
 }
 
 /// `(I + dt/2 A) x / dt`: what B would have to be for the bilinear B̄ to be Ā x. `x` is `[batch, H, n]`.

@@ -5,9 +5,8 @@ use super::layer::Layer;
 use super::minimal::{self, Minimal};
 use super::recurrent::Recurrence;
 use super::{Block, Config, Disc, DtTransform, FinalAct, Mode, RealTransform, StateInit, StepMode};
-use crate::goldens::{Golden, GoldenError, Replay, relative_error};
-use crate::{Context, Dims, Mixer};
-use serde::de::DeserializeOwned;
+use crate::goldens::{Golden, GoldenError, Replay, relative_error, whole};
+use crate::{Context, Dims, Family, Mixer};
 use serde_json::Value;
 use tch::nn::VarStore;
 use tch::{Device, Tensor, nn};
@@ -15,9 +14,9 @@ use tch::{Device, Tensor, nn};
 /// `s4_kernel_diag` and `s4_kernel_dplr`: the kernel alone, and what an initial state adds.
 pub(crate) fn kernel(golden: &Golden) -> Result<Replay, GoldenError> {
     let vs = VarStore::new(Device::Cpu);
-    let kernel = stored_kernel(golden, &vs, "")?;
     let length = golden.int("L")?;
-    if !golden.flag("state") {
+    let kernel = stored_kernel(golden, &vs, "", length)?;
+    if !golden.flag_or("state", golden.has("input.state"))? {
         return golden.replay(&[("K", &kernel.kernel(length))], &[], Some(&vs));
     }
     let state = golden.input("state")?;
@@ -25,37 +24,89 @@ pub(crate) fn kernel(golden: &Golden) -> Result<Replay, GoldenError> {
     golden.replay(&[("K", &k), ("K_state", &k_state)], &[("state", &state)], Some(&vs))
 }
 
-/// `s4_fftconv`: convolution and skip.
+/// `s4_fftconv`: convolution, skip and activation.
 pub(crate) fn fftconv(golden: &Golden) -> Result<Replay, GoldenError> {
     let vs = VarStore::new(Device::Cpu);
+    let layout = Layout::read(golden)?;
+    let gelu = activation(golden)?;
     let layer = stored_layer(golden, &vs)?;
-    let x = golden.input("x")?; // [batch, d_model, length]
-    let y = layer.forward(&x.transpose(1, 2)).transpose(1, 2); // [batch, channels · d_model, length]
+    let x = golden.input("x")?;
+    let y = layer.forward(&layout.turn(&x));
+    let y = layout.turn(&if gelu { y.gelu("none") } else { y });
     golden.replay(&[("y", &y)], &[("x", &x)], Some(&vs))
 }
 
 /// `s4_state_forward`: the same from a state, and the state it leaves.
 pub(crate) fn state_forward(golden: &Golden) -> Result<Replay, GoldenError> {
     let vs = VarStore::new(Device::Cpu);
+    let layout = Layout::read(golden)?;
+    let gelu = activation(golden)?;
     let layer = stored_layer(golden, &vs)?;
+    keeps_state(&layer, layout.length)?;
     let (x, state) = (golden.input("x")?, golden.input("state")?);
-    let (y, next) = layer.forward_with_state(&x.transpose(1, 2), &state.view_as_complex());
-    let outputs = [("y", &y.transpose(1, 2)), ("next_state", &next.view_as_real())];
-    golden.replay(&outputs, &[("x", &x), ("state", &state)], Some(&vs))
+    let (y, next) = layer.forward_with_state(&layout.turn(&x), &state.view_as_complex());
+    let y = layout.turn(&if gelu { y.gelu("none") } else { y });
+    golden.replay(&[("y", &y), ("next_state", &next.view_as_real())], &[("x", &x), ("state", &state)], Some(&vs))
+}
+
+/// A state stands for the past in one direction, with a kernel as long as the input, and for S4 at rate 1.
+fn keeps_state(layer: &Layer, length: i64) -> Result<(), GoldenError> {
+    if layer.keeps_state(length) {
+        return Ok(());
+    }
+    let key = match () {
+        () if layer.bidirectional => "bidirectional",
+        () if layer.kernel.lags(length) != length => "l_max",
+        () => "rate",
+    };
+    Err(GoldenError::Unsupported(format!("config `{key}`: with it no state stands for the past")))
+}
+
+/// Where the channels lie: upstream's default is `[batch, d_model, length]`.
+struct Layout {
+    transposed: bool,
+    length: i64,
+}
+
+impl Layout {
+    fn read(golden: &Golden) -> Result<Self, GoldenError> {
+        let transposed = golden.flag_or("transposed", true)?;
+        let axes = if transposed { ["batch", "d_model", "L"] } else { ["batch", "L", "d_model"] };
+        let name = if golden.has("input.u") { "input.u" } else { "input.x" };
+        let sizes = golden.axes(name, &axes)?;
+        Ok(Self { transposed, length: sizes[if transposed { 2 } else { 1 }] })
+    }
+
+    /// From the dump's layout to `[batch, length, channels]`, and back.
+    fn turn(&self, t: &Tensor) -> Tensor {
+        if self.transposed { t.transpose(1, 2) } else { t.shallow_clone() }
+    }
+}
+
+/// Whether the convolution ends in a GELU, upstream's default; `null` is none.
+fn activation(golden: &Golden) -> Result<bool, GoldenError> {
+    match golden.given("activation") {
+        None => Ok(true),
+        Some(Value::Null) => Ok(false),
+        Some(_) => golden.choice("activation", true, &[("gelu", true), ("id", false), ("identity", false), ("linear", false)]),
+    }
 }
 
 /// `s4_step`: the convolution and its gradients. Of the convolution and every step mode, `output.y` is the one furthest from
 /// the dump.
 pub(crate) fn step(golden: &Golden) -> Result<Replay, GoldenError> {
     let vs = VarStore::new(Device::Cpu);
+    let layout = Layout::read(golden)?;
+    let gelu = activation(golden)?;
     let layer = stored_layer(golden, &vs)?;
+    keeps_state(&layer, layout.length)?;
     let x = golden.input("x")?;
-    let y = layer.forward(&x.transpose(1, 2)).gelu("none").transpose(1, 2);
-    let mut replay = golden.replay(&[("y", &y)], &[("x", &x)], Some(&vs))?;
+    let last = |y: Tensor| layout.turn(&if gelu { y.gelu("none") } else { y });
+    let mut replay = golden.replay(&[("y", &last(layer.forward(&layout.turn(&x))))], &[("x", &x)], Some(&vs))?;
     let want = golden.tensor("output.y")?;
-    let mut worst = relative_error(&y, want);
+    let mut worst = relative_error(&replay.0["output.y"], want);
     for &mode in step_modes(&layer) {
-        let y = stepped(&layer, &x, mode).0;
+        let y = last(stepped(&layer, &layout.turn(&x), mode).0);
         let error = relative_error(&y, want);
         if error > worst {
             worst = error;
@@ -71,119 +122,250 @@ pub(super) fn step_modes(layer: &Layer) -> &'static [StepMode] {
     if layer.kernel.p.is_some() { &ALL } else { &ALL[..1] }
 }
 
-/// The layer and its GELU token by token over `x`, `[batch, d_model, length]`, and the recurrence at the end.
+/// The layer token by token over `x`, `[batch, length, d_model]`, and the recurrence at the end.
 pub(super) fn stepped(layer: &Layer, x: &Tensor, mode: StepMode) -> (Tensor, Recurrence) {
     tch::no_grad(|| {
         let mut recurrence = Recurrence::of(&layer.kernel, mode);
         recurrence.reset(x.size()[0]);
-        let mut step = |t| (recurrence.step(&x.select(2, t)) + x.select(2, t).unsqueeze(1) * &layer.d).flatten(1, 2);
-        let taken: Vec<Tensor> = (0..x.size()[2]).map(&mut step).collect();
-        (Tensor::stack(&taken, 2).gelu("none"), recurrence)
+        let mut step = |t| (recurrence.step(&x.select(1, t)) + x.select(1, t).unsqueeze(1) * &layer.d).flatten(1, 2);
+        let taken: Vec<Tensor> = (0..x.size()[1]).map(&mut step).collect();
+        (Tensor::stack(&taken, 1), recurrence)
     })
 }
 
 /// `s4d_minimal`: the minimal S4D layer.
 pub(crate) fn minimal(golden: &Golden) -> Result<Replay, GoldenError> {
+    golden.dropout(&["dropout"])?;
+    golden.without_effect(&["dt_min", "dt_max", "lr"]);
+    let cfg = minimal::Config { d_state: golden.int_or("d_state", 64)?, ..Default::default() };
+    let layout = Layout::read(golden)?;
+    let dims = Dims { d_model: golden.int("d_model")?, seq_len: layout.length, causal: true };
+    golden.checked(&cfg.check(&dims))?;
     let mut vs = VarStore::new(Device::Cpu);
-    let cfg = minimal::Config { d_state: golden.int("d_state")?, ..Default::default() };
-    let dims = Dims { d_model: golden.int("d_model")?, seq_len: golden.int("L")?, causal: true };
     let layer = Minimal::new(&vs.root(), &dims, &cfg);
     golden.fill(&mut vs)?;
-    let u = golden.input("u")?; // [batch, d_model, length]
-    let y = layer.forward(&u.transpose(1, 2), &Context::eval()).transpose(1, 2);
+    let u = golden.input("u")?;
+    let y = layout.turn(&layer.forward(&layout.turn(&u), &Context::eval()));
     golden.replay(&[("y", &y)], &[("u", &u)], Some(&vs))
 }
 
 /// The dump's convolution layer, its parameters variables of `vs`.
 pub(super) fn stored_layer(golden: &Golden, vs: &VarStore) -> Result<Layer, GoldenError> {
-    Ok(Layer {
-        kernel: stored_kernel(golden, vs, "kernel.")?,
-        d: stored(golden, &vs.root(), "", "D")?,
-        bidirectional: golden.flag("bidirectional"),
-    })
+    golden.dropout(&["dropout", "tie_dropout", "drop_kernel"])?;
+    golden.only("swap_channels", &[false])?;
+    let (bidirectional, x) = (golden.flag_or("bidirectional", false)?, golden.tensor("input.x")?.size());
+    let length = if golden.flag_or("transposed", true)? { x[2] } else { x[1] };
+    let d = stored(golden, &vs.root(), "", "D")?;
+    let channels = d.size()[0];
+    golden.agrees("channels", channels, "`param.D` says")?;
+    let kernel = stored_kernel(golden, vs, "kernel.", length)?;
+    let outputs = channels * (1 + i64::from(bidirectional));
+    if kernel.c.size()[0] != outputs {
+        let why = format!("`param.kernel.C` has {} kernels a channel, and the config asks for {outputs}", kernel.c.size()[0]);
+        return Err(golden.malformed(why));
+    }
+    Ok(Layer { kernel, d, bidirectional })
 }
+
+/// Words for initial values that upstream knows: with the parameters given they decide nothing.
+const INITS: [&str; 26] = [
+    "legs", "legsd", "legt", "fout", "fourier", "fourier_diag", "hippo", "lagt", "glagt", "lmu", "random", "rand", "diag",
+    "diag-lin", "diag-inv", "diag-legs", "diag-real", "diag-rand", "lin", "inv", "inv2", "quad", "real", "dplr",
+    "dplr-lin", "dplr-inv",
+];
 
 /// `s4_block`: the mixer as a run builds it.
 pub(crate) fn block(golden: &Golden) -> Result<Replay, GoldenError> {
-    let mut vs = VarStore::new(Device::Cpu);
-    let bidirectional = golden.flag("bidirectional");
+    golden.dropout(&["dropout", "tie_dropout", "drop_kernel"])?;
+    golden.only("swap_channels", &[false])?;
+    golden.only("weight_norm", &[false])?;
+    for key in ["bottleneck", "gate", "gate_act", "mult_act", "postact", "initializer"] {
+        golden.only::<Value>(key, &[])?;
+    }
+    if !activation(golden)? {
+        return Err(GoldenError::Unsupported("config `activation`: the block has its GELU always".into()));
+    }
+    let final_act = match golden.given("final_act") {
+        Some(Value::Null) => FinalAct::Id,
+        _ => golden.choice("final_act", FinalAct::Glu, &[("glu", FinalAct::Glu), ("id", FinalAct::Id)])?,
+    };
+    let (layout, shared) = (Layout::read(golden)?, Shared::read(golden)?);
+    let mode = golden.setting("mode", Mode::Dplr)?;
+    let dplr = mode == Mode::Dplr;
+    let rank = golden.int_or("rank", 1)?;
+    let bidirectional = golden.flag_or("bidirectional", false)?;
     let cfg = Config {
-        mode: setting(golden, "mode", Mode::Dplr)?,
-        init: init(golden)?,
-        disc: setting(golden, "disc", None)?,
-        d_state: golden.int("d_state")?,
-        n_ssm: golden.config["n_ssm"].as_i64(),
-        dt_transform: setting(golden, "dt_transform", DtTransform::Exp)?,
+        mode,
+        // Only shapes follow from it.
+        init: match (dplr, shared.real, rank) {
+            (false, true, _) => StateInit::Real,
+            (false, false, _) => StateInit::Lin,
+            (true, _, 2) => StateInit::Legt,
+            (true, ..) => StateInit::Legs,
+        },
+        rank: dplr.then_some(rank),
+        disc: shared.disc,
+        d_state: golden.int_or("d_state", 64)?,
+        n_ssm: golden.setting("n_ssm", None)?,
+        channels: golden.int_or("channels", 1)?,
+        dt_tie: shared.dt_tie,
+        dt_transform: shared.dt_transform,
+        real_transform: shared.real_transform,
+        bandlimit: shared.bandlimit,
+        l_max: shared.l_max,
+        rate: shared.rate,
         bidirectional: Some(bidirectional),
-        final_act: setting(golden, "final_act", FinalAct::Glu)?,
+        final_act,
         ..Config::default()
     };
-    let dims = Dims { d_model: golden.int("d_model")?, seq_len: golden.int("L")?, causal: !bidirectional };
+    let lengths: Option<Vec<i64>> = golden.setting("lengths", None)?;
+    let d_model = golden.int("d_model")?;
+    let dims = Dims { d_model, seq_len: layout.length, causal: !bidirectional };
+    golden.checked(&cfg.check(&dims))?;
+    let mut vs = VarStore::new(Device::Cpu);
     let mut block = Block::new(&vs.root(), &dims, &cfg);
     golden.fill(&mut vs)?;
-    if let Ok(length) = golden.tensor("buffer.layer.kernel.l_kernel") {
-        block.layer.kernel.l_kernel = length.int64_value(&[]);
+    if dplr {
+        block.layer.kernel.l_kernel = tuned_length(golden, "layer.kernel.", layout.length, &shared)?;
     }
-    let lengths: Option<Vec<i64>> = setting(golden, "lengths", None)?;
-    let ctx = Context { train: false, lengths: lengths.map(|l| Tensor::from_slice(&l)), ..Context::default() };
-    // Upstream's default layout has time last.
-    let transposed = golden.config["transposed"].as_bool().unwrap_or(true);
-    let turn = |t: &Tensor| if transposed { t.transpose(1, 2) } else { t.shallow_clone() };
     let x = golden.input("x")?;
-    let y = turn(&block.forward(&turn(&x), &ctx));
+    if let Some(lengths) = &lengths {
+        let rows = x.size()[0];
+        if lengths.len() as i64 != rows || lengths.iter().any(|l| !(0..=layout.length).contains(l)) {
+            let why = format!("config `lengths` is {lengths:?}: not one a row of {rows}, up to {}", layout.length);
+            return Err(golden.malformed(why));
+        }
+    }
+    let ctx = Context { train: false, lengths: lengths.map(|l| Tensor::from_slice(&l)), ..Context::default() };
+    let y = layout.turn(&block.forward(&layout.turn(&x), &ctx));
     golden.replay(&[("y", &y)], &[("x", &x)], Some(&vs))
 }
 
+/// What the config says of a kernel, whichever dump it stands in.
+struct Shared {
+    disc: Option<Disc>,
+    dt_transform: DtTransform,
+    dt_tie: bool,
+    real_transform: RealTransform,
+    bandlimit: Option<f64>,
+    rate: f64,
+    l_max: Option<i64>,
+    /// Real modes instead of conjugate pairs.
+    real: bool,
+}
+
+impl Shared {
+    fn read(golden: &Golden) -> Result<Self, GoldenError> {
+        golden.only("imag_transform", &["none"])?;
+        golden.only("dt_fast", &[false])?;
+        let init = golden.word_or("init", "legs")?;
+        if !INITS.contains(&init.as_str()) {
+            return Err(golden.malformed(format!("config `init` is `{init}`, which upstream does not have")));
+        }
+        golden.without_effect(&["dt_min", "dt_max", "lr", "wd", "verbose", "deterministic", "measure", "backend", "init_args"]);
+        let discs = [("zoh", Disc::Zoh), ("bilinear", Disc::Bilinear), ("dss", Disc::Dss)];
+        let transforms = [
+            ("exp", RealTransform::Exp),
+            ("relu", RealTransform::Relu),
+            ("softplus", RealTransform::Softplus),
+            ("none", RealTransform::None),
+        ];
+        let rate = golden.number_or("rate", 1.0)?;
+        if !(1e-3..=1e3).contains(&rate) {
+            return Err(golden.malformed(format!("config `rate` is {rate}")));
+        }
+        Ok(Self {
+            disc: golden.choice("disc", None, &discs.map(|(word, disc)| (word, Some(disc))))?,
+            dt_transform: golden.choice(
+                "dt_transform",
+                DtTransform::Exp,
+                &[("exp", DtTransform::Exp), ("softplus", DtTransform::Softplus)],
+            )?,
+            dt_tie: golden.flag_or("dt_tie", true)?,
+            real_transform: golden.choice("real_transform", RealTransform::Exp, &transforms)?,
+            bandlimit: golden.setting("bandlimit", None)?,
+            rate,
+            l_max: golden.setting("l_max", None)?,
+            real: golden.flag_or("is_real", false)?,
+        })
+    }
+}
+
+/// The length that C̃ belongs to: the buffer's, which must be what upstream comes to by the lengths in the config.
+fn tuned_length(golden: &Golden, prefix: &str, length: i64, shared: &Shared) -> Result<i64, GoldenError> {
+    let key = format!("buffer.{prefix}l_kernel");
+    let tuned = whole(golden.tensor(&key)?);
+    let first = golden.int_or("L_first", length)?;
+    let asked = |length: i64| (shared.rate * length as f64).round() as i64;
+    let mut expected = shared.l_max.unwrap_or_else(|| asked(first));
+    for length in [first, length] {
+        while expected > 0 && expected < asked(length) {
+            expected *= 2;
+        }
+    }
+    if tuned == expected {
+        return Ok(tuned);
+    }
+    Err(golden.malformed(format!("`{key}` is {tuned}, and the lengths of the config come to {expected}")))
+}
+
 /// The dump's parameters under `prefix`, as variables of `vs`, with its settings.
-fn stored_kernel(golden: &Golden, vs: &VarStore, prefix: &str) -> Result<Kernel, GoldenError> {
+fn stored_kernel(golden: &Golden, vs: &VarStore, prefix: &str, length: i64) -> Result<Kernel, GoldenError> {
+    let shared = Shared::read(golden)?;
     let path =
         prefix.trim_end_matches('.').split('.').filter(|part| !part.is_empty()).fold(vs.root(), |p, part| p / part);
     let parameter = |name: &str| stored(golden, &path, prefix, name);
-    let names = golden.names("param");
-    let optional = |name: &str| match names.contains(&format!("{prefix}{name}").as_str()) {
-        true => parameter(name).map(Some),
-        false => Ok(None),
-    };
-    let tuned = golden.tensor(&format!("buffer.{prefix}l_kernel")).map(|t| t.int64_value(&[]));
-    let dplr = names.contains(&format!("{prefix}P").as_str());
-    Ok(Kernel {
+    let has = |name: &str| golden.has(&format!("param.{prefix}{name}"));
+    let dplr = has("P");
+    let word = golden.word_or("mode", if dplr { "dplr" } else { "diag" })?;
+    if word != if dplr { "dplr" } else { "diag" } {
+        return Err(golden.malformed(format!("config `mode` is `{word}`, and there is {} `P`", if dplr { "a" } else { "no" })));
+    }
+    let kernel = Kernel {
         inv_dt: parameter("inv_dt")?,
         a_real: parameter("A_real")?,
-        a_imag: optional("A_imag")?,
+        a_imag: if shared.real { None } else { Some(parameter("A_imag")?) },
         b: parameter("B")?,
         c: parameter("C")?,
-        p: optional("P")?,
-        disc: setting(golden, "disc", if dplr { Disc::Bilinear } else { Disc::Zoh })?,
-        dt_transform: setting(golden, "dt_transform", DtTransform::Exp)?,
-        real_transform: setting(golden, "real_transform", RealTransform::Exp)?,
-        bandlimit: golden.config["bandlimit"].as_f64(),
-        l_kernel: if dplr { tuned? } else { golden.int("L")? },
-        rate: golden.config["rate"].as_f64().unwrap_or(1.0),
-        l_max: golden.config["l_max"].as_i64(),
-    })
+        p: if dplr { Some(parameter("P")?) } else { None },
+        disc: match (dplr, shared.disc) {
+            (true, None | Some(Disc::Bilinear)) => Disc::Bilinear,
+            (true, Some(disc)) => {
+                return Err(GoldenError::Unsupported(format!("config `disc` is {disc:?}: S4 has the bilinear one alone")));
+            }
+            (false, disc) => disc.unwrap_or(Disc::Zoh),
+        },
+        dt_transform: shared.dt_transform,
+        real_transform: shared.real_transform,
+        bandlimit: shared.bandlimit,
+        l_kernel: if dplr { tuned_length(golden, prefix, length, &shared)? } else { length },
+        rate: shared.rate,
+        l_max: shared.l_max,
+    };
+    fits(golden, &kernel, &shared)?;
+    Ok(kernel)
+}
+
+/// Whether the shapes of the parameters are those that the config asks for.
+fn fits(golden: &Golden, kernel: &Kernel, shared: &Shared) -> Result<(), GoldenError> {
+    let (c, a) = (kernel.c.size(), kernel.a_real.size());
+    let (h, modes) = (c[1], c[2]);
+    golden.agrees("d_model", h, "`C` says")?;
+    golden.agrees("d_state", if shared.real { modes } else { 2 * modes }, "`C` says")?;
+    golden.agrees("n_ssm", a[0], "`A_real` says")?;
+    golden.agrees("rank", kernel.p.as_ref().map_or(golden.int_or("rank", 1)?, |p| p.size()[0]), "`P` says")?;
+    let sides = if golden.flag_or("bidirectional", false)? { 2 } else { 1 };
+    golden.agrees("channels", c[0] / sides, "`C` says")?;
+    let steps = if shared.dt_tie { 1 } else { modes };
+    if kernel.inv_dt.size() != [h, steps] {
+        let why = format!("`inv_dt` has shape {:?}, and the config asks for {:?}", kernel.inv_dt.size(), [h, steps]);
+        return Err(golden.malformed(why));
+    }
+    Ok(())
 }
 
 /// `param.<prefix><name>` as a variable of the dump's precision.
 fn stored(golden: &Golden, path: &nn::Path, prefix: &str, name: &str) -> Result<Tensor, GoldenError> {
     let value = golden.tensor(&format!("param.{prefix}{name}"))?;
     Ok(path.add(name, value.copy().set_requires_grad(true), true))
-}
-
-/// `init` of the dump, written `diag-lin` there.
-fn init(golden: &Golden) -> Result<StateInit, GoldenError> {
-    let word = golden.word_or("init", "legs");
-    parse(golden, "init", Value::from(word.trim_start_matches("diag-")))
-}
-
-/// A setting of the dump, or `default` where it is absent.
-fn setting<T: DeserializeOwned>(golden: &Golden, key: &str, default: T) -> Result<T, GoldenError> {
-    match &golden.config[key] {
-        Value::Null => Ok(default),
-        value => parse(golden, key, value.clone()),
-    }
-}
-
-fn parse<T: DeserializeOwned>(golden: &Golden, key: &str, value: Value) -> Result<T, GoldenError> {
-    let what = format!("config `{key}`");
-    serde_json::from_value(value).map_err(|_| GoldenError::Lacks { path: golden.path.clone(), what })
 }

@@ -164,10 +164,11 @@ fn each_step_mode_ends_in_the_state_of_the_reference() {
         let golden = Golden::read(Path::new(&format!("{FIXTURES}/s4_step__{case}.f64.safetensors"))).unwrap();
         let layer = stored_layer(&golden, &VarStore::new(Device::Cpu)).unwrap();
         let x = golden.input("x").unwrap();
+        let x = x.transpose(1, 2);
         let (y, end) = stepped(&layer, &x, mode);
         let want = golden.tensor(&format!("aux.{state}")).unwrap().view_as_complex();
         let zero = layer.zero_state(2);
-        let whole = layer.forward_with_state(&x.transpose(1, 2), &zero).1;
+        let whole = layer.forward_with_state(&x, &zero).1;
         // S4D's steps fold B̄ into C: its state is the reference's over B̄, so there the forward is what is compared.
         let got = if layer.kernel.p.is_some() { &end.state } else { &whole };
         assert!(relative_error(&got.view_as_real(), &want.view_as_real()) < 1e-9, "{case}");
@@ -459,4 +460,60 @@ fn the_kept_reference_dumps_are_met() {
         seen += 1;
     }
     assert!(seen >= 45, "only {seen} dumps");
+}
+
+/// C̃ of S4 and C of `dss` belong to a length. Copied as they are to a layer of another length they give another kernel.
+#[test]
+fn a_kernel_taken_over_from_another_length_is_the_same_kernel_after_its_conversion_and_not_before() {
+    let all = kinds().into_iter().chain([Config { rate: 1.5, ..kinds().remove(1) }, Config { l_max: Some(20), ..kinds().remove(1) }]);
+    let mut moved = 0;
+    for cfg in all {
+        for (from, to) in [(24, 40), (40, 24), (24, 25), (16, 128)] {
+            let (there, here) = (block(&cfg, &dims(4, from, true)), block(&cfg, &dims(4, to, true)));
+            if let Err(wrong) = cfg.carries(Some(from), &dims(4, to, true)) {
+                assert_eq!((wrong.key, cfg.bandlimit.is_some()), ("bandlimit", true));
+                continue;
+            }
+            let theirs = there.0.variables();
+            here.0.variables().into_iter().for_each(|(name, v)| tch::no_grad(|| v.shallow_clone().copy_(&theirs[&name])));
+            let kernel = |block: &Block| tch::no_grad(|| block.layer.kernel.kernel(from.min(to).min(20)));
+            let want = kernel(&there.1);
+            let before = relative_error(&kernel(&here.1), &want);
+            here.1.adopt(from).unwrap();
+            let after = relative_error(&kernel(&here.1), &want);
+            assert!(after < 1e-9, "{after:.1e} from {from} to {to}: {cfg:?}");
+            let tied = cfg.mode == Mode::Diag && cfg.disc != Some(Disc::Dss) || cfg.mode == Mode::Dplr && cfg.l_max.is_some();
+            assert!(tied == (before < 1e-9), "{before:.1e} without the conversion, from {from} to {to}: {cfg:?}");
+            moved += usize::from(!tied);
+        }
+    }
+    assert!(moved >= 20, "{moved} kernels depend on the length");
+}
+
+#[test]
+fn a_kernel_carried_there_and_back_has_its_first_values() {
+    for cfg in kinds().into_iter().filter(|cfg| cfg.bandlimit.is_none()) {
+        let (there, here) = (block(&cfg, &dims(4, 24, true)), block(&cfg, &dims(4, 100, true)));
+        let first = there.1.layer.kernel.c.copy();
+        tch::no_grad(|| here.1.layer.kernel.c.shallow_clone().copy_(&first));
+        for (name, variable) in here.0.variables() {
+            tch::no_grad(|| variable.shallow_clone().copy_(&there.0.variables()[&name]));
+        }
+        here.1.adopt(24).unwrap();
+        tch::no_grad(|| there.1.layer.kernel.c.shallow_clone().copy_(&here.1.layer.kernel.c));
+        there.1.adopt(100).unwrap();
+        let error = relative_error(&there.1.layer.kernel.c, &first);
+        assert!(error < 1e-9, "{error:.1e}: {cfg:?}");
+    }
+}
+
+#[test]
+fn weights_that_say_no_length_are_refused_where_they_have_one() {
+    for cfg in kinds() {
+        let bound = cfg.mode == Mode::Dplr || cfg.disc == Some(Disc::Dss);
+        let said = cfg.carries(None, &dims(4, 24, true));
+        assert_eq!(said.is_err(), bound, "{cfg:?}");
+        assert!(said.err().is_none_or(|wrong| wrong.help.contains("\"seq_len\"")));
+    }
+    assert!(Config { l_max: Some(9), ..Config::default() }.carries(None, &dims(4, 24, true)).is_ok());
 }

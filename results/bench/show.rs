@@ -243,8 +243,7 @@ impl Bench {
 
     /// One line a case and pass, in full precision.
     pub fn csv(&self) -> Result<String, csv::Error> {
-        let mut writer = csv::Writer::from_writer(Vec::new());
-        writer.write_record([
+        let titles = [
             "suite",
             "group",
             "mixer",
@@ -271,7 +270,8 @@ impl Bench {
             "memory_target",
             "verdict",
             "remarks",
-        ])?;
+        ];
+        let mut lines = vec![titles.map(String::from)];
         let float = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
         let suite = match self.suite {
             Suite::Lengths => "lengths",
@@ -283,7 +283,7 @@ impl Bench {
                 let bytes = |of: fn(&Memory) -> u64| memory.as_ref().map_or(String::new(), |m| of(m).to_string());
                 let target = case.target.filter(|_| pass == Pass::Training).unwrap_or_default();
                 let verdict = self.verdict(case).filter(|_| pass == Pass::Training);
-                writer.write_record([
+                lines.push([
                     suite.into(),
                     case.group.clone(),
                     case.label.clone(),
@@ -310,11 +310,10 @@ impl Bench {
                     float(target.memory),
                     verdict.map_or(String::new(), |v| v.word().to_lowercase()),
                     self.row(case).remarks,
-                ])?;
+                ]);
             }
         }
-        let bytes = writer.into_inner().map_err(|error| csv::Error::from(error.into_error()))?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
+        crate::text::csv(lines)
     }
 }
 

@@ -242,11 +242,11 @@ impl Picture {
     }
 
     pub(super) fn text(&mut self, at: Place, text: &str, size: f64, anchor: Anchor, colour: RGBColor) {
-        self.marks.push(Mark::Text { at, text: text.into(), size, anchor, colour, upright: false });
+        self.marks.push(Mark::Text { at, text: label(text), size, anchor, colour, upright: false });
     }
 
     pub(super) fn upright_text(&mut self, at: Place, text: &str, size: f64, anchor: Anchor, colour: RGBColor) {
-        self.marks.push(Mark::Text { at, text: text.into(), size, anchor, colour, upright: true });
+        self.marks.push(Mark::Text { at, text: label(text), size, anchor, colour, upright: true });
     }
 
     /// Sentences below each other, the first one's upper edge at `y`.
@@ -404,6 +404,11 @@ impl Picture {
         }
         Ok(())
     }
+}
+
+/// A text as it is drawn: one line without characters that are not shown, of which XML has none.
+fn label(text: &str) -> String {
+    crate::text::line(text).into_owned()
 }
 
 /// A cell in device pixels, right and bottom exclusive.

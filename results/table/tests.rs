@@ -150,14 +150,14 @@ fn the_order_of_the_records_leaves_no_trace_beside_published_numbers() {
 }
 
 #[test]
-fn a_recalled_number_and_a_model_of_another_build_are_said() {
+fn a_source_and_a_model_of_another_build_are_said() {
     let (mut manifest, records) = samples::lra();
     for run in manifest.runs.iter_mut().filter(|run| run.task == "path-x") {
         let model = if run.mixer == "s4" { "FlashAttention Transformer" } else { "Mixer of 2030" };
         run.published.as_mut().expect("named").model = Some(model.into());
     }
     let table = table(&(manifest, records));
-    let note = "ᵈ FlashAttention Transformer: FlashAttention (Dao et al. 2022); recalled, the source was not at hand.";
+    let note = "ᵈ FlashAttention Transformer: FlashAttention paper (Dao et al. 2022, arXiv:2205.14135), abstract.";
     assert!(table.notes.iter().any(|said| *said == note), "{:?}", table.notes);
     let warning = "`Mixer of 2030` is not in this build's table of published numbers";
     assert!(table.warnings.iter().any(|said| said == warning), "{:?}", table.warnings);
@@ -173,7 +173,7 @@ fn equal_scores_at_the_floor_are_at_the_floor_whatever_rounding_does() {
     let scores = [0.5046_f64; 3];
     let mean = scores.iter().sum::<f64>() / 3.0;
     assert_eq!(
-        above(Some(Estimate::new(mean.next_up(), Some(0.0), 3, Range::SHARE)), Some(0.5046), Some(1.0)),
+        above(Some(Estimate::new(mean.next_up(), Some(0.0), 3, Range::SHARE)), Some(0.5046), Some(1.0), None),
         Above::AtFloor
     );
 }
@@ -203,11 +203,81 @@ fn a_score_is_at_the_floor_only_if_its_mean_is_near_it() {
         let sd = crate::statistics::sample_sd(scores);
         Some(Estimate::new(crate::statistics::mean(scores).expect("scores"), sd, scores.len(), Range::SHARE))
     };
-    assert_eq!(above(estimate(&[0.12, 0.13, 0.125]), Some(0.125), Some(1.0)), Above::AtFloor);
-    assert_eq!(above(estimate(&[0.99, 0.98, 0.13]), Some(0.125), Some(1.0)), Above::Unsure);
-    assert_eq!(above(estimate(&[0.50, 0.52, 0.51]), Some(0.125), Some(1.0)), Above::Floor);
-    assert_eq!(above(estimate(&[0.12]), Some(0.125), Some(1.0)), Above::AtFloor);
-    assert_eq!(above(None, Some(0.125), Some(1.0)), Above::Floor);
+    let above = |scores: &[f64]| above(estimate(scores), Some(0.125), Some(1.0), None);
+    assert_eq!(above(&[0.12, 0.13, 0.125]), Above::AtFloor);
+    assert_eq!(above(&[0.99, 0.98, 0.13]), Above::Unsure);
+    assert_eq!(above(&[0.50, 0.52, 0.51]), Above::Floor);
+    assert_eq!(above(&[0.12]), Above::AtFloor);
+    assert_eq!(super::above(None, Some(0.125), Some(1.0), None), Above::Floor);
+}
+
+/// One task of floor 0.2 with these scores of one mixer, each over so many examples.
+fn scored(scores: &[f64], examples: Option<u64>) -> Table {
+    let manifest = samples::manifest(&["s4"], &["listops"], scores.len() as u64);
+    let record = |(seed, score): (u64, &f64)| {
+        let mut record = Record { seed, ..samples::record(&format!("s4.listops.{seed}"), *score) };
+        record.scores.floor = Some(0.2);
+        let error = |n: u64| (score * (1.0 - score) / n as f64).sqrt();
+        let tested = |n| Tested { examples: n, positions: n, standard_error: Some(error(n)) };
+        record.scores.tested = examples.map(tested);
+        record
+    };
+    let records: Vec<Record> = (1..).zip(scores).map(record).collect();
+    Table::build(&manifest, &records).expect("builds")
+}
+
+// Wilson at 0.35: of 500 [0.309, 0.393], of 20 [0.181, 0.567]; at 0.216 of 2000 [0.199, 0.235].
+#[test]
+fn one_seed_is_above_the_floor_only_by_more_than_its_examples_may_err() {
+    let above = |scores: &[f64], examples| scored(scores, examples).rows[0].above;
+    assert_eq!(above(&[0.35], Some(500)), Above::Floor);
+    assert_eq!(above(&[0.35], Some(20)), Above::Unsure);
+    assert_eq!(above(&[0.216], Some(2000)), Above::AtFloor);
+    assert_eq!(above(&[0.35], None), Above::Unsure, "what is not counted is not known");
+    // Seeds that agree were scored on the same few examples.
+    assert_eq!(above(&[0.35, 0.35, 0.35], Some(20)), Above::Unsure);
+    assert_eq!(above(&[0.35, 0.36, 0.34], Some(500)), Above::Floor);
+    assert_eq!(above(&[0.35, 0.36, 0.34], None), Above::Floor);
+    let near = scored(&[0.216], Some(2000));
+    let text = near.terminal(200, false);
+    assert!(text.contains("0.216 (n = 1, examples [0.199, 0.235])") && text.contains("at floor"), "{text}");
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        words(&text).contains("In place of an interval over seeds stands the 95 % interval over the test examples"),
+        "{text}"
+    );
+    assert!(!near.findings.join(" ").contains("only mixer that finished"), "{:?}", near.findings);
+    let few = scored(&[0.35], Some(20));
+    let said = "Whether s4 is above the floor of listops (0.200, what guessing scores) is not settled: its interval over the \
+                test examples reaches it.";
+    assert!(few.findings.iter().any(|sentence| sentence == said), "{:?}", few.findings);
+    let unknown = scored(&[0.35], None).terminal(200, false);
+    assert!(unknown.contains("not known to be above the floor"), "{unknown}");
+}
+
+#[test]
+fn a_mixer_that_answers_one_class_everywhere_is_marked_and_beats_no_floor() {
+    let (mut manifest, mut records) = samples::eventful();
+    manifest.runs.retain(|run| ["attention", "s4"].contains(&run.mixer.as_str()));
+    for record in &mut records {
+        record.scores.floor = Some(0.16); // as the commonest class of training had it
+        let classes = if record.id.starts_with("s4") { 1.0 } else { 10.0 };
+        record.measures.insert("predicted_classes".into(), classes);
+        record.scores.test = Some(if classes == 1.0 { 0.5 } else { 0.3 + 0.01 * record.seed as f64 });
+    }
+    let table = table(&(manifest.clone(), records.clone()));
+    let s4 = row(&table, "s4");
+    assert_eq!((s4.one_class, s4.above, row(&table, "attention").one_class), (3, Above::AtFloor, 0));
+    assert!(table.markdown().contains("| at floor, one class |"), "{}", table.markdown());
+    let said = "One class for every test example of mqar: s4 (3 of 3 runs).";
+    assert!(table.findings.iter().any(|sentence| sentence == said), "{:?}", table.findings);
+    // A single one of three is counted.
+    records.iter_mut().filter(|record| record.id != "s4.mqar.1").for_each(|record| {
+        record.measures.insert("predicted_classes".into(), 9.0);
+    });
+    let one = Table::build(&manifest, &records).expect("builds");
+    assert_eq!((row(&one, "s4").one_class, row(&one, "s4").above), (1, Above::Floor));
+    assert!(one.markdown().contains("| one class 1/3 |"), "{}", one.markdown());
 }
 
 #[test]

@@ -25,6 +25,9 @@ pub struct Pin {
     /// Whether the user accepted it against the published checksum.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub accepted: bool,
+    /// Whether it was the first download of a file that nobody publishes a checksum of: taken on trust.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub trusted: bool,
 }
 
 fn path(folder: &Path) -> PathBuf {
@@ -93,7 +96,14 @@ mod tests {
     #[test]
     fn pins_are_kept_beside_each_other_and_replaced() {
         let folder = tempfile::tempdir().unwrap();
-        let pin = |sha256: &str| Pin { url: "u".into(), bytes: 1, sha256: sha256.into(), date: now(), accepted: false };
+        let pin = |sha256: &str| Pin {
+            url: "u".into(),
+            bytes: 1,
+            sha256: sha256.into(),
+            date: now(),
+            accepted: false,
+            trusted: true,
+        };
         assert!(read(folder.path()).unwrap().is_empty());
         std::thread::scope(|scope| {
             for i in 0..8 {

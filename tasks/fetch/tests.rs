@@ -11,7 +11,7 @@ fn file(checksum: Option<Checksum>, bytes: Option<u64>) -> RemoteFile {
         bytes,
         about_bytes: 3,
         checksum,
-        recalled: true,
+        published_in: checksum.map(|_| "host.example/sums"),
     }
 }
 
@@ -39,7 +39,7 @@ fn a_published_checksum_is_held() {
         let error = place.take(&file(Some(sum), None), b"abd", false).unwrap_err();
         assert_eq!(error.kind, FailureKind::Refused);
         assert!(error.problem.contains(&format!("wrong checksum: {}", sum.algorithm())), "{error}");
-        assert!(error.help.contains("--accept-checksum"), "{}", error.help);
+        assert!(error.help.contains("--accept-checksum (published in host.example/sums)"), "{}", error.help);
         assert!(!place.data().0.join("set/b.txt").exists() && place.data().0.join("set/b.txt.refused").exists());
         let right = place.take(&file(Some(sum), None), b"abc", false).unwrap();
         assert_eq!((right.basis, right.sha256.as_str(), right.present), (Basis::Published, SHA256_OF_ABC, false));
@@ -51,11 +51,15 @@ fn a_published_checksum_is_held() {
 fn the_first_is_trusted_where_nothing_is_published_and_the_next_must_be_equal() {
     let (place, file) = (Place::new(), file(None, None));
     assert_eq!(verify(&place.data(), &file).unwrap(), FileState::Absent);
+    assert!(is_first_use(&place.data(), &file).unwrap());
     assert_eq!(place.take(&file, b"abc", false).unwrap().basis, Basis::FirstUse);
+    assert!(pins::read(&place.data().0).unwrap()["set/b.txt"].trusted, "the pin says what it rests on");
+    assert!(!is_first_use(&place.data(), &file).unwrap());
     let again = place.take(&file, b"ignored, for it is there", false).unwrap();
     assert_eq!((again.basis, again.present), (Basis::Pinned, true));
     let path = place.data().0.join("set/b.txt");
     fs::remove_file(&path).unwrap();
+    assert!(!is_first_use(&place.data(), &file).unwrap(), "its pin says what it must be");
     let error = place.take(&file, b"abd", false).unwrap_err();
     assert!(error.problem.contains("wrong checksum: sha256") && error.problem.contains(SHA256_OF_ABC), "{error}");
     assert_eq!(place.take(&file, b"abd", true).unwrap().basis, Basis::Accepted);

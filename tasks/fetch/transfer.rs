@@ -243,10 +243,7 @@ impl Transfer<'_> {
             return Ok(());
         }
         let problem = format!("{}: the server offers {offered} bytes, and {expected} are expected", self.url);
-        let help = match self.file.recalled {
-            true => "the size is recalled, not confirmed: if you trust the source, take it with --accept-checksum",
-            false => "the address may have moved; to take it all the same, add --accept-checksum",
-        };
+        let help = "the address may have moved; to take it all the same, add --accept-checksum";
         Err(FetchError::refused(problem, help))
     }
 

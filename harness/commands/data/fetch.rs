@@ -7,6 +7,7 @@ use crate::Exit;
 use crate::cli::{Cli, FetchArgs};
 use crate::diagnostics::suggest;
 use serde_json::{Value, json};
+use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use tasks::DataDir;
 use tasks::fetch::{self, Basis, DataSet, Event, FailureKind, FetchError, Fetched, Options, RemoteFile, SETS, size};
@@ -26,6 +27,7 @@ pub fn fetch(args: &FetchArgs, cli: &Cli) -> Result<Exit, Exit> {
     }
     let mut report = Vec::new();
     for set in &sets {
+        consent(&data, set, args, io::stdin().is_terminal(), &mut io::stdin().lock(), &mut io::stderr())?;
         for file in set.files {
             let from = given.iter().find(|(name, _)| *name == file.name()).map(|(_, path)| path.as_path());
             if from.is_none() && !given.is_empty() && !data.0.join(file.target).is_file() {
@@ -120,14 +122,51 @@ fn one(
     }
 }
 
+/// Asks, where somebody sits at a terminal, before the first download of files that nobody publishes a checksum of: they
+/// would be taken on trust. A script is not asked; the output and the pin say of each such file that it was trusted.
+fn consent(
+    data: &DataDir,
+    set: &DataSet,
+    args: &FetchArgs,
+    somebody: bool,
+    answers: &mut impl BufRead,
+    out: &mut impl Write,
+) -> Result<(), Exit> {
+    if args.accept_checksum || !somebody {
+        return Ok(());
+    }
+    let mut trusted = Vec::new();
+    for file in set.files {
+        if fetch::is_first_use(data, file).map_err(|error| refuse(data, set, args, &error))? {
+            trusted.push(file);
+        }
+    }
+    if trusted.is_empty() {
+        return Ok(());
+    }
+    let mut question = format!("{}: nobody publishes a checksum of\n", set.name);
+    for file in &trusted {
+        question += &format!("  {} ({})\n", fetch::address(file, args.from.as_deref()), size(file.about_bytes));
+    }
+    question += "trust the first download, and pin it in fetch.lock.json for every later one? [y/N] ";
+    let mut answer = String::new();
+    let asked = out.write_all(question.as_bytes()).and_then(|()| out.flush());
+    let answered = asked.and_then(|()| answers.read_line(&mut answer));
+    if answered.is_ok() && ["y", "yes"].contains(&answer.trim().to_lowercase().as_str()) {
+        return Ok(());
+    }
+    fail(
+        format!("{}: not fetched: no checksum is published, and its first download was not trusted", set.name),
+        "answer y, or add --accept-checksum to trust it without being asked",
+    );
+    Err(Exit::Environment)
+}
+
 /// What came of one file: a line on stdout, or a JSON object.
 fn told(file: &RemoteFile, done: &Fetched, as_json: bool) -> Value {
     let basis = match done.basis {
         Basis::Pinned => "equal to its pin".to_owned(),
-        Basis::Published => {
-            let recalled = if file.recalled { "recalled" } else { "published" };
-            format!("{recalled} {} holds", file.checksum.map_or("checksum", |sum| sum.algorithm()))
-        }
+        Basis::Published => format!("published {} holds", file.checksum.map_or("checksum", |sum| sum.algorithm())),
         Basis::FirstUse => "no checksum is published: trusted and pinned".into(),
         Basis::Accepted => "accepted against the checksum, pinned".into(),
     };
@@ -199,15 +238,14 @@ fn list(data: &DataDir, as_json: bool) {
 fn listed(file: &RemoteFile) -> Value {
     let sum = file.checksum.map(|sum| json!({"algorithm": sum.algorithm(), "hex": sum.hex()}));
     json!({"url": file.url, "target": file.target, "bytes": file.bytes, "about_bytes": file.about_bytes, "checksum": sum,
-           "recalled": file.recalled})
+           "published_in": file.published_in})
 }
 
 /// Size and checksum in words.
 fn known(file: &RemoteFile) -> String {
     let bytes = file.bytes.map_or_else(|| format!("about {}", size(file.about_bytes)), |n| grouped(n) + " bytes");
-    let recalled = if file.recalled { " (recalled)" } else { "" };
     match file.checksum {
-        Some(sum) => format!("{bytes}, {} {}{recalled}", sum.algorithm(), sum.hex()),
+        Some(sum) => format!("{bytes}, {} {}", sum.algorithm(), sum.hex()),
         None => format!("{bytes}, no checksum published"),
     }
 }
@@ -220,6 +258,48 @@ fn dry_run(data: &DataDir, sets: &[&'static DataSet], args: &FetchArgs) {
         } else {
             let from = fetch::address(file, args.from.as_deref());
             println!("{}: would be fetched from {from}, {}", place.display(), known(file));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Command, DataCommand};
+    use clap::Parser;
+
+    fn args(line: &str) -> FetchArgs {
+        let cli = Cli::parse_from(["mixarena", "data", "fetch"].into_iter().chain(line.split(' ')));
+        let Command::Data(data) = cli.command else { panic!("{line}: another command") };
+        let DataCommand::Fetch(args) = data.command else { panic!("{line}: another command") };
+        args
+    }
+
+    /// What comes of a question about a set in an empty data folder, and what was asked.
+    fn asked(line: &str, somebody: bool, answer: &str) -> (Result<(), Exit>, String) {
+        let (folder, args, mut out) = (tempfile::tempdir().unwrap(), args(line), Vec::new());
+        let set = by_name(&args.names[0]).unwrap();
+        let data = DataDir(folder.path().into());
+        let came = consent(&data, set, &args, somebody, &mut answer.as_bytes(), &mut out);
+        (came, String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn a_first_download_without_a_checksum_is_asked_about_at_a_terminal() {
+        let (came, question) = asked("aan", true, "y\n");
+        assert_eq!(came, Ok(()));
+        assert_eq!(question.matches("only_ids.tsv (").count(), 3, "{question}");
+        assert!(question.starts_with("aan: nobody publishes a checksum of\n"), "{question}");
+        assert_eq!(asked("aan", true, " YES \n").0, Ok(()));
+        for no in ["\n", "n\n", "", "yeah\n"] {
+            assert_eq!(asked("aan", true, no).0, Err(Exit::Environment), "{no:?}");
+        }
+    }
+
+    #[test]
+    fn nobody_is_asked_about_what_is_published_or_was_agreed_to_and_a_script_never() {
+        for (line, somebody) in [("imdb", true), ("cifar10", true), ("aan --accept-checksum", true), ("aan", false)] {
+            assert_eq!(asked(line, somebody, ""), (Ok(()), String::new()), "{line}");
         }
     }
 }
