@@ -76,7 +76,7 @@ fn around(config: &ModelConfig, task: &TaskSpec) -> f64 {
     };
     let head = match (task.output, task.documents) {
         (tasks::Output::Reconstruction, _) => task.max_length as f64 * d + wide * (d + classes),
-        (_, 1) => d * (d + classes),
+        (_, 1) => (d + wide) * (d + classes),
         _ => wide * (4.0 * d + wide) + (d + wide) * classes,
     };
     3.0 * d * wide + embedding + head + (types + 16.0) * d
