@@ -8,6 +8,7 @@ use crate::diagnostics::{Diagnostics, Place, suggest};
 use crate::fields;
 use crate::matching::Matched;
 use crate::model::{ModelConfig, Pooling};
+use crate::names::{LABEL_HELP, NAME_HELP, label_problem, name_problem};
 use crate::optimizer::OptimizerConfig;
 use crate::presets;
 use crate::pretrain::{Objective, PretrainConfig};
@@ -327,20 +328,40 @@ impl Reader<'_> {
         });
         let figures = figures.unwrap_or_default();
         let matched = get("match").and_then(|(key, node)| self.matched(key, node, &runs));
-        let text = |key: &str| get(key).and_then(|(_, n)| n.as_str()).map(str::to_owned);
-        let name = text("name").unwrap_or_else(|| stem.into());
-        if !name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
-            || name.starts_with('.')
-            || name.is_empty()
-        {
-            let place = get("name").map_or(Place::Whole, |(_, n)| n.place.clone());
-            self.found.error(
-                place,
-                format!("`name` is `{name}`, which cannot name a folder"),
-                "use letters, digits, - and _",
-            );
+        let name = self.text("name", get("name")).unwrap_or_else(|| stem.into());
+        if let Some(why) = name_problem(&name).filter(|_| get("name").is_none_or(|(_, node)| node.as_str().is_some())) {
+            match get("name") {
+                Some((_, node)) => self.found.error(
+                    node.place.clone(),
+                    format!("`name` is {}, which {why}", node.describe()),
+                    NAME_HELP,
+                ),
+                None => {
+                    let help = format!("rename the file, or write `name: ` with another at its top: {NAME_HELP}");
+                    self.found.error(
+                        Place::Whole,
+                        format!("the sweep is named after the file, `{name}`, which {why}"),
+                        help,
+                    )
+                }
+            }
         }
-        Some(Config { name, question: text("question").unwrap_or_default(), runs, matched, figures })
+        let question = self.text("question", get("question")).unwrap_or_default();
+        Some(Config { name, question, runs, matched, figures })
+    }
+
+    /// The text under a key of the top of the file; what is no text is reported.
+    fn text(&mut self, key: &str, entry: Option<&(Key, Node)>) -> Option<String> {
+        let (_, node) = entry?;
+        if node.as_str().is_none() {
+            let help = match &node.data {
+                Data::Scalar(Value::Null) => format!("write text behind it, or leave `{key}` out"),
+                Data::Scalar(value) => format!("put it in quotes: `{key}: \"{value}\"`"),
+                _ => format!("write one line of text, `{key}: mine`"),
+            };
+            self.found.error(node.place.clone(), format!("`{key}` is {}, expected text", node.describe()), help);
+        }
+        node.as_str().map(str::to_owned)
     }
 
     /// `figures: [ { lines: { x: model.d_model } } ]`.
@@ -532,7 +553,17 @@ impl Reader<'_> {
         for (key, node) in map {
             match key.name.as_str() {
                 "name" => match node.as_str() {
-                    Some(label) => entry.label = label.into(),
+                    Some(label) => {
+                        if let Some(why) = label_problem(label) {
+                            let label: String = label.escape_debug().collect();
+                            self.found.error(
+                                node.place.clone(),
+                                format!("`name` is `{label}`, which {why}"),
+                                LABEL_HELP,
+                            );
+                        }
+                        entry.label = label.into()
+                    }
                     None => self.found.error(
                         node.place.clone(),
                         format!("`name` is {}, expected text", node.describe()),

@@ -1,5 +1,6 @@
 //! A user's mistakes: where, what, and what to do, all of them in one go.
 
+use crate::names::printable;
 use std::fmt::Write;
 
 /// Where a value was written.
@@ -86,7 +87,7 @@ impl Diagnostics {
                 let _ = writeln!(out, "  help: {}", d.help);
             }
         }
-        out
+        printable(&out)
     }
 
     fn sorted(&self) -> Vec<&Diagnostic> {

@@ -15,6 +15,7 @@ mod launcher;
 mod limits;
 mod matching;
 mod model;
+mod names;
 mod optimizer;
 mod plan;
 mod presets;
