@@ -15,9 +15,9 @@ pub fn name_problem(name: &str) -> Option<String> {
     if name.is_empty() {
         Some("is empty".into())
     } else if let Some(c) = foreign {
-        Some(format!("contains {}, which cannot be part of a folder's name here", shown(c)))
+        Some(format!("contains {}", shown(c)))
     } else if name.starts_with(['.', '-']) {
-        Some(format!("begins with `{}`, so that it would be read as a hidden file or an option", &name[..1]))
+        Some(format!("begins with `{}` (it would be a hidden file or an option)", &name[..1]))
     } else if name.len() > LONGEST_NAME {
         Some(format!("has {} characters, more than {LONGEST_NAME}", name.len()))
     } else {
@@ -30,9 +30,9 @@ pub fn label_problem(label: &str) -> Option<String> {
     let length = label.chars().count();
     let Some(first) = label.chars().next() else { return Some("is empty".into()) };
     if let Some(c) = label.chars().find(|c| !may_stand_in_label(*c)) {
-        Some(format!("contains {}, which cannot be part of a label", shown(c)))
+        Some(format!("contains {}", shown(c)))
     } else if !first.is_alphanumeric() {
-        Some(format!("begins with {}, which a spreadsheet or a command line may take for more than text", shown(first)))
+        Some(format!("begins with {} (a spreadsheet or a command line could take it for more than text)", shown(first)))
     } else if label.ends_with(' ') {
         Some("ends with a space".into())
     } else if length > LONGEST_LABEL {
@@ -148,6 +148,6 @@ mod tests {
         for label in bad {
             assert!(label_problem(label).is_some(), "{label:?}");
         }
-        assert_eq!(label_problem("a\u{202e}b").unwrap(), "contains U+202E, which cannot be part of a label");
+        assert_eq!(label_problem("a\u{202e}b").unwrap(), "contains U+202E");
     }
 }

@@ -172,7 +172,7 @@ impl Family for Config {
         "Combiner: direct attention to some tokens, region summaries elsewhere (Ren et al. 2021)";
     const PAPER: &'static str = "Ren et al. 2021, arXiv:2107.05768, §4";
     const COMPLEXITY: &'static str = "time O(length^1.5 · d_model), logsparse O(length · log length · d_model)";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
 
     fn variants() -> Vec<Value> {
         vec![

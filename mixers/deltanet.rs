@@ -69,7 +69,7 @@ impl Family for Config {
     const ABOUT: &'static str = "linear attention with the delta rule, in chunks (Yang et al. 2024)";
     const PAPER: &'static str = "Yang et al. 2024, arXiv:2406.06484, §3";
     const COMPLEXITY: &'static str = "time O(length · d_model · (d_model + d_head + chunk_size)), memory O(length · (d_model + n_heads · chunk_size))";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
 
     fn variants() -> Vec<Value> {
         vec![

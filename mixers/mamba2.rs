@@ -95,7 +95,7 @@ impl Family for Config {
     const PAPER: &'static str = "Dao & Gu 2024, arXiv:2405.21060, §7";
     const COMPLEXITY: &'static str =
         "time O(length · d_model · (d_model + d_state + chunk_size)), memory O(length · d_model)";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
 
     fn variants() -> Vec<Value> {
         vec![
