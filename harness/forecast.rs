@@ -271,7 +271,7 @@ fn first_chance(draft: &Draft) -> u64 {
 
 /// Seconds until the last of some runs ends, each taken in turn by whoever of `jobs` is free first.
 fn makespan(runs: impl Iterator<Item = f64>, jobs: usize) -> f64 {
-    let mut free = vec![0.0; jobs.max(1)];
+    let mut free = vec![0.0_f64; jobs.max(1)];
     for seconds in runs {
         let first = free.iter_mut().min_by(|a, b| a.total_cmp(b)).expect("there is one job at least");
         *first += seconds;

@@ -375,7 +375,8 @@ fn put_data(folder: &Path) {
     put("stories.txt".into(), stories.as_bytes());
     let pair = |n: u32| {
         let (good, bad) = (format!("story {n} of a cat."), format!("story of {n} cat a."));
-        json!({ "sentence_good": good, "sentence_bad": bad, "field": ["order", "other"][n as usize % 2] }).to_string()
+        let field = ["order", "other"][n as usize % 2];
+        json!({ "sentence_good": good, "sentence_bad": bad, "field": field }).to_string()
     };
     put("pairs.jsonl".into(), (0..6).map(pair).collect::<Vec<_>>().join("\n").as_bytes());
 }

@@ -8,7 +8,7 @@ use crate::registry::Registry;
 use crate::sizes::Counter;
 use crate::spec::{self, Choice, ENGINE, LIBTORCH, RunSpec};
 use crate::trainer::BudgetConfig;
-use results::{Manifest, PlannedRun, Record};
+use results::{Manifest, PlannedRun};
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};

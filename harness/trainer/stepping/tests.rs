@@ -168,7 +168,7 @@ fn training_in_bf16_in_parts_with_layers_run_again_lowers_the_loss() {
         assert_eq!(ended.outcome, results::Outcome::Finished);
         let losses: Vec<f64> = run.state.curve.iter().map(|point| point.train_loss).collect();
         assert!(losses.last() < losses.first().map(|first| first - 0.1).as_ref(), "{mixer}: {losses:?}");
-        assert!(run.vs.variables().values().all(|v| v.kind() == Kind::Float), "{mixer}");
+        assert!(run.vs.variables().values().all(|v| v.kind() == tch::Kind::Float), "{mixer}");
     }
 }
 
