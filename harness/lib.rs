@@ -16,11 +16,17 @@ mod diagnostics;
 mod events;
 mod feed;
 mod fields;
+mod forecast;
+mod gauge;
 mod launcher;
 mod limits;
+mod machine;
 mod matching;
 mod model;
+mod names;
 mod optimizer;
+#[cfg(test)]
+mod pinned;
 mod plan;
 mod presets;
 mod pretrain;
@@ -86,7 +92,17 @@ enum Exit {
 /// ```
 pub fn main_with(registry: Registry) -> ExitCode {
     restore_sigpipe();
-    let cli = cli::Cli::parse();
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and the version come this way too, with code 0.
+            let _ = error.print();
+            if let Some(hint) = cli::hint(&error) {
+                eprintln!("  help: {hint}");
+            }
+            return ExitCode::from(error.exit_code() as u8);
+        }
+    };
     ExitCode::from(commands::dispatch(&cli, &registry) as u8)
 }
 

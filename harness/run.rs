@@ -1,6 +1,7 @@
 //! One run, in this process: open the task, train, write the record.
 
 use crate::events::Event;
+use crate::machine::Machine;
 use crate::registry::Registry;
 use crate::spec::RunSpec;
 use crate::trainer::{Ended, TrainError, Trainer};
@@ -172,7 +173,8 @@ fn train(
     record.curve = trainer.state.curve.clone();
     record.notes.extend(trainer.start_note());
     record.notes.extend(trainer.pretraining_note());
-    trainer.measure_peak();
+    let machine = Machine::new(&place.store, place.device, place.threads as usize);
+    trainer.clock.peak_flops = machine.known(spec.model.precision).unwrap_or(0.0);
     record.wall_seconds = trainer.clock.wall_seconds;
     record.steps_per_second = median(&trainer.clock.steps_per_second);
     let speeds = trainer.clock.speeds(record.steps_per_second);

@@ -5,6 +5,7 @@ mod pretraining;
 mod reading;
 mod starting;
 mod stepping;
+pub mod timing;
 
 use crate::bounds;
 use crate::checkpoint::{self, CheckpointError};
@@ -172,7 +173,7 @@ pub struct Clock {
     /// memory is not counted.
     #[serde(default)]
     pub flops_per_step: f64,
-    /// Speed of this machine at large matrix products in the model's precision, operations a second; 0 until measured.
+    /// Speed of this machine at large matrix products in the model's precision, operations a second; 0 where it is not known.
     #[serde(default)]
     pub peak_flops: f64,
     /// Seconds of optimizer steps, waiting for their batches included.
@@ -204,15 +205,16 @@ impl Clock {
     /// Work at `steps_per_second`, FLOPs a second, and its share of what this machine could do (MFU); none without a step.
     ///
     /// The work is the model's by the papers' formulas, three forward passes a step. The whole is a large matrix product in the
-    /// model's precision, timed on the same threads at the run's end: an MFU of 1 is a model as fast as that product, and a
-    /// mixer of FFTs or scans may do little by this measure and yet be fast. Chowdhery et al. 2022, arXiv:2204.02311, appendix B
-    /// has the term, with the maker's peak below the line.
+    /// model's precision on as many threads ([`crate::machine`]): an MFU of 1 is a model as fast as that product, and a mixer of FFTs
+    /// or scans may do little by this measure and yet be fast. A share above 1, which a peak taken on a busy machine gives, is left
+    /// out. Chowdhery et al. 2022, arXiv:2204.02311, appendix B has the term, with the maker's peak below the line.
     pub fn speeds(&self, steps_per_second: f64) -> Vec<(&'static str, f64)> {
         let speed = self.flops_per_step * steps_per_second;
-        if speed == 0.0 || self.peak_flops == 0.0 {
+        if speed == 0.0 {
             return Vec::new();
         }
-        vec![("model_flops_per_second", speed), ("mfu", speed / self.peak_flops)]
+        let share = (self.peak_flops > 0.0).then(|| speed / self.peak_flops).filter(|share| *share <= 1.0);
+        std::iter::once(("model_flops_per_second", speed)).chain(share.map(|share| ("mfu", share))).collect()
     }
 }
 

@@ -6,6 +6,7 @@ use crate::cli::{Cli, RunArgs};
 use crate::events::Event;
 use crate::launcher::SIGNALS;
 use crate::limits;
+use crate::machine::Machine;
 use crate::progress;
 use crate::registry::Registry;
 use crate::run::{Place, RunError, read_spec, run as train};
@@ -43,6 +44,11 @@ pub fn run(args: &RunArgs, cli: &Cli, registry: &Registry) -> Exit {
         threads: args.threads.unwrap_or_else(limits::cores).max(1) as i64,
         memory,
     };
+    // Before anything computes here. A sweep has done it for its runs.
+    let machine = Machine::new(&place.store, place.device, place.threads as usize);
+    if !args.events || machine.known(spec.model.precision).is_none() {
+        machine.measured(spec.model.precision, true);
+    }
     let ended = match args.events {
         true => {
             watch_stdin();

@@ -3,14 +3,17 @@
 use super::{data_errors, fail, load, mistakes, width};
 use crate::Exit;
 use crate::cli::{Cli, SweepArgs};
+use crate::config::{Config, MOST_RUNS};
 use crate::launcher::{self, Options, SIGNALS, Tally, launch, wants};
 use crate::limits;
+use crate::machine::Machine;
 use crate::matching;
 use crate::plan::{Plan, Planned, open_tasks};
 use crate::progress;
 use crate::registry::Registry;
 use crate::run::{Place, device};
 use crate::sizes::Counter;
+use mixers::Precision;
 use results::report::Report;
 use results::{Contents, Outcome, Store};
 use std::collections::{HashMap, HashSet};
@@ -22,8 +25,8 @@ const MEMORY_SHARE: f64 = 0.9;
 
 /// Runs the command.
 pub fn sweep(args: &SweepArgs, cli: &Cli, registry: &Registry) -> Exit {
-    let config = match load(&args.config, &args.changes, registry) {
-        Ok(config) => config,
+    let config = match load(&args.config, &args.changes, cli.quiet, registry) {
+        Ok(config) => Config { name: args.changes.name(&config.name), ..config },
         Err(exit) => return exit,
     };
     let data = DataDir(args.folders.data.clone());
@@ -78,6 +81,12 @@ pub fn sweep(args: &SweepArgs, cli: &Cli, registry: &Registry) -> Exit {
         fail(error, "");
         return Exit::Environment;
     }
+    if args.changes.name("") != "" && !cli.quiet {
+        eprintln!(
+            "note: with --set or --filter this is a sweep of its own, {}: tables of the whole one stay as they are",
+            plan.name
+        );
+    }
     if let Err(error) = store.save_manifest(&plan.manifest(&command(args))) {
         fail(error, "");
         return Exit::Environment;
@@ -91,6 +100,13 @@ pub fn sweep(args: &SweepArgs, cli: &Cli, registry: &Registry) -> Exit {
             let memory = limits::available_memory().map(|bytes| (bytes as f64 * MEMORY_SHARE) as u64 / jobs as u64);
             let place =
                 Place { store: args.folders.store.clone(), data, device: args.device, threads: threads as i64, memory };
+            // Before its runs keep the machine busy: what their speeds are a share of.
+            let machine = Machine::new(&args.folders.store, args.device, threads);
+            for precision in [Precision::F32, Precision::Bf16] {
+                if missing.iter().any(|run| run.spec.model.precision == precision) {
+                    machine.measured(precision, true);
+                }
+            }
             let options = Options { jobs, fail_fast: args.fail_fast, retry: args.retry, place };
             let mut display = progress::display(missing.len(), cli.quiet, cli.verbose);
             match launch(missing, &store, &options, display.as_mut()) {
@@ -168,7 +184,7 @@ fn read(store: &Store, ids: &HashSet<&str>, quiet: bool) -> Result<Contents, Exi
 }
 
 /// Children at a time and threads each. Small models gain more from a second run than from a second thread.
-fn share_cores(cores: usize, jobs: Option<usize>, runs: usize) -> (usize, usize) {
+pub(super) fn share_cores(cores: usize, jobs: Option<usize>, runs: usize) -> (usize, usize) {
     let jobs = jobs.unwrap_or(if cores <= 2 { cores } else { cores / 2 }).clamp(1, runs.max(1));
     (jobs, (cores / jobs).max(1))
 }
@@ -181,6 +197,9 @@ fn command(args: &SweepArgs) -> String {
     }
     if let Some(filter) = &args.changes.filter {
         text += &format!(" --filter '{filter}'");
+    }
+    if args.changes.max_runs != MOST_RUNS {
+        text += &format!(" --max-runs {}", args.changes.max_runs);
     }
     if args.folders.data.as_os_str() != "data" {
         text += &format!(" --data {}", args.folders.data.display());

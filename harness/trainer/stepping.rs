@@ -15,10 +15,10 @@
 use super::Trainer;
 use crate::feed::to_tensors;
 use crate::seeds::{Purpose, reseed, reseed_within};
-use mixers::{Context, Precision};
+use mixers::Context;
 use std::ops::Range;
 use tasks::{Batch, Outline, Output, Targets, TaskSpec};
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 /// Examples `rows` of a batch, padded as the batch is.
 fn part(batch: &Batch, rows: Range<usize>) -> Batch {
@@ -139,18 +139,6 @@ impl Trainer {
             _ => config.head_flops(batch.targets.classes().len() as i64, &outline),
         };
         examples as f64 * (mixers + config.trunk_flops(length, &outline)) + head
-    }
-
-    /// Measures, once a run, how fast this machine takes the products that models are made of.
-    pub fn measure_peak(&mut self) {
-        if self.clock.peak_flops == 0.0 && self.clock.flops_per_step > 0.0 {
-            let kind = match self.spec.model.precision {
-                Precision::F32 => Kind::Float,
-                Precision::Bf16 => Kind::BFloat16,
-            };
-            self.clock.peak_flops = crate::plan::product_speed(self.vs.device(), kind);
-            self.save_clock();
-        }
     }
 }
 
