@@ -145,7 +145,7 @@ fn planned(config: &Value) -> Result<Option<String>, String> {
             !outline.needs_files && outline.output == Output::PerPosition
         });
         let mut counter = Counter::new(&registry, &opened).up_to(SMALL);
-        let all = estimates(&config, &registry, &mut counter, &[], Speeds { here: 1e9, gpu: 1e12 });
+        let all = estimates(&config, &registry, &mut counter, Speeds { here: 1e9, gpu: 1e12 });
         assert!(all.iter().all(|estimate| estimate.flops.is_finite() && estimate.flops >= 0.0), "{all:?}");
         for draft in &config.runs {
             let spec = draft.spec(&registry, 1, None);
