@@ -228,6 +228,11 @@ pub fn task_mean_interval(tasks: &[Vec<f64>]) -> Option<Interval> {
     sum_interval(&tasks.iter().map(|scores| Part { weight, scores }).collect::<Vec<_>>())
 }
 
+/// The same interval of a sum over tasks of a weight times the mean over seeds.
+pub fn weighted_interval(tasks: &[(f64, Vec<f64>)]) -> Option<Interval> {
+    sum_interval(&tasks.iter().map(|(weight, scores)| Part { weight: *weight, scores }).collect::<Vec<_>>())
+}
+
 /// The same interval of [`mean_of_group_means`].
 pub fn group_mean_interval(groups: &[Vec<Vec<f64>>]) -> Option<Interval> {
     let part = |group: &'_ Vec<Vec<f64>>| 1.0 / groups.len() as f64 / group.len() as f64;
