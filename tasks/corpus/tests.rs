@@ -954,7 +954,7 @@ fn a_set_that_was_cut_or_changed_is_prepared_again() {
     let corpus = open(&data, &all_of("a.txt"), PADDED).unwrap();
     let whole = files_of(&corpus);
     for (name, content) in &whole {
-        for at in 0..content.len() {
+        for at in (0..content.len()).step_by(1 + content.len() / 20) {
             let mut changed = content.clone();
             changed[at] ^= 1 << (at % 8);
             std::fs::write(corpus.folder().join(name), changed).unwrap();
