@@ -76,7 +76,7 @@ pub enum Command {
     ///
     /// BERT-shaped models get Hugging Face's names, BiGS, Hydra and the matrix mixers those of their repositories; what these
     /// have no name for keeps its own. `--names own` writes the names of Mixarena's own checkpoints. Mixarena reads files with
-    /// either names.
+    /// either names. A config.json beside the file describes the model; a run that starts from the file must agree with it.
     ExportWeights(ExportWeightsArgs),
     /// Fetch data sets, check them, generate them, or export them for use elsewhere
     Data(DataArgs),

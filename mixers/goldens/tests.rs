@@ -642,3 +642,13 @@ fn the_unused_key_is_named_where_the_replay_fails_for_another_reason() {
     assert!(!passed && said.contains("conv1d.weight` has shape") && said.contains("config `frobnicate` ([1])"), "{said}");
     assert!(matches!(hold(&made.write(&folder.0)).verdict, Verdict::Broken(_)));
 }
+
+#[test]
+fn the_gradients_of_one_parameter_in_all_layers_are_one_role_and_nothing_else_is() {
+    use super::role;
+    assert_eq!(role("grad_param.layer.0.fs4.kernel.log_step"), role("grad_param.layer.12.fs4.kernel.log_step"));
+    assert_ne!(role("grad_param.layer.0.fs4.kernel.log_step"), role("grad_param.layer.0.bs4.kernel.log_step"));
+    assert_ne!(role("grad_param.layer.0.fs4.kernel.log_step"), role("grad_param.layer.0.fs4.kernel.A_re"));
+    assert_eq!(role("output.0.y"), "output.0.y");
+    assert_ne!(role("grad_param.output_linear.0.weight"), role("grad_param.output_linear.0.bias"));
+}

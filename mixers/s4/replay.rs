@@ -158,7 +158,7 @@ pub(super) fn stored_layer(golden: &Golden, vs: &VarStore) -> Result<Layer, Gold
     let d = stored(golden, &vs.root(), "", "D")?;
     let channels = d.size()[0];
     golden.agrees("channels", channels, "`param.D` says")?;
-    let kernel = stored_kernel(golden, vs, "kernel.", length)?;
+    let kernel = stored_kernel(golden, vs, "kernel.", Shared::read(golden)?.lags(length))?;
     let outputs = channels * (1 + i64::from(bidirectional));
     if kernel.c.size()[0] != outputs {
         let why = format!("`param.kernel.C` has {} kernels a channel, and the config asks for {outputs}", kernel.c.size()[0]);
@@ -226,7 +226,7 @@ pub(crate) fn block(golden: &Golden) -> Result<Replay, GoldenError> {
     let mut block = Block::new(&vs.root(), &dims, &cfg);
     golden.fill(&mut vs)?;
     if dplr {
-        block.layer.kernel.l_kernel = tuned_length(golden, "layer.kernel.", layout.length, &shared)?;
+        block.layer.kernel.l_kernel = tuned_length(golden, "layer.kernel.", shared.lags(layout.length), &shared)?;
     }
     let x = golden.input("x")?;
     if let Some(lengths) = &lengths {
@@ -291,12 +291,19 @@ impl Shared {
     }
 }
 
+impl Shared {
+    /// Lags that the convolution of `length` positions asks its kernel for.
+    fn lags(&self, length: i64) -> i64 {
+        self.l_max.map_or(length, |l_max| length.min((l_max as f64 / self.rate).round_ties_even() as i64))
+    }
+}
+
 /// The length that C̃ belongs to: the buffer's, which must be what upstream comes to by the lengths in the config.
 fn tuned_length(golden: &Golden, prefix: &str, length: i64, shared: &Shared) -> Result<i64, GoldenError> {
     let key = format!("buffer.{prefix}l_kernel");
     let tuned = whole(golden.tensor(&key)?);
     let first = golden.int_or("L_first", length)?;
-    let asked = |length: i64| (shared.rate * length as f64).round() as i64;
+    let asked = |length: i64| (shared.rate * length as f64).round_ties_even() as i64;
     let mut expected = shared.l_max.unwrap_or_else(|| asked(first));
     for length in [first, length] {
         while expected > 0 && expected < asked(length) {
