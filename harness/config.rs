@@ -1892,7 +1892,7 @@ grid: { pretrain: [none, mlm], mixer.attention.n_heads: [1, 2], task.mqar.kv_pai
         for (tokenizer, problem, help) in [
             (
                 "characters",
-                "x.yaml:1:26: `tokenizer` is `characters`, but `characters` is not written so",
+                "x.yaml:1:27: `tokenizer` is `characters`, but `characters` is not written so",
                 "write `tokenizer: { characters: {} }`",
             ),
             ("{ bytes: {} }", "`tokenizer` is a mapping, but `bytes` is not written so", "write `tokenizer: bytes`"),
@@ -1912,7 +1912,7 @@ grid: { pretrain: [none, mlm], mixer.attention.n_heads: [1, 2], task.mqar.kv_pai
         // What is wrong further in is said as such, at its place.
         let inner = said("{ bpe: { vocab: 3 } }");
         assert!(
-            inner.contains("x.yaml:1:35: unknown field `vocab` in `tokenizer`") && inner.contains("`vocab_size`"),
+            inner.contains("x.yaml:1:36: unknown field `vocab` in `tokenizer`") && inner.contains("`vocab_size`"),
             "{inner}"
         );
         let inner = said("{ bpe: { vocab_size: many } }");
@@ -1932,7 +1932,7 @@ grid: { pretrain: [none, mlm], mixer.attention.n_heads: [1, 2], task.mqar.kv_pai
         assert!(said("[lines]").contains("figure `lines` has no settings here"));
         let field = said("[{ details: { axes: length } }]");
         assert!(
-            field.contains("x.yaml:4:23: unknown field `axes` in `details`") && field.contains("did you mean `axis`?"),
+            field.contains("x.yaml:4:24: unknown field `axes` in `details`") && field.contains("did you mean `axis`?"),
             "{field}"
         );
         assert!(said("[3]").contains("a figure is `3`, expected one name with its settings"));

@@ -100,7 +100,8 @@ impl Row {
                     (None, None) => 0.0,
                     _ => f64::INFINITY,
                 };
-                if far > most {
+                // Not a number is no small change either.
+                if far.is_nan() || far > most {
                     return Some(format!("{key}[{at}] is {:?}, {:?} before ({far:.1e} of {most:.0e})", pair.1, pair.0));
                 }
             }
@@ -273,7 +274,7 @@ fn tasks(data: &Path) -> Vec<(&'static str, Value, Value)> {
                             "model": { "n_layers": 2 } });
     let states = json!({ "analysis": { "states": true } });
     let reads = json!({ "analysis": { "pseudo_perplexity": 4, "minimal_pairs": data.join("pairs.jsonl") } });
-    let stories = json!({ "corpus": { "path": "stories.txt" }, "tokenizer": { "characters": { "vocab_size": 24 } }, "seq_len": 16 });
+    let stories = json!({ "corpus": { "path": "stories.txt", "held_out": 0.2 }, "tokenizer": { "characters": { "vocab_size": 24 } }, "seq_len": 16 });
     let laid = |more: Value| {
         let mut all = stories.clone();
         all.as_object_mut().expect("a map").extend(more.as_object().expect("a map").clone());
@@ -371,7 +372,7 @@ fn put_data(folder: &Path) {
         put(format!("glue/STS-B/{file}.tsv"), (header.to_owned() + &stsb).as_bytes());
     }
     let stories: String =
-        (0..80).map(|n| format!("story {n} of a {} cat.\n\n", ["red", "blue", "grey"][n % 3])).collect();
+        (0..120).map(|n| format!("story {n} of a {} cat.\n\n", ["red", "blue", "grey"][n % 3])).collect();
     put("stories.txt".into(), stories.as_bytes());
     let pair = |n: u32| {
         let (good, bad) = (format!("story {n} of a cat."), format!("story of {n} cat a."));

@@ -432,7 +432,7 @@ mod tests {
     #[test]
     fn a_run_is_named_by_what_its_files_hold_and_not_by_where_they_lie() {
         let folder = tempfile::tempdir().unwrap();
-        let stories = |last: &str| (0..80).map(|n| format!("story {n} of a cat.\n\n")).collect::<String>() + last;
+        let stories = |last: &str| (0..200).map(|n| format!("story {n} of a cat.\n\n")).collect::<String>() + last;
         let pair = |bad: &str| format!("{{\"sentence_good\": \"a cat.\", \"sentence_bad\": \"{bad}\"}}\n");
         let vocabulary = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nof\ncat\nstory\n.\n";
         let place = |name: &str| folder.path().join(name);
@@ -454,7 +454,7 @@ mod tests {
             let (corpus, pairs, vocabulary) = (place(corpus), place(pairs), place(vocabulary));
             let [corpus, pairs, vocabulary] = [corpus, pairs, vocabulary].map(|path| path.display().to_string());
             format!(
-                "tasks: [{{ mlm: {{ corpus: {{ path: {corpus}{more} }}, tokenizer: {{ file: {{ path: {vocabulary} }} }}, seq_len: 16 }} }}]\n\
+                "tasks: [{{ mlm: {{ corpus: {{ path: {corpus}, held_out: 0.2{more} }}, tokenizer: {{ file: {{ path: {vocabulary} }} }}, seq_len: 16 }} }}]\n\
                  mixers: [attention: {{ n_heads: 2 }}]\nmodel: {{ d_model: 8, n_layers: 1 }}\n\
                  analysis: {{ minimal_pairs: {pairs} }}\n"
             )

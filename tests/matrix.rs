@@ -210,12 +210,12 @@ fn a_run_that_starts_from_another_or_reads_minimal_pairs_is_drawn_with_its_weigh
     folder.run("sweep chain.yaml -q --set seeds=[7]").expect(0);
     assert_eq!(run("matrix chain.yaml --json --seed 7"), second(7).as_str());
 
-    let stories: String = (0..80).map(|n| format!("story {n} of a cat.\n\n")).collect();
+    let stories: String = (0..200).map(|n| format!("story {n} of a cat.\n\n")).collect();
     folder.write("data/stories.txt", stories);
     folder.write("pairs.jsonl", "{\"sentence_good\": \"a cat.\", \"sentence_bad\": \"cat a.\"}\n");
     folder.write(
         "pairs.yaml",
-        "tasks: [mlm: { corpus: { path: stories.txt }, tokenizer: { characters: { vocab_size: 24 } }, seq_len: 16, \
+        "tasks: [mlm: { corpus: { path: stories.txt, held_out: 0.2 }, tokenizer: { characters: { vocab_size: 24 } }, seq_len: 16, \
          eval_sequences: 8 }]\nmodel: { d_model: 16, n_layers: 1 }\n\
          budget: { steps: 4, batch_size: 8, eval_every: 2 }\nanalysis: { minimal_pairs: pairs.jsonl }\n\
          mixers: [attention: { n_heads: 2 }]\n",
