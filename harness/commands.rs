@@ -21,6 +21,9 @@ use std::path::Path;
 use std::sync::Arc;
 use tasks::DataError;
 
+/// How often a signal must come until a sweep ends at once: the first asks its runs to stop, the second kills them.
+const KILLS_AT_ONCE: u8 = 4;
+
 /// Runs the command typed.
 pub(crate) fn dispatch(cli: &Cli, registry: &Registry) -> Exit {
     // A run that `sweep` started talks to it alone.
@@ -45,7 +48,7 @@ pub(crate) fn dispatch(cli: &Cli, registry: &Registry) -> Exit {
 }
 
 /// An error in the project's form, on stderr.
-fn fail(problem: impl std::fmt::Display, help: &str) {
+pub(crate) fn fail(problem: impl std::fmt::Display, help: &str) {
     eprintln!("error: {problem}");
     if !help.is_empty() {
         eprintln!("  help: {help}");

@@ -188,6 +188,8 @@ fn pad(examples: &[Example], pad_token: i64, width: usize) -> Batch {
         tokens.extend_from_slice(row);
         tokens.resize((i + 1) * length * width, pad_token);
     }
+    // An example of which no position is asked is one of positions all the same.
+    let by_position = examples.iter().any(|example| matches!(example.targets, Targets::PerPosition { .. }));
     let (mut sequence, mut positions, mut classes) = (Vec::new(), Vec::new(), Vec::new());
     for (row, example) in examples.iter().enumerate() {
         match &example.targets {
@@ -208,7 +210,7 @@ fn pad(examples: &[Example], pad_token: i64, width: usize) -> Batch {
     }
     let lengths = rows.iter().map(|row| (row.len() / width) as i64).collect();
     let targets =
-        if classes.is_empty() { Targets::PerSequence(sequence) } else { Targets::PerPosition { positions, classes } };
+        if by_position { Targets::PerPosition { positions, classes } } else { Targets::PerSequence(sequence) };
     Batch {
         size: examples.len(),
         documents: rows.len() / examples.len().max(1),

@@ -49,7 +49,7 @@ pub fn export_weights(args: &ExportWeightsArgs) -> Exit {
         return Exit::Environment;
     }
     let written = spec(record).and_then(|spec| {
-        let (tensors, _) = checkpoint::read(&path).map_err(|e| e.to_string())?;
+        let (tensors, at) = checkpoint::read(&path, &record.id, checkpoint::Part::Best).map_err(|e| e.to_string())?;
         let own = |(name, tensor): (String, Tensor)| Some((name.strip_prefix("model.")?.to_string(), tensor));
         let own: Vec<(String, Tensor)> = tensors.into_iter().filter_map(own).collect();
         let named = match args.names {
@@ -61,22 +61,26 @@ pub fn export_weights(args: &ExportWeightsArgs) -> Exit {
         }
         // What readers of other projects' files ask for.
         checkpoint::write_with(&args.out, &named, ("format", "pt")).map_err(|e| e.to_string())?;
-        Ok(named)
+        Ok((named, at))
     });
     match written {
-        Ok(named) => {
+        Ok((named, at)) => {
             let scalars: usize = named.iter().map(|(_, tensor)| tensor.numel()).sum();
             eprintln!(
                 "weights: {}, {} tensors of {scalars} numbers, of run {} at step {}",
                 args.out.display(),
                 named.len(),
                 record.id,
-                record.best_step
+                at["step"]
             );
             Exit::Ok
         }
         Err(problem) => {
-            fail(problem, "");
+            let help = match record.outcome == results::Outcome::Finished {
+                true => "to train the run again, delete its records and run its sweep",
+                false => "sweep it again with --retry",
+            };
+            fail(problem, help);
             Exit::Failed
         }
     }

@@ -82,7 +82,7 @@ impl Trainer {
         let Some(at_length) = at_length else { return Ok(()) };
         let past = losses
             .iter()
-            .find(|(at, loss)| *at >= trained as f64 && *loss > (COLLAPSE * at_length).max(at_length + RISE));
+            .find(|(at, loss)| *at >= trained as f64 && (loss.is_nan() || *loss > (COLLAPSE * at_length).max(at_length + RISE)));
         if let Some((at, _)) = past {
             ended.measures.insert("collapse_at".into(), *at);
         }
