@@ -451,16 +451,10 @@ impl Launcher<'_> {
         record
     }
 
-    fn overdue(&self, running: &Running) -> bool {
-        let (limit, since) = (running.run.spec.budget.timeout_minutes, running.training);
-        limit.zip(since).is_some_and(|(minutes, since)| since.elapsed().as_secs_f64() > minutes * 60.0 + GRACE_SECONDS)
-    }
-
     fn kill_overdue(&mut self) {
-        let overdue: Vec<usize> =
-            (0..self.running.len()).filter(|&s| self.running[s].as_ref().is_some_and(|r| self.overdue(r))).collect();
-        for slot in overdue {
-            if let Some(running) = self.running[slot].as_mut() {
+        for running in self.running.iter_mut().flatten() {
+            let minutes = running.run.spec.budget.timeout_minutes;
+            if is_overdue(minutes, running.training.map(|since| since.elapsed())) {
                 running.overdue = true;
                 let _ = running.child.kill();
             }
@@ -484,6 +478,11 @@ impl Launcher<'_> {
             }
         }
     }
+}
+
+/// Whether a run has trained for so long past its limit that it must hang. One that does not train yet, or only scores, never has.
+fn is_overdue(minutes: Option<f64>, training: Option<Duration>) -> bool {
+    minutes.zip(training).is_some_and(|(minutes, so_far)| so_far.as_secs_f64() > minutes * 60.0 + GRACE_SECONDS)
 }
 
 /// How a run ended, in a sentence.
@@ -556,6 +555,13 @@ mod tests {
         let word = |status: i32| ending(ExitStatus::from_raw(status), "").word();
         assert_eq!([1, 2, 15, 130 << 8].map(word), ["interrupted"; 4]);
         assert_eq!([3, 6, 9, 11, 0, 1 << 8, 134 << 8].map(word), ["failed"; 7]);
+    }
+
+    #[test]
+    fn the_limit_of_time_is_one_of_training() {
+        let seconds = |s: u64| Some(Duration::from_secs(s));
+        assert!(is_overdue(Some(1.0), seconds(181)) && !is_overdue(Some(1.0), seconds(179)));
+        assert!(!is_overdue(Some(1.0), None) && !is_overdue(None, seconds(1_000_000)));
     }
 
     #[test]

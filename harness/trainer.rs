@@ -798,6 +798,153 @@ mod tests {
         assert_eq!((whole.1, whole.2, whole.3), (cut.1, cut.2, cut.3));
     }
 
+    /// Sequences of tokens of which every second one asks nothing.
+    #[derive(Debug)]
+    struct HalfAsked(Output);
+
+    impl Task for HalfAsked {
+        fn spec(&self) -> TaskSpec {
+            TaskSpec { classes: 11, causal: true, ..crate::samples::task_spec(self.0) }
+        }
+
+        fn len(&self, _split: Split) -> u64 {
+            6
+        }
+
+        fn example(&self, _split: Split, index: u64) -> Result<tasks::Example, DataError> {
+            let (positions, classes) = if index % 2 == 0 { (vec![1, 3], vec![4, 2]) } else { (vec![], vec![]) };
+            let targets = tasks::Targets::PerPosition { positions, classes };
+            Ok(tasks::Example::new(vec![1 + index as i64, 2, 3, 4], targets))
+        }
+
+        fn floor(&self) -> Result<tasks::Bound, DataError> {
+            Ok(tasks::Bound { score: 0.0, how: String::new() })
+        }
+
+        fn ceiling(&self) -> Result<tasks::Bound, DataError> {
+            Ok(tasks::Bound { score: 1.0, how: String::new() })
+        }
+    }
+
+    fn half_asked(output: Output, budget: &str, folder: &std::path::Path) -> Trainer {
+        let config = format!(
+            "tasks: [mqar: {{ vocab_size: 16, seq_len: 12, kv_pairs: 2, causal: true, train_examples: 60, \
+             validation_examples: 10, test_examples: 10 }}]\nmodel: {{ d_model: 8, n_layers: 1 }}\nbudget: {budget}\n\
+             mixers: [attention: {{ n_heads: 2 }}]\n"
+        );
+        let beside = tempfile::tempdir().unwrap();
+        let spec = crate::samples::trainer(&config, beside.path()).spec;
+        let task = Arc::new(HalfAsked(output));
+        Trainer::new(spec, task, &Registry::default(), Device::Cpu, folder.into()).unwrap()
+    }
+
+    #[test]
+    fn a_batch_in_which_nothing_is_asked_is_a_step_without_a_loss() {
+        for (output, more) in [
+            (Output::Tokens, ""),
+            (Output::PerPosition, ""),
+            (Output::Tokens, ", micro_batch: 1"),
+            (Output::PerPosition, ", eval_batch_size: 2"),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let budget = format!("{{ steps: 6, batch_size: 1, eval_every: 6{more} }}");
+            let mut trainer = half_asked(output, &budget, folder.path());
+            let ended = trainer.train(&AtomicBool::new(false), |_| ()).unwrap();
+            assert_eq!((&ended.outcome, trainer.state.step), (&Outcome::Finished, 6), "{output:?}{more}");
+            let point = trainer.state.curve[0];
+            // Three of six batches had a loss, of some ln 11: the others are no zeros in its mean.
+            assert!(point.train_loss > 1.2 && point.validation_loss > 1.2, "{output:?}{more}: {point:?}");
+            assert!(ended.scores.test.is_some_and(f64::is_finite), "{output:?}{more}");
+        }
+    }
+
+    /// Every weight NaN, until the tensors that come back are copied back.
+    fn spoil(trainer: &Trainer) -> Vec<(Tensor, Tensor)> {
+        tch::no_grad(|| {
+            let of = |mut weight: Tensor| (weight.copy(), weight.fill_(f64::NAN));
+            trainer.vs.trainable_variables().into_iter().map(of).collect()
+        })
+    }
+
+    fn mend(spoiled: Vec<(Tensor, Tensor)>) {
+        tch::no_grad(|| spoiled.into_iter().for_each(|(before, mut weight)| weight.copy_(&before)));
+    }
+
+    #[test]
+    fn an_evaluation_that_is_no_number_gives_way_to_the_first_that_is_one() {
+        for output in [Output::Tokens, Output::PerPosition] {
+            let folder = tempfile::tempdir().unwrap();
+            let mut trainer = half_asked(output, "{ steps: 9, batch_size: 2, eval_every: 3, patience: 2 }", folder.path());
+            let best = |trainer: &Trainer| (trainer.state.best_step, trainer.best_step().unwrap());
+            trainer.state.step = 1;
+            let spoiled = spoil(&trainer);
+            assert!(trainer.look(&NEVER).unwrap().unwrap().validation_loss.is_nan());
+            assert_eq!(best(&trainer), (1, 1), "there is no other");
+            // What a process reads back that goes on from here: NaN is null, and null is nothing.
+            let text = serde_json::to_string(&trainer.state).unwrap();
+            trainer.state = serde_json::from_str(&text).unwrap();
+            trainer.state.step = 2;
+            assert!(trainer.look(&NEVER).unwrap().is_some());
+            assert_eq!((best(&trainer), trainer.state.looks_since_best), ((1, 1), 1), "no better");
+            mend(spoiled);
+            trainer.state.step = 3;
+            trainer.look(&NEVER).unwrap();
+            assert_eq!((best(&trainer), trainer.state.trained), ((3, 3), false), "{output:?}");
+            let kept = trainer.state.best_loss;
+            assert!(kept.is_some_and(f64::is_finite));
+            spoil(&trainer);
+            for step in [4, 5] {
+                trainer.state.step = step;
+                trainer.look(&NEVER).unwrap();
+            }
+            assert_eq!((best(&trainer), trainer.state.best_loss, trainer.state.trained), ((3, 3), kept, true));
+        }
+    }
+
+    #[test]
+    fn a_model_whose_loss_is_no_number_at_every_evaluation_has_diverged() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut trainer = half_asked(Output::Tokens, "{ steps: 4, batch_size: 2, eval_every: 4 }", folder.path());
+        spoil(&trainer);
+        trainer.state.step = 4;
+        let ended = trainer.train(&AtomicBool::new(false), |_| ()).unwrap();
+        let reason = "validation loss was no finite number at any evaluation of 4 steps";
+        assert_eq!(ended.outcome, Outcome::Diverged { reason: reason.into() });
+        assert_eq!(ended.scores.test, None, "test is not looked at");
+    }
+
+    #[test]
+    fn better_is_a_number_first_then_a_score_or_of_language_models_a_loss() {
+        let (nan, inf) = (f64::NAN, f64::INFINITY);
+        for output in [Output::Tokens, Output::PerPosition, Output::PerSequence, Output::Value] {
+            for none in [(nan, nan), (0.9, nan), (0.9, inf), (nan, 0.1)] {
+                assert!(is_better((0.1, 9.0), none, output) && !is_better(none, (0.1, 9.0), output), "{none:?}");
+                assert!(!is_better(none, none, output));
+            }
+            assert!(is_better((0.5, 1.0), (0.5, 2.0), output) && !is_better((0.5, 1.0), (0.5, 1.0), output));
+        }
+        assert!(is_better((0.1, 1.0), (0.9, 2.0), Output::Tokens));
+        assert!(!is_better((0.1, 1.0), (0.9, 2.0), Output::PerPosition));
+    }
+
+    #[test]
+    fn it_is_told_that_training_is_over_before_the_last_evaluation_and_before_test() {
+        let folder = tempfile::tempdir().unwrap();
+        let said = |stop: bool| {
+            let mut trainer = half_asked(Output::Tokens, "{ steps: 2, batch_size: 2, eval_every: 1 }", folder.path());
+            let mut said = Vec::new();
+            let ended = trainer.train(&AtomicBool::new(stop), |event| match event {
+                Event::Trained => said.push("trained".to_owned()),
+                Event::Evaluated(point) => said.push(format!("evaluated {}", point.step)),
+                _ => {}
+            });
+            (said.join(", "), ended.unwrap().outcome.word())
+        };
+        assert_eq!(said(true), (String::new(), "interrupted"), "one step");
+        assert_eq!(said(false), ("evaluated 1, trained, evaluated 2, trained".into(), "finished"));
+        assert_eq!(said(false), ("trained".into(), "finished"), "one that only has test left says so at once");
+    }
+
     #[test]
     fn a_budget_of_nothing_is_refused_key_by_key() {
         let budget = BudgetConfig { steps: 0, eval_every: 0, stop_at: Some(2.0), ..Default::default() };

@@ -222,3 +222,20 @@ fn pad(examples: &[Example], pad_token: i64, width: usize) -> Batch {
         targets,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_of_positions_of_which_none_is_asked_is_still_one_of_positions() {
+        let targets = Targets::PerPosition { positions: Vec::new(), classes: Vec::new() };
+        let none = Example::new(vec![1, 2, 3], targets.clone());
+        assert_eq!(pad(&[none.clone(), none.clone()], 0, 1).targets, targets);
+        let one = Example::new(vec![1, 2], Targets::PerPosition { positions: vec![1], classes: vec![4] });
+        let both = Targets::PerPosition { positions: vec![4], classes: vec![4] };
+        assert_eq!(pad(&[none, one], 0, 1).targets, both);
+        let class = Example::new(vec![1], Targets::PerSequence(vec![2]));
+        assert_eq!(pad(&[class], 0, 1).targets, Targets::PerSequence(vec![2]));
+    }
+}
