@@ -8,8 +8,8 @@
 //! The hash covers the run, the part, the state and every tensor with its name, type and shape; a reader computes it again
 //! before it takes anything. A run cut anywhere and resumed writes the same bytes as one that was not cut.
 
-use safetensors::tensor::{Dtype, TensorView};
 use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
 use std::io;

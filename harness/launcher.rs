@@ -193,7 +193,7 @@ impl Launcher<'_> {
             let active = self.running.iter().flatten().count();
             let stopping = self.tally.interrupted || (self.options.fail_fast && self.tally.failed > 0);
             if active == 0 && stopping {
-                return self.leave();
+                return self.leave(0);
             }
             if active < self.options.jobs && !stopping {
                 match self.ready()? {
@@ -207,7 +207,7 @@ impl Launcher<'_> {
                         self.queue.extend(std::mem::take(&mut self.elsewhere));
                         continue;
                     }
-                    None if active == 0 => return self.leave(),
+                    None if active == 0 => return self.leave(self.queue.len()),
                     None => {}
                 }
             }
@@ -221,11 +221,9 @@ impl Launcher<'_> {
         }
     }
 
-    /// Nothing more can be done here: says what others are still at, and what waits.
-    fn leave(&mut self) -> Result<(), LaunchError> {
-        if !self.tally.interrupted {
-            self.tally.waiting = self.queue.len();
-        }
+    /// Nothing more can be done here: says what others are still at, and how many runs wait for another.
+    fn leave(&mut self, waiting: usize) -> Result<(), LaunchError> {
+        self.tally.waiting = waiting;
         for run in &self.elsewhere {
             if self.unfinished(run)? && !self.tally.elsewhere.contains(&run.id) {
                 self.tally.elsewhere.push(run.id.clone());
@@ -261,10 +259,11 @@ impl Launcher<'_> {
         Ok(None)
     }
 
-    /// Whether a run is still to end in this sweep.
+    /// Whether a run is still to end, in this sweep or in another.
     fn expects(&self, id: &str) -> bool {
         self.queue
             .iter()
+            .chain(&self.elsewhere)
             .map(|run| &run.id)
             .chain(self.running.iter().flatten().map(|r| &r.run.id))
             .any(|own| own == id)
@@ -370,17 +369,8 @@ impl Launcher<'_> {
         });
         self.display.started(slot, &run.name);
         let (stdin, begun) = (child.stdin.take(), Instant::now());
-        let running = Running {
-            run,
-            child,
-            stdin,
-            claim,
-            begun,
-            training: None,
-            overdue: false,
-            ended: None,
-            lost: false,
-        };
+        let running =
+            Running { run, child, stdin, claim, begun, training: None, overdue: false, ended: None, lost: false };
         self.running.push(Some(running));
         Ok(())
     }
@@ -404,8 +394,10 @@ impl Launcher<'_> {
     /// A child is gone: its record is there, or is written now.
     fn reap(&mut self, slot: usize) -> Result<(), LaunchError> {
         let Some(mut running) = self.running[slot].take() else { return Ok(()) };
-        let status =
-            running.child.wait().map_err(|e| LaunchError::Start { what: running.run.name.clone(), why: e.to_string() })?;
+        let status = running
+            .child
+            .wait()
+            .map_err(|e| LaunchError::Start { what: running.run.name.clone(), why: e.to_string() })?;
         let attempts = self.store.attempts(&running.run.id)?;
         // One that was killed between its record and its last word has finished all the same.
         let by_word = attempts.iter().find(|record| Some(record.attempt) == running.ended);

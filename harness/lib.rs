@@ -77,7 +77,10 @@ pub fn main_with(registry: Registry) -> ExitCode {
     let exit = commands::dispatch(&cli, &registry);
     // Where a command has failed, that is what its exit code says.
     if let Some(error) = output::lost() {
-        commands::fail(format!("standard output could not be written: {error}"), "free some space, then run the command again");
+        commands::fail(
+            format!("standard output could not be written: {error}"),
+            "free some space, then run the command again",
+        );
         if exit == Exit::Ok {
             return ExitCode::from(Exit::Environment as u8);
         }

@@ -319,7 +319,9 @@ impl Trainer {
         trainer.save_clock();
         let path = trainer.last_path();
         match std::fs::remove_file(&path) {
-            Err(why) if why.kind() != std::io::ErrorKind::NotFound => return Err(CheckpointError::new(&path, why).into()),
+            Err(why) if why.kind() != std::io::ErrorKind::NotFound => {
+                return Err(CheckpointError::new(&path, why).into());
+            }
             _ => {}
         }
         trainer.start()?;
@@ -674,7 +676,8 @@ impl Trainer {
             return;
         }
         tch::set_num_threads(began as i32);
-        let note = format!("went on with {began} threads, as it began, and not with {asked}: its numbers depend on them");
+        let note =
+            format!("went on with {began} threads, as it began, and not with {asked}: its numbers depend on them");
         if !self.clock.notes.contains(&note) {
             self.clock.notes.push(note);
         }
@@ -694,7 +697,8 @@ impl Trainer {
         };
         let (tensors, at) = checkpoint::read(&path, &self.id, Part::Best).map_err(wrong)?;
         if at["step"].as_u64() != Some(self.state.best_step) {
-            let why = format!("is of step {}, and the best evaluation was at step {}", at["step"], self.state.best_step);
+            let why =
+                format!("is of step {}, and the best evaluation was at step {}", at["step"], self.state.best_step);
             return Err(TrainError::BestLost(CheckpointError::new(&path, why)));
         }
         checkpoint::fill(&self.vs, &tensors).map_err(|why| TrainError::BestLost(CheckpointError::new(&path, why)))
@@ -874,7 +878,8 @@ mod tests {
     fn an_evaluation_that_is_no_number_gives_way_to_the_first_that_is_one() {
         for output in [Output::Tokens, Output::PerPosition] {
             let folder = tempfile::tempdir().unwrap();
-            let mut trainer = half_asked(output, "{ steps: 9, batch_size: 2, eval_every: 3, patience: 2 }", folder.path());
+            let mut trainer =
+                half_asked(output, "{ steps: 9, batch_size: 2, eval_every: 3, patience: 2 }", folder.path());
             let best = |trainer: &Trainer| (trainer.state.best_step, trainer.best_step().unwrap());
             trainer.state.step = 1;
             let spoiled = spoil(&trainer);

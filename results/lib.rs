@@ -29,8 +29,8 @@ pub mod table;
 mod samples;
 
 pub use averages::{Average, TaskMean};
-pub use files::replace;
 pub use figure::{Cells, Details, Figure, Lines, Profile, Ranking, Scale, Shape};
+pub use files::replace;
 pub use glue::{Glue, GlueAverage, GlueCell, GlueLine};
 pub use groups::{Group, GroupMean};
 pub use language::Language;

@@ -50,7 +50,10 @@ impl Store {
         }
         // Dropped at once, which removes it.
         let free = !there("claim") || self.claim(id)?.is_some();
-        if free && superfluous && let Some(_lock) = self.lock_work(id)? {
+        if free
+            && superfluous
+            && let Some(_lock) = self.lock_work(id)?
+        {
             self.remove_checkpoints(id, keep)?;
         }
         Ok(())

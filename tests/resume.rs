@@ -79,7 +79,10 @@ fn an_interrupted_sweep_says_how_to_go_on_and_ends_as_the_uncut_one() {
     folder.wait_for_checkpoint();
     signal("INT", sweep.id());
     let ended = sweep.wait().expect(130);
-    assert_eq!(ended.err.lines().last(), Some("interrupted; to go on from the checkpoints: mixarena sweep long.yaml --keep all"));
+    assert_eq!(
+        ended.err.lines().last(),
+        Some("interrupted; to go on from the checkpoints: mixarena sweep long.yaml --keep all")
+    );
     assert_eq!(ended.out, "", "a table of half a sweep is not printed");
     let record = folder.record();
     let Outcome::Interrupted { reason } = &record.outcome else { panic!("{record:?}") };
@@ -189,7 +192,8 @@ fn a_run_cut_after_every_step_of_pretraining_and_of_the_task_ends_as_the_uncut_o
         let mut starts = Vec::new();
         for id in folder.names("whole/work") {
             // Its standard input is closed: it stops after a step.
-            let part = || folder.run(&format!("run whole/work/{id}/spec.json --store cut --threads 1 --keep all --events"));
+            let part =
+                || folder.run(&format!("run whole/work/{id}/spec.json --store cut --threads 1 --keep all --events"));
             let ended = (0..10).map(|_| part()).find(|ended| {
                 let started: Value = serde_json::from_str(ended.out.lines().next().expect("a line")).expect("JSON");
                 starts.push(started["resumed_from"].as_u64().expect("a count"));
@@ -398,7 +402,8 @@ fn a_kill_between_the_best_checkpoint_and_the_last_changes_nothing() {
     assert_eq!(step("half", id, "best"), Some(3));
     copy(&folder, "half", "later");
     partly(&folder, "later", |id| step("later", id, "best") > Some(3));
-    folder.write(&format!("half/work/{id}/best.safetensors"), folder.read(&format!("later/work/{id}/best.safetensors")));
+    folder
+        .write(&format!("half/work/{id}/best.safetensors"), folder.read(&format!("later/work/{id}/best.safetensors")));
     folder.run("sweep seeds.yaml --keep all --threads 1 --store half").expect(0);
     assert_same_ends(&folder, "whole", "half");
     assert!(folder.records_in("half")[0].notes.is_empty());
@@ -417,8 +422,12 @@ fn a_run_goes_on_with_the_threads_it_began_with_and_a_sweep_s_threads_do_not_fol
     folder.run("sweep seeds.yaml --keep all --threads 1 --store half").expect(0);
     for record in folder.records_in("half") {
         let note = record.notes.join("\n");
-        let (threads, said) = if record.id == *id { (2, "went on with 2 threads, as it began, and not with 1") } else { (1, "") };
-        assert!(record.device.threads == threads && note.starts_with(said) && note.is_empty() == said.is_empty(), "{note}");
+        let (threads, said) =
+            if record.id == *id { (2, "went on with 2 threads, as it began, and not with 1") } else { (1, "") };
+        assert!(
+            record.device.threads == threads && note.starts_with(said) && note.is_empty() == said.is_empty(),
+            "{note}"
+        );
     }
     let file = |store: &str| folder.read(&format!("{store}/work/{id}/last.safetensors"));
     assert!(file("whole") == file("half"), "the run that began with two threads differs");
@@ -451,9 +460,15 @@ fn a_finished_run_keeps_its_best_weights_and_by_a_setting_all_or_none() {
     let folder = Folder::with("seeds.yaml", &text);
     let left = |store: &str| {
         let [id] = &folder.names(&format!("{store}/work"))[..] else { panic!("one run") };
-        folder.names(&format!("{store}/work/{id}")).into_iter().filter(|name| name.ends_with("safetensors")).collect::<Vec<_>>()
+        folder
+            .names(&format!("{store}/work/{id}"))
+            .into_iter()
+            .filter(|name| name.ends_with("safetensors"))
+            .collect::<Vec<_>>()
     };
-    for (keep, wanted) in [("best", vec!["best.safetensors"]), ("all", vec!["best.safetensors", "last.safetensors"]), ("none", vec![])] {
+    for (keep, wanted) in
+        [("best", vec!["best.safetensors"]), ("all", vec!["best.safetensors", "last.safetensors"]), ("none", vec![])]
+    {
         folder.run(&format!("sweep seeds.yaml --keep {keep} --store {keep} -q")).expect(0);
         assert_eq!(left(keep), wanted);
     }

@@ -4,6 +4,7 @@
 //! the run dies of then becomes a record, memory that ran out included.
 
 use super::fail;
+use crate::Exit;
 use crate::cli::{Cli, RunArgs};
 use crate::events::Event;
 use crate::launcher::{Job, Options, launch};
@@ -14,7 +15,6 @@ use crate::registry::Registry;
 use crate::run::{Place, RunError, device, read_spec, run as train};
 use crate::signals;
 use crate::spec::RunSpec;
-use crate::Exit;
 use results::{Outcome, Store};
 use std::io::{Read, Write};
 use std::sync::atomic::Ordering;

@@ -80,6 +80,9 @@ pub fn sweep(args: &SweepArgs, cli: &Cli, registry: &Registry) -> Exit {
         return Exit::Environment;
     }
     output::go_on_without_reader();
+    // Before anything is written: what is superfluous may be what fills the disk.
+    store.clear_abandoned();
+    tidy(args, &plan, &store, &records);
     let manifest = plan.manifest(&command(args));
     if let Err(error) = store.save_manifest(&manifest) {
         fail(error, "");
@@ -89,8 +92,6 @@ pub fn sweep(args: &SweepArgs, cli: &Cli, registry: &Registry) -> Exit {
         }
         return Exit::Environment;
     }
-    store.clear_abandoned();
-    tidy(args, &plan, &store, &records);
     let tally = match missing.is_empty() {
         true => Tally::default(),
         false => {
@@ -102,7 +103,8 @@ pub fn sweep(args: &SweepArgs, cli: &Cli, registry: &Registry) -> Exit {
             let options = Options { jobs, fail_fast: args.fail_fast, retry: args.retry, place };
             let mut display = progress::display(missing.len(), cli.quiet, cli.verbose);
             // Who starts from a run needs its best weights, whatever is kept in the end.
-            let starts: HashSet<&str> = plan.runs.iter().chain(&plan.needed).filter_map(|run| run.after.as_deref()).collect();
+            let starts: HashSet<&str> =
+                plan.runs.iter().chain(&plan.needed).filter_map(|run| run.after.as_deref()).collect();
             let keep = |run: &Planned| if starts.contains(run.id.as_str()) { keep.max(Keep::Best) } else { keep };
             let queue = missing.iter().map(|run| Job::new(run, keep(run))).collect();
             match launch(queue, &store, &options, display.as_mut()) {
@@ -142,7 +144,8 @@ fn tidy(args: &SweepArgs, plan: &Plan, store: &Store, records: &HashMap<String, 
     let needed: HashSet<&str> = plan.runs.iter().filter(unfinished).filter_map(|run| run.after.as_deref()).collect();
     let keep = Keep::from(args.keep);
     // Whose followers a filter left out is not known.
-    let own = plan.runs.iter().map(|run| (run, if needed.contains(run.id.as_str()) { keep.max(Keep::Best) } else { keep }));
+    let own =
+        plan.runs.iter().map(|run| (run, if needed.contains(run.id.as_str()) { keep.max(Keep::Best) } else { keep }));
     for (run, keep) in own.chain(plan.needed.iter().map(|run| (run, keep.max(Keep::Best)))) {
         if let Err(error) = store.tidy(&run.id, keep) {
             eprintln!("warning: {error}");

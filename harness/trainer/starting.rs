@@ -23,10 +23,11 @@ impl Trainer {
                 if !path.is_file() {
                     return Err(lost("is gone"));
                 }
-                let (tensors, _) = checkpoint::read(&path, &id, Part::Best).map_err(|error| match error.is_of_no_use() {
-                    true => lost(error.why()),
-                    false => error.into(),
-                })?;
+                let (tensors, _) =
+                    checkpoint::read(&path, &id, Part::Best).map_err(|error| match error.is_of_no_use() {
+                        true => lost(error.why()),
+                        false => error.into(),
+                    })?;
                 let wrong = |why: String| CheckpointError::new(&path, format!("cannot be started from: {why}"));
                 Ok(checkpoint::fill_body(&self.vs, &tensors).map_err(wrong)?)
             }
