@@ -189,7 +189,9 @@ fn none(tried: usize, bad: &[String]) {
 #[test]
 fn no_whole_number_in_a_section_makes_plan_panic() {
     let (mut tried, mut bad) = (0, Vec::new());
-    for extra in [json!({}), json!({ "pretrain": { "objective": "mlm" }, "analysis": { "probes": true, "prune": true } })] {
+    for extra in
+        [json!({}), json!({ "pretrain": { "objective": "mlm" }, "analysis": { "probes": true, "prune": true } })]
+    {
         let mut base = config("mqar", "attention");
         base.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
         hold(&mut tried, &mut bad, &base, &of_sections());

@@ -153,6 +153,48 @@ pub fn hint(error: &clap::Error) -> Option<&'static str> {
     }
 }
 
+/// Which checkpoints of a finished run are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum KeepKind {
+    /// The best weights, for `start:`, `matrix` and `export-weights`
+    Best,
+    /// These, and the last ones with the optimizer's state: three times as large
+    All,
+    /// None, but for what a run of the sweep still starts from
+    None,
+}
+
+impl KeepKind {
+    /// As it is typed.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Best => "best",
+            Self::All => "all",
+            Self::None => "none",
+        }
+    }
+}
+
+impl From<KeepKind> for results::Keep {
+    fn from(kind: KeepKind) -> Self {
+        match kind {
+            KeepKind::Best => Self::Best,
+            KeepKind::All => Self::All,
+            KeepKind::None => Self::None,
+        }
+    }
+}
+
+impl From<results::Keep> for KeepKind {
+    fn from(keep: results::Keep) -> Self {
+        match keep {
+            results::Keep::Best => Self::Best,
+            results::Keep::All => Self::All,
+            results::Keep::None => Self::None,
+        }
+    }
+}
+
 /// Arguments of `sweep`.
 #[derive(Args, Clone, Debug)]
 pub struct SweepArgs {
@@ -163,9 +205,15 @@ pub struct SweepArgs {
     pub folders: Folders,
     #[command(flatten)]
     pub changes: Changes,
-    /// Runs at a time; each gets cores / jobs threads [default: cores / 2, at least 1, and on 2 cores 2]
+    /// Runs at a time [default: cores / threads, or without --threads cores / 2, at least 1, and on 2 cores 2]
     #[arg(short, long, value_name = "N")]
     pub jobs: Option<usize>,
+    /// Threads of each run, whatever is left to do; numbers depend on them [default: cores / jobs]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Checkpoints to keep of a finished run; unfinished ones keep theirs
+    #[arg(long, value_enum, value_name = "WHICH", env = "MIXARENA_KEEP", default_value_t = KeepKind::Best)]
+    pub keep: KeepKind,
     /// Where to compute
     #[arg(long, value_enum, default_value_t = DeviceKind::Cpu)]
     pub device: DeviceKind,
@@ -236,9 +284,12 @@ pub struct RunArgs {
     /// Where to compute
     #[arg(long, value_enum, default_value_t = DeviceKind::Cpu)]
     pub device: DeviceKind,
-    /// Threads [default: all cores]
+    /// Threads; a run that goes on from a checkpoint keeps those it began with [default: all cores]
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
+    /// Checkpoints to keep once it has finished
+    #[arg(long, value_enum, value_name = "WHICH", env = "MIXARENA_KEEP", default_value_t = KeepKind::Best)]
+    pub keep: KeepKind,
     /// Memory the process may use, bytes [default: nine tenths of what is available]
     #[arg(long, value_name = "BYTES")]
     pub memory: Option<u64>,

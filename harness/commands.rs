@@ -22,6 +22,9 @@ use std::path::Path;
 use std::sync::Arc;
 use tasks::DataError;
 
+/// How often a signal must come until a sweep ends at once: the first asks its runs to stop, the second kills them.
+const KILLS_AT_ONCE: u8 = 4;
+
 /// Runs the command typed.
 pub(crate) fn dispatch(cli: &Cli, registry: &Registry) -> Exit {
     // A run that `sweep` started talks to it alone.
@@ -52,7 +55,7 @@ pub(crate) fn dispatch(cli: &Cli, registry: &Registry) -> Exit {
 }
 
 /// An error in the project's form, on stderr.
-fn fail(problem: impl std::fmt::Display, help: &str) {
+pub(crate) fn fail(problem: impl std::fmt::Display, help: &str) {
     eprintln!("error: {}", text::lines(&problem.to_string()));
     if !help.is_empty() {
         eprintln!("  help: {}", text::lines(help));

@@ -316,6 +316,7 @@ seeds: 3
             device: DeviceKind::Cpu,
             threads: 1,
             memory: None,
+            keep: results::Keep::Best,
         };
         let record = crate::run::blank(&draft.spec(&registry, 1, None), &place, tch::Device::Cpu);
         Record { outcome: Outcome::Finished, wall_seconds: wall, steps_per_second, ..record }

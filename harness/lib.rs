@@ -1,5 +1,8 @@
 //! The mixarena command: plan, run, record, report. The only crate that sees mixers, tasks and results together.
 
+#[macro_use]
+mod output;
+
 #[cfg(test)]
 mod absurd;
 mod analysis;
@@ -42,6 +45,7 @@ mod scoring;
 mod seeds;
 #[cfg(test)]
 mod shuffled;
+mod signals;
 mod sizes;
 mod spec;
 mod starts;
@@ -71,6 +75,8 @@ enum Exit {
     Usage = 2,
     /// Data or CUDA are missing.
     Environment = 3,
+    /// Other processes are still at some of the runs.
+    Elsewhere = 4,
     /// Stopped by the user; the same command continues.
     Interrupted = 130,
 }
@@ -91,7 +97,6 @@ enum Exit {
 /// }
 /// ```
 pub fn main_with(registry: Registry) -> ExitCode {
-    restore_sigpipe();
     let cli = match cli::Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -103,14 +108,16 @@ pub fn main_with(registry: Registry) -> ExitCode {
             return ExitCode::from(error.exit_code() as u8);
         }
     };
-    ExitCode::from(commands::dispatch(&cli, &registry) as u8)
-}
-
-/// `mixarena list … | head` must end quietly: Rust ignores the signal by default, and prints a panic instead.
-fn restore_sigpipe() {
-    #[cfg(unix)]
-    // SAFETY: called before any other thread exists; the default action is what every Unix tool has.
-    unsafe {
-        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+    let exit = commands::dispatch(&cli, &registry);
+    // Where a command has failed, that is what its exit code says.
+    if let Some(error) = output::lost() {
+        commands::fail(
+            format!("standard output could not be written: {error}"),
+            "free some space, then run the command again",
+        );
+        if exit == Exit::Ok {
+            return ExitCode::from(Exit::Environment as u8);
+        }
     }
+    ExitCode::from(exit as u8)
 }

@@ -101,7 +101,7 @@ impl Machine {
             let path = self.path(&kept.key);
             let text = serde_json::to_vec_pretty(&kept).expect("a figure is plain data");
             let folder = path.parent().expect("it lies in a folder");
-            let _ = std::fs::create_dir_all(folder).and_then(|()| crate::checkpoint::write_then_rename(&path, &text));
+            let _ = std::fs::create_dir_all(folder).and_then(|()| results::replace(&path, &text));
         }
         Some(best)
     }

@@ -124,8 +124,9 @@ fn with_d_ff(draft: &Draft, target: u64, counter: &mut Counter) -> Option<(Model
 fn with_d_model(draft: &Draft, target: u64, counter: &mut Counter) -> Option<(ModelConfig, u64)> {
     let here = counter.sizes(draft)?.parameters;
     let guess = draft.model.d_model as f64 * (target as f64 / here as f64).sqrt();
-    let allowed: Vec<i64> =
-        ((guess / 2.0).max(1.0) as i64..=((2.0 * guess) as i64).min(D_MODEL)).filter(|d| counter.allows(draft, *d)).collect();
+    let allowed: Vec<i64> = ((guess / 2.0).max(1.0) as i64..=((2.0 * guess) as i64).min(D_MODEL))
+        .filter(|d| counter.allows(draft, *d))
+        .collect();
     let mut size = |at: usize| {
         let model = ModelConfig { d_model: allowed[at], ..draft.model.clone() };
         Some((model.clone(), counter.sizes(&Draft { model, ..draft.clone() })?.parameters))

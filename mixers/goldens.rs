@@ -284,7 +284,8 @@ impl Golden {
 
     /// What a tensor's deviation is measured in and how much of that it may be: see [`F32_TOLERANCE`].
     fn bound(&self, key: &str) -> Bound {
-        let scale = |t: &Tensor| if t.numel() == 0 { 0.0 } else { t.to_kind(Kind::Double).abs().max().double_value(&[]) };
+        let scale =
+            |t: &Tensor| if t.numel() == 0 { 0.0 } else { t.to_kind(Kind::Double).abs().max().double_value(&[]) };
         if self.kind == Kind::Double {
             return Bound { scale: self.tensors.get(key).map_or(0.0, scale), tolerance: F64_TOLERANCE };
         }

@@ -223,8 +223,11 @@ impl Family for Config {
         let free = self.data_dependent && matches!(self.matrix, Matrix::Attention | Matrix::Quasiseparable);
         let Some(from) = from.filter(|from| !free && *from != dims.seq_len) else { return Ok(()) };
         let why = if self.data_dependent { "is scaled by" } else { "is made for" };
-        let problem =
-            format!("`matrix: {}` {why} the longest sequence, which was {from} and is {} here", self.word(), dims.seq_len);
+        let problem = format!(
+            "`matrix: {}` {why} the longest sequence, which was {from} and is {} here",
+            self.word(),
+            dims.seq_len
+        );
         let help = "set `model: { max_positions: N }` to the same N, the longer of both, in both".into();
         Err(ConfigError { key: "matrix", problem, help })
     }

@@ -353,7 +353,8 @@ impl Family for Config {
             return Ok(());
         }
         let (key, what) = if dplr { ("mode", "C̃ = C (I - Ā^L)") } else { ("disc", "C under `disc: dss`") };
-        let problem = format!("`{key}`: {what} belongs to the length L it was made for, and nothing says which that was");
+        let problem =
+            format!("`{key}`: {what} belongs to the length L it was made for, and nothing says which that was");
         let help = "put beside the file the config.json that `mixarena export-weights` writes, or one with the longest \
                     sequence of its training: { \"seq_len\": 1024 }";
         Err(ConfigError { key, problem, help: help.into() })

@@ -331,7 +331,8 @@ impl Trained {
 
 impl Checkpoint {
     fn fill(&self, vs: &VarStore) -> Result<(), String> {
-        let (tensors, _) = checkpoint::read(&self.path).map_err(|error| error.to_string())?;
+        let read = checkpoint::read(&self.path, &self.record.id, checkpoint::Part::Best);
+        let (tensors, _) = read.map_err(|error| error.to_string())?;
         checkpoint::fill(vs, &tensors).map_err(|why| format!("{}: {why}", self.path.display()))
     }
 
@@ -421,7 +422,7 @@ fn write(args: &MatrixArgs, drawn: &[Drawn], caption: String) -> Result<(), Stri
     draw(&figure, &args.out).map_err(|error| error.to_string())?;
     let Some(path) = &args.values else { return Ok(()) };
     let text = if has_extension(path, &["csv"]) { csv(drawn) } else { json_values(drawn) };
-    checkpoint::write_then_rename(path, text.as_bytes()).map_err(|error| format!("{}: {error}", path.display()))
+    results::replace(path, text.as_bytes()).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 /// One entry a line.

@@ -64,7 +64,8 @@ pub fn plan(args: &PlanArgs, cli: &Cli, registry: &Registry) -> Exit {
         true => Store::open(&args.folders.store).and_then(|s| s.records()).unwrap_or_default(),
         false => Vec::new(),
     };
-    let (jobs, threads) = share_cores(limits::cores(), args.jobs, config.runs.len());
+    let (jobs, threads) = share_cores(limits::cores(), args.jobs, None);
+    let jobs = jobs.min(config.runs.len().max(1));
     let machine = Machine::new(&args.folders.store, DeviceKind::Cpu, threads);
     let Some(here) = machine.measured(Precision::F32, args.folders.store.is_dir()) else {
         fail("the speed of this machine could not be measured", "`mixarena doctor` says what is missing");

@@ -63,12 +63,16 @@ impl Trainer {
     /// Adds the gradients of a batch's loss to the parameters'; the loss. Dropout is that of `step`.
     pub(super) fn gradients(&self, batch: &Batch, purpose: Purpose, step: u64) -> f64 {
         let whole = batch.targets.classes().len();
+        // Nothing is asked: a sum of no terms. The gradients stay zero.
+        if whole == 0 {
+            return 0.0;
+        }
         match self.spec.budget.micro_batch {
-            Some(micro) if whole > 0 => {
+            Some(micro) => {
                 let of_part = |(i, part): (u64, Batch)| self.gradients_of(&part, whole, purpose, step, Some(i));
                 parts(batch, micro as usize).map(of_part).sum()
             }
-            _ => self.gradients_of(batch, whole, purpose, step, None),
+            None => self.gradients_of(batch, whole, purpose, step, None),
         }
     }
 

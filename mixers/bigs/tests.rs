@@ -301,7 +301,15 @@ fn only_the_past_is_read_in_one_direction() {
 /// Parameters of a masked language model of `layers` layers at their initial values, moved a little, as leaves of `kind`.
 fn mlm_parameters(layers: i64, seed: i64, kind: Kind) -> (MlmConfig, Vec<(String, Tensor)>) {
     let layer = Config { d_ff: Some(24), d_state: 4, mask_padding: false, ..Config::default() };
-    let cfg = MlmConfig { vocab_size: 37, d_model: 8, n_layers: layers, max_positions: 22, dropout: 0.0, layer, ..MlmConfig::default() };
+    let cfg = MlmConfig {
+        vocab_size: 37,
+        d_model: 8,
+        n_layers: layers,
+        max_positions: 22,
+        dropout: 0.0,
+        layer,
+        ..MlmConfig::default()
+    };
     let vs = VarStore::new(Device::Cpu);
     MaskedLm::new(&vs.root(), &cfg).unwrap();
     let mut all: Vec<(String, Tensor)> = vs.variables().into_iter().collect();
@@ -338,7 +346,9 @@ fn plain_mlm(cfg: &MlmConfig, parameters: &[(String, Tensor)], tokens: &Tensor) 
         let lambda = &a * step.exp();
         let weights = c.view_as_complex() * (lambda.exp() - 1.0) / a;
         let lags = Tensor::arange(length, (step.kind(), Device::Cpu));
-        let k = ((lambda.unsqueeze(-1) * lags).exp() * weights.unsqueeze(-1)).sum_dim_intlist(0, false, None::<Kind>).real();
+        let k = ((lambda.unsqueeze(-1) * lags).exp() * weights.unsqueeze(-1))
+            .sum_dim_intlist(0, false, None::<Kind>)
+            .real();
         let u = u.transpose(1, 2);
         let spectrum = u.fft_rfft(2 * length, -1, "backward") * k.fft_rfft(2 * length, -1, "backward");
         let y = spectrum.fft_irfft(2 * length, -1, "backward").narrow(-1, 0, length);

@@ -88,7 +88,9 @@ fn activation(golden: &Golden) -> Result<bool, GoldenError> {
     match golden.given("activation") {
         None => Ok(true),
         Some(Value::Null) => Ok(false),
-        Some(_) => golden.choice("activation", true, &[("gelu", true), ("id", false), ("identity", false), ("linear", false)]),
+        Some(_) => {
+            golden.choice("activation", true, &[("gelu", true), ("id", false), ("identity", false), ("linear", false)])
+        }
     }
 }
 
@@ -161,7 +163,8 @@ pub(super) fn stored_layer(golden: &Golden, vs: &VarStore) -> Result<Layer, Gold
     let kernel = stored_kernel(golden, vs, "kernel.", Shared::read(golden)?.lags(length))?;
     let outputs = channels * (1 + i64::from(bidirectional));
     if kernel.c.size()[0] != outputs {
-        let why = format!("`param.kernel.C` has {} kernels a channel, and the config asks for {outputs}", kernel.c.size()[0]);
+        let why =
+            format!("`param.kernel.C` has {} kernels a channel, and the config asks for {outputs}", kernel.c.size()[0]);
         return Err(golden.malformed(why));
     }
     Ok(Layer { kernel, d, bidirectional })
@@ -169,9 +172,32 @@ pub(super) fn stored_layer(golden: &Golden, vs: &VarStore) -> Result<Layer, Gold
 
 /// Words for initial values that upstream knows: with the parameters given they decide nothing.
 const INITS: [&str; 26] = [
-    "legs", "legsd", "legt", "fout", "fourier", "fourier_diag", "hippo", "lagt", "glagt", "lmu", "random", "rand", "diag",
-    "diag-lin", "diag-inv", "diag-legs", "diag-real", "diag-rand", "lin", "inv", "inv2", "quad", "real", "dplr",
-    "dplr-lin", "dplr-inv",
+    "legs",
+    "legsd",
+    "legt",
+    "fout",
+    "fourier",
+    "fourier_diag",
+    "hippo",
+    "lagt",
+    "glagt",
+    "lmu",
+    "random",
+    "rand",
+    "diag",
+    "diag-lin",
+    "diag-inv",
+    "diag-legs",
+    "diag-real",
+    "diag-rand",
+    "lin",
+    "inv",
+    "inv2",
+    "quad",
+    "real",
+    "dplr",
+    "dplr-lin",
+    "dplr-inv",
 ];
 
 /// `s4_block`: the mixer as a run builds it.
@@ -262,7 +288,17 @@ impl Shared {
         if !INITS.contains(&init.as_str()) {
             return Err(golden.malformed(format!("config `init` is `{init}`, which upstream does not have")));
         }
-        golden.without_effect(&["dt_min", "dt_max", "lr", "wd", "verbose", "deterministic", "measure", "backend", "init_args"]);
+        golden.without_effect(&[
+            "dt_min",
+            "dt_max",
+            "lr",
+            "wd",
+            "verbose",
+            "deterministic",
+            "measure",
+            "backend",
+            "init_args",
+        ]);
         let discs = [("zoh", Disc::Zoh), ("bilinear", Disc::Bilinear), ("dss", Disc::Dss)];
         let transforms = [
             ("exp", RealTransform::Exp),
@@ -326,7 +362,9 @@ fn stored_kernel(golden: &Golden, vs: &VarStore, prefix: &str, length: i64) -> R
     let dplr = has("P");
     let word = golden.word_or("mode", if dplr { "dplr" } else { "diag" })?;
     if word != if dplr { "dplr" } else { "diag" } {
-        return Err(golden.malformed(format!("config `mode` is `{word}`, and there is {} `P`", if dplr { "a" } else { "no" })));
+        return Err(
+            golden.malformed(format!("config `mode` is `{word}`, and there is {} `P`", if dplr { "a" } else { "no" }))
+        );
     }
     let kernel = Kernel {
         inv_dt: parameter("inv_dt")?,
@@ -338,7 +376,9 @@ fn stored_kernel(golden: &Golden, vs: &VarStore, prefix: &str, length: i64) -> R
         disc: match (dplr, shared.disc) {
             (true, None | Some(Disc::Bilinear)) => Disc::Bilinear,
             (true, Some(disc)) => {
-                return Err(GoldenError::Unsupported(format!("config `disc` is {disc:?}: S4 has the bilinear one alone")));
+                return Err(GoldenError::Unsupported(format!(
+                    "config `disc` is {disc:?}: S4 has the bilinear one alone"
+                )));
             }
             (false, disc) => disc.unwrap_or(Disc::Zoh),
         },
