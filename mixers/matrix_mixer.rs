@@ -153,7 +153,7 @@ impl Family for Config {
         vec![
             json!({ "qk_dim": 1, "headdim": 8 }),
             json!({ "data_dependent": false, "qk_dim": 2, "bias": true }),
-            json!({ "conv_bias": false, "d_conv": 5 }),
+            json!({ "conv_bias": false, "d_conv": 5, "qk_dim": 1 }),
             json!({ "matrix": "dense", "data_dependent": false, "d_conv": 3 }),
             json!({ "matrix": "toeplitz" }),
             json!({ "matrix": "toeplitz", "data_dependent": false }),

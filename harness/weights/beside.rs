@@ -88,6 +88,16 @@ impl Beside {
 
     /// Whether everything that the file says of a model is so of this one.
     pub fn held_against(&self, model: &ModelConfig, mixer: &Choice, task: &TaskSpec) -> Result<(), WeightsError> {
+        let settings = mixer.settings.as_object();
+        let own = self.keys.get(OWN).and_then(Value::as_object);
+        let mixers = own.and_then(|own| own.get("mixer")).and_then(Value::as_object);
+        let of_mixer = mixers.and_then(|mixers| mixers.get(&mixer.name)).and_then(Value::as_object);
+        if let (Some(mixers), None) = (mixers, of_mixer) {
+            let names: Vec<&str> = mixers.keys().map(String::as_str).collect();
+            let problem =
+                format!("the weights are of `{}`, and this model's mixer is `{}`", names.join(", "), mixer.name);
+            return Err(self.refused(problem, "give the run the mixer that the weights were trained with".into()));
+        }
         let mut known: Vec<&str> = Vec::new();
         for fact in facts(model, mixer, task) {
             known.extend(fact.names);
@@ -100,15 +110,7 @@ impl Beside {
                 }
             }
         }
-        let settings = mixer.settings.as_object();
-        let own = self.keys.get(OWN).and_then(Value::as_object);
-        if let Some(there) = own.and_then(|own| own.get("mixer")).and_then(Value::as_object) {
-            let Some(there) = there.get(&mixer.name).and_then(Value::as_object) else {
-                let names: Vec<&str> = there.keys().map(String::as_str).collect();
-                let problem =
-                    format!("the weights are of `{}`, and this model's mixer is `{}`", names.join(", "), mixer.name);
-                return Err(self.refused(problem, "give the run the mixer that the weights were trained with".into()));
-            };
+        if let Some(there) = of_mixer {
             self.same_settings(settings, there, &known)?;
         }
         self.same_settings(settings, &self.keys, &known)?;

@@ -360,7 +360,7 @@ fn a_config_beside_weights_that_says_otherwise_is_refused_with_key_values_and_re
             "is \"relu\", and `activation` of this model is \"gelu\"",
             "no setting gives `relu`",
         ),
-        ("layer_norm_eps", json!(1e-5), "and `norm_eps` of this model is 1e-12", "norm_eps: 1e-5"),
+        ("layer_norm_eps", json!(1e-5), "and `norm_eps` of this model is 1e-12", "norm_eps: 0.00001"),
         ("position_embedding_type", json!("relative_key"), "and `positions` of this model is", "`relative_key`"),
         ("rotary_base", json!(10000.0), "is 10000.0, and null in this model's mixer", "set `rotary_base: 10000.0`"),
     ] {

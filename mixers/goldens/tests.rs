@@ -580,7 +580,7 @@ fn another(key: &str, value: &Value) -> Value {
         Value::Number(_) if key == "bandlimit" => 1e-3.into(),
         Value::Number(n) => (n.as_f64().expect("a number") + 0.5).into(),
         Value::String(word) => format!("{word}x").into(),
-        Value::Array(_) => json!([0.3, 0.31]),
+        Value::Array(_) => json!([0.4, 0.5]),
         _ => "x".into(),
     }
 }

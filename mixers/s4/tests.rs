@@ -213,7 +213,8 @@ fn a_sequence_in_parts_with_the_state_handed_on_is_the_whole_one_with_its_gradie
 
 #[test]
 fn a_short_kernel_reads_as_far_back_as_it_is_long_and_keeps_no_state() {
-    for (rate, lags) in [(1.0, 5), (2.0, 3)] {
+    // Two and a half lags are two: half to even, as upstream rounds.
+    for (rate, lags) in [(1.0, 5), (2.0, 2)] {
         for mode in [Mode::Dplr, Mode::Diag] {
             let cfg = Config { mode, l_max: Some(5), rate, ..kinds()[1].clone() };
             let (_vs, block) = block(&cfg, &dims(4, 12, true));
