@@ -53,13 +53,13 @@ pub fn out(text: fmt::Arguments) {
     keep(out.write_fmt(text).and_then(|()| out.flush()));
 }
 
-/// Writes to standard error.
+/// Writes to standard error, with what would move a cursor or turn text round as its escape: names, reasons and paths may hold it.
 pub fn err(text: fmt::Arguments) {
     if cfg!(test) {
         return std::eprint!("{text}");
     }
     // In one piece: lines of several processes may meet in one file.
-    let _ = io::stderr().lock().write_all(text.to_string().as_bytes());
+    let _ = io::stderr().lock().write_all(results::text::lines(&text.to_string()).as_bytes());
 }
 
 fn keep(written: io::Result<()>) {
