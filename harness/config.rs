@@ -1912,7 +1912,7 @@ grid: { pretrain: [none, mlm], mixer.attention.n_heads: [1, 2], task.mqar.kv_pai
         // What is wrong further in is said as such, at its place.
         let inner = said("{ bpe: { vocab: 3 } }");
         assert!(
-            inner.contains("x.yaml:1:36: unknown field `vocab` in `tokenizer`") && inner.contains("`vocab_size`"),
+            inner.contains("x.yaml:1:36: unknown field `vocab` in `tokenizer`") && inner.contains("vocab_size"),
             "{inner}"
         );
         let inner = said("{ bpe: { vocab_size: many } }");
