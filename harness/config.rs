@@ -1153,7 +1153,8 @@ impl Reader<'_> {
         resolve: fn(&Value) -> Result<Value, serde_json::Error>,
     ) -> Option<Value> {
         let mut mistyped = false;
-        let fields: Vec<&str> = defaults.as_object().expect("settings are a map").keys().map(String::as_str).collect();
+        let fields = fields_of(&defaults, accepts);
+        let fields: Vec<&str> = fields.iter().map(String::as_str).collect();
         let mut given = Map::new();
         for (key, node) in &keys.0 {
             if !fields.contains(&key.name.as_str()) {
@@ -1394,6 +1395,17 @@ fn plain(value: &Value) -> String {
 /// Whether a family or section takes these settings: serde's check, without their meaning.
 type Accepts = fn(&Value) -> Result<(), serde_json::Error>;
 
+/// Names of a family's settings. The JSON of its defaults may leave some out, so serde is asked, whose message about an unknown
+/// key lists them all.
+fn fields_of(defaults: &Value, accepts: Accepts) -> Vec<String> {
+    const NO_FIELD: &str = "\0";
+    let message = accepts(&serde_json::json!({ NO_FIELD: null })).err().map_or(String::new(), |e| e.to_string());
+    let listed = message.split_once("expected").map_or("", |(_, listed)| listed);
+    let named: Vec<String> = listed.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+    let written = defaults.as_object().expect("settings are a map").keys();
+    if written.clone().all(|key| named.contains(key)) { named } else { written.cloned().collect() }
+}
+
 /// Why an item under `figures` is none, and what to write: the figures there are, or the fields of the one that is named.
 fn no_such_figure(item: &Node, error: &str, help: &str) -> (String, String) {
     let names: Vec<&str> = error.split('`').skip(1).step_by(2).collect();
@@ -1501,6 +1513,32 @@ mod tests {
     }
 
     const BASE: &str = "tasks: [mqar: { causal: false }]\nmixers:\n  - attention\n";
+
+    /// Combiner's `d_head` is left out of its JSON at its default, so that older runs keep their identity.
+    #[test]
+    fn a_setting_that_json_leaves_out_at_its_default_can_be_written() {
+        let registry = Registry::default();
+        for entry in mixers::registry() {
+            let defaults = (entry.defaults)();
+            let fields = fields_of(&defaults, entry.accepts);
+            assert!(defaults.as_object().unwrap().keys().all(|key| fields.contains(key)), "{}: {fields:?}", entry.name);
+        }
+        for entry in tasks::registry() {
+            let defaults = (entry.defaults)();
+            let fields = fields_of(&defaults, entry.accepts);
+            assert!(defaults.as_object().unwrap().keys().all(|key| fields.contains(key)), "{}: {fields:?}", entry.name);
+        }
+        let text = |key: &str| {
+            format!(
+                "tasks: [mqar: {{ vocab_size: 32, seq_len: 16, kv_pairs: 2, causal: false }}]\n\
+                 model: {{ d_model: 16 }}\nmixers: [combiner: {{ {key}: 5, n_heads: 2 }}]\n"
+            )
+        };
+        let parse = |key: &str| Config::parse(&text(key), "x.yaml", "x", &[], &registry);
+        let config = parse("d_head").unwrap_or_else(|e| panic!("{}", e.render()));
+        assert_eq!(config.runs[0].mixer.settings["d_head"], 5);
+        assert!(parse("d_hed").unwrap_err().render().contains("did you mean `d_head`?"));
+    }
 
     #[test]
     fn sections_are_laid_over_each_other_and_the_command_line_wins() {
