@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The kill test: a small sweep whose processes are killed at random until enough were, and started again until all is done.
-# Afterwards every run must have finished once, with the bytes of a sweep that was left alone, and nothing may be left behind.
+# The kill test: a small sweep whose processes are killed at random, and which is started again until all is done. Then every run
+# must have finished once, with the bytes of a sweep that was left alone, and nothing may be left behind. A round that is done
+# before enough kills were dealt out is followed by another, in a new store.
 #
 #   scripts/chaos.sh [-k KILLS] [-t SECONDS] [-j JOBS] [-s SIGNALS] [-r SEED] [-b BINARY] [-d FOLDER]
 #
@@ -14,8 +15,8 @@
 #
 # A kill hits, each with its share: a run; the sweep; the sweep and its runs at one moment, as a service manager does; the sweep or
 # a run while it scores test or computes baselines. Every start has --retry, since a run killed by SIGKILL is a failed one.
-# Exit code: 0 when lost, doubled, differing and left behind are all 0 and every kill after training was dealt out; 1 otherwise;
-# 2 for a wrong command line. Needs bash, coreutils and Linux.
+# Exit code: 0 when lost, doubled, differing and left behind are all 0, and of twenty kills or more at least one came after
+# training; 1 otherwise; 2 for a wrong command line. Needs bash, coreutils and Linux.
 set -u -m # with job control background commands have the signals of a terminal's: without, SIGINT would be ignored
 
 kills=40 limit=120 jobs=2 signals=KILL,TERM,INT,HUP seed=1 folder= binary=${CARGO_TARGET_DIR:-$(dirname "$0")/../target}/debug/mixarena
@@ -45,21 +46,21 @@ unset MIXARENA_STORE MIXARENA_DATA
 cat > chaos.yaml <<'YAML'
 name: chaos
 question: Does every run finish once, whatever is killed?
-seeds: 2
+seeds: 1
 model: { d_model: 16, n_layers: 1, dropout: 0.1, embedding_dropout: 0.1 }
 budget: { steps: 160, batch_size: 8, eval_every: 20, checkpoint_every: 5 }
 tasks:
+  - task: { icll: { train_examples: 200, validation_examples: 16, test_examples: 150 } }
+    name: baselines
+    budget: { steps: 12, batch_size: 4, eval_every: 6 }
   - task: { mqar: { vocab_size: 32, seq_len: 16, kv_pairs: 2, causal: false, train_examples: 200, validation_examples: 64, test_examples: 128 } }
     name: first
   - task: { mqar: { vocab_size: 32, seq_len: 16, kv_pairs: 2, causal: false, train_examples: 100, validation_examples: 64, test_examples: 128 } }
     name: second
     start: first
-  - task: { icll: { train_examples: 200, validation_examples: 16, test_examples: 300 } }
-    name: baselines
-    budget: { steps: 12, batch_size: 4, eval_every: 6 }
 mixers:
   - attention: { n_heads: 2 }
-  - hydra: { d_state: 4, headdim: 8 }
+  - linear_attention: { n_heads: 2 }
   - gru
 YAML
 
@@ -109,87 +110,103 @@ started=$SECONDS
 runs=$(count whole | sort -u | wc -l)
 undisturbed=$((SECONDS - started))
 
-starts=0 dealt=0 after=0 at_parent=0 at_child=0 at_both=0
+starts=0 dealt=0 after=0 at_parent=0 at_child=0 at_both=0 rounds=0
+lost=0 doubled=0 differing=0 left=0 processes=0
 declare -A by_signal
 : > chaos.log
-started=$SECONDS
-start
-# The shell's own remarks on killed jobs go to a file.
-{ while :; do
-    if ! kill -0 "$sweep" 2> /dev/null; then
-        wait "$sweep" 2> /dev/null
-        if [[ $(count chaos | sort -u | wc -l) -ge $runs && -z $(at_work) ]] || ((starts > kills + 20)); then break; fi
-        start
-    fi
-    if ((dealt >= kills || SECONDS - started > limit)); then
-        # No more of them: what is left is done undisturbed.
-        wait "$sweep" 2> /dev/null
-        while [[ -n $(at_work) ]]; do sleep 0.1; done
-        [[ $(count chaos | sort -u | wc -l) -ge $runs ]] && { start; wait "$sweep"; break; }
-        ((starts > kills + 20)) && break
-        start
-        continue
-    fi
-    # A moment of its own, or the first at which a run has trained.
-    window=$((RANDOM % 3)) pause=$((RANDOM % 150 + 1)) hit_after=0
-    for ((i = 0; i < pause; i++)); do
-        sleep 0.01
-        if ((window == 0)) && after_training; then hit_after=1; break; fi
-        kill -0 "$sweep" 2> /dev/null || break
+
+# One sweep in a new store, killed and started again until it is done.
+round() {
+    local begun=$starts
+    start
+    while :; do
+        if ! kill -0 "$sweep" 2> /dev/null; then
+            wait "$sweep" 2> /dev/null
+            ((starts - begun > kills + 20)) && break
+            if [[ $(count chaos | sort -u | wc -l) -ge $runs && -z $(at_work) ]]; then
+                # Once more, undisturbed: the next sweep clears what killed ones left.
+                start
+                wait "$sweep"
+                break
+            fi
+            start
+        fi
+        if ((dealt >= kills || SECONDS - started > limit)); then
+            wait "$sweep" 2> /dev/null
+            while [[ -n $(at_work) ]]; do sleep 0.1; done
+            continue
+        fi
+        # At a moment of its own, or at the first at which a run has trained.
+        window=$((RANDOM % 2)) pause=$((RANDOM % 40 + 1)) hit_after=0
+        ((window == 0)) && pause=250
+        for ((i = 0; i < pause; i++)); do
+            sleep 0.04
+            if ((window == 0)) && after_training; then hit_after=1; break; fi
+            kill -0 "$sweep" 2> /dev/null || break
+        done
+        kill -0 "$sweep" 2> /dev/null || continue
+        ((hit_after)) && sleep "0.$((RANDOM % 5))" && { after_training || hit_after=0; }
+        signal=${drawn[RANDOM % ${#drawn[@]}]}
+        mapfile -t own < <(children)
+        case $((RANDOM % 5)) in
+        0 | 1) victims=("$sweep") kind=at_parent ;;
+        2) victims=("$sweep" "${own[@]}") kind=at_both ;;
+        *) victims=("${own[RANDOM % (${#own[@]} > 0 ? ${#own[@]} : 1)]:-$sweep}") kind=at_child ;;
+        esac
+        hit=0
+        for pid in "${victims[@]}"; do [[ -n $pid ]] && kill -s "$signal" "$pid" 2> /dev/null && hit=1; done
+        if ((hit)); then
+            dealt=$((dealt + 1)) after=$((after + hit_after))
+            declare -n tally=$kind; tally=$((tally + 1)); unset -n tally
+            by_signal[$signal]=$((${by_signal[$signal]:-0} + 1))
+        fi
     done
-    kill -0 "$sweep" 2> /dev/null || continue
-    ((hit_after)) && sleep "0.$((RANDOM % 9))"
-    signal=${drawn[RANDOM % ${#drawn[@]}]}
-    mapfile -t own < <(children)
-    case $((RANDOM % 5)) in
-    0 | 1) victims=("$sweep") kind=at_parent ;;
-    2) victims=("$sweep" "${own[@]}") kind=at_both ;;
-    *) victims=("${own[RANDOM % (${#own[@]} > 0 ? ${#own[@]} : 1)]:-$sweep}") kind=at_child ;;
-    esac
-    hit=0
-    for pid in "${victims[@]}"; do [[ -n $pid ]] && kill -s "$signal" "$pid" 2> /dev/null && hit=1; done
-    if ((hit)); then
-        dealt=$((dealt + 1)) after=$((after + hit_after))
-        declare -n tally=$kind; tally=$((tally + 1)); unset -n tally
-        by_signal[$signal]=$((${by_signal[$signal]:-0} + 1))
-    fi
-done; } 2> shell.log
+}
+
+# The lines of a run's finished record that must not depend on when it was killed.
+numbers() {
+    local file line take=0
+    for file in "$1"/records/"$2"-*.json; do
+        [[ -e $file && $(< "$file") =~ \"kind\":\ \"finished\" ]] || continue
+        while IFS= read -r line; do
+            case $line in '  "scores"'* | '  "curve"'* | '  "details"'* | '  "steps":'* | '  "best_step"'* | '  "parameters"'*) take=1 ;; esac
+            ((take)) && echo "$line"
+            case $line in '  }'* | '  ]'* | '  "steps":'* | '  "best_step"'* | '  "parameters"'*) take=0 ;; esac
+        done < "$file"
+        return
+    done
+}
+
+# What became of a round.
+judge() {
+    local id finished path wrong=$((lost + doubled + differing + left + processes))
+    for id in $(count whole | sort -u); do
+        finished=0
+        while IFS= read -r one; do [[ $one == "$id" ]] && finished=$((finished + 1)); done < <(count chaos)
+        ((finished == 0)) && lost=$((lost + 1))
+        ((finished > 1)) && doubled=$((doubled + 1))
+        if ! cmp -s "whole/work/$id/best.safetensors" "chaos/work/$id/best.safetensors" || [[ $(numbers whole "$id") != "$(numbers chaos "$id")" ]]; then
+            differing=$((differing + 1))
+        fi
+    done
+    # What no process needs any more: half-written files, claims, checkpoints of finished runs to go on from.
+    while IFS= read -r path; do
+        case ${path##*/} in .*.tmp | *.tmp[0-9]* | claim | last.safetensors | .*.png) left=$((left + 1)) && echo "left behind: $path" >&2 ;; esac
+    done < <(du -a chaos | cut -f 2)
+    processes=$((processes + $(at_work | wc -l)))
+    rounds=$((rounds + 1))
+    ((lost + doubled + differing + left + processes == wrong))
+}
+
+started=$SECONDS
+# The shell's own remarks on killed jobs go to a file.
+while round 2> shell.log; judge && ((dealt < kills && SECONDS - started <= limit)); do
+    rm -rf chaos
+done
 disturbed=$((SECONDS - started))
 
-ids=$(count whole | sort -u)
-lost=0 doubled=0 differing=0
-for id in $ids; do
-    finished=$(count chaos | { n=0; while IFS= read -r one; do [[ $one == "$id" ]] && n=$((n + 1)); done; echo $n; })
-    ((finished == 0)) && lost=$((lost + 1))
-    ((finished > 1)) && doubled=$((doubled + 1))
-    # The weights byte by byte, and of the records what must not depend on when a run was killed.
-    same=1
-    cmp -s "whole/work/$id/best.safetensors" "chaos/work/$id/best.safetensors" || same=0
-    for store in whole chaos; do
-        for file in $store/records/"$id"-*.json; do
-            [[ -e $file && $(< "$file") =~ \"kind\":\ \"finished\" ]] || continue
-            # Scores and learning curve: from their key to the line that closes them.
-            take=0
-            while IFS= read -r line; do
-                case $line in '  "scores"'* | '  "curve"'* | '  "details"'* | '  "steps":'* | '  "best_step"'* | '  "parameters"'*) take=1 ;; esac
-                ((take)) && echo "$line"
-                case $line in '  }'* | '  ]'* | '  "steps":'* | '  "best_step"'* | '  "parameters"'*) take=0 ;; esac
-            done < "$file" > "$store.numbers"
-        done
-    done
-    cmp -s whole.numbers chaos.numbers || same=0
-    ((same)) || differing=$((differing + 1))
-done
-# What no process needs any more: half-written files, claims, checkpoints of finished runs to go on from.
-left=0
-while IFS= read -r path; do
-    name=${path##*/}
-    case $name in .*.tmp | *.tmp[0-9]* | claim | last.safetensors | .*.png) left=$((left + 1)) && echo "left behind: $path" >&2 ;; esac
-done < <(du -a chaos | cut -f 2)
-processes=$(at_work | wc -l)
-
 row() { printf '%-52s %s\n' "$1" "$2"; }
-row "runs" "$runs"
+row "runs, rounds" "$runs, $rounds"
 row "kills" "$dealt"
 row "  at the sweep, at a run, at both in one moment" "$at_parent, $at_child, $at_both"
 row "  after training, while test or baselines are scored" "$after"
@@ -205,8 +222,8 @@ if ((lost + doubled + differing + left + processes > 0)); then
     echo "chaos: something is wrong; see $folder (chaos.log, whole, chaos)" >&2
     exit 1
 fi
-if ((dealt < kills)) || ((kills >= 20 && after == 0)); then
-    echo "chaos: only $dealt of $kills kills were dealt out, $after of them after training: give it more time (-t)" >&2
+if ((dealt == 0 || kills >= 20 && after == 0)); then
+    echo "chaos: $dealt of $kills kills were dealt out, $after of them after training: give it more time (-t)" >&2
     exit 1
 fi
 cd / && rm -rf "$folder"

@@ -293,6 +293,12 @@ fn partly(folder: &Folder, store: &str, enough: impl Fn(&str) -> bool) {
     }
 }
 
+/// What a record says of the run's checkpoints and threads: of its data it speaks as well.
+fn remarks(record: &Record) -> String {
+    let own = |note: &&String| note.contains(".safetensors ") || note.contains(" threads, as it began");
+    record.notes.iter().filter(own).cloned().collect::<Vec<_>>().join("\n")
+}
+
 /// What a checkpoint's header says of training.
 fn header(folder: &Folder, store: &str, id: &str, part: &str) -> Value {
     let Ok(bytes) = std::fs::read(folder.path(&format!("{store}/work/{id}/{part}.safetensors"))) else {
@@ -348,7 +354,7 @@ fn a_last_checkpoint_that_is_of_no_use_begins_the_run_again_and_its_record_says_
         let ended = folder.run(&format!("sweep seeds.yaml --keep all --threads 1 --store {store}")).expect(0);
         assert_same_ends(&folder, "whole", &store);
         let records = folder.records_in(&store);
-        let notes = |id: &str| records.iter().find(|r| r.id == id).expect("a record").notes.join("\n");
+        let notes = |id: &str| remarks(records.iter().find(|r| r.id == id).expect("a record"));
         let note = notes(first);
         assert!(note.contains("last.safetensors") && note.contains(said), "{what}: {note}");
         assert!(note.ends_with("trained again from the start"), "{what}: {note}");
@@ -358,7 +364,7 @@ fn a_last_checkpoint_that_is_of_no_use_begins_the_run_again_and_its_record_says_
     copy(&folder, "half", "untouched");
     folder.run("sweep seeds.yaml --keep all --threads 1 --store untouched -q").expect(0);
     assert_same_ends(&folder, "whole", "untouched");
-    assert!(folder.records_in("untouched").iter().all(|record| record.notes.is_empty()));
+    assert!(folder.records_in("untouched").iter().all(|record| remarks(record).is_empty()));
 }
 
 #[test]
@@ -387,7 +393,7 @@ fn best_weights_of_a_trained_run_that_are_of_no_use_are_trained_again() {
         folder.run(&format!("sweep seeds.yaml --keep all --threads 1 --store {store}")).expect(0);
         assert_same_ends(&folder, "whole", store);
         let [record] = &folder.records_in(store)[..] else { panic!("one run") };
-        let note = record.notes.join("\n");
+        let note = remarks(record);
         assert!(note.starts_with("best.safetensors ") && note.ends_with("trained again from the start"), "{note}");
     }
 }
@@ -406,7 +412,7 @@ fn a_kill_between_the_best_checkpoint_and_the_last_changes_nothing() {
         .write(&format!("half/work/{id}/best.safetensors"), folder.read(&format!("later/work/{id}/best.safetensors")));
     folder.run("sweep seeds.yaml --keep all --threads 1 --store half").expect(0);
     assert_same_ends(&folder, "whole", "half");
-    assert!(folder.records_in("half")[0].notes.is_empty());
+    assert!(remarks(&folder.records_in("half")[0]).is_empty());
 }
 
 #[test]
@@ -421,7 +427,7 @@ fn a_run_goes_on_with_the_threads_it_began_with_and_a_sweep_s_threads_do_not_fol
     folder.run(&format!("{line} --threads 2")).expect(130);
     folder.run("sweep seeds.yaml --keep all --threads 1 --store half").expect(0);
     for record in folder.records_in("half") {
-        let note = record.notes.join("\n");
+        let note = remarks(&record);
         let (threads, said) =
             if record.id == *id { (2, "went on with 2 threads, as it began, and not with 1") } else { (1, "") };
         assert!(
