@@ -8,7 +8,7 @@ use crate::launcher::SIGNALS;
 use crate::limits;
 use crate::progress;
 use crate::registry::Registry;
-use crate::run::{Place, RunError, read_spec, run as train};
+use crate::run::{Place, RunError, read_own_spec, run as train};
 use results::Outcome;
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +19,7 @@ static STOP: AtomicBool = AtomicBool::new(false);
 
 /// Runs the command.
 pub fn run(args: &RunArgs, cli: &Cli, registry: &Registry) -> Exit {
-    let spec = match read_spec(&args.spec, registry) {
+    let spec = match read_own_spec(&args.spec, registry) {
         Ok(spec) => spec,
         Err(problem) => {
             fail(problem, "give a spec.json that `mixarena sweep` wrote");
