@@ -145,7 +145,7 @@ fn planned(config: &Value) -> Result<Option<String>, String> {
             !outline.needs_files && outline.output == Output::PerPosition
         });
         let mut counter = Counter::new(&registry, &opened).up_to(SMALL);
-        let all = estimates(&config, &registry, &mut counter, &[], Speeds { here: 1e9, gpu: 1e12 });
+        let all = estimates(&config, &registry, &mut counter, Speeds { here: 1e9, gpu: 1e12 });
         assert!(all.iter().all(|estimate| estimate.flops.is_finite() && estimate.flops >= 0.0), "{all:?}");
         for draft in &config.runs {
             let spec = draft.spec(&registry, 1, None);
@@ -189,7 +189,9 @@ fn none(tried: usize, bad: &[String]) {
 #[test]
 fn no_whole_number_in_a_section_makes_plan_panic() {
     let (mut tried, mut bad) = (0, Vec::new());
-    for extra in [json!({}), json!({ "pretrain": { "objective": "mlm" }, "analysis": { "probes": true, "prune": true } })] {
+    for extra in
+        [json!({}), json!({ "pretrain": { "objective": "mlm" }, "analysis": { "probes": true, "prune": true } })]
+    {
         let mut base = config("mqar", "attention");
         base.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
         hold(&mut tried, &mut bad, &base, &of_sections());

@@ -69,11 +69,14 @@ pub enum Command {
     /// The process that measures for `bench`
     #[command(hide = true)]
     BenchChild,
+    /// The process that measures for `plan` and `sweep`
+    #[command(hide = true)]
+    GaugeChild(GaugeArgs),
     /// Write a run's best weights as safetensors, under the names of released models
     ///
     /// BERT-shaped models get Hugging Face's names, BiGS, Hydra and the matrix mixers those of their repositories; what these
     /// have no name for keeps its own. `--names own` writes the names of Mixarena's own checkpoints. Mixarena reads files with
-    /// either names.
+    /// either names. A config.json beside the file describes the model; a run that starts from the file must agree with it.
     ExportWeights(ExportWeightsArgs),
     /// Fetch data sets, check them, generate them, or export them for use elsewhere
     Data(DataArgs),
@@ -95,12 +98,101 @@ pub struct Folders {
 /// Changes to a config.
 #[derive(Args, Clone, Debug)]
 pub struct Changes {
-    /// Override a key in every run: model.d_model=64, budget.steps=20, mixer.s4.d_state=16, seeds=[0,1]
+    /// Override a key in every run: model.d_model=64, budget.steps=20, mixer.s4.d_state=16, seeds=[0,1]; one key each, repeatable
+    ///
+    /// It wins over presets, the top of the file and the entries of tasks and mixers. An axis of the grid over the same key is
+    /// left out, so that no run is labelled with a value that it does not have.
     #[arg(long = "set", value_name = "PATH=VALUE")]
     pub sets: Vec<String>,
     /// Only runs that match every term: 'mixer=s4 & task=mqar & seed=0'
     #[arg(short = 'k', long, value_name = "TERMS")]
     pub filter: Option<String>,
+    /// Refuse a config that asks for more runs than this
+    #[arg(long, value_name = "N", default_value_t = crate::config::MOST_RUNS)]
+    pub max_runs: u64,
+}
+
+impl Changes {
+    /// What the runs of a config become part of by these changes: its own sweep, or one named after the changes too, so that a
+    /// trial or a part never takes the place of the whole sweep's tables.
+    pub fn name(&self, of: &str) -> String {
+        if self.sets.is_empty() && self.filter.is_none() {
+            return of.into();
+        }
+        let mut changes = self.sets.clone();
+        changes.sort();
+        changes.extend(self.filter.iter().map(|filter| format!("--filter {filter}")));
+        let hash = blake3::hash(changes.join("\n").as_bytes()).to_hex();
+        format!("{of}-part-{}", &hash[..8])
+    }
+}
+
+/// What helps after a mistake in the arguments that the parser knows no remedy for.
+pub fn hint(error: &clap::Error) -> Option<&'static str> {
+    use clap::error::{ContextKind, ContextValue, ErrorKind};
+    let argument = match (error.kind(), error.get(ContextKind::InvalidArg)) {
+        (ErrorKind::UnknownArgument, Some(ContextValue::String(argument))) => argument,
+        _ => return None,
+    };
+    let name = argument.split('=').next().unwrap_or_default();
+    match name {
+        "--seed" | "--seeds" => {
+            Some("seeds are part of the config: --set 'seeds=[3]' runs these, --filter seed=3 those of the config")
+        }
+        "--resume" | "--continue" | "--restart" => {
+            Some("the same command goes on by itself where it was cut; --retry also tries again what failed")
+        }
+        "--steps" | "--lr" | "--batch-size" | "--epochs" => {
+            Some("settings are changed by their path: --set budget.steps=100 --set optimizer.lr=1e-3")
+        }
+        "--gpu" | "--cuda" => Some("write --device cuda"),
+        name if !name.starts_with('-') && argument.contains('=') => {
+            Some("every assignment has a --set of its own: --set optimizer.lr=1e-3 --set budget.steps=100")
+        }
+        _ => None,
+    }
+}
+
+/// Which checkpoints of a finished run are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum KeepKind {
+    /// The best weights, for `start:`, `matrix` and `export-weights`
+    Best,
+    /// These, and the last ones with the optimizer's state: three times as large
+    All,
+    /// None, but for what a run of the sweep still starts from
+    None,
+}
+
+impl KeepKind {
+    /// As it is typed.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Best => "best",
+            Self::All => "all",
+            Self::None => "none",
+        }
+    }
+}
+
+impl From<KeepKind> for results::Keep {
+    fn from(kind: KeepKind) -> Self {
+        match kind {
+            KeepKind::Best => Self::Best,
+            KeepKind::All => Self::All,
+            KeepKind::None => Self::None,
+        }
+    }
+}
+
+impl From<results::Keep> for KeepKind {
+    fn from(keep: results::Keep) -> Self {
+        match keep {
+            results::Keep::Best => Self::Best,
+            results::Keep::All => Self::All,
+            results::Keep::None => Self::None,
+        }
+    }
 }
 
 /// Arguments of `sweep`.
@@ -113,9 +205,15 @@ pub struct SweepArgs {
     pub folders: Folders,
     #[command(flatten)]
     pub changes: Changes,
-    /// Runs at a time; each gets cores / jobs threads [default: cores / 2, at least 1, and on 2 cores 2]
+    /// Runs at a time [default: cores / threads, or without --threads cores / 2, at least 1, and on 2 cores 2]
     #[arg(short, long, value_name = "N")]
     pub jobs: Option<usize>,
+    /// Threads of each run, whatever is left to do; numbers depend on them [default: cores / jobs]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Checkpoints to keep of a finished run; unfinished ones keep theirs
+    #[arg(long, value_enum, value_name = "WHICH", env = "MIXARENA_KEEP", default_value_t = KeepKind::Best)]
+    pub keep: KeepKind,
     /// Where to compute
     #[arg(long, value_enum, default_value_t = DeviceKind::Cpu)]
     pub device: DeviceKind,
@@ -136,6 +234,17 @@ pub struct SweepArgs {
     pub json: bool,
 }
 
+/// Arguments of `gauge-child`.
+#[derive(Args, Clone, Debug)]
+pub struct GaugeArgs {
+    /// Where to compute
+    #[arg(long, value_enum, default_value_t = DeviceKind::Cpu)]
+    pub device: DeviceKind,
+    /// Threads
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub threads: usize,
+}
+
 /// Arguments of `plan`.
 #[derive(Args, Clone, Debug)]
 pub struct PlanArgs {
@@ -152,6 +261,12 @@ pub struct PlanArgs {
     /// Print every run fully resolved, as YAML
     #[arg(long)]
     pub print_config: bool,
+    /// Runs at a time that the whole is reckoned for; each gets cores / jobs threads, as in `sweep` [default: as there]
+    #[arg(short, long, value_name = "N")]
+    pub jobs: Option<usize>,
+    /// Seconds in which steps of the runs are timed here; 0 times none, and leaves lower bounds
+    #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = not_negative)]
+    pub measure: f64,
     /// Speed of a GPU to estimate its hours with, TFLOP/s sustained [default: 5.85, assumed: 30 % of an A100's 19.5 in
     /// float32]
     #[arg(long, value_name = "TFLOPS", value_parser = positive)]
@@ -169,9 +284,12 @@ pub struct RunArgs {
     /// Where to compute
     #[arg(long, value_enum, default_value_t = DeviceKind::Cpu)]
     pub device: DeviceKind,
-    /// Threads [default: all cores]
+    /// Threads; a run that goes on from a checkpoint keeps those it began with [default: all cores]
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
+    /// Checkpoints to keep once it has finished
+    #[arg(long, value_enum, value_name = "WHICH", env = "MIXARENA_KEEP", default_value_t = KeepKind::Best)]
+    pub keep: KeepKind,
     /// Memory the process may use, bytes [default: nine tenths of what is available]
     #[arg(long, value_name = "BYTES")]
     pub memory: Option<u64>,
@@ -651,6 +769,12 @@ impl DeviceKind {
             Self::Cuda => "cuda",
         }
     }
+}
+
+/// A number of seconds, 0 or more.
+fn not_negative(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|n: &f64| *n >= 0.0 && *n <= 1e6);
+    number.ok_or_else(|| "not a number of seconds, 0 or more".into())
 }
 
 /// A number above 0.

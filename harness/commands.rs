@@ -22,23 +22,32 @@ use std::path::Path;
 use std::sync::Arc;
 use tasks::DataError;
 
+/// How often a signal must come until a sweep ends at once: the first asks its runs to stop, the second kills them.
+const KILLS_AT_ONCE: u8 = 4;
+
 /// Runs the command typed.
 pub(crate) fn dispatch(cli: &Cli, registry: &Registry) -> Exit {
     // A run that `sweep` started talks to it alone.
-    if !matches!(&cli.command, Command::BenchChild) && !matches!(&cli.command, Command::Run(args) if args.events) {
+    if !matches!(&cli.command, Command::BenchChild | Command::GaugeChild(_))
+        && !matches!(&cli.command, Command::Run(args) if args.events)
+    {
         let quiet = cli.quiet;
         tasks::prepared::listen(Box::new(move |event| data::tell(&event, quiet)));
     }
     match &cli.command {
         Command::Sweep(args) => sweep::sweep(args, cli, registry),
-        Command::Plan(args) => plan::plan(args, registry),
+        Command::Plan(args) => plan::plan(args, cli, registry),
         Command::Run(args) => run::run(args, cli, registry),
         Command::Report(args) => report::report(args, cli),
         Command::List(args) => list::list(args, registry),
-        Command::Matrix(args) => matrix::matrix(args, registry),
+        Command::Matrix(args) => matrix::matrix(args, cli, registry),
         Command::Verify(args) => verify::verify(args, cli),
         Command::Bench(args) => bench::bench(args, cli, registry),
         Command::BenchChild => bench::child(registry),
+        Command::GaugeChild(args) => {
+            crate::gauge::child(args.device, args.threads, registry);
+            Exit::Ok
+        }
         Command::ExportWeights(args) => export_weights::export_weights(args, registry),
         Command::Data(args) => data::data(args, cli, registry),
         Command::Doctor(args) => doctor::doctor(args),
@@ -46,16 +55,20 @@ pub(crate) fn dispatch(cli: &Cli, registry: &Registry) -> Exit {
 }
 
 /// An error in the project's form, on stderr.
-fn fail(problem: impl std::fmt::Display, help: &str) {
+pub(crate) fn fail(problem: impl std::fmt::Display, help: &str) {
     eprintln!("error: {}", text::lines(&problem.to_string()));
     if !help.is_empty() {
         eprintln!("  help: {}", text::lines(help));
     }
 }
 
-/// A config with `--set` and `--filter` applied; mistakes are printed.
-fn load(path: &Path, changes: &Changes, registry: &Registry) -> Result<Config, Exit> {
-    let mut config = Config::load(path, &changes.sets, registry).map_err(|found| mistakes(path, &found))?;
+/// A config with `--set` and `--filter` applied; mistakes are printed, and unless `quiet` what `--set` took the place of.
+fn load(path: &Path, changes: &Changes, quiet: bool, registry: &Registry) -> Result<Config, Exit> {
+    let config = Config::load(path, &changes.sets, changes.max_runs, registry);
+    let mut config = config.map_err(|found| mistakes(path, &found))?;
+    if !quiet {
+        config.notes.iter().for_each(|note| eprintln!("note: {note}"));
+    }
     if let Some(filter) = &changes.filter {
         let terms = terms(filter).map_err(|problem| {
             fail(format!("--filter '{filter}': {problem}"), "write --filter 'mixer=s4 & task=mqar & seed=0'");

@@ -8,6 +8,7 @@ use crate::diagnostics::{Diagnostics, Place, suggest};
 use crate::fields;
 use crate::matching::Matched;
 use crate::model::ModelConfig;
+use crate::names::{LABEL_HELP, NAME_HELP, label_problem, name_problem};
 use crate::optimizer::OptimizerConfig;
 use crate::presets;
 use crate::pretrain::{Objective, PretrainConfig};
@@ -21,6 +22,7 @@ use results::Figure;
 use results::published::{self, Beside};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 /// One setting of a section that cannot be.
@@ -54,7 +56,12 @@ pub struct Config {
     pub matched: Option<Matched>,
     /// What is drawn besides scores and learning curves.
     pub figures: Vec<Figure>,
+    /// What `--set` did besides setting: which entries it overrules, which axes of the grid it replaces.
+    pub notes: Vec<String>,
 }
+
+/// Runs that a config may ask for unless `--max-runs` says otherwise. The largest of this project's own has some hundreds.
+pub const MOST_RUNS: u64 = 10_000;
 
 /// A run before its data are opened.
 #[derive(Clone, Debug)]
@@ -190,26 +197,20 @@ struct Setting {
 impl Config {
     /// The same with the runs that its runs start from, where a filter left them out.
     pub fn with_starts(mut self) -> Self {
-        let alike = |a: &Draft, b: &Draft| {
-            let key = |d: &Draft| (d.task_label.clone(), d.mixer_label.clone(), d.settings.clone(), d.seed);
-            key(a) == key(b)
-        };
+        let key = |d: &Draft| (d.task_label.clone(), d.mixer_label.clone(), d.settings.clone(), d.seed);
+        let mut known: HashSet<_> = self.runs.iter().map(key).collect();
         let chains: Vec<Draft> = self.runs.iter().flat_map(|run| run.chain().skip(1)).cloned().collect();
-        for first in chains {
-            if !self.runs.iter().any(|run| alike(run, &first)) {
-                self.runs.push(first);
-            }
-        }
+        self.runs.extend(chains.into_iter().filter(|first| known.insert(key(first))));
         self
     }
 
-    /// Reads the file at `path` with `--set` arguments `sets`.
-    pub fn load(path: &Path, sets: &[String], registry: &Registry) -> Result<Self, Diagnostics> {
+    /// Reads the file at `path` with `--set` arguments `sets`; more than `most` runs are refused.
+    pub fn load(path: &Path, sets: &[String], most: u64, registry: &Registry) -> Result<Self, Diagnostics> {
         let shown = path.display().to_string();
         match std::fs::read_to_string(path) {
             Ok(text) => {
                 let stem = path.file_stem().map_or("sweep".into(), |s| s.to_string_lossy().into_owned());
-                Self::parse(&text, &shown, &stem, sets, registry)
+                Self::parse_within(&text, &shown, &stem, sets, most, registry)
             }
             Err(error) => {
                 let mut found = Diagnostics::new(shown);
@@ -223,7 +224,8 @@ impl Config {
         }
     }
 
-    /// Reads `text`; `source` names it in messages and `stem` is the sweep's name unless the text gives one.
+    /// [`Config::parse_within`] the usual limit.
+    #[cfg(test)]
     pub fn parse(
         text: &str,
         source: &str,
@@ -231,9 +233,22 @@ impl Config {
         sets: &[String],
         registry: &Registry,
     ) -> Result<Self, Diagnostics> {
+        Self::parse_within(text, source, stem, sets, MOST_RUNS, registry)
+    }
+
+    /// Reads `text`; `source` names it in messages and `stem` is the sweep's name unless the text gives one. More than `most` runs
+    /// are refused, before they are made.
+    pub fn parse_within(
+        text: &str,
+        source: &str,
+        stem: &str,
+        sets: &[String],
+        most: u64,
+        registry: &Registry,
+    ) -> Result<Self, Diagnostics> {
         let mut found = Diagnostics::new(source);
         let root = yaml::parse(text, |line, column| Place::File { line, column }, &mut found);
-        let config = root.and_then(|root| Reader { registry, found: &mut found }.config(&root, stem, sets));
+        let config = root.and_then(|root| Reader { registry, found: &mut found }.config(&root, stem, sets, most));
         match config {
             Some(config) if found.is_empty() => Ok(config),
             _ => Err(found),
@@ -264,7 +279,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn config(&mut self, root: &Node, stem: &str, sets: &[String]) -> Option<Config> {
+    fn config(&mut self, root: &Node, stem: &str, sets: &[String], most: u64) -> Option<Config> {
         let Some(top) = root.as_map() else {
             self.found.error(
                 root.place.clone(),
@@ -286,28 +301,47 @@ impl Reader<'_> {
         let _: Option<AnalysisConfig> = self.section("analysis", &base[5]);
         let task_names: Vec<&str> = self.registry.tasks.iter().map(|t| t.name).collect();
         let mixer_names: Vec<&str> = self.registry.mixers.iter().map(|m| m.name).collect();
-        let tasks = self.entries(get("tasks"), "tasks", "task", &task_names);
+        let mut tasks = self.entries(get("tasks"), "tasks", "task", &task_names);
         let mixers = self.entries(get("mixers"), "mixers", "mixer", &mixer_names);
         self.known_tasks(&mixers, &tasks);
         let mut seeds = self.seeds(get("seeds").map(|(_, n)| n));
         let published = get("published").and_then(|(_, node)| self.published(node, "mixer")).flatten();
-        let axes = self.grid(get("grid").map(|(_, n)| n));
-        let mut sets: Vec<Setting> = sets.iter().filter_map(|argument| self.argument(argument)).collect();
-        if let Some(at) = sets.iter().position(|s| s.path == ["seeds"]) {
-            seeds = self.seeds(Some(&sets.remove(at).value));
-        }
-        let all_axes = || axes.iter().chain(tasks.iter().filter_map(|task| task.grid.as_ref()).flatten());
-        for setting in all_axes().flatten().chain(&sets) {
+        let mut axes = self.grid(get("grid").map(|(_, n)| n));
+        let all_axes = |axes: &[Vec<Setting>], tasks: &[Entry]| -> Vec<Vec<Setting>> {
+            axes.iter().chain(tasks.iter().filter_map(|task| task.grid.as_ref()).flatten()).cloned().collect()
+        };
+        let written = all_axes(&axes, &tasks);
+        let (sets, set_seeds) = self.arguments(sets);
+        for setting in written.iter().flatten().chain(&sets) {
             self.reachable(setting, &tasks, &mixers);
+        }
+        let mut notes: Vec<String> = sets.iter().filter_map(|set| overruled(set, &tasks, &mixers)).collect();
+        notes.extend(sets.iter().filter_map(|set| replaced_axis(set, &written)));
+        if let Some(set) = set_seeds {
+            let own: Vec<&str> =
+                tasks.iter().filter(|task| task.seeds.is_some()).map(|task| task.label.as_str()).collect();
+            if !own.is_empty() {
+                notes.push(format!("--set seeds also replaces the seeds in the entries of {}", quoted(&own)));
+            }
+            tasks.iter_mut().for_each(|task| task.seeds = None);
+            seeds = set;
+        }
+        // A value set for every run leaves nothing to sweep: the axis would only label runs with values that they do not have.
+        let keep = |axis: &Vec<Setting>| axis.first().is_none_or(|of| sets.iter().all(|set| set.path != of.path));
+        axes.retain(keep);
+        tasks.iter_mut().filter_map(|task| task.grid.as_mut()).for_each(|grid| grid.retain(keep));
+        if self.too_many(get("grid").map(|(key, _)| &key.place), most, (&tasks, &mixers), &axes, &seeds) {
+            return None;
         }
         let (mut runs, mut starts) = (Vec::new(), Vec::new());
         for task in &tasks {
             let seeds = task.seeds.as_ref().unwrap_or(&seeds);
             let axes = task.grid.as_ref().unwrap_or(&axes);
+            let points = points(axes);
             for mixer in mixers.iter().filter(|m| m.runs_on(&task.label)) {
                 let start = task.start.as_ref().or(mixer.start.as_ref()).and_then(Option::as_ref);
-                for point in points(axes) {
-                    let over: Vec<&Setting> = point.iter().chain(&sets).collect();
+                for point in &points {
+                    let over: Vec<&Setting> = point.iter().copied().chain(&sets).collect();
                     if let Some(draft) = self.draft(task, mixer, &base, &over) {
                         let settings = point.iter().map(|s| (s.path.join("."), plain(&s.value.to_json()))).collect();
                         let published = beside(task, mixer, published.as_deref(), &draft.task);
@@ -322,25 +356,56 @@ impl Reader<'_> {
             self.starts(&mut runs, &starts, &tasks);
         }
         let figures = get("figures").map(|(_, node)| {
-            let swept: Vec<String> = all_axes().filter_map(|axis| axis.first()).map(|s| s.path.join(".")).collect();
-            self.figures(node, &swept)
+            let paths = |axes: &[Vec<Setting>]| -> Vec<String> {
+                axes.iter().filter_map(|axis| axis.first()).map(|s| s.path.join(".")).collect()
+            };
+            let (written, swept) = (paths(&written), paths(&all_axes(&axes, &tasks)));
+            let (there, gone) = self.figures(node, &written).into_iter().partition(|figure| match figure {
+                Figure::Lines(lines) => std::iter::once(&lines.x).chain(&lines.panels).all(|path| swept.contains(path)),
+                _ => true,
+            });
+            let gone: Vec<Figure> = gone;
+            if !gone.is_empty() {
+                notes.push("figures over an axis that --set replaces are left out".into());
+            }
+            there
         });
-        let figures = figures.unwrap_or_default();
+        let figures: Vec<Figure> = figures.unwrap_or_default();
         let matched = get("match").and_then(|(key, node)| self.matched(key, node, &runs));
-        let text = |key: &str| get(key).and_then(|(_, n)| n.as_str()).map(str::to_owned);
-        let name = text("name").unwrap_or_else(|| stem.into());
-        if !name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
-            || name.starts_with('.')
-            || name.is_empty()
-        {
-            let place = get("name").map_or(Place::Whole, |(_, n)| n.place.clone());
-            self.found.error(
-                place,
-                format!("`name` is `{name}`, which cannot name a folder"),
-                "use letters, digits, - and _",
-            );
+        let name = self.text("name", get("name")).unwrap_or_else(|| stem.into());
+        if let Some(why) = name_problem(&name).filter(|_| get("name").is_none_or(|(_, node)| node.as_str().is_some())) {
+            match get("name") {
+                Some((_, node)) => self.found.error(
+                    node.place.clone(),
+                    format!("`name` is {}, which {why}", node.describe()),
+                    NAME_HELP,
+                ),
+                None => {
+                    let help = format!("rename the file, or write `name: ` with another at its top: {NAME_HELP}");
+                    self.found.error(
+                        Place::Whole,
+                        format!("the sweep is named after the file, `{name}`, which {why}"),
+                        help,
+                    )
+                }
+            }
         }
-        Some(Config { name, question: text("question").unwrap_or_default(), runs, matched, figures })
+        let question = self.text("question", get("question")).unwrap_or_default();
+        Some(Config { name, question, runs, matched, figures, notes })
+    }
+
+    /// The text under a key of the top of the file; what is no text is reported.
+    fn text(&mut self, key: &str, entry: Option<&(Key, Node)>) -> Option<String> {
+        let (_, node) = entry?;
+        if node.as_str().is_none() {
+            let help = match &node.data {
+                Data::Scalar(Value::Null) => format!("write text behind it, or leave `{key}` out"),
+                Data::Scalar(value) => format!("put it in quotes: `{key}: \"{value}\"`"),
+                _ => format!("write one line of text, `{key}: mine`"),
+            };
+            self.found.error(node.place.clone(), format!("`{key}` is {}, expected text", node.describe()), help);
+        }
+        node.as_str().map(str::to_owned)
     }
 
     /// `figures: [ { lines: { x: model.d_model } } ]`.
@@ -370,7 +435,10 @@ impl Reader<'_> {
                     }
                     figures.push(figure);
                 }
-                Err(error) => self.found.error(item.place.clone(), format!("no such figure: {error}"), help),
+                Err(error) => {
+                    let (problem, help) = no_such_figure(item, &error.to_string(), help);
+                    self.found.error(blamed(item, &problem), problem, help)
+                }
             }
         }
         figures
@@ -468,11 +536,13 @@ impl Reader<'_> {
             return Vec::new();
         }
         let entries: Vec<Entry> = items.iter().filter_map(|item| self.entry(item, kind, known)).collect();
-        for (i, entry) in entries.iter().enumerate() {
-            let same = |e: &&Entry| {
-                e.label == entry.label && (e.only_tasks.is_none() || entry.only_tasks.is_none() || overlap(e, entry))
-            };
-            if entries[..i].iter().any(|e| same(&e)) {
+        let mut of_label: HashMap<&str, Vec<&Entry>> = HashMap::new();
+        for entry in &entries {
+            let others = of_label.entry(&entry.label).or_default();
+            let same = |e: &&Entry| e.only_tasks.is_none() || entry.only_tasks.is_none() || overlap(e, entry);
+            let doubled = others.iter().any(same);
+            others.push(entry);
+            if doubled {
                 self.found.error(
                     entry.family_place.clone(),
                     format!("two {plural} are labelled `{}`", entry.label),
@@ -532,7 +602,17 @@ impl Reader<'_> {
         for (key, node) in map {
             match key.name.as_str() {
                 "name" => match node.as_str() {
-                    Some(label) => entry.label = label.into(),
+                    Some(label) => {
+                        if let Some(why) = label_problem(label) {
+                            let label: String = label.escape_debug().collect();
+                            self.found.error(
+                                node.place.clone(),
+                                format!("`name` is `{label}`, which {why}"),
+                                LABEL_HELP,
+                            );
+                        }
+                        entry.label = label.into()
+                    }
                     None => self.found.error(
                         node.place.clone(),
                         format!("`name` is {}, expected text", node.describe()),
@@ -624,6 +704,10 @@ impl Reader<'_> {
     /// Gives every run the run that it starts from. `wanted` has the key of each run's entry.
     fn starts(&mut self, runs: &mut [Draft], wanted: &[Option<StartKey>], tasks: &[Entry]) {
         let labels: Vec<&str> = tasks.iter().map(|task| task.label.as_str()).collect();
+        let mut alike: HashMap<(String, String), Vec<usize>> = HashMap::new();
+        for (at, run) in runs.iter().enumerate() {
+            alike.entry((run.task_label.clone(), run.mixer_label.clone())).or_default().push(at);
+        }
         // As often as there are tasks: a chain mlm → mnli → rte is found from its beginning on.
         for pass in 0..=tasks.len() {
             for at in 0..runs.len() {
@@ -636,10 +720,10 @@ impl Reader<'_> {
                     Source::Task(label, seed) => (label, seed.unwrap_or(runs[at].seed)),
                 };
                 let run = &runs[at];
-                let of_mixer = |other: &&Draft| other.task_label == *label && other.mixer_label == run.mixer_label;
+                let of_mixer = alike.get(&(label.clone(), run.mixer_label.clone())).map_or(&[][..], Vec::as_slice);
+                let mut of_mixer = of_mixer.iter().map(|&at| &runs[at]);
                 let same = |other: &&Draft| other.settings.iter().all(|setting| run.settings.contains(setting));
-                let found = runs.iter().filter(of_mixer).filter(same).find(|other| other.seed == seed);
-                let known = found.cloned();
+                let known = of_mixer.clone().filter(same).find(|other| other.seed == seed).cloned();
                 if let Some(found) = known {
                     let wrong = (pass == 0).then(|| starts::mismatch(&runs[at], &found, self.registry)).flatten();
                     if let Some((problem, help)) = wrong {
@@ -653,10 +737,10 @@ impl Reader<'_> {
                 }
                 let (problem, help) = if !labels.contains(&label.as_str()) {
                     (format!("no task is labelled `{label}`"), suggest(label, &labels, "labels of tasks"))
-                } else if runs.iter().filter(of_mixer).any(|other| same(&other)) {
+                } else if of_mixer.clone().any(|other| same(&other)) {
                     let problem = format!("no run on `{label}` has seed {seed}");
                     (problem, "give the seed to start from, as in `start: { task: LABEL, seed: 0 }`".into())
-                } else if let Some(other) = runs.iter().find(of_mixer) {
+                } else if let Some(other) = of_mixer.next() {
                     let axes: Vec<String> = other.settings.iter().map(|(path, _)| format!("`{path}`")).collect();
                     let problem = format!(
                         "`{label}` is swept over {} and `{}` not over the same values: which run to start from is open",
@@ -818,6 +902,11 @@ impl Reader<'_> {
                 continue;
             }
             let path = path(&key.name);
+            if grid.iter().any(|axis: &Vec<Setting>| axis[0].path == path) {
+                let problem = format!("`{}` names the axis `{}` a second time", key.name, path.join("."));
+                self.found.error(key.place.clone(), problem, "keep one of the two");
+                continue;
+            }
             let setting =
                 |value: &Node| Setting { path: path.clone(), key_place: key.place.clone(), value: value.clone() };
             grid.push(list.iter().map(setting).collect());
@@ -825,11 +914,63 @@ impl Reader<'_> {
         grid
     }
 
+    /// Every `--set`, the last of a path alone, and seeds among them.
+    fn arguments(&mut self, arguments: &[String]) -> (Vec<Setting>, Option<Vec<u64>>) {
+        let (mut sets, mut seeds): (Vec<Setting>, _) = (Vec::new(), None);
+        for argument in arguments {
+            match self.argument(argument) {
+                Some(set) if set.path == ["seeds"] => seeds = Some(self.seeds(Some(&set.value))),
+                Some(set) => {
+                    sets.retain(|other| other.path != set.path);
+                    sets.push(set);
+                }
+                None => {}
+            }
+        }
+        (sets, seeds)
+    }
+
+    /// Whether the config asks for more runs than `most`, which is then said. Nothing was expanded yet.
+    fn too_many(
+        &mut self,
+        grid: Option<&Place>,
+        most: u64,
+        (tasks, mixers): (&[Entry], &[Entry]),
+        axes: &[Vec<Setting>],
+        seeds: &[u64],
+    ) -> bool {
+        let points = |axes: &[Vec<Setting>]| axes.iter().map(|axis| axis.len() as u128).fold(1, u128::saturating_mul);
+        let of_task = |task: &Entry| {
+            let own = points(task.grid.as_deref().unwrap_or(axes));
+            let seeds = task.seeds.as_deref().unwrap_or(seeds).len() as u128;
+            let mixers = mixers.iter().filter(|mixer| mixer.runs_on(&task.label)).count() as u128;
+            (mixers * seeds).saturating_mul(own)
+        };
+        let runs = tasks.iter().map(of_task).fold(0, u128::saturating_add);
+        let too_many = runs > u128::from(most);
+        if too_many {
+            let grown = |n: u128| crate::progress::grouped(u64::try_from(n).unwrap_or(u64::MAX));
+            let problem = format!(
+                "{} runs are asked for ({} tasks, {} mixers, {} points of the grid, {} seeds), more than {}",
+                grown(runs),
+                tasks.len(),
+                mixers.len(),
+                grown(points(axes)),
+                seeds.len(),
+                grown(most.into())
+            );
+            let help = format!("take values, entries or seeds out, or raise the limit: --max-runs {runs}");
+            self.found.error(grid.cloned().unwrap_or(Place::Whole), problem, help);
+        }
+        too_many
+    }
+
     /// One `--set path=value`.
     fn argument(&mut self, argument: &str) -> Option<Setting> {
         let place = Place::Argument(format!("--set {argument}"));
         let Some((path, value)) = argument.split_once('=') else {
-            self.found.error(place, "no `=` in it", "write --set model.d_model=128");
+            let help = "write PATH=VALUE, as in --set model.d_model=128; more of them each have a --set of their own";
+            self.found.error(place, "no `=` in it", help);
             return None;
         };
         let value = yaml::parse(value, |_, _| place.clone(), self.found)?;
@@ -847,15 +988,8 @@ impl Reader<'_> {
             _ => false,
         };
         if !ok {
-            let known = [&SECTIONS[..], &["task", "mixer", "seeds"]].concat();
-            let first = path.first().copied().unwrap_or_default();
-            let near = if known.contains(&first) { String::new() } else { suggest(first, &known, "") };
-            let near = near.split_once('?').map_or(String::new(), |(start, _)| format!("{start}? "));
-            self.found.error(
-                setting.key_place.clone(),
-                format!("`{}` leads nowhere", path.join(".")),
-                near + "paths are model.KEY, optimizer.KEY, schedule.KEY, budget.KEY, pretrain.KEY, analysis.KEY, task.NAME.KEY and mixer.NAME.KEY (NAME as used in this config), and seeds for --set",
-            );
+            let (problem, help) = nowhere(&path);
+            self.found.error(setting.key_place.clone(), problem, help);
         }
     }
 
@@ -1015,11 +1149,12 @@ impl Reader<'_> {
         of: &str,
         keys: &Layer,
         defaults: Value,
-        accepts: fn(&Value) -> Result<(), serde_json::Error>,
+        accepts: Accepts,
         resolve: fn(&Value) -> Result<Value, serde_json::Error>,
     ) -> Option<Value> {
         let mut mistyped = false;
-        let fields: Vec<&str> = defaults.as_object().expect("settings are a map").keys().map(String::as_str).collect();
+        let fields = fields_of(&defaults, accepts);
+        let fields: Vec<&str> = fields.iter().map(String::as_str).collect();
         let mut given = Map::new();
         for (key, node) in &keys.0 {
             if !fields.contains(&key.name.as_str()) {
@@ -1033,8 +1168,8 @@ impl Reader<'_> {
                 Ok(()) => drop(given.insert(key.name.clone(), value)),
                 Err(error) => {
                     mistyped = true;
-                    let (problem, help) = explain(&key.name, node, &defaults[&key.name], &error.to_string());
-                    self.found.error(node.place.clone(), problem, help);
+                    let (problem, help) = explain(&key.name, node, &defaults[&key.name], &error.to_string(), accepts);
+                    self.found.error(blamed(node, &problem), problem, help);
                 }
             }
         }
@@ -1077,6 +1212,21 @@ impl Entry {
 fn place_of(problem: &str, key: &str, layers: &[&Layer]) -> Option<Place> {
     let named = std::iter::once(key).chain(problem.split('`').skip(1).step_by(2));
     named.flat_map(|key| layers.iter().map(move |layer| layer.place_of(key))).flatten().next()
+}
+
+/// Where a mistake inside a value stands: at the key in it that the text names, else at the value.
+fn blamed(node: &Node, problem: &str) -> Place {
+    fn find(node: &Node, name: &str) -> Option<Place> {
+        match &node.data {
+            Data::Map(entries) => entries
+                .iter()
+                .find_map(|(key, value)| if key.name == name { Some(key.place.clone()) } else { find(value, name) }),
+            Data::List(items) => items.iter().find_map(|item| find(item, name)),
+            Data::Scalar(_) => None,
+        }
+    }
+    let unknown = problem.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
+    unknown.and_then(|name| find(node, name)).unwrap_or_else(|| node.place.clone())
 }
 
 /// `pretrain: mlm` as the section with that objective.
@@ -1122,9 +1272,88 @@ fn as_entries<'a, 'b: 'a>(settings: impl Iterator<Item = &'a &'b Setting>) -> Ve
 }
 
 /// Every combination of one value per axis; one empty combination without axes.
-fn points(axes: &[Vec<Setting>]) -> Vec<Vec<Setting>> {
+fn points(axes: &[Vec<Setting>]) -> Vec<Vec<&Setting>> {
     axes.iter().fold(vec![Vec::new()], |points, axis| {
-        points.iter().flat_map(|p| axis.iter().map(|s| [p.as_slice(), std::slice::from_ref(s)].concat())).collect()
+        points
+            .iter()
+            .flat_map(|p| axis.iter().map(move |s| [p.as_slice(), std::slice::from_ref(&s)].concat()))
+            .collect()
+    })
+}
+
+/// `a`, `b` and 3 more
+fn quoted(names: &[&str]) -> String {
+    const SHOWN: usize = 4;
+    let shown: Vec<String> = names.iter().take(SHOWN).map(|name| format!("`{name}`")).collect();
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+/// Why a path of the grid or of `--set` is none, and which there are.
+fn nowhere(path: &[&str]) -> (String, String) {
+    const PATHS: &str = "paths are model.KEY, optimizer.KEY, schedule.KEY, budget.KEY, pretrain.KEY, analysis.KEY, task.NAME.KEY and \
+                         mixer.NAME.KEY (NAME as used in this config), and seeds for --set";
+    let shown = path.join(".");
+    match *path {
+        [section] if SECTIONS.contains(&section) => {
+            return (
+                format!("`{section}` is a section of settings, not one"),
+                format!("name one of its keys: {section}.KEY"),
+            );
+        }
+        ["grid", ref rest @ ..] => {
+            let axis = if rest.is_empty() { "optimizer.lr".into() } else { rest.join(".") };
+            let problem = "the grid is not set from the command line".into();
+            return (
+                problem,
+                format!("--set {axis}=VALUE takes the place of the axis; more values go into the file's `grid`"),
+            );
+        }
+        [kind @ ("task" | "mixer"), name, key, _, ..] => {
+            let problem = format!("`{shown}` goes deeper than a path can");
+            return (problem, format!("set `{key}` as a whole: '{kind}.{name}.{key}={{ … }}'"));
+        }
+        [section, key, _, ..] if SECTIONS.contains(&section) => {
+            return (format!("`{shown}` goes deeper than a path can"), format!("set `{section}.{key}` as a whole"));
+        }
+        _ => {}
+    }
+    let known = [&SECTIONS[..], &["task", "mixer", "seeds"]].concat();
+    let first = path.first().copied().unwrap_or_default();
+    let near = if known.contains(&first) { String::new() } else { suggest(first, &known, "") };
+    let near = near.split_once('?').map_or(String::new(), |(start, _)| format!("{start}? "));
+    (format!("`{shown}` leads nowhere"), near + PATHS)
+}
+
+/// What is to be said of a `--set` that entries of the config have values of their own for: it wins over those too.
+fn overruled(set: &Setting, tasks: &[Entry], mixers: &[Entry]) -> Option<String> {
+    let (key, all): (_, Vec<&Entry>) = match &set.path[..] {
+        [section, key] => {
+            let at = SECTIONS.iter().position(|name| name == section)?;
+            let has = |entry: &&Entry| entry.sections[at].place_of(key).is_some();
+            (key, tasks.iter().chain(mixers).filter(has).collect())
+        }
+        [kind, family, key] => {
+            let entries = if kind == "task" { tasks } else { mixers };
+            let has = |entry: &&Entry| entry.family == *family && entry.settings.place_of(key).is_some();
+            (key, entries.iter().filter(has).collect())
+        }
+        _ => return None,
+    };
+    let labels: Vec<&str> = all.iter().map(|entry| entry.label.as_str()).collect();
+    let path = set.path.join(".");
+    (!labels.is_empty()).then(|| format!("--set {path} also replaces `{key}` in the entries of {}", quoted(&labels)))
+}
+
+/// What is to be said of a `--set` of a path that the grid sweeps.
+fn replaced_axis(set: &Setting, axes: &[Vec<Setting>]) -> Option<String> {
+    let path = set.path.join(".");
+    let value = plain(&set.value.to_json());
+    let swept = axes.iter().any(|axis| axis.first().is_some_and(|of| of.path == set.path));
+    swept.then(|| {
+        format!("--set {path} replaces the axis `{path}` of the grid: every run has {value}, none is labelled with it")
     })
 }
 
@@ -1163,20 +1392,98 @@ fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// Serde's complaint about one field, in a user's words.
-pub fn explain(key: &str, node: &Node, default: &Value, error: &str) -> (String, String) {
+/// Whether a family or section takes these settings: serde's check, without their meaning.
+type Accepts = fn(&Value) -> Result<(), serde_json::Error>;
+
+/// Names of a family's settings. The JSON of its defaults may leave some out, so serde is asked, whose message about an unknown
+/// key lists them all.
+fn fields_of(defaults: &Value, accepts: Accepts) -> Vec<String> {
+    const NO_FIELD: &str = "\0";
+    let message = accepts(&serde_json::json!({ NO_FIELD: null })).err().map_or(String::new(), |e| e.to_string());
+    let listed = message.split_once("expected").map_or("", |(_, listed)| listed);
+    let named: Vec<String> = listed.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+    let written = defaults.as_object().expect("settings are a map").keys();
+    if written.clone().all(|key| named.contains(key)) { named } else { written.cloned().collect() }
+}
+
+/// Why an item under `figures` is none, and what to write: the figures there are, or the fields of the one that is named.
+fn no_such_figure(item: &Node, error: &str, help: &str) -> (String, String) {
+    let names: Vec<&str> = error.split('`').skip(1).step_by(2).collect();
+    let word = match &item.data {
+        Data::Map(entries) => entries.first().map(|(key, _)| key.name.as_str()),
+        _ => item.as_str(),
+    };
+    match (word, names.split_first()) {
+        (_, Some((field, fields))) if error.contains("unknown field") => {
+            (format!("unknown field `{field}` in `{}`", word.unwrap_or("figures")), suggest(field, fields, "fields"))
+        }
+        (Some(word), Some((_, kinds))) if error.contains("unknown variant") => {
+            (format!("there is no figure `{word}`"), format!("{}; {help}", suggest(word, kinds, "figures")))
+        }
+        (Some(word), _) if item.as_str().is_some() => {
+            (format!("figure `{word}` has no settings here"), help.to_owned())
+        }
+        (Some(word), _) => (format!("figure `{word}` cannot be read: {error}"), help.to_owned()),
+        _ => (format!("a figure is {}, expected one name with its settings", item.describe()), help.to_owned()),
+    }
+}
+
+/// Serde's complaint about one field, in a user's words. `accepts` is asked what else the field could be.
+pub fn explain(key: &str, node: &Node, default: &Value, error: &str, accepts: Accepts) -> (String, String) {
     let shown = node.describe();
-    let default = match default {
+    let default_text = match default {
         Value::Null => String::new(),
         value => format!("; the default is `{}`", plain(value)),
     };
-    if error.contains("unknown variant") {
-        let words: Vec<&str> = error.split('`').skip(1).step_by(2).skip(1).collect();
-        let word = node.as_str().unwrap_or_default();
-        return (
-            format!("`{key}` is {shown}, which is not one of its words"),
-            format!("{}{default}", suggest(word, &words, "words")),
-        );
+    let named = |error: &str| -> Vec<String> { error.split('`').skip(1).step_by(2).map(str::to_owned).collect() };
+    let near = |words: &[String], word: &str, plural: &str| {
+        suggest(word, &words.iter().map(String::as_str).collect::<Vec<_>>(), plural)
+    };
+    if error.contains("unknown field") {
+        let words = named(error);
+        let (word, words) = words.split_first().map_or(("", &[][..]), |(word, words)| (word.as_str(), words));
+        return (format!("unknown field `{word}` in `{key}`"), near(words, word, "fields"));
+    }
+    if error.contains("missing field") {
+        let field = named(error).concat();
+        return (format!("`{key}` lacks `{field}`"), format!("add `{field}` to it"));
+    }
+    // A word where one of several is expected, or a mapping of one key, its name: both ways of writing it are tried.
+    let ask = |value: Value| accepts(&Value::Object(Map::from_iter([(key.to_owned(), value)])));
+    let nonsense =
+        ask(Value::from("\u{1}")).err().map(|error| error.to_string()).filter(|e| e.contains("unknown variant"));
+    if let Some(words) = nonsense.map(|error| named(&error)[1..].to_vec()) {
+        let form = |word: &String| match ask(Value::from(word.as_str())) {
+            Ok(()) => format!("`{word}`"),
+            Err(_) => format!("`{{ {word}: {{}} }}`"),
+        };
+        let chosen = match &node.data {
+            Data::Map(entries) => entries.first().map(|(key, _)| key.name.as_str()),
+            _ => node.as_str(),
+        };
+        let forms: Vec<String> = words.iter().map(form).collect();
+        let plain_words = forms.iter().all(|form| !form.contains('{'));
+        let known = chosen.and_then(|chosen| words.iter().position(|word| word == chosen));
+        let inside = known.is_some_and(|at| forms[at].contains('{')) && node.as_map().is_some_and(|map| map.len() == 1);
+        match known {
+            // One of the forms as it should be: the mistake is further in.
+            Some(_) if inside => {}
+            Some(at) => {
+                let problem = format!("`{key}` is {shown}, but `{}` is not written so", words[at]);
+                let form = forms[at].trim_matches('`');
+                return (problem, format!("write `{key}: {form}`; its forms are {}", forms.join(", ")));
+            }
+            None if plain_words => {
+                let problem = format!("`{key}` is {shown}, which is not one of its words");
+                return (problem, format!("{}{default_text}", near(&words, chosen.unwrap_or_default(), "words")));
+            }
+            None => {
+                let meant = near(&words, chosen.unwrap_or_default(), "");
+                let meant = meant.split_once('?').map_or(String::new(), |(start, _)| format!("{start}? "));
+                let problem = format!("`{key}` is {shown}, which is none of its forms");
+                return (problem, format!("{meant}its forms are {}", forms.join(", ")));
+            }
+        }
     }
     let expected = error.rsplit("expected ").next().unwrap_or_default().trim();
     let kind = match expected {
@@ -1187,7 +1494,13 @@ pub fn explain(key: &str, node: &Node, default: &Value, error: &str) -> (String,
         "a string" => "text",
         other => other,
     };
-    (format!("`{key}` is {shown}, expected {kind}"), format!("write {kind}{default}"))
+    let got = error.split_once(", expected ").and_then(|(got, _)| got.strip_prefix("invalid type: "));
+    match got.filter(|got| {
+        node.as_str().is_none() && !matches!(node.data, Data::Scalar(_)) && !["map", "sequence"].contains(got)
+    }) {
+        Some(got) => (format!("{got} in `{key}`, where {kind} is expected"), format!("write {kind} there")),
+        None => (format!("`{key}` is {shown}, expected {kind}"), format!("write {kind}{default_text}")),
+    }
 }
 
 #[cfg(test)]
@@ -1200,6 +1513,32 @@ mod tests {
     }
 
     const BASE: &str = "tasks: [mqar: { causal: false }]\nmixers:\n  - attention\n";
+
+    /// Combiner's `d_head` is left out of its JSON at its default, so that older runs keep their identity.
+    #[test]
+    fn a_setting_that_json_leaves_out_at_its_default_can_be_written() {
+        let registry = Registry::default();
+        for entry in mixers::registry() {
+            let defaults = (entry.defaults)();
+            let fields = fields_of(&defaults, entry.accepts);
+            assert!(defaults.as_object().unwrap().keys().all(|key| fields.contains(key)), "{}: {fields:?}", entry.name);
+        }
+        for entry in tasks::registry() {
+            let defaults = (entry.defaults)();
+            let fields = fields_of(&defaults, entry.accepts);
+            assert!(defaults.as_object().unwrap().keys().all(|key| fields.contains(key)), "{}: {fields:?}", entry.name);
+        }
+        let text = |key: &str| {
+            format!(
+                "tasks: [mqar: {{ vocab_size: 32, seq_len: 16, kv_pairs: 2, causal: false }}]\n\
+                 model: {{ d_model: 16 }}\nmixers: [combiner: {{ {key}: 5, n_heads: 2 }}]\n"
+            )
+        };
+        let parse = |key: &str| Config::parse(&text(key), "x.yaml", "x", &[], &registry);
+        let config = parse("d_head").unwrap_or_else(|e| panic!("{}", e.render()));
+        assert_eq!(config.runs[0].mixer.settings["d_head"], 5);
+        assert!(parse("d_hed").unwrap_err().render().contains("did you mean `d_head`?"));
+    }
 
     #[test]
     fn sections_are_laid_over_each_other_and_the_command_line_wins() {
@@ -1442,5 +1781,198 @@ mixers:
         let help = error.render();
         assert!(help.contains("nearest are `S4D`, `S4`, `S4D-Inv`, `S4D-Lin`; `mixarena list published`"), "{help}");
         assert!(help.contains("did you mean `Path-X`?"), "{help}");
+    }
+
+    #[test]
+    fn a_value_set_for_every_run_takes_the_place_of_the_grid_s_axis_and_of_what_entries_say() {
+        let text = format!(
+            "{BASE}  - {{ mixer: combiner, optimizer: {{ lr: 3 }} }}\n\
+             grid: {{ optimizer.lr: [1e-3, 1e-2], optimizer.eps: [1e-7, 1e-8] }}\n\
+             figures: [{{ lines: {{ x: optimizer.lr }} }}, {{ lines: {{ x: optimizer.eps }} }}]\n"
+        );
+        assert_eq!(parse(&text, &[]).unwrap().runs.len(), 8);
+        assert_eq!(parse(&text, &[]).unwrap().notes, [""; 0]);
+        let config = parse(&text, &["optimizer.lr=0.1"]).unwrap();
+        assert_eq!(config.runs.len(), 4, "one value is no axis");
+        for run in &config.runs {
+            assert_eq!(run.optimizer.lr, 0.1);
+            let paths: Vec<&str> = run.settings.iter().map(|(path, _)| path.as_str()).collect();
+            assert_eq!(paths, ["optimizer.eps"], "no run is labelled with a rate that it does not have");
+        }
+        assert_eq!(config.figures.len(), 1);
+        let notes = config.notes.join("\n");
+        assert!(
+            notes.contains("--set optimizer.lr replaces the axis `optimizer.lr` of the grid: every run has 0.1"),
+            "{notes}"
+        );
+        assert!(notes.contains("--set optimizer.lr also replaces `lr` in the entries of `combiner`"), "{notes}");
+        assert!(notes.contains("figures over an axis that --set replaces are left out"), "{notes}");
+        // The last of a key wins, also among seeds.
+        let config = parse(&text, &["optimizer.lr=0.1", "seeds=2", "optimizer.lr=0.2", "seeds=[7]"]).unwrap();
+        assert!(config.runs.iter().all(|run| run.optimizer.lr == 0.2 && run.seed == 7));
+        assert_eq!(config.runs.len(), 4);
+    }
+
+    #[test]
+    fn an_axis_is_replaced_wherever_it_stands_and_however_it_is_written() {
+        let text = "\
+pretrain: { steps: 9 }
+tasks:
+  - { name: a, task: { mqar: { causal: false } }, grid: { model.d_model: [8, 16], optimizer.lr: [1, 2] }, seeds: [5] }
+  - { name: b, task: { mqar: { causal: false, kv_pairs: 2 } } }
+mixers: [attention: { n_heads: 2 }]
+grid: { pretrain: [none, mlm], mixer.attention.n_heads: [1, 2], task.mqar.kv_pairs: [2, 4] }
+";
+        let of = |sets: &[&str]| -> Vec<(String, Vec<String>)> {
+            let runs = parse(text, sets).unwrap().runs;
+            let label = |run: &Draft| run.settings.iter().map(|(path, value)| format!("{path}={value}")).collect();
+            runs.iter().map(|run| (run.task_label.clone(), label(run))).collect()
+        };
+        assert_eq!(of(&[]).len(), 4 + 8);
+        let sets = ["model.d_model=8", "pretrain=mlm", "mixer.attention.n_heads=1", "task.mqar.kv_pairs=2"];
+        let left = of(&sets);
+        let label =
+            |task: &str, settings: &[&str]| (task.to_string(), settings.iter().map(|s| s.to_string()).collect());
+        assert_eq!(left, [label("a", &["optimizer.lr=1"]), label("a", &["optimizer.lr=2"]), label("b", &[])]);
+        let notes = parse(text, &["task.mqar.kv_pairs=2", "seeds=2"]).unwrap().notes.join("\n");
+        assert!(notes.contains("also replaces `kv_pairs` in the entries of `b`"), "{notes}");
+        assert!(notes.contains("--set seeds also replaces the seeds in the entries of `a`"), "{notes}");
+        // Two names of one axis would label a run twice.
+        let twice = text.replace("pretrain: [none, mlm]", "pretrain: [none], pretrain.objective: [mlm]");
+        let found = parse(&twice, &[]).unwrap_err().lines();
+        assert!(
+            found[0].contains("`pretrain.objective` names the axis `pretrain.objective` a second time"),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_set_says_what_can() {
+        let help = |set: &str| parse(BASE, &[set]).unwrap_err().render();
+        assert!(help("optimizer={lr: 0.1}").contains("name one of its keys: optimizer.KEY"));
+        assert!(help("grid.optimizer.lr=[1]").contains("--set optimizer.lr=VALUE takes the place of the axis"));
+        assert!(help("task.mqar.train_mixture.0=1").contains("set `train_mixture` as a whole"));
+        assert!(help("optimizer.lr").contains("more of them each have a --set of their own"));
+    }
+
+    #[test]
+    fn too_many_runs_are_refused_before_they_are_made() {
+        let values: Vec<String> = (1..=1000).map(|n| n.to_string()).collect();
+        let axis = values.join(", ");
+        let text = format!(
+            "{BASE}seeds: 2\ngrid: {{ optimizer.lr: [{axis}], optimizer.eps: [{axis}], budget.steps: [{axis}] }}\n"
+        );
+        // A billion points: nobody would wait for them.
+        let found = parse(&text, &[]).unwrap_err();
+        let said = found.render();
+        assert!(
+            said.contains("x.yaml:5:1: 2,000,000,000 runs are asked for (1 tasks, 1 mixers, 1,000,000,000 points of the grid, 2 seeds)")
+                && said.contains("more than 10,000\n")
+                && said.contains("--max-runs 2000000000"),
+            "{said}"
+        );
+        let small = format!("{BASE}grid: {{ optimizer.lr: [1, 2, 3] }}\n");
+        let within = |most| Config::parse_within(&small, "x.yaml", "x", &[], most, &Registry::default());
+        assert_eq!(within(3).unwrap().runs.len(), 3);
+        assert!(within(2).is_err());
+        assert_eq!(parse(&text, &["optimizer.lr=1", "optimizer.eps=1", "seeds=1"]).unwrap().runs.len(), 1000);
+    }
+
+    #[test]
+    fn many_entries_cost_as_much_each_as_few() {
+        // A comparison of each with each would take minutes here: 30,000 labels are 450 million pairs in a debug build.
+        let mixers: String = (0..30_000).map(|n| format!("  - {{ name: m{n}, mixer: gru }}\n")).collect();
+        let text = format!("tasks: [mqar: {{ causal: false }}]\nmixers:\n{mixers}  - {{ name: m7, mixer: gru }}\n");
+        let found = Config::parse_within(&text, "x.yaml", "x", &[], 10, &Registry::default()).unwrap_err().lines();
+        assert!(found.iter().any(|line| line.contains("two mixers are labelled `m7`")), "{found:?}");
+        assert!(found.iter().any(|line| line.contains("30,001 runs are asked for")), "{found:?}");
+    }
+
+    #[test]
+    fn a_name_is_text_that_can_name_files_and_a_label_is_plain_text() {
+        let of = |line: &str| parse(&format!("{BASE}{line}\n"), &[]).map(|config| config.name);
+        assert_eq!(of("name: mine").unwrap(), "mine");
+        assert_eq!(of("name: \"2024\"").unwrap(), "2024");
+        for (line, said) in [
+            ("name: 2024", "x.yaml:4:7: `name` is `2024`, expected text"),
+            ("name: [a]", "x.yaml:4:7: `name` is a list, expected text"),
+            ("name: true", "x.yaml:4:7: `name` is `true`, expected text"),
+            ("name:", "`name` is nothing, expected text"),
+            ("question: 7", "x.yaml:4:11: `question` is `7`, expected text"),
+            ("name: -rf", "x.yaml:4:7: `name` is `-rf`, which begins with `-`"),
+            ("name: ../evil", "x.yaml:4:7: `name` is `../evil`, which contains `/`"),
+        ] {
+            let found = of(line).unwrap_err().lines();
+            assert_eq!(found.len(), 1, "{line}: {found:?}");
+            assert!(found[0].contains(said), "{line}: {found:?}");
+        }
+        let long = of(&format!("name: {}", "x".repeat(101))).unwrap_err().lines();
+        assert!(long[0].contains("has 101 characters"), "{long:?}");
+        assert!(of("name: 2024").unwrap_err().render().contains("put it in quotes: `name: \"2024\"`"));
+        let stem = Config::parse(BASE, "-x.yaml", "-x", &[], &Registry::default()).unwrap_err().render();
+        assert!(stem.contains("the sweep is named after the file, `-x`"), "{stem}");
+        let label = |label: &str| parse(&format!("{BASE}  - {{ name: {label}, mixer: gru }}\n"), &[]);
+        assert!(label("S4 (diag)").is_ok());
+        let found = label("\"\\e[31mred\"").unwrap_err();
+        assert!(found.lines()[0].contains("`name` is `\\u{1b}[31mred`, which contains U+001B"), "{:?}", found.lines());
+        for wrong in ["\"=1+1\"", "\"<b>\"", "\"a\\u202eb\"", "\"\""] {
+            assert!(label(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_setting_of_several_forms_is_told_how_each_is_written() {
+        let said = |tokenizer: &str| {
+            let text = format!("tasks: [mlm: {{ tokenizer: {tokenizer} }}]\nmixers: [attention]\n");
+            parse(&text, &[]).unwrap_err().render()
+        };
+        let forms = "its forms are `bytes`, `{ characters: {} }`, `{ wordpiece: {} }`, `{ bpe: {} }`, `{ file: {} }`";
+        for (tokenizer, problem, help) in [
+            (
+                "characters",
+                "x.yaml:1:27: `tokenizer` is `characters`, but `characters` is not written so",
+                "write `tokenizer: { characters: {} }`",
+            ),
+            ("{ bytes: {} }", "`tokenizer` is a mapping, but `bytes` is not written so", "write `tokenizer: bytes`"),
+            ("character", "`tokenizer` is `character`, which is none of its forms", "did you mean `characters`?"),
+            ("3", "`tokenizer` is `3`, which is none of its forms", forms),
+            ("[bpe]", "`tokenizer` is a list, which is none of its forms", forms),
+            (
+                "{ bpe: {}, bytes: {} }",
+                "`tokenizer` is a mapping, but `bpe` is not written so",
+                "write `tokenizer: { bpe: {} }`",
+            ),
+            ("{ bpes: {} }", "`tokenizer` is a mapping, which is none of its forms", "did you mean `bpe`?"),
+        ] {
+            let text = said(tokenizer);
+            assert!(text.contains(problem) && text.contains(help) && text.contains(forms), "{tokenizer}: {text}");
+        }
+        // What is wrong further in is said as such, at its place.
+        let inner = said("{ bpe: { vocab: 3 } }");
+        assert!(
+            inner.contains("x.yaml:1:36: unknown field `vocab` in `tokenizer`") && inner.contains("vocab_size"),
+            "{inner}"
+        );
+        let inner = said("{ bpe: { vocab_size: many } }");
+        assert!(
+            inner.contains("string \"many\" in `tokenizer`, where a whole number, 0 or more is expected"),
+            "{inner}"
+        );
+        assert!(said("{ file: {} }").contains("`tokenizer` lacks `path`"));
+    }
+
+    #[test]
+    fn a_figure_that_is_none_is_told_which_there_are() {
+        let said = |figures: &str| parse(&format!("{BASE}figures: {figures}\n"), &[]).unwrap_err().render();
+        let all = "figures are lines, details, cells, profile, ranking";
+        assert!(said("[bar]").contains("x.yaml:4:11: there is no figure `bar`") && said("[bar]").contains(all));
+        assert!(said("[{ line: { x: model.d_model } }]").contains("did you mean `lines`?"));
+        assert!(said("[lines]").contains("figure `lines` has no settings here"));
+        let field = said("[{ details: { axes: length } }]");
+        assert!(
+            field.contains("x.yaml:4:24: unknown field `axes` in `details`") && field.contains("did you mean `axis`?"),
+            "{field}"
+        );
+        assert!(said("[3]").contains("a figure is `3`, expected one name with its settings"));
     }
 }

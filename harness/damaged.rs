@@ -1,6 +1,6 @@
 //! What the harness reads of files that others may have damaged: configs and checkpoints.
 
-use crate::checkpoint;
+use crate::checkpoint::{self, Part};
 use crate::config::Config;
 use crate::diagnostics::{Diagnostics, Place};
 use crate::registry::Registry;
@@ -66,11 +66,12 @@ fn any_bytes_are_a_checkpoint_or_are_refused() {
         ("model.weight".to_owned(), Tensor::arange(12, (Kind::Float, tch::Device::Cpu)).view([3, 4])),
         ("model.bias".to_owned(), Tensor::zeros([3], (Kind::Double, tch::Device::Cpu))),
     ];
-    checkpoint::write(&path, &tensors, "{\"step\": 3}").unwrap();
+    checkpoint::write(&path, "run", Part::Last, &tensors, &serde_json::json!({"step": 3})).unwrap();
     let valid = fs::read(&path).unwrap();
     Target::new("checkpoint", [valid]).run(|bytes| {
         fs::write(&path, bytes).unwrap();
-        let _ = checkpoint::read(&path);
+        let _ = checkpoint::read(&path, "run", Part::Last);
+        let _ = checkpoint::read_any(&path);
         let _ = checkpoint::looks_whole(&path);
     });
 }

@@ -1,9 +1,11 @@
 //! A user's mistakes: where, what, and what to do, all of them in one go.
 
+use crate::names::printable;
+use std::collections::HashSet;
 use std::fmt::Write;
 
 /// Where a value was written.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Place {
     /// In the config file, both from 1.
     File {
@@ -19,7 +21,7 @@ pub enum Place {
 }
 
 /// One mistake.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Diagnostic {
     /// Where.
     pub place: Place,
@@ -34,12 +36,16 @@ pub struct Diagnostic {
 pub struct Diagnostics {
     source: String,
     found: Vec<Diagnostic>,
+    known: HashSet<Diagnostic>,
 }
+
+/// Mistakes that are printed; of more, their number.
+const SHOWN: usize = 100;
 
 impl Diagnostics {
     /// None yet in `source`, a path as the user typed it.
     pub fn new(source: impl Into<String>) -> Self {
-        Self { source: source.into(), found: Vec::new() }
+        Self { source: source.into(), found: Vec::new(), known: HashSet::new() }
     }
 
     /// What the mistakes are in.
@@ -50,7 +56,7 @@ impl Diagnostics {
     /// Adds a mistake; the same one twice is kept once.
     pub fn error(&mut self, place: Place, problem: impl Into<String>, help: impl Into<String>) {
         let new = Diagnostic { place, problem: problem.into(), help: help.into() };
-        if !self.found.contains(&new) {
+        if self.known.insert(new.clone()) {
             self.found.push(new);
         }
     }
@@ -80,13 +86,16 @@ impl Diagnostics {
     /// Everything, as printed to stderr.
     pub fn render(&self) -> String {
         let mut out = String::new();
-        for d in self.sorted() {
+        for d in self.sorted().into_iter().take(SHOWN) {
             let _ = writeln!(out, "error: {}: {}", self.place(&d.place), d.problem);
             if !d.help.is_empty() {
                 let _ = writeln!(out, "  help: {}", d.help);
             }
         }
-        out
+        if let Some(more @ 1..) = self.len().checked_sub(SHOWN) {
+            let _ = writeln!(out, "and {more} more");
+        }
+        printable(&out)
     }
 
     fn sorted(&self) -> Vec<&Diagnostic> {

@@ -24,6 +24,13 @@ pub enum Event {
     Progress(Progress),
     /// Validation was scored.
     Evaluated(results::Point),
+    /// Every step is done: what is left is scored without a limit of time.
+    Trained,
+    /// Another process finished this run while this one waited for it; there is nothing to do.
+    Already {
+        /// The attempt that finished.
+        attempt: u32,
+    },
     /// A record was written; the process ends.
     Ended {
         /// The attempt it was filed under.

@@ -1,5 +1,8 @@
 //! The mixarena command: plan, run, record, report. The only crate that sees mixers, tasks and results together.
 
+#[macro_use]
+mod output;
+
 #[cfg(test)]
 mod absurd;
 mod analysis;
@@ -16,11 +19,17 @@ mod diagnostics;
 mod events;
 mod feed;
 mod fields;
+mod forecast;
+mod gauge;
 mod launcher;
 mod limits;
+mod machine;
 mod matching;
 mod model;
+mod names;
 mod optimizer;
+#[cfg(test)]
+mod pinned;
 mod plan;
 mod presets;
 mod pretrain;
@@ -36,6 +45,7 @@ mod scoring;
 mod seeds;
 #[cfg(test)]
 mod shuffled;
+mod signals;
 mod sizes;
 mod spec;
 mod starts;
@@ -65,6 +75,8 @@ enum Exit {
     Usage = 2,
     /// Data or CUDA are missing.
     Environment = 3,
+    /// Other processes are still at some of the runs.
+    Elsewhere = 4,
     /// Stopped by the user; the same command continues.
     Interrupted = 130,
 }
@@ -85,16 +97,27 @@ enum Exit {
 /// }
 /// ```
 pub fn main_with(registry: Registry) -> ExitCode {
-    restore_sigpipe();
-    let cli = cli::Cli::parse();
-    ExitCode::from(commands::dispatch(&cli, &registry) as u8)
-}
-
-/// `mixarena list … | head` must end quietly: Rust ignores the signal by default, and prints a panic instead.
-fn restore_sigpipe() {
-    #[cfg(unix)]
-    // SAFETY: called before any other thread exists; the default action is what every Unix tool has.
-    unsafe {
-        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and the version come this way too, with code 0.
+            let _ = error.print();
+            if let Some(hint) = cli::hint(&error) {
+                eprintln!("  help: {hint}");
+            }
+            return ExitCode::from(error.exit_code() as u8);
+        }
+    };
+    let exit = commands::dispatch(&cli, &registry);
+    // Where a command has failed, that is what its exit code says.
+    if let Some(error) = output::lost() {
+        commands::fail(
+            format!("standard output could not be written: {error}"),
+            "free some space, then run the command again",
+        );
+        if exit == Exit::Ok {
+            return ExitCode::from(Exit::Environment as u8);
+        }
     }
+    ExitCode::from(exit as u8)
 }

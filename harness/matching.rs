@@ -7,6 +7,7 @@ use crate::model::{Ffn, ModelConfig};
 use crate::progress::grouped;
 use crate::sizes::Counter;
 use mixers::limits::D_MODEL;
+use std::collections::{HashMap, HashSet};
 
 /// How alike a sweep's models must be in size.
 #[derive(Clone, Debug)]
@@ -22,12 +23,9 @@ pub struct Matched {
 impl Matched {
     /// `place` in `source` asks that the models of `runs` be within a share of the first one's size.
     pub fn new(within: f64, place: Place, source: String, runs: &[Draft]) -> Self {
-        let mut kinds: Vec<Draft> = Vec::new();
-        for draft in runs {
-            if !kinds.iter().any(|k| k.mixer_label == draft.mixer_label && same_point(k, draft)) {
-                kinds.push(draft.clone());
-            }
-        }
+        let mut known = HashSet::new();
+        let kinds =
+            runs.iter().filter(|&draft| known.insert((&draft.mixer_label, grid_point(draft)))).cloned().collect();
         Self { within, place, source, kinds }
     }
 
@@ -41,17 +39,22 @@ fn percent(share: f64) -> f64 {
     (share * 1e4).round() / 100.0
 }
 
-fn same_point(a: &Draft, b: &Draft) -> bool {
-    (&a.task_label, &a.settings) == (&b.task_label, &b.settings)
+/// The task's label and the point of the grid.
+type Point<'a> = (&'a String, &'a Vec<(String, String)>);
+
+fn grid_point(draft: &Draft) -> Point<'_> {
+    (&draft.task_label, &draft.settings)
 }
 
 /// Every model of `config` that is larger or smaller than its `match` allows.
 pub fn check(config: &Config, counter: &mut Counter) -> Result<(), Diagnostics> {
     let Some(matched) = &config.matched else { return Ok(()) };
     let mut found = Diagnostics::new(&matched.source);
+    let tasks: HashSet<&String> = config.runs.iter().map(|run| &run.task_label).collect();
+    let mut firsts: HashMap<Point, &Draft> = HashMap::new();
     for draft in &matched.kinds {
-        let first = matched.kinds.iter().find(|k| same_point(k, draft)).expect("a kind is at its own point");
-        let runs = config.runs.iter().any(|run| run.task_label == draft.task_label);
+        let first = *firsts.entry(grid_point(draft)).or_insert(draft);
+        let runs = tasks.contains(&draft.task_label);
         let sizes = (counter.sizes(first), counter.sizes(draft));
         let (true, (Some(first_sizes), Some(sizes))) = (runs, sizes) else { continue };
         let (target, here) = (first_sizes.parameters, sizes.parameters);
@@ -121,8 +124,9 @@ fn with_d_ff(draft: &Draft, target: u64, counter: &mut Counter) -> Option<(Model
 fn with_d_model(draft: &Draft, target: u64, counter: &mut Counter) -> Option<(ModelConfig, u64)> {
     let here = counter.sizes(draft)?.parameters;
     let guess = draft.model.d_model as f64 * (target as f64 / here as f64).sqrt();
-    let allowed: Vec<i64> =
-        ((guess / 2.0).max(1.0) as i64..=((2.0 * guess) as i64).min(D_MODEL)).filter(|d| counter.allows(draft, *d)).collect();
+    let allowed: Vec<i64> = ((guess / 2.0).max(1.0) as i64..=((2.0 * guess) as i64).min(D_MODEL))
+        .filter(|d| counter.allows(draft, *d))
+        .collect();
     let mut size = |at: usize| {
         let model = ModelConfig { d_model: allowed[at], ..draft.model.clone() };
         Some((model.clone(), counter.sizes(&Draft { model, ..draft.clone() })?.parameters))

@@ -1654,9 +1654,8 @@ mod tests {
         let n = 200_000;
         let density = |x: f64| (-x * x / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt();
         let step = 4.0 / f64::from(n);
-        let sum = |f: &dyn Fn(f64) -> f64| -> f64 {
-            (0..n).map(|i| f(-2.0 + (f64::from(i) + 0.5) * step) * step).sum()
-        };
+        let sum =
+            |f: &dyn Fn(f64) -> f64| -> f64 { (0..n).map(|i| f(-2.0 + (f64::from(i) + 0.5) * step) * step).sum() };
         let mass = sum(&density);
         assert!((mass - TWO_SIGMA).abs() < 1e-9);
         assert!(((sum(&|x| x * x * density(x)) / mass).sqrt() - DEVIATION_OF_CUT).abs() < 1e-9);
@@ -1734,7 +1733,9 @@ mod tests {
         let spec = task_spec(Output::PerSequence);
         let x = Tensor::from_slice(&[-2f32, -0.5, 0.5, 2.0]).view([1, 1, 4]);
         let want: [(&str, fn(f64) -> f64); 2] = [
-            ("gelu_tanh", |x| 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x * x * x)).tanh())),
+            ("gelu_tanh", |x| {
+                0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x * x * x)).tanh())
+            }),
             ("relu", |x| x.max(0.0)),
         ];
         for (word, by_hand) in want {
@@ -1792,7 +1793,8 @@ mod tests {
                 assert_eq!(Decayed::Matrices.takes(&name, variable.dim()), is_map, "{name} in {keys}");
             }
         };
-        let every = r#"{"d_model":16,"n_layers":2,"positions":"learned","token_types":2,"pooling":"cls","embedding_norm":true"#;
+        let every =
+            r#"{"d_model":16,"n_layers":2,"positions":"learned","token_types":2,"pooling":"cls","embedding_norm":true"#;
         of(Output::PerSequence, &format!("{every}}}"));
         for head in ["bert", "mlp"] {
             of(Output::PerSequence, &format!(r#"{every},"ffn":"glu","head":"{head}"}}"#));

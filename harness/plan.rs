@@ -2,15 +2,18 @@
 
 use crate::config::{Config, Draft, Start};
 use crate::matching::Matched;
+use crate::model::ModelConfig;
 use crate::pretrain;
 use crate::registry::Registry;
 use crate::sizes::Counter;
-use crate::spec::{self, ENGINE, LIBTORCH, RunSpec};
-use results::{Manifest, PlannedRun, Record};
+use crate::spec::{self, Choice, ENGINE, LIBTORCH, RunSpec};
+use crate::trainer::BudgetConfig;
+use results::{Manifest, PlannedRun};
 use serde::Serialize;
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tasks::{DataDir, DataError, Outline, Output, Task, TaskSpec};
-use tch::{Device, Kind};
 
 /// A planned run: its labels and its spec.
 #[derive(Clone, Debug)]
@@ -41,7 +44,7 @@ pub struct Plan {
 }
 
 /// A task by its settings, and what opening it gave.
-pub type OpenedTask = (crate::spec::Choice, Result<Arc<dyn Task>, Arc<DataError>>);
+pub type OpenedTask = (Choice, Result<Arc<dyn Task>, Arc<DataError>>);
 
 /// Opens every task of the sweep whose outline is `wanted`, once.
 pub fn open_tasks(
@@ -68,13 +71,15 @@ impl Plan {
         if !errors.is_empty() {
             return Err(errors);
         }
+        let mut hashes = Hashes::default();
         let (mut runs, mut needed) = (Vec::new(), Vec::new());
         for draft in &config.runs {
-            runs.push(Planned::of(draft, registry, opened)?);
+            runs.push(Planned::of(draft, registry, opened, &mut hashes)?);
         }
+        let mut known: HashSet<String> = runs.iter().map(|run: &Planned| run.id.clone()).collect();
         for first in config.runs.iter().flat_map(|draft| draft.chain().skip(1)) {
-            let planned = Planned::of(first, registry, opened)?;
-            if !runs.iter().chain(&needed).any(|run: &Planned| run.id == planned.id) {
+            let planned = Planned::of(first, registry, opened, &mut hashes)?;
+            if known.insert(planned.id.clone()) {
                 needed.push(planned);
             }
         }
@@ -94,7 +99,8 @@ impl Plan {
     ) -> Result<(), Vec<Arc<DataError>>> {
         let there = |draft: &Draft| opened.iter().any(|(choice, task)| *choice == draft.task && task.is_ok());
         let mut starting = config.runs.iter().filter(|draft| draft.start.is_some() && draft.chain().all(there));
-        starting.try_for_each(|draft| Planned::of(draft, registry, opened).map(drop))
+        let mut hashes = Hashes::default();
+        starting.try_for_each(|draft| Planned::of(draft, registry, opened, &mut hashes).map(drop))
     }
 
     /// The plan as it is kept beside the records; `command` made it.
@@ -117,10 +123,35 @@ impl Plan {
     }
 }
 
+/// Hashes of files that runs name, each read once for a whole plan.
+#[derive(Debug, Default)]
+pub struct Hashes(HashMap<(&'static str, PathBuf), String>);
+
+impl Hashes {
+    fn of(
+        &mut self,
+        kind: &'static str,
+        path: &Path,
+        read: impl FnOnce(&Path) -> Result<String, DataError>,
+    ) -> Result<String, Vec<Arc<DataError>>> {
+        let key = (kind, path.to_path_buf());
+        if let Some(known) = self.0.get(&key) {
+            return Ok(known.clone());
+        }
+        let hash = read(path).map_err(|error| vec![Arc::new(error)])?;
+        Ok(self.0.entry(key).or_insert(hash).clone())
+    }
+}
+
 impl Planned {
-    /// The run of a draft whose task was opened; the error is that of a file of weights, or of another tokenizer than that of the
-    /// run it starts from.
-    fn of(draft: &Draft, registry: &Registry, opened: &[OpenedTask]) -> Result<Self, Vec<Arc<DataError>>> {
+    /// The run of a draft whose task was opened, and those of its chain: the only way from a config to a spec, whichever command
+    /// asks. The error is that of a file that cannot be read, or of another tokenizer than that of the run it starts from.
+    pub fn of(
+        draft: &Draft,
+        registry: &Registry,
+        opened: &[OpenedTask],
+        hashes: &mut Hashes,
+    ) -> Result<Self, Vec<Arc<DataError>>> {
         let task = |draft: &Draft| -> Result<&Arc<dyn Task>, Vec<Arc<DataError>>> {
             let (_, task) = opened.iter().find(|(choice, _)| *choice == draft.task).expect("every task was opened");
             task.as_ref().map_err(|error| vec![error.clone()])
@@ -129,11 +160,12 @@ impl Planned {
         let start = match &draft.start {
             None => None,
             Some(Start::Weights(file)) => {
-                let wrong = |error: DataError| vec![Arc::new(error)];
-                let whole = crate::checkpoint::looks_whole(file);
-                whole.map_err(|error| wrong(DataError::Unreadable { path: file.clone(), why: error.why().into() }))?;
-                let hash = crate::weights::beside::fingerprint(file).map_err(wrong)?;
-                described(file, draft, own.spec()).map_err(wrong)?;
+                let hash = hashes.of("weights", file, |file| {
+                    let whole = crate::checkpoint::looks_whole(file);
+                    whole.map_err(|error| DataError::Unreadable { path: file.into(), why: error.why().into() })?;
+                    crate::weights::beside::fingerprint(file)
+                })?;
+                described(file, draft, own.spec()).map_err(|error| vec![Arc::new(error)])?;
                 Some(spec::Start::Weights { hash, file: file.clone() })
             }
             Some(Start::Run(first)) => {
@@ -145,10 +177,10 @@ impl Planned {
                         "its tokenizer is not that of `{}`, which it starts from: give both the same `tokenizer` and `corpus`",
                         first.task_label
                     );
-                    let path = std::path::PathBuf::from(format!("task `{}`", draft.task_label));
+                    let path = PathBuf::from(format!("task `{}`", draft.task_label));
                     return Err(vec![Arc::new(DataError::Malformed { path, row: 0, problem })]);
                 }
-                Some(spec::Start::Run(Self::of(first, registry, opened)?.id))
+                Some(spec::Start::Run(Self::of(first, registry, opened, hashes)?.id))
             }
         };
         let after = match &start {
@@ -156,9 +188,9 @@ impl Planned {
             _ => None,
         };
         let pairs = draft.analysis.as_ref().and_then(|analysis| analysis.minimal_pairs.as_ref());
-        let minimal_pairs = pairs.map(|path| pairs_hash(path.as_ref())).transpose();
-        let minimal_pairs = minimal_pairs.map_err(|error| vec![Arc::new(error)])?;
-        let spec = RunSpec { start, minimal_pairs, ..draft.spec(registry, own.spec().version, own.fingerprint()) };
+        let minimal_pairs = pairs.map(|path| hashes.of("pairs", path.as_ref(), pairs_hash)).transpose()?;
+        let spec =
+            RunSpec { start, minimal_pairs, ..draft.on_its_own(registry, own.spec().version, own.fingerprint()) };
         Ok(Self { id: spec.id(), spec, draft: draft.clone(), after })
     }
 }
@@ -209,15 +241,29 @@ impl Draft {
         self.chain().count() - 1
     }
 
-    /// The full spec but for its start, once the task's version and data are known.
+    /// [`Draft::on_its_own`], for tests of what needs no file.
+    #[cfg(test)]
     pub fn spec(&self, registry: &Registry, task_version: u32, data: Option<String>) -> RunSpec {
+        assert!(self.start.is_none(), "its identity depends on its start: use Planned::of");
+        self.on_its_own(registry, task_version, data)
+    }
+
+    /// A spec to time steps of: without data, start and hashes, it is nobody's identity.
+    pub fn bare(&self, registry: &Registry) -> RunSpec {
+        self.on_its_own(registry, 0, None)
+    }
+
+    /// The spec without the hashes of what else it reads: its start and its minimal pairs. Only [`Planned::of`] knows those.
+    fn on_its_own(&self, registry: &Registry, task_version: u32, data: Option<String>) -> RunSpec {
         let mixer = registry.mixer(&self.mixer.name).expect("the config was checked");
+        let task = registry.task(&self.task.name).expect("the config was checked");
         RunSpec {
             engine: ENGINE,
             libtorch: LIBTORCH.into(),
             task: self.task.clone(),
             task_version,
             data,
+            sources: task.sources.iter().map(|pointer| (*pointer).to_owned()).collect(),
             mixer: self.mixer.clone(),
             mixer_version: mixer.version,
             model: self.model.clone(),
@@ -262,9 +308,14 @@ pub struct Estimate {
     pub flops: f64,
     /// Those of pretraining.
     pub pretraining_flops: f64,
-    /// Seconds of one run on this machine, and where the figure comes from.
+    /// Those of one optimizer step of the task itself.
+    pub step_flops: f64,
+    /// Seconds of one run on this machine, if it goes through its whole budget.
     pub seconds: Option<f64>,
-    /// `measured` (records of this spec in the store) or `at matrix-product speed` (a lower bound).
+    /// Seconds of one run that stops at the first step at which `stop_at` or `patience` let it.
+    pub seconds_least: Option<f64>,
+    /// Where the seconds come from: `measured`, `timed`, `reckoned`, or `at matrix-product speed`, which is a lower bound; see
+    /// [`crate::forecast`].
     pub seconds_from: &'static str,
     /// Seconds of one run on a GPU of the speed assumed.
     pub gpu_seconds: Option<f64>,
@@ -281,30 +332,23 @@ pub struct Speeds {
     pub gpu: f64,
 }
 
-/// Costs of a sweep's runs; records of equal specs give better times than speeds do.
-pub fn estimates(
-    config: &Config,
-    registry: &Registry,
-    counter: &mut Counter,
-    records: &[Record],
-    speeds: Speeds,
-) -> Vec<Estimate> {
+/// Costs of a sweep's runs, with times at matrix-product speed: [`crate::forecast`] knows better ones.
+pub fn estimates(config: &Config, registry: &Registry, counter: &mut Counter, speeds: Speeds) -> Vec<Estimate> {
     let mut estimates: Vec<Estimate> = Vec::new();
+    let mut known: HashMap<_, usize> = HashMap::new();
     for draft in &config.runs {
-        let known = estimates
-            .iter_mut()
-            .find(|e| e.mixer == draft.mixer_label && e.task == draft.task_label && e.settings == draft.settings);
-        match known {
-            Some(estimate) => estimate.seeds += 1,
+        match known.get(&(&draft.mixer_label, &draft.task_label, &draft.settings)) {
+            Some(&at) => estimates[at].seeds += 1,
             None => {
-                estimates.push(estimate(draft, registry, counter, records, speeds));
+                known.insert((&draft.mixer_label, &draft.task_label, &draft.settings), estimates.len());
+                estimates.push(estimate(draft, registry, counter, speeds));
             }
         }
     }
     estimates
 }
 
-fn estimate(draft: &Draft, registry: &Registry, counter: &mut Counter, records: &[Record], speeds: Speeds) -> Estimate {
+fn estimate(draft: &Draft, registry: &Registry, counter: &mut Counter, speeds: Speeds) -> Estimate {
     let entry = registry.task(&draft.task.name).expect("the config was checked");
     let outline = entry.outline(&draft.task.settings);
     let spec = counter.spec(draft);
@@ -325,7 +369,9 @@ fn estimate(draft: &Draft, registry: &Registry, counter: &mut Counter, records: 
         state_bytes: 0,
         flops: 0.0,
         pretraining_flops: 0.0,
+        step_flops: 0.0,
         seconds: None,
+        seconds_least: None,
         seconds_from: "unknown",
         gpu_seconds: None,
         optimizer_bytes: None,
@@ -350,56 +396,105 @@ fn estimate(draft: &Draft, registry: &Registry, counter: &mut Counter, records: 
     let looking = forward * looked;
     estimate.flops = estimate.pretraining_flops + passes(draft.budget.steps, forward) + looking;
     estimate.gpu_seconds = Some(estimate.flops / speeds.gpu);
-    let twin = records.iter().find(|r| same_but_seed(r, draft));
-    (estimate.seconds, estimate.seconds_from) = match twin {
-        Some(record) => (Some(record.wall_seconds), "measured"),
-        None => (Some(estimate.flops / speeds.here), "at matrix-product speed"),
-    };
+    estimate.step_flops = passes(1, forward);
+    (estimate.seconds, estimate.seconds_from) = (Some(estimate.flops / speeds.here), "at matrix-product speed");
     estimate
 }
 
-/// Whether a finished record is of this draft, its seed apart.
-fn same_but_seed(record: &Record, draft: &Draft) -> bool {
-    let same = |key: &str, value: serde_json::Value| record.spec[key] == value;
-    record.outcome == results::Outcome::Finished
-        && same("task", json(&draft.task))
-        && same("mixer", json(&draft.mixer))
-        && same("model", json(&draft.model))
-        && same("budget", json(&draft.budget))
-        && same("pretrain", json(&draft.pretrain))
-        && same("analysis", json(&draft.analysis))
+/// What decides how long a step takes, as text: the task wherever its files lie, the mixer, the model and the batch.
+pub fn shape_of(
+    task: &Choice,
+    mixer: &Choice,
+    model: &ModelConfig,
+    budget: &BudgetConfig,
+    registry: &Registry,
+) -> String {
+    let sources = registry.task(&task.name).map_or(&[][..], |entry| entry.sources);
+    let settings = tasks::without(task.settings.clone(), sources);
+    let shape = (&task.name, settings, mixer, model, budget.batch_size, budget.micro_batch);
+    spec::canonical(&serde_json::to_value(shape).expect("settings are plain data"))
 }
 
-fn json(value: &impl Serialize) -> serde_json::Value {
-    serde_json::to_value(value).expect("settings are plain data")
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
 
-/// Speed of a float32 matrix product on this machine with `threads`, operations a second.
-pub fn matrix_speed(threads: usize) -> f64 {
-    tch::set_num_threads(threads as i32);
-    product_speed(Device::Cpu, Kind::Float)
-}
-
-/// Speed of a square matrix product with the threads that are set, operations a second: 512 wide on a CPU, and 8192 on a GPU,
-/// which a smaller one does not fill. 0.2 seconds; draws no random number.
-pub fn product_speed(device: Device, kind: Kind) -> f64 {
-    let (n, wait): (i64, _) = match device {
-        Device::Cuda(index) => (8192, Some(index as i64)),
-        _ => (512, None),
-    };
-    let a = tch::Tensor::ones([n, n], (kind, device));
-    let product = || {
-        let _ = a.matmul(&a);
-        if let Some(index) = wait {
-            tch::Cuda::synchronize(index);
-        }
-    };
-    product();
-    let begun = std::time::Instant::now();
-    let mut products = 0;
-    while begun.elapsed().as_secs_f64() < 0.2 {
-        product();
-        products += 1;
+    /// Identities of the runs of a config.
+    fn ids(text: &str, data: &Path) -> Vec<String> {
+        let registry = Registry::default();
+        let config = Config::parse(text, "x.yaml", "x", &[], &registry).unwrap_or_else(|e| panic!("{}", e.render()));
+        let opened = open_tasks(&config, &registry, &DataDir(data.into()), |_| true);
+        let plan = Plan::expand(&config, &registry, &opened).unwrap_or_else(|errors| panic!("{errors:?}"));
+        plan.runs.into_iter().map(|run| run.id).collect()
     }
-    f64::from(products) * 2.0 * (n as f64).powi(3) / begun.elapsed().as_secs_f64()
+
+    #[test]
+    fn a_run_is_named_by_what_its_files_hold_and_not_by_where_they_lie() {
+        let folder = tempfile::tempdir().unwrap();
+        let stories = |last: &str| (0..200).map(|n| format!("story {n} of a cat.\n\n")).collect::<String>() + last;
+        let pair = |bad: &str| format!("{{\"sentence_good\": \"a cat.\", \"sentence_bad\": \"{bad}\"}}\n");
+        let vocabulary = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nof\ncat\nstory\n.\n";
+        let place = |name: &str| folder.path().join(name);
+        fs::create_dir_all(place("deep/er")).unwrap();
+        for (name, content) in [
+            ("one.txt", stories("")),
+            ("deep/er/two.dat", stories("")),
+            ("other.txt", stories("Another one.")),
+            ("pairs.jsonl", pair("cat a.")),
+            ("deep/moved.jsonl", pair("cat a.")),
+            ("others.jsonl", pair("a cats.")),
+            ("vocab.txt", vocabulary.into()),
+            ("deep/v.txt", vocabulary.into()),
+            ("longer.txt", vocabulary.to_owned() + "cats\n"),
+        ] {
+            fs::write(place(name), content).unwrap();
+        }
+        let config = |corpus: &str, pairs: &str, vocabulary: &str, more: &str| {
+            let (corpus, pairs, vocabulary) = (place(corpus), place(pairs), place(vocabulary));
+            let [corpus, pairs, vocabulary] = [corpus, pairs, vocabulary].map(|path| path.display().to_string());
+            format!(
+                "tasks: [{{ mlm: {{ corpus: {{ path: {corpus}, held_out: 0.2{more} }}, tokenizer: {{ file: {{ path: {vocabulary} }} }}, seq_len: 16 }} }}]\n\
+                 mixers: [attention: {{ n_heads: 2 }}]\nmodel: {{ d_model: 8, n_layers: 1 }}\n\
+                 analysis: {{ minimal_pairs: {pairs} }}\n"
+            )
+        };
+        let data = |name: &str| place(&format!("data-{name}"));
+        let id = |text: &str, name: &str| ids(text, &data(name))[0].clone();
+        let first = id(&config("one.txt", "pairs.jsonl", "vocab.txt", ""), "a");
+        let moved = id(&config("deep/er/two.dat", "deep/moved.jsonl", "deep/v.txt", ""), "b");
+        assert_eq!(first, moved, "the same content elsewhere");
+        // How files are read counts by what comes of it.
+        assert_eq!(
+            first,
+            id(&config("one.txt", "pairs.jsonl", "vocab.txt", ", invalid_utf8: replace, format: text"), "c")
+        );
+        for (changed, name) in [
+            (config("other.txt", "pairs.jsonl", "vocab.txt", ""), "d"),
+            (config("one.txt", "others.jsonl", "vocab.txt", ""), "e"),
+            (config("one.txt", "pairs.jsonl", "longer.txt", ""), "f"),
+            (config("one.txt", "pairs.jsonl", "vocab.txt", "").replace("held_out: 0.2", "held_out: 0.3"), "g"),
+        ] {
+            assert_ne!(first, id(&changed, name), "{changed}");
+        }
+    }
+
+    #[test]
+    fn a_path_counts_where_no_hash_stands_for_what_it_leads_to() {
+        let registry = Registry::default();
+        let text = "tasks: [mqar: { causal: false }]\nmixers: [attention]\n";
+        let config = Config::parse(text, "x.yaml", "x", &[], &registry).unwrap();
+        let spec = config.runs[0].spec(&registry, 1, None);
+        let id = |path: &str, data: Option<&str>, sources: &[&str]| {
+            let mut spec = spec.clone();
+            spec.task.settings["path"] = path.into();
+            spec.data = data.map(str::to_owned);
+            spec.sources = sources.iter().map(|pointer| (*pointer).to_owned()).collect();
+            spec.id()
+        };
+        assert_ne!(id("a", None, &["/path"]), id("b", None, &["/path"]));
+        assert_ne!(id("a", Some("hash"), &[]), id("b", Some("hash"), &[]));
+        assert_eq!(id("a", Some("hash"), &["/path"]), id("b", Some("hash"), &["/path"]));
+        assert_ne!(id("a", Some("hash"), &["/path"]), id("a", Some("other"), &["/path"]));
+    }
 }

@@ -90,6 +90,11 @@ impl Bars {
     }
 }
 
+/// Prints a line above the bars. What a terminal that was closed does not take is lost; `suspend` would panic.
+fn above(all: &MultiProgress, line: &str) {
+    let _ = all.println(line);
+}
+
 impl Display for Bars {
     fn started(&mut self, slot: usize, name: &str) {
         let style = ProgressStyle::with_template("{prefix:<34} {bar:24} {pos}/{len}  {msg}").expect("a valid template");
@@ -108,7 +113,7 @@ impl Display for Bars {
                     if *resumed_from > 0 { format!(", continues from step {resumed_from}") } else { String::new() };
                 bar.set_message(format!("{parameters} parameters{from}"));
                 let lines = self.remarks.lines(&bar.prefix(), notes, groups);
-                bar.suspend(|| lines.iter().for_each(|line| eprintln!("{line}")));
+                lines.iter().for_each(|line| above(&self.all, line));
             }
             Event::Progress(p) => {
                 bar.set_length(p.steps);
@@ -121,7 +126,8 @@ impl Display for Bars {
                 ));
             }
             Event::Evaluated(point) => *score = format!("  val {:.3}", point.validation_score),
-            Event::Ended { .. } => bar.set_message("done"),
+            Event::Trained => bar.set_message(format!("scoring test{score}")),
+            Event::Ended { .. } | Event::Already { .. } => bar.set_message("done"),
         }
     }
 
@@ -135,7 +141,7 @@ impl Display for Bars {
     }
 
     fn say(&mut self, text: &str) {
-        self.all.suspend(|| eprintln!("{text}"));
+        above(&self.all, text);
     }
 }
 

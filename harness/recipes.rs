@@ -321,7 +321,8 @@ fn check(table: &str, config_text: &str, config: &Config, registry: &Registry) -
 fn load(name: &str) -> (String, Config) {
     let path = configs().join(format!("{name}.yaml"));
     let text = std::fs::read_to_string(&path).expect("a config");
-    let config = Config::load(&path, &[], &Registry::default()).unwrap_or_else(|e| panic!("{}", e.render()));
+    let config = Config::load(&path, &[], crate::config::MOST_RUNS, &Registry::default())
+        .unwrap_or_else(|e| panic!("{}", e.render()));
     (text, config)
 }
 

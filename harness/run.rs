@@ -1,11 +1,12 @@
 //! One run, in this process: open the task, train, write the record.
 
 use crate::events::Event;
+use crate::machine::Machine;
 use crate::registry::Registry;
 use crate::spec::RunSpec;
 use crate::trainer::{Ended, TrainError, Trainer};
 use crate::{cuda, limits, vet};
-use results::{Outcome, Record, Scores, Store, StoreError, Versions, WorkLock};
+use results::{Blocked, Keep, Outcome, Record, Scores, Store, StoreError, Versions, WorkLock};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,6 +33,8 @@ pub struct Place {
     pub threads: i64,
     /// Memory this process may use on the CPU, bytes; `None` for no limit.
     pub memory: Option<u64>,
+    /// Which checkpoints are kept once a run has finished.
+    pub keep: Keep,
 }
 
 /// What can stop a run before it is a record.
@@ -58,7 +61,8 @@ impl From<DataError> for RunError {
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Trains `spec` and appends its record; `tell` hears of progress. A panic of libtorch becomes a record too. One process at a
-/// time trains a run: this one waits for another to end.
+/// time trains a run: this one waits for another to end. Where that one came to an end of the run, its record is given back,
+/// and nothing is trained or scored a second time.
 pub fn run(
     spec: &RunSpec,
     place: &Place,
@@ -74,12 +78,21 @@ pub fn run(
     let store = Store::open(&place.store)?;
     let id = spec.id();
     let mut record = blank(spec, place, device);
+    let before = store.latest(&id)?.map(|record| record.attempt);
     // Held until the record is written.
     let Some(_lock) = lock(&store, &id, stop, &mut tell)? else {
         let reason = "stopped by a signal while it waited for another process at this run".into();
         record.outcome = Outcome::Interrupted { reason };
         return file(&store, record, tell);
     };
+    // Whoever held the lock until now may have written a record. One that was there before is known to who asked for the run.
+    let now = store.latest(&id)?;
+    if let Some(done) = now.filter(|now| {
+        now.outcome == Outcome::Finished || (now.outcome.is_final() && before.is_none_or(|before| now.attempt > before))
+    }) {
+        tell(Event::Already { attempt: done.attempt });
+        return Ok(done);
+    }
     let work_dir = store.work_dir(&id);
     let begun = Instant::now();
     let trained =
@@ -91,7 +104,12 @@ pub fn run(
             record.measures.extend(ended.measures);
             record.details = ended.details;
         }
-        Ok(Err(error)) => record.outcome = Outcome::Failed { reason: one_line(&error.to_string()) },
+        Ok(Err(error)) => {
+            record.outcome = Outcome::Failed { reason: one_line(&error.to_string()) };
+            if let (TrainError::StartLost(_), Some(crate::spec::Start::Run(start))) = (&error, &spec.start) {
+                record.blocked_by = store.latest(start)?.as_ref().map(Blocked::by);
+            }
+        }
         Err(panic) => {
             let text =
                 panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|s| s.to_string()));
@@ -102,7 +120,12 @@ pub fn run(
         record.wall_seconds = begun.elapsed().as_secs_f64();
     }
     record.peak_memory_bytes = limits::peak_memory();
-    file(&store, record, tell)
+    let record = file(&store, record, &mut tell)?;
+    if record.outcome == Outcome::Finished {
+        // What cannot be removed now the next sweep removes.
+        let _ = store.remove_checkpoints(&id, place.keep);
+    }
+    Ok(record)
 }
 
 /// Locks a run's work folder, once nobody else trains there: what a killed sweep leaves behind still ends its step and writes
@@ -163,16 +186,25 @@ fn train(
     record.scores.floor = Some(task.floor()?.score);
     let mut trainer = Trainer::new(spec.clone(), task, registry, device, work_dir)?;
     (record.parameters, record.mixer_parameters) = trainer.parameters();
-    let (notes, groups) = (record.notes.clone(), trainer.group_lines());
+    record.device.threads = trainer.state.threads;
+    let notes = record.notes.iter().chain(trainer.notes()).cloned().collect();
+    let groups = trainer.group_lines();
     tell(Event::Started { parameters: record.parameters, resumed_from: trainer.steps_done(), notes, groups });
-    let ended = trainer.train(stop, tell);
+    let mut ended = trainer.train(stop, &mut *tell);
+    // Once: a disk that loses a second one loses a third.
+    if let Err(TrainError::BestLost(error)) = &ended {
+        trainer = trainer.again(registry, error)?;
+        ended = trainer.train(stop, &mut *tell);
+    }
     // Facts first: they hold whether training ended well or not.
     record.steps = trainer.state.step;
     record.best_step = trainer.state.best_step;
     record.curve = trainer.state.curve.clone();
     record.notes.extend(trainer.start_note());
     record.notes.extend(trainer.pretraining_note());
-    trainer.measure_peak();
+    record.notes.extend(trainer.notes().iter().cloned());
+    let machine = Machine::new(&place.store, place.device, place.threads as usize);
+    trainer.clock.peak_flops = machine.known(spec.model.precision).unwrap_or(0.0);
     record.wall_seconds = trainer.clock.wall_seconds;
     record.steps_per_second = median(&trainer.clock.steps_per_second);
     let speeds = trainer.clock.speeds(record.steps_per_second);
@@ -215,6 +247,7 @@ pub fn blank(spec: &RunSpec, place: &Place, device: Device) -> Record {
         started_unix: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),
         notes: Vec::new(),
         marks: Vec::new(),
+        blocked_by: None,
     }
 }
 
@@ -238,7 +271,7 @@ pub fn device(kind: crate::cli::DeviceKind) -> Result<Device, RunError> {
 pub fn panic_reason(text: &str) -> String {
     let line = one_line(text);
     let lower = text.to_lowercase();
-    if ["can't allocate memory", "out of memory", "memory allocation of", "not enough memory"]
+    if ["can't allocate memory", "out of memory", "memory allocation of", "not enough memory", "bad_alloc"]
         .iter()
         .any(|s| lower.contains(s))
     {
@@ -271,14 +304,8 @@ fn median(values: &[f64]) -> f64 {
     }
 }
 
-/// Reads a spec written by `sweep`.
-pub fn read_spec(path: &Path) -> Result<RunSpec, String> {
-    let text = std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
-    vet::parse(&text, &path.display().to_string())
-}
-
-/// The same; an error where it could not be a run of this build.
-pub fn read_own_spec(path: &Path, registry: &Registry) -> Result<RunSpec, String> {
+/// Reads a spec written by `sweep`; an error where it could not be a run of this build.
+pub fn read_spec(path: &Path, registry: &Registry) -> Result<RunSpec, String> {
     let text = std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
     vet::read(&text, &path.display().to_string(), registry)
 }

@@ -50,6 +50,18 @@ pub(crate) fn trainer(config: &str, folder: &Path) -> Trainer {
     Trainer::new(spec, task, &registry, tch::Device::Cpu, folder.into()).expect("a model")
 }
 
+/// A record of nothing in particular.
+pub(crate) fn record() -> results::Record {
+    let plain = json!({
+        "format": 1, "id": "a", "attempt": 1, "spec": {}, "seed": 0, "outcome": {"kind": "finished"}, "metric": "accuracy",
+        "scores": {"validation": null, "test": null, "floor": null, "ceiling": null}, "parameters": 0, "mixer_parameters": 0,
+        "steps": 0, "best_step": 0, "steps_per_second": 0.0, "tokens_per_second": 0.0, "wall_seconds": 0.0,
+        "peak_memory_bytes": 0, "curve": [], "device": {"kind": "cpu", "name": "", "threads": 1, "host": ""},
+        "versions": {"mixarena": "", "libtorch": "", "commit": ""}, "started_unix": 0, "notes": []
+    });
+    serde_json::from_value(plain).expect("a record")
+}
+
 /// Whether a test that draws from libtorch's generator is alone in its process, where no other test draws in between. If not,
 /// it is run again in a process of its own, which must succeed. `test` is its path with the crate's name.
 pub(crate) fn alone(test: &str) -> bool {

@@ -60,7 +60,11 @@ pub fn look(
         let batch = task.batch(split, index, &order)?;
         let allowed = allowed(task, &spec, split, &sections, index, rows)?;
         let (inputs, classes) = to_tensors(&batch, device);
-        let judged = no_grad(|| Judged::of(&model.forward(&inputs, false), &classes, &spec, &allowed));
+        // A batch in which nothing is asked has examples, and nothing to judge.
+        let judged = match batch.targets.classes().is_empty() {
+            true => Judged::default(),
+            false => no_grad(|| Judged::of(&model.forward(&inputs, false), &classes, &spec, &allowed)),
+        };
         let part = sections.of_batch(index, rows).unwrap_or(0);
         tallies[part].add(&batch, &judged);
         if closely {
@@ -107,6 +111,7 @@ fn allowed(
 }
 
 /// What became of each scored position of a batch.
+#[derive(Default)]
 struct Judged {
     loss: Vec<f32>,
     /// 1 where right; of real numbers the squared error.

@@ -32,7 +32,13 @@ impl Sizes {
     }
 
     /// The same, of a model of which one block and what is around it have at most so many numbers.
-    pub(crate) fn up_to(most: f64, config: &ModelConfig, task: &TaskSpec, mixer: &Entry, settings: &Value) -> Option<Self> {
+    pub(crate) fn up_to(
+        most: f64,
+        config: &ModelConfig,
+        task: &TaskSpec,
+        mixer: &Entry,
+        settings: &Value,
+    ) -> Option<Self> {
         let config = config.resolved();
         let dims = config.dims(task.max_length, task.causal);
         if mixer.scalars(settings, &dims) + around(&config, task) > most {

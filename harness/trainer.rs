@@ -5,9 +5,10 @@ mod pretraining;
 mod reading;
 mod starting;
 mod stepping;
+pub mod timing;
 
 use crate::bounds;
-use crate::checkpoint::{self, CheckpointError};
+use crate::checkpoint::{self, CheckpointError, Part};
 use crate::config::Mistake;
 use crate::events::{Event, Progress};
 use crate::feed::{Feed, FeedClock};
@@ -20,6 +21,7 @@ use crate::seeds::{Purpose, reseed};
 use crate::spec::RunSpec;
 use results::{Detail, Outcome, Point, Scores};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,6 +35,8 @@ use tch::{Device, Tensor};
 pub const BUDGET_KEYS_WITHOUT_EFFECT: &[&str] = &["checkpoint_every", "timeout_minutes"];
 /// A stop that never comes.
 static NEVER: AtomicBool = AtomicBool::new(false);
+/// More threads than any machine has: a count above is not one.
+const MOST_THREADS: i64 = 4096;
 /// Seconds between two progress events.
 const PROGRESS_SECONDS: f64 = 0.5;
 
@@ -58,7 +62,8 @@ pub struct BudgetConfig {
     pub stop_at: Option<f64>,
     /// Steps between two checkpoints; `null`: at every look.
     pub checkpoint_every: Option<u64>,
-    /// Wall time over all attempts, minutes; `null`: no limit.
+    /// Wall time of training over all attempts, minutes; `null`: no limit. Once the last step is done, test is scored and what is
+    /// asked for besides computed however long that takes.
     pub timeout_minutes: Option<f64>,
 }
 
@@ -115,6 +120,12 @@ pub enum TrainError {
     /// A checkpoint cannot be read or written.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// The best checkpoint of a run that was trained is of no use: its weights are nowhere else.
+    #[error("{0}")]
+    BestLost(CheckpointError),
+    /// The run that this one starts from has no checkpoint to give.
+    #[error("{0}")]
+    StartLost(CheckpointError),
     /// The spec names what this build does not have, or data that have changed.
     #[error("{0}")]
     Spec(String),
@@ -141,6 +152,9 @@ pub struct State {
     pub loss_count: u64,
     /// Whether training is over (budget spent or stopped early) and only test is left.
     pub trained: bool,
+    /// Threads of the process that began: with another number sums are taken in another order, and other bytes come out.
+    #[serde(default)]
+    pub threads: i64,
     /// How far the stage before the first step came; absent where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pretraining: Option<Pretraining>,
@@ -172,7 +186,7 @@ pub struct Clock {
     /// memory is not counted.
     #[serde(default)]
     pub flops_per_step: f64,
-    /// Speed of this machine at large matrix products in the model's precision, operations a second; 0 until measured.
+    /// Speed of this machine at large matrix products in the model's precision, operations a second; 0 where it is not known.
     #[serde(default)]
     pub peak_flops: f64,
     /// Seconds of optimizer steps, waiting for their batches included.
@@ -181,6 +195,9 @@ pub struct Clock {
     /// Seconds of making batches.
     #[serde(default)]
     pub feed: FeedClock,
+    /// What became of its checkpoints, as remarks on the run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 impl Clock {
@@ -204,15 +221,16 @@ impl Clock {
     /// Work at `steps_per_second`, FLOPs a second, and its share of what this machine could do (MFU); none without a step.
     ///
     /// The work is the model's by the papers' formulas, three forward passes a step. The whole is a large matrix product in the
-    /// model's precision, timed on the same threads at the run's end: an MFU of 1 is a model as fast as that product, and a
-    /// mixer of FFTs or scans may do little by this measure and yet be fast. Chowdhery et al. 2022, arXiv:2204.02311, appendix B
-    /// has the term, with the maker's peak below the line.
+    /// model's precision on as many threads ([`crate::machine`]): an MFU of 1 is a model as fast as that product, and a mixer of FFTs
+    /// or scans may do little by this measure and yet be fast. A share above 1, which a peak taken on a busy machine gives, is left
+    /// out. Chowdhery et al. 2022, arXiv:2204.02311, appendix B has the term, with the maker's peak below the line.
     pub fn speeds(&self, steps_per_second: f64) -> Vec<(&'static str, f64)> {
         let speed = self.flops_per_step * steps_per_second;
-        if speed == 0.0 || self.peak_flops == 0.0 {
+        if speed == 0.0 {
             return Vec::new();
         }
-        vec![("model_flops_per_second", speed), ("mfu", speed / self.peak_flops)]
+        let share = (self.peak_flops > 0.0).then(|| speed / self.peak_flops).filter(|share| *share <= 1.0);
+        std::iter::once(("model_flops_per_second", speed)).chain(share.map(|share| ("mfu", share))).collect()
     }
 }
 
@@ -233,11 +251,28 @@ pub struct Trainer {
     optimizer: AdamW,
     /// What the optimizer trains besides the model, while pretraining.
     stage: Option<Stage>,
+    /// The run's identity, which its checkpoints carry.
+    id: String,
     work_dir: PathBuf,
     started: Instant,
     wall_before: f64,
     /// Whether this process has made a step or looked at validation.
     progressed: bool,
+}
+
+/// Whether the evaluation `new` is better than `best`, each a score and a loss. A language model is chosen as it is judged: by its
+/// loss. Any other by its score, and by its loss where that is equal. A model whose loss or score is no finite number is worse
+/// than every one whose are: what it scores, it scores by accident.
+fn is_better(new: (f64, f64), best: (f64, f64), output: Output) -> bool {
+    let is_finite = |(score, loss): (f64, f64)| score.is_finite() && loss.is_finite();
+    if !(is_finite(new) && is_finite(best)) {
+        return is_finite(new);
+    }
+    let less_loss = new.1 < best.1;
+    match output {
+        Output::Tokens => less_loss,
+        _ => new.0 > best.0 || (new.0 == best.0 && less_loss),
+    }
 }
 
 /// How a call of [`Trainer::train`] ended.
@@ -254,8 +289,49 @@ pub struct Ended {
 }
 
 impl Trainer {
-    /// Builds the model, and continues from `work_dir/last.safetensors` where there is one.
+    /// Builds the model, and continues from `work_dir/last.safetensors` where there is one. One that is of no use is as good as
+    /// none: the run begins again, and says so.
     pub fn new(
+        spec: RunSpec,
+        task: Arc<dyn Task>,
+        registry: &Registry,
+        device: Device,
+        work_dir: PathBuf,
+    ) -> Result<Self, TrainError> {
+        let mut trainer = Self::build(spec, task, registry, device, work_dir)?;
+        trainer.load_clock();
+        if !trainer.last_path().exists() {
+            trainer.start(registry)?;
+            return Ok(trainer);
+        }
+        match trainer.resume() {
+            Ok(()) => Ok(trainer),
+            Err(error) if error.is_of_no_use() => trainer.again(registry, &error),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The same run from its beginning, because of what is wrong with a checkpoint of it.
+    pub fn again(self, registry: &Registry, error: &CheckpointError) -> Result<Self, TrainError> {
+        // The weights in memory may be half those of a file.
+        let Self { spec, task, vs, work_dir, clock, .. } = self;
+        let mut trainer = Self::build(spec, task, registry, vs.device(), work_dir)?;
+        trainer.load_clock();
+        trainer.clock.notes = clock.notes;
+        trainer.clock.notes.push(format!("{} {}; trained again from the start", error.file(), error.why()));
+        trainer.save_clock();
+        let path = trainer.last_path();
+        match std::fs::remove_file(&path) {
+            Err(why) if why.kind() != std::io::ErrorKind::NotFound => {
+                return Err(CheckpointError::new(&path, why).into());
+            }
+            _ => {}
+        }
+        trainer.start(registry)?;
+        Ok(trainer)
+    }
+
+    fn build(
         spec: RunSpec,
         task: Arc<dyn Task>,
         registry: &Registry,
@@ -276,8 +352,10 @@ impl Trainer {
                 AdamW::over(stage.trained(&vs), &stage.config.optimizer(&spec.optimizer), &model.param_rules())
             }
         };
-        let mut trainer = Self {
-            state: State { pretraining: stage.is_some().then(Pretraining::default), ..State::default() },
+        let pretraining = stage.is_some().then(Pretraining::default);
+        Ok(Self {
+            state: State { pretraining, threads: tch::get_num_threads().into(), ..State::default() },
+            id: spec.id(),
             spec,
             task_spec: task.spec(),
             task,
@@ -290,12 +368,7 @@ impl Trainer {
             started: Instant::now(),
             wall_before: 0.0,
             progressed: false,
-        };
-        match trainer.last_path().exists() {
-            true => trainer.resume()?,
-            false => trainer.start(registry)?,
-        }
-        Ok(trainer)
+        })
     }
 
     fn last_path(&self) -> PathBuf {
@@ -351,6 +424,7 @@ impl Trainer {
         while !self.state.trained {
             // Left out when the run was stopped while it looked.
             if self.owes_a_look() {
+                self.tell_last_step(&mut tell);
                 let Some(point) = self.look(stop)? else { return self.interrupted() };
                 tell(Event::Evaluated(point));
                 self.save()?;
@@ -397,6 +471,7 @@ impl Trainer {
                 (interval_steps, interval_loss) = (0, 0.0);
             }
             if looked {
+                self.tell_last_step(&mut tell);
                 let Some(point) = self.look(stop)? else { return self.interrupted() };
                 tell(Event::Evaluated(point));
             }
@@ -418,6 +493,11 @@ impl Trainer {
             if stop.load(Ordering::Relaxed) && !self.state.trained {
                 return self.interrupted();
             }
+        }
+        tell(Event::Trained);
+        if !self.state.best_loss.is_some_and(f64::is_finite) {
+            let reason = format!("validation loss was no finite number at any evaluation of {} steps", self.state.step);
+            return Ok(self.ended(Outcome::Diverged { reason }, None)?);
         }
         self.load_best()?;
         let stop = self.heeded(stop);
@@ -450,9 +530,19 @@ impl Trainer {
         let norm = self.optimizer.step(factor);
         self.progressed = true;
         self.state.step += 1;
-        self.state.loss_sum += loss;
-        self.state.loss_count += 1;
+        // A batch in which nothing is asked has no loss, and none to average.
+        if !batch.targets.classes().is_empty() {
+            self.state.loss_sum += loss;
+            self.state.loss_count += 1;
+        }
         (loss, norm)
+    }
+
+    /// Tells that every step of the budget is done, once it is.
+    fn tell_last_step(&self, tell: &mut impl FnMut(Event)) {
+        if self.state.step >= self.spec.budget.steps {
+            tell(Event::Trained);
+        }
     }
 
     /// Whether validation is to be scored before the next step.
@@ -486,25 +576,24 @@ impl Trainer {
             validation_score: look.score,
         };
         (self.state.loss_sum, self.state.loss_count) = (0.0, 0);
+        // Read back from a checkpoint a number that is not finite is absent.
+        let [score, loss] = [self.state.best_score, self.state.best_loss].map(|best| best.unwrap_or(f64::NAN));
+        let better =
+            self.state.curve.is_empty() || is_better((look.score, look.loss), (score, loss), self.task_spec.output);
         self.state.curve.push(point);
-        let better = match (self.state.best_score, self.state.best_loss) {
-            // A language model is chosen as it is judged: by its loss.
-            (Some(_), Some(loss)) if self.task_spec.output == Output::Tokens => look.loss < loss,
-            (Some(score), Some(loss)) => look.score > score || (look.score == score && look.loss < loss),
-            _ => true,
-        };
         self.state.looks_since_best += 1;
         if better {
             self.state.best_score = Some(look.score);
             self.state.best_loss = Some(look.loss);
             self.state.best_step = self.state.step;
             self.state.looks_since_best = 0;
-            checkpoint::write(&self.best_path(), &self.model_tensors(), &self.state.step.to_string())?;
+            let at = json!({ "step": self.state.step });
+            checkpoint::write(&self.best_path(), &self.id, Part::Best, &self.model_tensors(), &at)?;
         }
         let budget = &self.spec.budget;
         self.state.trained = self.state.step >= budget.steps
             || budget.patience.is_some_and(|most| self.state.looks_since_best >= most)
-            || budget.stop_at.is_some_and(|score| look.score >= score);
+            || budget.stop_at.is_some_and(|score| look.loss.is_finite() && look.score >= score);
         Ok(Some(point))
     }
 
@@ -529,8 +618,8 @@ impl Trainer {
         let mut tensors = self.model_tensors();
         tensors.extend(self.stage_tensors());
         tensors.extend(self.optimizer.state());
-        let state = serde_json::to_string(&self.state).expect("the state is plain data");
-        checkpoint::write(&self.last_path(), &tensors, &state)?;
+        let state = serde_json::to_value(&self.state).expect("the state is plain data");
+        checkpoint::write(&self.last_path(), &self.id, Part::Last, &tensors, &state)?;
         self.save_clock();
         Ok(())
     }
@@ -539,14 +628,36 @@ impl Trainer {
     fn save_clock(&mut self) {
         self.clock.wall_seconds = self.wall_seconds();
         let text = serde_json::to_vec(&self.clock).expect("the clock is plain data");
-        let _ = checkpoint::write_then_rename(&self.clock_path(), &text);
+        let _ = results::replace(&self.clock_path(), &text);
     }
 
-    fn resume(&mut self) -> Result<(), TrainError> {
+    fn load_clock(&mut self) {
+        if let Ok(text) = std::fs::read(self.clock_path()) {
+            self.clock = serde_json::from_slice(&text).unwrap_or_default();
+        }
+        self.wall_before = self.clock.wall_seconds;
+    }
+
+    /// What became of the run's checkpoints and threads, as remarks on it.
+    pub fn notes(&self) -> &[String] {
+        &self.clock.notes
+    }
+
+    fn resume(&mut self) -> Result<(), CheckpointError> {
         let path = self.last_path();
-        let fail = |why: String| CheckpointError::new(&path, format!("{why}; delete the file to start this run again"));
-        let (tensors, state) = checkpoint::read(&path).map_err(|e| fail(e.to_string()))?;
-        self.state = serde_json::from_str(&state).map_err(|e| fail(e.to_string()))?;
+        let fail = |why: String| CheckpointError::new(&path, why);
+        let (tensors, state) = checkpoint::read(&path, &self.id, Part::Last)?;
+        let threads = self.state.threads;
+        self.state = serde_json::from_value(state).map_err(|e| fail(e.to_string()))?;
+        // The model at its best is in a file of its own, which a kill may have left ahead of this one by an evaluation: that
+        // evaluation is then done again, and writes the same.
+        if !self.state.curve.is_empty() {
+            let step = self.best_step()?;
+            if step != self.state.best_step && step <= self.state.step {
+                let why = format!("is of step {step}, and the best evaluation was at step {}", self.state.best_step);
+                return Err(CheckpointError::new(&self.best_path(), why));
+            }
+        }
         if self.pretraining_left() == 0 {
             self.start_over();
         }
@@ -555,17 +666,46 @@ impl Trainer {
             checkpoint::fill(stage.store(), &tensors).map_err(fail)?;
         }
         self.optimizer.restore(&tensors).map_err(fail)?;
-        if let Ok(text) = std::fs::read(self.clock_path()) {
-            self.clock = serde_json::from_slice(&text).unwrap_or_default();
-        }
-        self.wall_before = self.clock.wall_seconds;
+        self.keep_threads(threads);
         Ok(())
+    }
+
+    /// Goes on with as many threads as the run began with, whatever number was asked for now.
+    fn keep_threads(&mut self, asked: i64) {
+        let began = self.state.threads;
+        if !(1..=MOST_THREADS).contains(&began) {
+            self.state.threads = asked;
+        }
+        if self.state.threads == asked {
+            return;
+        }
+        tch::set_num_threads(began as i32);
+        let note =
+            format!("went on with {began} threads, as it began, and not with {asked}: its numbers depend on them");
+        if !self.clock.notes.contains(&note) {
+            self.clock.notes.push(note);
+        }
+    }
+
+    /// The step of the best checkpoint on disk.
+    fn best_step(&self) -> Result<u64, CheckpointError> {
+        let (_, at) = checkpoint::read(&self.best_path(), &self.id, Part::Best)?;
+        at["step"].as_u64().ok_or_else(|| CheckpointError::new(&self.best_path(), "does not say its step"))
     }
 
     fn load_best(&mut self) -> Result<(), TrainError> {
         let path = self.best_path();
-        let (tensors, _) = checkpoint::read(&path)?;
-        Ok(checkpoint::fill(&self.vs, &tensors).map_err(|why| CheckpointError::new(&path, why))?)
+        let wrong = |error: CheckpointError| match error.is_of_no_use() {
+            true => TrainError::BestLost(error),
+            false => error.into(),
+        };
+        let (tensors, at) = checkpoint::read(&path, &self.id, Part::Best).map_err(wrong)?;
+        if at["step"].as_u64() != Some(self.state.best_step) {
+            let why =
+                format!("is of step {}, and the best evaluation was at step {}", at["step"], self.state.best_step);
+            return Err(TrainError::BestLost(CheckpointError::new(&path, why)));
+        }
+        checkpoint::fill(&self.vs, &tensors).map_err(|why| TrainError::BestLost(CheckpointError::new(&path, why)))
     }
 
     fn wall_seconds(&self) -> f64 {
@@ -665,6 +805,154 @@ mod tests {
         // Step 1; step 2; its look and step 3; its look; test.
         assert_eq!((whole.0, cut.0), (0, 4));
         assert_eq!((whole.1, whole.2, whole.3), (cut.1, cut.2, cut.3));
+    }
+
+    /// Sequences of tokens of which every second one asks nothing.
+    #[derive(Debug)]
+    struct HalfAsked(Output);
+
+    impl Task for HalfAsked {
+        fn spec(&self) -> TaskSpec {
+            TaskSpec { classes: 11, causal: true, ..crate::samples::task_spec(self.0) }
+        }
+
+        fn len(&self, _split: Split) -> u64 {
+            6
+        }
+
+        fn example(&self, _split: Split, index: u64) -> Result<tasks::Example, DataError> {
+            let (positions, classes) = if index % 2 == 0 { (vec![1, 3], vec![4, 2]) } else { (vec![], vec![]) };
+            let targets = tasks::Targets::PerPosition { positions, classes };
+            Ok(tasks::Example::new(vec![1 + index as i64, 2, 3, 4], targets))
+        }
+
+        fn floor(&self) -> Result<tasks::Bound, DataError> {
+            Ok(tasks::Bound { score: 0.0, how: String::new() })
+        }
+
+        fn ceiling(&self) -> Result<tasks::Bound, DataError> {
+            Ok(tasks::Bound { score: 1.0, how: String::new() })
+        }
+    }
+
+    fn half_asked(output: Output, budget: &str, folder: &std::path::Path) -> Trainer {
+        let config = format!(
+            "tasks: [mqar: {{ vocab_size: 16, seq_len: 12, kv_pairs: 2, causal: true, train_examples: 60, \
+             validation_examples: 10, test_examples: 10 }}]\nmodel: {{ d_model: 8, n_layers: 1 }}\nbudget: {budget}\n\
+             mixers: [attention: {{ n_heads: 2 }}]\n"
+        );
+        let beside = tempfile::tempdir().unwrap();
+        let spec = crate::samples::trainer(&config, beside.path()).spec;
+        let task = Arc::new(HalfAsked(output));
+        Trainer::new(spec, task, &Registry::default(), Device::Cpu, folder.into()).unwrap()
+    }
+
+    #[test]
+    fn a_batch_in_which_nothing_is_asked_is_a_step_without_a_loss() {
+        for (output, more) in [
+            (Output::Tokens, ""),
+            (Output::PerPosition, ""),
+            (Output::Tokens, ", micro_batch: 1"),
+            (Output::PerPosition, ", eval_batch_size: 2"),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let budget = format!("{{ steps: 6, batch_size: 1, eval_every: 6{more} }}");
+            let mut trainer = half_asked(output, &budget, folder.path());
+            let ended = trainer.train(&AtomicBool::new(false), |_| ()).unwrap();
+            assert_eq!((&ended.outcome, trainer.state.step), (&Outcome::Finished, 6), "{output:?}{more}");
+            let point = trainer.state.curve[0];
+            // Three of six batches had a loss, of some ln 11: the others are no zeros in its mean.
+            assert!(point.train_loss > 1.8 && point.validation_loss > 1.8, "{output:?}{more}: {point:?}");
+            assert!(ended.scores.test.is_some_and(f64::is_finite), "{output:?}{more}");
+        }
+    }
+
+    /// Every weight NaN, until the tensors that come back are copied back.
+    fn spoil(trainer: &Trainer) -> Vec<(Tensor, Tensor)> {
+        tch::no_grad(|| {
+            let of = |mut weight: Tensor| (weight.copy(), weight.fill_(f64::NAN));
+            trainer.vs.trainable_variables().into_iter().map(of).collect()
+        })
+    }
+
+    fn mend(spoiled: Vec<(Tensor, Tensor)>) {
+        tch::no_grad(|| spoiled.into_iter().for_each(|(before, mut weight)| weight.copy_(&before)));
+    }
+
+    #[test]
+    fn an_evaluation_that_is_no_number_gives_way_to_the_first_that_is_one() {
+        for output in [Output::Tokens, Output::PerPosition] {
+            let folder = tempfile::tempdir().unwrap();
+            let mut trainer =
+                half_asked(output, "{ steps: 9, batch_size: 2, eval_every: 3, patience: 2 }", folder.path());
+            let best = |trainer: &Trainer| (trainer.state.best_step, trainer.best_step().unwrap());
+            trainer.state.step = 1;
+            let spoiled = spoil(&trainer);
+            assert!(trainer.look(&NEVER).unwrap().unwrap().validation_loss.is_nan());
+            assert_eq!(best(&trainer), (1, 1), "there is no other");
+            // What a process reads back that goes on from here: NaN is null, and null is nothing.
+            let text = serde_json::to_string(&trainer.state).unwrap();
+            trainer.state = serde_json::from_str(&text).unwrap();
+            trainer.state.step = 2;
+            assert!(trainer.look(&NEVER).unwrap().is_some());
+            assert_eq!((best(&trainer), trainer.state.looks_since_best), ((1, 1), 1), "no better");
+            mend(spoiled);
+            trainer.state.step = 3;
+            trainer.look(&NEVER).unwrap();
+            assert_eq!((best(&trainer), trainer.state.trained), ((3, 3), false), "{output:?}");
+            let kept = trainer.state.best_loss;
+            assert!(kept.is_some_and(f64::is_finite));
+            spoil(&trainer);
+            for step in [4, 5] {
+                trainer.state.step = step;
+                trainer.look(&NEVER).unwrap();
+            }
+            assert_eq!((best(&trainer), trainer.state.best_loss, trainer.state.trained), ((3, 3), kept, true));
+        }
+    }
+
+    #[test]
+    fn a_model_whose_loss_is_no_number_at_every_evaluation_has_diverged() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut trainer = half_asked(Output::Tokens, "{ steps: 4, batch_size: 2, eval_every: 4 }", folder.path());
+        spoil(&trainer);
+        trainer.state.step = 4;
+        let ended = trainer.train(&AtomicBool::new(false), |_| ()).unwrap();
+        let reason = "validation loss was no finite number at any evaluation of 4 steps";
+        assert_eq!(ended.outcome, Outcome::Diverged { reason: reason.into() });
+        assert_eq!(ended.scores.test, None, "test is not looked at");
+    }
+
+    #[test]
+    fn better_is_a_number_first_then_a_score_or_of_language_models_a_loss() {
+        let (nan, inf) = (f64::NAN, f64::INFINITY);
+        for output in [Output::Tokens, Output::PerPosition, Output::PerSequence, Output::Value] {
+            for none in [(nan, nan), (0.9, nan), (0.9, inf), (nan, 0.1)] {
+                assert!(is_better((0.1, 9.0), none, output) && !is_better(none, (0.1, 9.0), output), "{none:?}");
+                assert!(!is_better(none, none, output));
+            }
+            assert!(is_better((0.5, 1.0), (0.5, 2.0), output) && !is_better((0.5, 1.0), (0.5, 1.0), output));
+        }
+        assert!(is_better((0.1, 1.0), (0.9, 2.0), Output::Tokens));
+        assert!(!is_better((0.1, 1.0), (0.9, 2.0), Output::PerPosition));
+    }
+
+    #[test]
+    fn it_is_told_that_training_is_over_before_the_last_evaluation_and_before_test() {
+        let folder = tempfile::tempdir().unwrap();
+        let said = |stop: bool| {
+            let mut trainer = half_asked(Output::Tokens, "{ steps: 2, batch_size: 2, eval_every: 1 }", folder.path());
+            let mut said = Vec::new();
+            let ended = trainer.train(&AtomicBool::new(stop), |event| match event {
+                Event::Trained => said.push("trained".to_owned()),
+                Event::Evaluated(point) => said.push(format!("evaluated {}", point.step)),
+                _ => {}
+            });
+            (said.join(", "), ended.unwrap().outcome.word())
+        };
+        assert_eq!(said(true), (String::new(), "interrupted"), "one step");
+        assert_eq!(said(false), ("evaluated 1, trained, evaluated 2, trained".into(), "finished"));
+        assert_eq!(said(false), ("trained".into(), "finished"), "one that only has test left says so at once");
     }
 
     #[test]

@@ -229,7 +229,7 @@ impl Naming {
 
     /// Fills `vs` from the file at `path`.
     pub fn import(&self, path: &Path, vs: &VarStore) -> Result<Report, WeightsError> {
-        let (tensors, _) = checkpoint::read(path)?;
+        let tensors = checkpoint::read_any(path)?;
         let other = |problem: String, help: String| WeightsError::Other { path: path.into(), problem, help };
         let file: BTreeMap<String, (String, Tensor)> =
             tensors.into_iter().map(|(name, tensor)| (plain(&name), (name, tensor))).collect();

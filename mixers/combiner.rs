@@ -518,7 +518,11 @@ pub fn replay(golden: &Golden) -> Result<Replay, GoldenError> {
     let d_model = cfg.n_heads * golden.int("d")?;
     let causal = golden.flag_or("causal", false)?;
     let length = if whole {
-        golden.agrees("d", golden.axes("input.x", &["batch", "L", ""])?[2] / cfg.n_heads.max(1), "`input.x` and `H` say")?;
+        golden.agrees(
+            "d",
+            golden.axes("input.x", &["batch", "L", ""])?[2] / cfg.n_heads.max(1),
+            "`input.x` and `H` say",
+        )?;
         golden.axes("input.x", &["batch", "L", ""])?[1]
     } else {
         for name in ["input.q", "input.k"] {

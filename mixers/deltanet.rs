@@ -101,10 +101,11 @@ impl Family for Config {
             heads(self.n_heads, self.d_head, dims.d_model),
             at_least("d_conv", self.d_conv, 1),
             at_least("householder", self.householder, 1),
-            width("householder", "householder · n_heads · d_head", &[
-                self.householder,
-                self.d_head.map_or(dims.d_model, |d_head| self.n_heads.saturating_mul(d_head)),
-            ]),
+            width(
+                "householder",
+                "householder · n_heads · d_head",
+                &[self.householder, self.d_head.map_or(dims.d_model, |d_head| self.n_heads.saturating_mul(d_head))],
+            ),
             at_least("chunk_size", self.chunk_size, 1),
         ]
         .into_iter()

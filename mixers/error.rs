@@ -32,9 +32,11 @@ pub fn divides(key: &'static str, n: i64, of: &'static str, d: i64) -> Result<()
 pub fn heads(n_heads: i64, d_head: Option<i64>, d_model: i64) -> Result<(), ConfigError> {
     match d_head {
         None => divides("n_heads", n_heads, "d_model", d_model),
-        Some(d_head) => at_least("n_heads", n_heads, 1)
-            .and(at_least("d_head", d_head, 1))
-            .and(width("d_head", "n_heads · d_head", &[n_heads, d_head])),
+        Some(d_head) => at_least("n_heads", n_heads, 1).and(at_least("d_head", d_head, 1)).and(width(
+            "d_head",
+            "n_heads · d_head",
+            &[n_heads, d_head],
+        )),
     }
 }
 

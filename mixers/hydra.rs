@@ -311,7 +311,9 @@ impl Hydra {
             dt: ctx.zero_padding(&dt).unbind(2),
             a: self.a(),
             conv: self.conv.as_ref().map(|(weight, bias)| {
-                let bias = bias.as_ref().map_or_else(|| weight.detach().select(2, 0).select(1, 0).zeros_like(), Tensor::shallow_clone);
+                let bias = bias
+                    .as_ref()
+                    .map_or_else(|| weight.detach().select(2, 0).select(1, 0).zeros_like(), Tensor::shallow_clone);
                 cut_filters(weight, &bias, [d_inner, bc_width])
             }),
             fc_d: self.fc_d.as_ref().map(Tensor::shallow_clone),

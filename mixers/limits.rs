@@ -98,7 +98,8 @@ pub(crate) fn width(key: &'static str, what: &str, factors: &[i64]) -> Result<()
 /// What is said of a layer of `scalars` numbers.
 pub(crate) fn too_many(key: &'static str, scalars: f64) -> Option<ConfigError> {
     let problem = format!("a layer with these settings has {scalars:.1e} numbers, more than {SCALARS:.1e}");
-    let help = "make the widest setting smaller, or `d_model`, or sequences shorter where the layer learns their positions";
+    let help =
+        "make the widest setting smaller, or `d_model`, or sequences shorter where the layer learns their positions";
     (scalars > SCALARS).then(|| ConfigError { key, problem, help: help.into() })
 }
 
@@ -126,7 +127,9 @@ mod tests {
     fn products_are_held_to_the_width_of_a_layer_whatever_their_factors() {
         assert!(width("expand", "expand · d_model", &[2, 65536]).is_ok());
         let error = width("expand", "expand · d_model", &[i64::MAX, i64::MAX]).unwrap_err();
-        assert!(error.problem.starts_with("`expand · d_model` is 85070591730234615847396907784232501249, more than 131072"));
+        assert!(
+            error.problem.starts_with("`expand · d_model` is 85070591730234615847396907784232501249, more than 131072")
+        );
         assert!(too_many("s4", SCALARS).is_none() && too_many("s4", 2.0 * SCALARS).is_some());
     }
 }

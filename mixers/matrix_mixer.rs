@@ -153,7 +153,7 @@ impl Family for Config {
         vec![
             json!({ "qk_dim": 1, "headdim": 8 }),
             json!({ "data_dependent": false, "qk_dim": 2, "bias": true }),
-            json!({ "conv_bias": false, "d_conv": 5 }),
+            json!({ "conv_bias": false, "d_conv": 5, "qk_dim": 1 }),
             json!({ "matrix": "dense", "data_dependent": false, "d_conv": 3 }),
             json!({ "matrix": "toeplitz" }),
             json!({ "matrix": "toeplitz", "data_dependent": false }),
@@ -223,8 +223,11 @@ impl Family for Config {
         let free = self.data_dependent && matches!(self.matrix, Matrix::Attention | Matrix::Quasiseparable);
         let Some(from) = from.filter(|from| !free && *from != dims.seq_len) else { return Ok(()) };
         let why = if self.data_dependent { "is scaled by" } else { "is made for" };
-        let problem =
-            format!("`matrix: {}` {why} the longest sequence, which was {from} and is {} here", self.word(), dims.seq_len);
+        let problem = format!(
+            "`matrix: {}` {why} the longest sequence, which was {from} and is {} here",
+            self.word(),
+            dims.seq_len
+        );
         let help = "set `model: { max_positions: N }` to the same N, the longer of both, in both".into();
         Err(ConfigError { key: "matrix", problem, help })
     }

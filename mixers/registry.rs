@@ -107,7 +107,11 @@ impl Entry {
                 }
                 let family = typed::<F>(settings);
                 let found = family.check(dims);
-                if found.is_empty() { limits::too_many(F::NAME, family.scalars(dims)).into_iter().collect() } else { found }
+                if found.is_empty() {
+                    limits::too_many(F::NAME, family.scalars(dims)).into_iter().collect()
+                } else {
+                    found
+                }
             },
             scalars: |settings, dims| typed::<F>(settings).scalars(dims),
             build: |settings, vs, dims| typed::<F>(settings).build(vs, dims),

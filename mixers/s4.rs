@@ -353,7 +353,8 @@ impl Family for Config {
             return Ok(());
         }
         let (key, what) = if dplr { ("mode", "C̃ = C (I - Ā^L)") } else { ("disc", "C under `disc: dss`") };
-        let problem = format!("`{key}`: {what} belongs to the length L it was made for, and nothing says which that was");
+        let problem =
+            format!("`{key}`: {what} belongs to the length L it was made for, and nothing says which that was");
         let help = "put beside the file the config.json that `mixarena export-weights` writes, or one with the longest \
                     sequence of its training: { \"seq_len\": 1024 }";
         Err(ConfigError { key, problem, help: help.into() })
@@ -449,7 +450,7 @@ impl Config {
     fn check_step_mode(&self, dims: &Dims) -> Result<(), ConfigError> {
         let Some(mode) = self.step_mode else { return Ok(()) };
         let word = format!("{mode:?}").to_lowercase();
-        let short = self.l_max.is_some_and(|l_max| (l_max as f64 / self.rate).round() < dims.seq_len as f64);
+        let short = self.l_max.is_some_and(|l_max| (l_max as f64 / self.rate).round_ties_even() < dims.seq_len as f64);
         let (why, help) = if self.mode == Mode::Diag {
             ("the step of `mode: diag` is elementwise", "leave `step_mode` out, or use `mode: dplr`")
         } else if self.is_bidirectional(dims.causal) {

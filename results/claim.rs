@@ -11,7 +11,7 @@
 //! Locks are the kernel's: whatever their holder dies of opens them.
 
 use crate::StoreError;
-use crate::files;
+use crate::files::{self, machine, process_start};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io::Write;
@@ -154,24 +154,6 @@ fn is_stale(path: &Path, now: SystemTime) -> bool {
 fn age(path: &Path, now: SystemTime) -> Option<Duration> {
     let modified = fs::metadata(path).ok()?.modified().ok()?;
     Some(now.duration_since(modified).unwrap_or_default())
-}
-
-/// When a living process began: field 22 of `/proc/<pid>/stat`, counted behind the name, which may hold anything. A
-/// zombie (field 3) only waits for its parent to notice.
-fn process_start(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    if fields.first() == Some(&"Z") { None } else { fields.get(19)?.parse().ok() }
-}
-
-/// Boot and process namespace; empty where the kernel does not tell, and then only age makes a claim stale.
-fn machine() -> String {
-    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let space = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
-    if boot.is_empty() || space.as_os_str().is_empty() {
-        return String::new();
-    }
-    format!("{} {}", boot.trim(), space.display())
 }
 
 #[cfg(test)]

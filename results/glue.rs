@@ -15,7 +15,7 @@
 
 use crate::averages::TaskMean;
 use crate::published::{self, GLUE};
-use crate::statistics::{Interval, Measured, Range, mean, task_mean_interval};
+use crate::statistics::{Interval, Measured, Range, mean, weighted_interval};
 use crate::table::{MATCHED, MISMATCHED, Row, is_score, points, tasks};
 use crate::text;
 use serde::Serialize;
@@ -254,7 +254,9 @@ fn stated(rule: &Rule, model: &str) -> Option<f64> {
 }
 
 fn average<'a>(rule: &Rule, mixer: &str, row: impl Fn(&str) -> Option<&'a Row>) -> GlueAverage {
-    let (mut cells, mut missing) = (Vec::<Vec<f64>>::new(), Vec::new());
+    let mut missing = Vec::new();
+    // By task, since MNLI's two parts are of the same runs: how many parts it has, and for each run the mean of all their measures.
+    let mut cells: Vec<(&str, f64, Vec<Measured>)> = Vec::new();
     for (task, measures) in rule.parts {
         let of_measure = |measure: &&str| row(task).map(|row| seeds(row, measure)).filter(|found| found.n > 0);
         let all: Vec<Option<Measured>> = measures.iter().map(of_measure).collect();
@@ -263,27 +265,34 @@ fn average<'a>(rule: &Rule, mixer: &str, row: impl Fn(&str) -> Option<&'a Row>) 
                 missing.push(task.to_string());
             }
             Some(which) => missing.push(format!("{task} {}", measures[which])),
-            None => {
-                let all: Vec<Measured> = all.into_iter().flatten().collect();
-                let of_run = |run: &usize| all.iter().map(|measured| measured.of_run(*run)).collect::<Option<Vec<_>>>();
-                // Run by run, those that have every measure.
-                let joined: Vec<f64> = all[0].runs.iter().filter_map(|run| mean(&of_run(run)?)).collect();
-                if joined.is_empty() {
-                    missing.push(format!("{task}: no run has {}", measures.join(" and ")));
+            None => match cells.iter_mut().find(|(known, ..)| known == task) {
+                Some((_, parts, known)) => {
+                    *parts += 1.0;
+                    known.extend(all.into_iter().flatten());
                 }
-                cells.push(joined);
-            }
+                None => cells.push((task, 1.0, all.into_iter().flatten().collect())),
+            },
         }
     }
     missing.dedup(); // MNLI's two parts stand together
-    let means: Option<Vec<f64>> = cells.iter().map(|seeds| mean(seeds)).collect();
-    let ranges: Vec<Range> = rule
-        .parts
+    let joined: Vec<(f64, Vec<f64>)> = cells
         .iter()
-        .flat_map(|(_, measures)| measures.iter().map(|measure| range(measure)).collect::<Vec<_>>())
+        .map(|(task, parts, all)| {
+            let of_run = |run: &usize| all.iter().map(|measured| measured.of_run(*run)).collect::<Option<Vec<_>>>();
+            // Run by run, those that have every measure.
+            let values: Vec<f64> = all[0].runs.iter().filter_map(|run| mean(&of_run(run)?)).collect();
+            if values.is_empty() {
+                missing.push(format!("{task}: no run has all its measures"));
+            }
+            (parts / rule.parts.len() as f64, values)
+        })
         .collect();
-    let ours = means.filter(|_| missing.is_empty()).and_then(|means| mean(&means)).map(|mean| {
-        let interval = task_mean_interval(&cells).map(|interval| interval.clipped(Range::of_mean(&ranges)));
+    let ranges: Vec<Range> =
+        rule.parts.iter().map(|(_, m)| Range::of_mean(&m.iter().map(|m| range(m)).collect::<Vec<_>>())).collect();
+    let of_task = |(weight, values): &(f64, Vec<f64>)| Some(weight * mean(values)?);
+    let sum = joined.iter().map(of_task).sum::<Option<f64>>().filter(|_| missing.is_empty());
+    let ours = sum.map(|mean| {
+        let interval = weighted_interval(&joined).map(|interval| interval.clipped(Range::of_mean(&ranges)));
         TaskMean { mean, interval }
     });
     let named: Vec<&Row> = rule.parts.iter().filter_map(|(task, _)| row(task)).collect();
@@ -382,7 +391,7 @@ mod tests {
         let other = records.iter_mut().find(|record| record.id == "attention.mrpc.2").expect("there");
         other.measures.insert("accuracy".into(), f64::NAN);
         let none = average(&records);
-        assert_eq!((none.ours, &none.missing[..]), (None, &["MRPC: no run has f1 and accuracy".to_string()][..]));
+        assert_eq!((none.ours, &none.missing[..]), (None, &["MRPC: no run has all its measures".to_string()][..]));
     }
 
     // Cells are rounded to a tenth, so that their mean is within 0.05 of that of the unrounded, and the average once more.
@@ -492,18 +501,18 @@ mod tests {
 
         | average | mixer | ours | published | Δ | remarks |
         | --- | --- | --- | --- | ---: | --- |
-        | Hydra | attention | 0.672 [0.668, 0.677] | 0.835ᵃ | -16.2 | source states 0.835 |
+        | Hydra | attention | 0.672 [0.664, 0.681] | 0.835ᵃ | -16.2 | source states 0.835 |
         | Hydra | s4 | - |  |  | without RTE |
-        | BiGS | attention | 0.665 [0.660, 0.670] |  |  |  |
+        | BiGS | attention | 0.665 [0.657, 0.673] |  |  |  |
         | BiGS | s4 | - |  |  | without RTE |
-        | BERT | attention | 0.667 [0.662, 0.671] |  |  |  |
+        | BERT | attention | 0.667 [0.657, 0.676] |  |  |  |
         | BERT | s4 | - |  |  | without MNLI mismatched, RTE |
         | GLUE | attention | - |  |  | without WNLI |
         | GLUE | s4 | - |  |  | without MNLI mismatched, RTE, WNLI |
-        | GLUE8 | attention | 0.664 [0.659, 0.669] |  |  |  |
+        | GLUE8 | attention | 0.664 [0.656, 0.673] |  |  |  |
         | GLUE8 | s4 | - |  |  | without MNLI mismatched, RTE |
 
-        Averages over GLUE, each by its paper's rule, with 95 % bootstrap intervals, seeds redrawn within each task; an average with a task missing is not printed. Published: the same rule on the published cells; stated: what the source prints, beside its own rule. Hydra (Hwang et al. 2024): mean of MNLI (matched), QNLI, QQP (accuracy), RTE, SST2, MRPC (f1), CoLA, STS-B (spearman). BiGS (Wang et al. 2023): mean of MNLI (matched), QNLI, QQP (f1), RTE, SST2, MRPC (f1), CoLA, STS-B (spearman). BERT (Devlin et al. 2019): mean of MNLI (matched), MNLI (mismatched), QNLI, QQP (f1), RTE, SST2, MRPC (f1), CoLA, STS-B (spearman). GLUE (the leaderboard): mean of MNLI (matched and mismatched), QNLI, QQP (f1 and accuracy), RTE, SST2, MRPC (f1 and accuracy), CoLA, STS-B (pearson and spearman), WNLI. GLUE8 (the leaderboard's rule without WNLI): mean of MNLI (matched and mismatched), QNLI, QQP (f1 and accuracy), RTE, SST2, MRPC (f1 and accuracy), CoLA, STS-B (pearson and spearman).
+        Averages over GLUE, each by its paper's rule; an average with a task missing is not printed. Published: the same rule on the published cells; stated: what the source prints, beside its own rule. Intervals are 95 % t intervals over the seeds of each task, with Welch and Satterthwaite's degrees of freedom, cut to the range of the scores. In simulated sweeps of 2 to 6 tasks with 2, 3 or 5 seeds they hold the true mean in 93 to 99 of 100, but in fewer where a seed either solves a task or does not (63 of 100 with two seeds of two tasks): all seeds may have done the same. Hydra (Hwang et al. 2024): mean of MNLI (matched), QNLI, QQP (accuracy), RTE, SST2, MRPC (f1), CoLA, STS-B (spearman). BiGS (Wang et al. 2023): mean of MNLI (matched), QNLI, QQP (f1), RTE, SST2, MRPC (f1), CoLA, STS-B (spearman). BERT (Devlin et al. 2019): mean of MNLI (matched), MNLI (mismatched), QNLI, QQP (f1), RTE, SST2, MRPC (f1), CoLA, STS-B (spearman). GLUE (the leaderboard): mean of MNLI (matched and mismatched), QNLI, QQP (f1 and accuracy), RTE, SST2, MRPC (f1 and accuracy), CoLA, STS-B (pearson and spearman), WNLI. GLUE8 (the leaderboard's rule without WNLI): mean of MNLI (matched and mismatched), QNLI, QQP (f1 and accuracy), RTE, SST2, MRPC (f1 and accuracy), CoLA, STS-B (pearson and spearman).
         ");
     }
 

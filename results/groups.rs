@@ -150,12 +150,12 @@ mod tests {
         insta::assert_snapshot!(table.markdown_groups(), @r"
         | mixer | of | recall | compression | mean |
         | --- | --- | ---: | ---: | ---: |
-        | attention | score | 0.700 | 0.300 | 0.500 [0.483, 0.517] |
-        | attention | macro_accuracy | 0.350 | 0.150 | 0.250 [0.242, 0.258] |
-        | s4 | score | 0.550 | 0.150 | 0.350 [0.333, 0.367] |
-        | s4 | macro_accuracy | 0.275 | 0.075 | 0.175 [0.167, 0.183] |
+        | attention | score | 0.700 | 0.300 | 0.500 [0.441, 0.559] |
+        | attention | macro_accuracy | 0.350 | 0.150 | 0.250 [0.221, 0.279] |
+        | s4 | score | 0.550 | 0.150 | 0.350 [0.291, 0.409] |
+        | s4 | macro_accuracy | 0.275 | 0.075 | 0.175 [0.146, 0.204] |
 
-        Means over groups: tasks whose labels share the part before the first `/` are one group, which counts by the mean over its tasks of the mean over seeds; the last column is the mean over groups with its 95 % bootstrap interval, seeds redrawn within each task. A mixer without a number on every task of a group has no mean of it.
+        Means over groups: tasks whose labels share the part before the first `/` are one group, which counts by the mean over its tasks of the mean over seeds; the last column is the mean over groups. A mixer without a number on every task of a group has no mean of it. Intervals are 95 % t intervals over the seeds of each task, with Welch and Satterthwaite's degrees of freedom, cut to the range of the scores. In simulated sweeps of 2 to 6 tasks with 2, 3 or 5 seeds they hold the true mean in 93 to 99 of 100, but in fewer where a seed either solves a task or does not (63 of 100 with two seeds of two tasks): all seeds may have done the same.
         ");
     }
 }

@@ -80,7 +80,8 @@ fn model(row: &Row) -> Language {
         bits_per_byte: of("bits_per_byte"),
         minimal_pairs: share("minimal_pairs"),
         tokens_per_second: row.tokens_per_second,
-        mfu: share("mfu"),
+        // Older records took the peak while other runs computed: a share above 1 is none.
+        mfu: share("mfu").filter(|share| share.values.iter().all(|value| *value <= 1.0)),
         n: loss.as_ref().map_or(0, |loss| loss.n),
         loss,
         planned: row.planned,
@@ -237,6 +238,21 @@ mod tests {
 
         - § mlm: taken for C4-MLM-acc here, but not the same: other data or another size.
         ");
+    }
+
+    #[test]
+    fn a_share_of_the_peak_above_one_is_left_out() {
+        let (manifest, mut records) = samples::language();
+        let shown = |records: &[crate::Record]| {
+            let table = Table::build(&manifest, records).expect("builds");
+            table.languages.iter().filter(|row| row.mfu.is_some()).count()
+        };
+        let before = shown(&records);
+        let id = records.iter().find(|record| record.measures.contains_key("mfu")).expect("one has it").id.clone();
+        for record in records.iter_mut().filter(|record| record.id == id) {
+            record.measures.insert("mfu".into(), 1.2);
+        }
+        assert_eq!(shown(&records), before - 1);
     }
 
     // Losses 4.0, 4.1, 4.2: mean 4.1, sd 0.1, t 4.302653, so 4.1 ± 0.248414.

@@ -16,6 +16,7 @@ mod record;
 mod render;
 mod signs;
 mod store;
+mod tidy;
 
 pub mod bench;
 pub mod plot;
@@ -32,9 +33,11 @@ mod samples;
 
 pub use averages::{Average, TaskMean};
 pub use figure::{Cells, Details, Figure, Lines, Profile, Ranking, Scale, Shape};
+pub use files::replace;
 pub use glue::{Glue, GlueAverage, GlueCell, GlueLine};
 pub use groups::{Group, GroupMean};
 pub use language::Language;
 pub use manifest::{Manifest, PlannedRun};
-pub use record::{Detail, Device, FORMAT, Outcome, Point, Record, Scores, Tested, Versions};
+pub use record::{Blocked, Detail, Device, FORMAT, Outcome, Point, Record, Scores, Tested, Versions};
 pub use store::{Claim, Contents, Store, StoreError, WorkLock};
+pub use tidy::Keep;

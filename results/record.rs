@@ -149,6 +149,29 @@ pub struct Versions {
     pub commit: String,
 }
 
+/// The run without which another could not begin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Blocked {
+    /// Its id.
+    pub run: String,
+    /// The attempt that counted then: once another one has finished, the run that was blocked can begin.
+    pub attempt: u32,
+    /// When that attempt began, seconds since 1970: numbers are given again where records were deleted.
+    pub started_unix: u64,
+}
+
+impl Blocked {
+    /// What `record` stands in the way of is blocked by this.
+    pub fn by(record: &Record) -> Self {
+        Self { run: record.id.clone(), attempt: record.attempt, started_unix: record.started_unix }
+    }
+
+    /// Whether `record`, of that run, is another attempt than the one that stood in the way.
+    pub fn is_past(&self, record: &Record) -> bool {
+        (record.attempt, record.started_unix) != (self.attempt, self.started_unix)
+    }
+}
+
 /// One run of a sweep, finished or not.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
@@ -206,6 +229,9 @@ pub struct Record {
     /// What a reader of the scores must know of the data: `synthetic`, `validation_is_test`.
     #[serde(default)]
     pub marks: Vec<String>,
+    /// Of a run that failed because the run it starts from did: that run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocked_by: Option<Blocked>,
 }
 
 /// JSON has no NaN or infinity and writes `null` for both: a diverged run's last losses come back as NaN.

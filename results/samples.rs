@@ -43,6 +43,7 @@ pub(crate) fn record(id: &str, test: f64) -> Record {
         started_unix: 1_700_000_000,
         notes: Vec::new(),
         marks: Vec::new(),
+        blocked_by: None,
     }
 }
 

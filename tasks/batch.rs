@@ -188,6 +188,8 @@ fn pad(examples: &[Example], pad_token: i64, width: usize) -> Batch {
         tokens.extend_from_slice(row);
         tokens.resize((i + 1) * length * width, pad_token);
     }
+    // An example of which no position is asked is one of positions all the same.
+    let by_position = examples.iter().any(|example| matches!(example.targets, Targets::PerPosition { .. }));
     let (mut sequence, mut positions, mut classes) = (Vec::new(), Vec::new(), Vec::new());
     for (row, example) in examples.iter().enumerate() {
         match &example.targets {
@@ -208,7 +210,7 @@ fn pad(examples: &[Example], pad_token: i64, width: usize) -> Batch {
     }
     let lengths = rows.iter().map(|row| (row.len() / width) as i64).collect();
     let targets =
-        if classes.is_empty() { Targets::PerSequence(sequence) } else { Targets::PerPosition { positions, classes } };
+        if by_position { Targets::PerPosition { positions, classes } } else { Targets::PerSequence(sequence) };
     Batch {
         size: examples.len(),
         documents: rows.len() / examples.len().max(1),
@@ -218,5 +220,22 @@ fn pad(examples: &[Example], pad_token: i64, width: usize) -> Batch {
         types,
         lengths,
         targets,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_of_positions_of_which_none_is_asked_is_still_one_of_positions() {
+        let targets = Targets::PerPosition { positions: Vec::new(), classes: Vec::new() };
+        let none = Example::new(vec![1, 2, 3], targets.clone());
+        assert_eq!(pad(&[none.clone(), none.clone()], 0, 1).targets, targets);
+        let one = Example::new(vec![1, 2], Targets::PerPosition { positions: vec![1], classes: vec![4] });
+        let both = Targets::PerPosition { positions: vec![4], classes: vec![4] };
+        assert_eq!(pad(&[none, one], 0, 1).targets, both);
+        let class = Example::new(vec![1], Targets::PerSequence(vec![2]));
+        assert_eq!(pad(&[class], 0, 1).targets, Targets::PerSequence(vec![2]));
     }
 }

@@ -58,6 +58,7 @@ impl Default for Config {
 impl Family for Config {
     const NAME: &'static str = "clm";
     const ABOUT: &'static str = "causal language modelling on any text: say every token from those before it";
+    const SOURCES: &'static [&'static str] = &["/corpus", "/tokenizer"];
 
     fn check(&self) -> Vec<ConfigError> {
         language::check(&self.corpus, &self.tokenizer, self.seq_len, 2, self.eval_sequences)

@@ -758,3 +758,122 @@ fn what_is_drawn_is_distributed_as_specified() {
         assert!(!generated || older || !found.is_empty(), "{family} tests nothing of its distribution");
     }
 }
+
+/// Where [`data`] has the files of a task that reads some: the setting that may say so, the place, and a file in it with what makes
+/// other data of it.
+fn files_of(name: &str, changes: &Value) -> (&'static str, String, &'static str, fn(&mut Vec<u8>)) {
+    fn without_last_line(bytes: &mut Vec<u8>) {
+        bytes.truncate(bytes.trim_ascii_end().iter().rposition(|&byte| byte == b'\n').unwrap_or(0) + 1);
+    }
+    fn flipped(bytes: &mut Vec<u8>) {
+        *bytes.last_mut().unwrap() ^= 1;
+    }
+    let given = |standard: &str| changes["path"].as_str().unwrap_or(standard).to_owned();
+    match name {
+        "text" => ("/path", given("aclImdb"), "test/pos/3_9.txt", flipped),
+        "image" => ("/path", given("cifar-10-batches-bin"), "data_batch_1.bin", flipped),
+        "retrieval" => match changes["path"].is_null() {
+            true => ("/path", given("tsv_data"), "new_aan_pairs.train.tsv", without_last_line),
+            false => ("/path", given(""), "new_aan_pairs.train.tsv", without_last_line),
+        },
+        "listops" => ("/path", given("listops-1000"), "basic_train.tsv", without_last_line),
+        "pathfinder" => ("/path", "pathfinder32/curv_contour_length_9".into(), "metadata/0.npy", without_last_line),
+        "glue" => ("/folder", "glue".into(), "", without_last_line),
+        "mlm" | "clm" => ("/corpus/path", "letters".into(), "test.txt", without_last_line),
+        _ => panic!("say where the files of {name} lie"),
+    }
+}
+
+/// Every file below a folder.
+fn below(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { below(&path) } else { vec![path] }).collect()
+}
+
+#[test]
+fn data_that_were_moved_are_the_same_data_and_changed_ones_are_not() {
+    let (folder, data) = data();
+    for (name, changes) in settings() {
+        let here = open(name, &changes, &data);
+        let Some(hash) = here.fingerprint() else { continue };
+        let (pointer, place, changed, change) = files_of(name, &changes);
+        let elsewhere = tempfile::tempdir().unwrap();
+        let moved = elsewhere.path().join("other place").join("renamed");
+        for file in below(&folder.path().join(&place)) {
+            let to = moved.join(file.strip_prefix(folder.path().join(&place)).unwrap());
+            std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+            std::fs::copy(file, to).unwrap();
+        }
+        let mut there = merged((entry(name).defaults)(), changes.clone());
+        *there.pointer_mut(pointer).unwrap() = json!(moved);
+        // A data folder of its own, so that nothing prepared is found.
+        let empty = DataDir(elsewhere.path().join("data"));
+        let identity = |settings: &Value| super::without((entry(name).resolve)(settings).unwrap(), entry(name).sources);
+        let whole = merged((entry(name).defaults)(), changes.clone());
+        assert_eq!(identity(&there), identity(&whole), "{name} {changes}: a path is left in the identity");
+        let again = open(name, &there, &empty).fingerprint();
+        assert_eq!(again.as_ref(), Some(&hash), "{name} {changes}: a path is in the hash");
+        let is_changed = |file: &std::path::PathBuf| match name {
+            "glue" => here_is_read(&changes, file),
+            _ => file.ends_with(changed),
+        };
+        let file = below(&moved).into_iter().find(is_changed).unwrap();
+        let mut bytes = std::fs::read(&file).unwrap();
+        change(&mut bytes);
+        std::fs::write(&file, bytes).unwrap();
+        let other = open(name, &there, &DataDir(elsewhere.path().join("data again"))).fingerprint();
+        assert_ne!(other, Some(hash), "{name} {changes}: {} was changed", file.display());
+    }
+}
+
+/// Whether a file of GLUE is the training file of the task that these settings choose.
+fn here_is_read(changes: &Value, file: &std::path::Path) -> bool {
+    let folder = file.parent().unwrap().file_name().unwrap().to_string_lossy().to_lowercase().replace('-', "");
+    let task = changes["task"].as_str().unwrap_or("cola");
+    folder == task && file.file_name().unwrap() == "train.tsv"
+}
+
+#[test]
+fn every_setting_that_names_a_file_is_declared() {
+    const NOWHERE: &str = "/nowhere/probe";
+    fn leaves(value: &Value, at: String, found: &mut Vec<String>) {
+        match value {
+            Value::Object(map) => {
+                found.push(at.clone());
+                map.iter().for_each(|(key, value)| leaves(value, format!("{at}/{key}"), found));
+            }
+            Value::String(_) | Value::Null | Value::Array(_) => found.push(at),
+            _ => {}
+        }
+    }
+    let (_folder, data) = data();
+    let mut declared: HashSet<(&str, &str)> = HashSet::new();
+    let defaults = registry().into_iter().map(|entry| (entry.name, json!({})));
+    for (name, changes) in defaults.chain(settings()) {
+        let entry = entry(name);
+        let whole = merged((entry.defaults)(), changes);
+        let mut pointers = Vec::new();
+        leaves(&whole, String::new(), &mut pointers);
+        for pointer in pointers.iter().filter(|pointer| !pointer.is_empty()) {
+            for probe in [json!(NOWHERE), json!({ "path": NOWHERE }), json!({ "file": { "path": NOWHERE } })] {
+                let mut settings = whole.clone();
+                *settings.pointer_mut(pointer).unwrap() = probe;
+                if (entry.accepts)(&settings).is_err() || !entry.check(&settings).is_empty() {
+                    continue;
+                }
+                // A setting that leads to a file is one whose file is missed.
+                let missed = entry.open(&settings, &data).err().is_some_and(|e| format!("{e:?}").contains(NOWHERE));
+                let source = entry.sources.iter().find(|source| {
+                    pointer.strip_prefix(**source).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+                });
+                assert!(!missed || source.is_some(), "{name}: `{pointer}` names a file and is not in `SOURCES`");
+                declared.extend(source.filter(|_| missed).map(|source| (entry.name, *source)));
+            }
+        }
+    }
+    for entry in registry() {
+        for source in entry.sources.iter().filter(|source| **source != "/verify_labels") {
+            assert!(declared.contains(&(entry.name, source)), "{}: `{source}` leads to no file", entry.name);
+        }
+    }
+}

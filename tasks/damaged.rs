@@ -86,7 +86,9 @@ fn listops_tables() {
 
 /// One review of each kind, by its path.
 fn reviews() -> Vec<(String, &'static [u8])> {
-    let paths = ["train", "test"].iter().flat_map(|part| ["pos/0_9", "neg/0_2", "pos/1_8", "neg/1_1"].map(|id| format!("aclImdb/{part}/{id}.txt")));
+    let paths = ["train", "test"]
+        .iter()
+        .flat_map(|part| ["pos/0_9", "neg/0_2", "pos/1_8", "neg/1_1"].map(|id| format!("aclImdb/{part}/{id}.txt")));
     paths.map(|path| (path, &b"a film, watched<br />twice \xc3\xa9"[..])).collect()
 }
 
@@ -132,7 +134,9 @@ fn reviews_in_archives() {
     run(Target::new("gzip", [packed]), &<[u8]>::to_vec);
     run(Target::new("zip", [zip.clone()]), &<[u8]>::to_vec);
     let here = Place::new(&[]);
-    for (name, content, mend) in [("tar unpacked", tar, Some(mend_tar as fn(&mut Vec<u8>))), ("zip unpacked", zip, None)] {
+    for (name, content, mend) in
+        [("tar unpacked", tar, Some(mend_tar as fn(&mut Vec<u8>))), ("zip unpacked", zip, None)]
+    {
         let target = Target::new(name, [content]);
         let target = if let Some(mend) = mend { target.mended(mend) } else { target };
         target.run(|bytes| {
@@ -266,7 +270,8 @@ fn prepared(place: &Place, name: &str, settings: &CorpusConfig, tokenizer: &Arc<
 #[test]
 fn corpora_of_every_form() {
     let text = "A paragraph of text.\nIts second line.\n\nAnother, \u{e9}\u{4e2d}.\r\n\r\n\u{feff}Last<|endoftext|>";
-    let lines = "{\"text\": \"one \\u00e9\", \"id\": 1}\n{\"id\": [1, {\"x\": null}], \"text\": \"two\"}\n{\"text\": null}\n";
+    let lines =
+        "{\"text\": \"one \\u00e9\", \"id\": 1}\n{\"id\": [1, {\"x\": null}], \"text\": \"two\"}\n{\"text\": null}\n";
     let wiki = " \n = Title = \n \n Text @-@ <unk> . \n = = Section = = \n More . \n \n = Other = \n \n Text . \n";
     let rows: Vec<Option<&str>> = (0..40).map(|i| [Some("a row"), Some("another row \u{e9}"), None][i % 3]).collect();
     let columns = parquet(&rows, 15);
@@ -293,7 +298,14 @@ fn corpora_of_every_form() {
 }
 
 /// Texts that a tokenizer must have tokens for, whatever it is made of.
-const TEXTS: [&str; 6] = ["", "the cat's hat", "caf\u{e9} \u{4e2d}\u{6587} \u{1f600}", " \t\n ", "<|x|> [MASK] ##ed", "\u{0}\u{fffd}zzzzzzzzzzzzzzzzzzzzzzzzzz"];
+const TEXTS: [&str; 6] = [
+    "",
+    "the cat's hat",
+    "caf\u{e9} \u{4e2d}\u{6587} \u{1f600}",
+    " \t\n ",
+    "<|x|> [MASK] ##ed",
+    "\u{0}\u{fffd}zzzzzzzzzzzzzzzzzzzzzzzzzz",
+];
 
 fn tokenizer_files() -> Vec<Vec<u8>> {
     let added = json!([{ "id": 0, "content": "[UNK]", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true },
@@ -305,19 +317,26 @@ fn tokenizer_files() -> Vec<Vec<u8>> {
         all.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
         serde_json::to_vec_pretty(&all).unwrap()
     };
-    let vocab = json!({ "[UNK]": 0, "[CLS]": 1, "[SEP]": 2, "t": 3, "h": 4, "e": 5, "th": 6, "the": 7, "c": 8, "##at": 9 });
+    let vocab =
+        json!({ "[UNK]": 0, "[CLS]": 1, "[SEP]": 2, "t": 3, "h": 4, "e": 5, "th": 6, "the": 7, "c": 8, "##at": 9 });
     vec![
-        of(json!({ "type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 100, "vocab": vocab }),
-           json!({ "normalizer": { "type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": null, "lowercase": true },
-                   "pre_tokenizer": { "type": "BertPreTokenizer" }, "decoder": { "type": "WordPiece", "prefix": "##", "cleanup": true } })),
-        of(json!({ "type": "BPE", "dropout": null, "unk_token": "[UNK]", "continuing_subword_prefix": null, "end_of_word_suffix": null,
+        of(
+            json!({ "type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 100, "vocab": vocab }),
+            json!({ "normalizer": { "type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": null, "lowercase": true },
+                   "pre_tokenizer": { "type": "BertPreTokenizer" }, "decoder": { "type": "WordPiece", "prefix": "##", "cleanup": true } }),
+        ),
+        of(
+            json!({ "type": "BPE", "dropout": null, "unk_token": "[UNK]", "continuing_subword_prefix": null, "end_of_word_suffix": null,
                    "fuse_unk": false, "byte_fallback": false, "vocab": vocab, "merges": [["t", "h"], ["th", "e"]] }),
-           json!({ "pre_tokenizer": { "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true },
-                   "decoder": { "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true } })),
+            json!({ "pre_tokenizer": { "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true },
+                   "decoder": { "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true } }),
+        ),
         of(json!({ "type": "WordLevel", "vocab": vocab, "unk_token": "[UNK]" }), json!({})),
-        of(json!({ "type": "Unigram", "unk_id": 0, "byte_fallback": false,
+        of(
+            json!({ "type": "Unigram", "unk_id": 0, "byte_fallback": false,
                    "vocab": [["[UNK]", 0.0], ["[CLS]", 0.0], ["[SEP]", 0.0], ["t", -1.5], ["th", -2.0], ["e", -1.0]] }),
-           json!({ "pre_tokenizer": { "type": "Metaspace", "replacement": "\u{2581}", "prepend_scheme": "always", "split": true } })),
+            json!({ "pre_tokenizer": { "type": "Metaspace", "replacement": "\u{2581}", "prepend_scheme": "always", "split": true } }),
+        ),
     ]
 }
 
@@ -372,7 +391,8 @@ fn what_is_known_of_prepared_sets_and_downloads() {
         });
         fs::write(set.join(name), valid).unwrap();
     }
-    let pins = r#"{ "set/b.txt": { "url": "https://x", "bytes": 3, "sha256": "ba78", "date": "2026-11-30T00:00:00Z" } }"#;
+    let pins =
+        r#"{ "set/b.txt": { "url": "https://x", "bytes": 3, "sha256": "ba78", "date": "2026-11-30T00:00:00Z" } }"#;
     Target::new("fetch.lock.json", [pins]).run(|bytes| {
         put(place.0.path(), "fetch.lock.json", bytes);
         let _ = crate::fetch::pins::read(place.0.path());
@@ -417,9 +437,13 @@ fn what_unpacks_to_far_more_than_it_is_is_refused_with_its_place_and_little_is_h
     let error = said(&place, "text", &json!({}));
     assert!(error.contains("aclImdb_v1.tar.gz: unpacks to more than 250 times its size"), "{error}");
     put(place.0.path(), "x.txt.gz", &lines);
-    let settings = json!({ "corpus": { "path": "x.txt.gz", "validation": "v.txt", "test": "t.txt" }, "tokenizer": "bytes" });
+    let settings =
+        json!({ "corpus": { "path": "x.txt.gz", "validation": "v.txt", "test": "t.txt" }, "tokenizer": "bytes" });
     let error = said(&place, "clm", &settings);
-    assert!(error.contains("x.txt.gz: unpacks to more than 250 times its size; if it is what it should be, unpack it"), "{error}");
+    assert!(
+        error.contains("x.txt.gz: unpacks to more than 250 times its size; if it is what it should be, unpack it"),
+        "{error}"
+    );
     put(place.0.path(), "listops-1000/basic_train.tsv.gz", &lines);
     for part in ["val", "test"] {
         put(place.0.path(), &format!("listops-1000/basic_{part}.tsv"), LISTOPS.as_bytes());

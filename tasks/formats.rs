@@ -45,7 +45,8 @@ impl<R: Read> Unpacked<R> {
 
 /// What is said of them.
 pub(crate) fn bomb() -> io::Error {
-    let why = "unpacks to more than 250 times its size; if it is what it should be, unpack it and name the unpacked file";
+    let why =
+        "unpacks to more than 250 times its size; if it is what it should be, unpack it and name the unpacked file";
     io::Error::new(io::ErrorKind::FileTooLarge, why)
 }
 

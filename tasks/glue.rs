@@ -97,6 +97,7 @@ const SHORTEST: u32 = 5;
 impl Family for Config {
     const NAME: &'static str = "glue";
     const ABOUT: &'static str = "GLUE: CoLA, SST-2, MRPC, STS-B, QQP, MNLI, QNLI, RTE, WNLI from the official files";
+    const SOURCES: &'static [&'static str] = &["/folder", "/corpus", "/tokenizer"];
 
     fn check(&self) -> Vec<ConfigError> {
         let mut errors = self.tokenizer.check();

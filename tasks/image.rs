@@ -75,6 +75,7 @@ impl Default for Config {
 impl Family for Config {
     const NAME: &'static str = "image";
     const ABOUT: &'static str = "Long Range Arena Image: grey CIFAR-10 pixel by pixel, from the official binary files";
+    const SOURCES: &'static [&'static str] = &["/path"];
 
     fn check(&self) -> Vec<ConfigError> {
         let mut errors = Vec::new();

@@ -63,7 +63,7 @@ pub use formats::DataDir;
 pub use goodness::Goodness;
 pub use language::spread;
 pub use prepared::Prepared;
-pub use registry::{Entry, Family, Generated, Outline, registry};
+pub use registry::{Entry, Family, Generated, Outline, registry, without};
 pub use tokenizer::Tokenizer;
 
 use std::fmt::Debug;
@@ -381,7 +381,8 @@ pub trait Task: Debug + Send + Sync {
         None
     }
 
-    /// Content hash of the data files behind the task; `None` for generated tasks. Part of a run's identity.
+    /// Content hash of the data files behind the task; `None` for generated tasks. Part of a run's identity, where it stands for
+    /// [`Family::SOURCES`]: it covers everything that comes of them, and no name or place of a file.
     fn fingerprint(&self) -> Option<String> {
         None
     }

@@ -250,6 +250,7 @@ impl Family for Config {
     const NAME: &'static str = "listops";
     const ABOUT: &'static str =
         "Long Range Arena ListOps: evaluate nested MIN, MAX, MED and SM; drawn here or from the files";
+    const SOURCES: &'static [&'static str] = &["/path", "/verify_labels"];
 
     fn check(&self) -> Vec<ConfigError> {
         let mut errors = self.check_source();

@@ -107,6 +107,7 @@ impl Family for Config {
     const NAME: &'static str = "mlm";
     const ABOUT: &'static str =
         "masked language modelling on any text: say the hidden tokens of a sequence (BERT, BiGS, Hydra)";
+    const SOURCES: &'static [&'static str] = &["/corpus", "/tokenizer"];
 
     fn check(&self) -> Vec<ConfigError> {
         let mut errors = language::check(&self.corpus, &self.tokenizer, self.seq_len, 4, self.eval_sequences);

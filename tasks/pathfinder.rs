@@ -116,6 +116,8 @@ impl Default for Config {
 const OFFICIAL: [u64; 3] = [160_000, 20_000, 20_000];
 /// Raised when the same settings draw or read other images.
 const VERSION: u32 = 1;
+/// Raised when prepared files hold something else. 2: sources are named within the level's folder.
+const FILES_VERSION: u32 = 2;
 /// Row numbers are kept in 32 bits.
 const MOST: u64 = 1 << 31;
 
@@ -189,6 +191,7 @@ impl Family for Config {
     const NAME: &'static str = "pathfinder";
     const ABOUT: &'static str =
         "Long Range Arena Pathfinder and Path-X: are two marked ends joined by a contour; drawn here or from the files";
+    const SOURCES: &'static [&'static str] = &["/path"];
 
     fn check(&self) -> Vec<ConfigError> {
         let mut errors = self.check_source();
@@ -294,7 +297,7 @@ fn drawn(cfg: &Config, data: &DataDir) -> Result<Prepared, DataError> {
 fn read(cfg: &Config, place: &folder::Found, data: &DataDir) -> Result<Prepared, DataError> {
     let source = stamp_of_source(&place.root, |name| place.wants(name))?;
     let stamp = stamp_of_settings(&(source, cfg.resolution, cfg.contour_length, &place.inner));
-    let request = Request { family: Config::NAME, version: VERSION, stamp, parts: &["images"], documents: 1 };
+    let request = Request { family: Config::NAME, version: FILES_VERSION, stamp, parts: &["images"], documents: 1 };
     data.prepared(&request, |writer| folder::read(place, writer))
 }
 

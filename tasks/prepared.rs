@@ -124,7 +124,8 @@ pub(crate) fn state_of<'a>(files: impl IntoIterator<Item = &'a Path>) -> Result<
 
 /// Size of a file, and in nanoseconds since 1970 when its content and when it itself were changed last.
 fn times(about: &fs::Metadata) -> [i64; 3] {
-    let since = |at: std::time::SystemTime| at.duration_since(std::time::UNIX_EPOCH).map_or(-1, |at| at.as_nanos() as i64);
+    let since =
+        |at: std::time::SystemTime| at.duration_since(std::time::UNIX_EPOCH).map_or(-1, |at| at.as_nanos() as i64);
     #[cfg(unix)]
     let changed = {
         use std::os::unix::fs::MetadataExt;
@@ -297,7 +298,13 @@ impl Writer {
             let path = folder.join(name);
             let file = path.with_extension("bytes");
             let bytes = File::create(&file).map_err(|error| unwritable(&file, &error))?;
-            Ok(PartWriter { name: (*name).to_owned(), path, bytes: BufWriter::with_capacity(1 << 18, bytes), written: 0, rows: Vec::new() })
+            Ok(PartWriter {
+                name: (*name).to_owned(),
+                path,
+                bytes: BufWriter::with_capacity(1 << 18, bytes),
+                written: 0,
+                rows: Vec::new(),
+            })
         };
         let parts = request.parts.iter().map(part).collect::<Result<_, DataError>>()?;
         let (documents, family) = (request.documents, request.family.to_owned());
@@ -442,7 +449,8 @@ impl Prepared {
     /// Opens the set in `folder`; an error when it is not whole, or not what was prepared.
     pub fn open(folder: &Path) -> Result<Self, DataError> {
         let set = Self::mapped(folder)?;
-        let names: Vec<String> = set.meta.parts.iter().flat_map(|part| FILES.map(|end| format!("{}.{end}", part.name))).collect();
+        let names: Vec<String> =
+            set.meta.parts.iter().flat_map(|part| FILES.map(|end| format!("{}.{end}", part.name))).collect();
         check_once(folder, &names, || set.verify())?;
         tell(Event::Opened(folder));
         Ok(set)

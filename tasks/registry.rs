@@ -13,6 +13,9 @@ pub trait Family: Default + Serialize + DeserializeOwned + 'static {
     const NAME: &'static str;
     /// One line for `mixarena list tasks`.
     const ABOUT: &'static str;
+    /// Settings that say where data files lie or how they are read, as JSON pointers such as `/path`. Their whole effect is in
+    /// [`Task::fingerprint`], which stands for them in a run's identity: data that were moved are still the same data.
+    const SOURCES: &'static [&'static str] = &[];
     /// Everything wrong with these settings, empty when the task can be opened. No whole number is beyond [`crate::limits`].
     fn check(&self) -> Vec<ConfigError>;
     /// What the settings alone say of the sequences, so that mixers can be checked before any data are read.
@@ -92,6 +95,8 @@ pub struct Entry {
     pub name: &'static str,
     /// [`Family::ABOUT`].
     pub about: &'static str,
+    /// [`Family::SOURCES`].
+    pub sources: &'static [&'static str],
     /// The default settings as a JSON object: its keys are the fields there are.
     pub defaults: fn() -> Value,
     /// Whether `settings` has the right types; the error is serde's.
@@ -113,6 +118,7 @@ impl Entry {
         Self {
             name: F::NAME,
             about: F::ABOUT,
+            sources: F::SOURCES,
             defaults: || serde_json::to_value(F::default()).expect("settings are plain data"),
             accepts: |settings| F::deserialize(settings).map(drop),
             resolve: |settings| serde_json::to_value(F::deserialize(settings)?),
@@ -154,6 +160,18 @@ impl Entry {
     pub fn open(&self, settings: &Value, data: &DataDir) -> Result<Box<dyn Task>, DataError> {
         (self.open)(settings, data)
     }
+}
+
+/// `settings` without what the JSON pointers lead to; a pointer that leads nowhere changes nothing.
+pub fn without(mut settings: Value, pointers: &[impl AsRef<str>]) -> Value {
+    for pointer in pointers {
+        if let Some((parent, key)) = pointer.as_ref().rsplit_once('/')
+            && let Some(Value::Object(map)) = settings.pointer_mut(parent)
+        {
+            map.remove(key);
+        }
+    }
+    settings
 }
 
 /// Every task of this crate.

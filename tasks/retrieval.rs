@@ -190,6 +190,7 @@ impl Family for Config {
     const NAME: &'static str = "retrieval";
     const ABOUT: &'static str =
         "Long Range Arena Retrieval: whether two papers cite each other, from the AAN files; or synthetic pairs";
+    const SOURCES: &'static [&'static str] = &["/path"];
 
     fn check(&self) -> Vec<ConfigError> {
         let mut errors = self.check_source();

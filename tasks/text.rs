@@ -85,6 +85,7 @@ impl Family for Config {
     const NAME: &'static str = "text";
     const ABOUT: &'static str =
         "Long Range Arena Text: sentiment of IMDB reviews by byte or character, from the official files";
+    const SOURCES: &'static [&'static str] = &["/path"];
 
     fn check(&self) -> Vec<ConfigError> {
         let mut errors = Vec::new();

@@ -349,7 +349,7 @@ mixers: [attention]
     error: --set modle.d_model=4: `modle.d_model` leads nowhere
       help: did you mean `model`? paths are model.KEY, optimizer.KEY, schedule.KEY, budget.KEY, pretrain.KEY, analysis.KEY, task.NAME.KEY and mixer.NAME.KEY (NAME as used in this config), and seeds for --set
     error: --set optimizer.lr: no `=` in it
-      help: write --set model.d_model=128
+      help: write PATH=VALUE, as in --set model.d_model=128; more of them each have a --set of their own
     error: --set seeds=[0,0]: seed 0 is listed twice
       help: list every seed once
     5 mistakes in bad.yaml; nothing was run
@@ -371,8 +371,8 @@ mixers:
 ",
     );
     insta::assert_snapshot!(said, @r#"
-    error: bad.yaml:2:7: `name` is `a/b`, which cannot name a folder
-      help: use letters, digits, - and _
+    error: bad.yaml:2:7: `name` is `a/b`, which contains `/`
+      help: use letters, digits, `-`, `_` and `.`, at most 100 characters, the first of them not `-` or `.`
     error: bad.yaml:5:5: two mixers are labelled `attention`
       help: give one of them another `name`, as in `- name: attention_2`
     error: bad.yaml:7:13: no task is labelled `mqarr`

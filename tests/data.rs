@@ -535,10 +535,7 @@ fn a_prepared_set_of_an_older_form_is_made_again_and_so_is_one_that_rots() {
     let whole = folder.read(&format!("{set}/test.bytes"));
     let mut bytes = whole.clone();
     bytes[3] ^= 1;
-    for (content, said) in [
-        (&bytes[..], "part `test` is not what was prepared"),
-        (&bytes[1..], "that were prepared"),
-    ] {
+    for (content, said) in [(&bytes[..], "part `test` is not what was prepared"), (&bytes[1..], "that were prepared")] {
         folder.write(&format!("{set}/test.bytes"), content);
         let rotten = folder.run(&line).expect(0);
         assert!(rotten.err.contains("text is prepared again: ") && rotten.err.contains(said), "{}", rotten.err);

@@ -1,7 +1,9 @@
 //! Whatever a run dies of becomes a row with its reason, and the others go on.
 
 use results::{Outcome, Record};
-use tests::{Folder, RECALL, mixer, signal, wait_until};
+use std::fs::File;
+use std::process::Stdio;
+use tests::{Folder, RECALL, mixer, signal, try_signal, wait_until};
 
 /// A config whose task and model are small; `mixers` is the list's text.
 fn config(mixers: &str) -> String {
@@ -173,4 +175,99 @@ fn a_pipe_among_the_records_is_named_and_not_waited_for() {
     assert!(ended.out.contains("1 missing"), "{}", ended.out);
     let planned = folder.run("sweep tiny.yaml -n").expect(0);
     assert!(planned.err.contains("1 to do") && planned.err.contains("it is not a regular file"), "{}", planned.err);
+}
+
+#[test]
+fn a_sweep_and_its_run_asked_to_end_at_one_moment_are_interrupted_wherever_that_strikes_them() {
+    let folder = Folder::with("faults.yaml", &config(ENDLESS));
+    // As a service manager does it, when the run is not yet more than a process that links its libraries, and later.
+    for pause in [0, 100, 300, 600] {
+        let sweep = folder.start("sweep faults.yaml");
+        wait_until("a run", || !sweep.runs().is_empty());
+        std::thread::sleep(std::time::Duration::from_millis(pause));
+        let runs = sweep.runs();
+        for pid in runs.iter().chain([&sweep.id()]) {
+            for name in ["TERM", "HUP"] {
+                try_signal(name, *pid);
+            }
+        }
+        let ended = sweep.wait().expect(130);
+        assert!(ended.err.contains("interrupted; to go on"), "{}", ended.err);
+        let record = folder.record();
+        assert_eq!(record.outcome.word(), "interrupted", "after {pause} ms: {}", record.outcome.reason());
+    }
+    let plan = folder.run("sweep faults.yaml -n").expect(0);
+    assert!(plan.err.contains("1 to do"), "the same command goes on: {}", plan.err);
+}
+
+#[test]
+fn what_was_ignored_when_a_sweep_began_stays_ignored() {
+    let folder = Folder::with("faults.yaml", &config(GOOD).replace("steps: 20", "steps: 400"));
+    for name in ["HUP", "INT"] {
+        let store = format!("runs-{name}");
+        let sweep = folder.start_ignoring(name, &format!("sweep faults.yaml --store {store}"));
+        wait_until("a run", || !sweep.runs().is_empty());
+        for pid in sweep.runs().into_iter().chain([sweep.id()]) {
+            try_signal(name, pid);
+        }
+        sweep.wait().expect(0);
+        assert_eq!(folder.records_in(&store)[0].outcome, Outcome::Finished);
+    }
+}
+
+#[test]
+fn what_cannot_be_printed_neither_ends_a_sweep_nor_is_taken_for_printed() {
+    let folder = Folder::with("faults.yaml", &config(GOOD));
+    let full = || Stdio::from(File::options().write(true).open("/dev/full").expect("Linux"));
+    let closed = || {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        Stdio::from(writer)
+    };
+    let run = |line: &str, out: Stdio, err: Stdio| {
+        folder.command(line).stdout(out).stderr(err).status().expect("the binary starts").code()
+    };
+    assert_eq!(run("sweep faults.yaml --store a", Stdio::null(), full()), Some(0));
+    assert_eq!(run("sweep faults.yaml --store b -v", Stdio::null(), closed()), Some(0));
+    assert_eq!(run("sweep faults.yaml --store c", full(), full()), Some(3), "the table was lost");
+    assert_eq!(run("sweep faults.yaml --store d", closed(), closed()), Some(0), "nobody wants the table");
+    for store in ["a", "b", "c", "d"] {
+        let [record] = &folder.records_in(store)[..] else { panic!("one record in {store}") };
+        assert_eq!(record.outcome, Outcome::Finished, "{store}");
+    }
+    // Other commands say so, and end quietly where the reader has had enough.
+    let full = folder.command("list mixers").stdout(full()).output().expect("the binary starts");
+    let said = String::from_utf8_lossy(&full.stderr);
+    assert!(full.status.code() == Some(3) && said.contains("standard output could not be written"), "{said}");
+    let closed = folder.command("list mixers").stdout(closed()).output().expect("the binary starts");
+    assert_eq!((closed.status.code(), closed.stderr.len()), (Some(141), 0));
+}
+
+#[test]
+fn a_run_by_hand_that_memory_does_not_suffice_for_leaves_a_record() {
+    let folder = Folder::with("faults.yaml", &config(GOOD));
+    folder.run("sweep faults.yaml -q").expect(0);
+    let id = &folder.record().id;
+    for bytes in [1_000_000, 50_000_000] {
+        let store = format!("small-{bytes}");
+        let ended = folder.run(&format!("run runs/work/{id}/spec.json --store {store} --memory {bytes}"));
+        let [record] = &folder.records_in(&store)[..] else { panic!("one record: {}", ended.err) };
+        assert_eq!((ended.code, record.outcome.word()), (Some(1), "failed"), "{}", ended.err);
+        assert!(ended.err.contains("failed - "), "{}", ended.err);
+    }
+    let again = folder.run(&format!("run runs/work/{id}/spec.json")).expect(0);
+    assert!(again.err.contains("has finished already"), "{}", again.err);
+    assert_eq!(folder.names("runs/records").len(), 1);
+}
+
+#[test]
+fn a_finished_sweep_in_a_store_that_cannot_be_written_prints_its_table() {
+    let folder = Folder::with("faults.yaml", &config(GOOD));
+    let first = folder.run("sweep faults.yaml").expect(0);
+    // A folder where the file should go: root, as whom tests may run, writes to what is read-only.
+    std::fs::remove_file(folder.path("runs/sweeps/faults.json")).expect("removes");
+    folder.write("runs/sweeps/faults.json/x", "");
+    let again = folder.run("sweep faults.yaml").expect(3);
+    assert_eq!(again.out, first.out);
+    assert!(again.err.contains("cannot write the manifest"), "{}", again.err);
 }

@@ -119,7 +119,16 @@ impl Folder {
 
     /// `mixarena` with `line` as its arguments, split at spaces.
     pub fn command(&self, line: &str) -> Command {
-        self.prepare(Command::new(binary()), line)
+        // A shell starts background commands with SIGINT ignored, and what is ignored is inherited.
+        let ignores = fs::read_to_string("/proc/self/status").expect("Linux");
+        let ignored = ignores.lines().find_map(|l| l.strip_prefix("SigIgn:")).expect("signals are listed");
+        let ignored = u64::from_str_radix(ignored.trim(), 16).expect("a mask");
+        if ignored & 0x4003 == 0 {
+            return self.prepare(Command::new(binary()), line);
+        }
+        let mut command = Command::new("env");
+        command.arg("--default-signal=HUP,INT,TERM").arg(binary());
+        self.prepare(command, line)
     }
 
     /// Runs `mixarena` with `line` as its arguments.
@@ -150,6 +159,14 @@ impl Folder {
         Background(Some(command.spawn().expect("the binary starts")))
     }
 
+    /// Starts `mixarena` in the background with a signal ignored, as `nohup` does with SIGHUP.
+    pub fn start_ignoring(&self, signal: &str, line: &str) -> Background {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("trap '' {signal}; exec \"$@\""), "sh"]).arg(binary());
+        let mut command = self.prepare(command, line);
+        Background(Some(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("sh starts")))
+    }
+
     /// Starts `mixarena` in the background, with standard error in a file of this folder.
     pub fn start_saying(&self, line: &str, file: &str) -> Background {
         let said = fs::File::create(self.path(file)).expect("makes a file");
@@ -167,7 +184,7 @@ impl Folder {
     fn prepare(&self, mut command: Command, line: &str) -> Command {
         command.args(line.split_whitespace()).current_dir(self.0.path()).stdin(Stdio::null());
         command.env_remove("MIXARENA_DATA").env_remove("MIXARENA_STORE").env_remove("RUST_BACKTRACE");
-        command.env_remove("MIXARENA_MIRROR").env("NO_PROXY", "127.0.0.1");
+        command.env_remove("MIXARENA_KEEP").env_remove("MIXARENA_MIRROR").env("NO_PROXY", "127.0.0.1");
         // Tests share the cores; `sweep` sets this for its children, `run` in the foreground does not.
         command.env("OMP_WAIT_POLICY", "passive");
         command

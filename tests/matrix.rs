@@ -180,3 +180,47 @@ fn a_user_s_mistake_names_its_place() {
     let blocked = run(&folder, &["matrix", "--mixers", "attention", "-o", "no/folder.png"]).expect(1);
     assert!(blocked.err.contains("no/folder.png: cannot write"), "{}", blocked.err);
 }
+
+#[test]
+fn a_run_that_starts_from_another_or_reads_minimal_pairs_is_drawn_with_its_weights() {
+    let task = |examples: u32| {
+        format!(
+            "mqar: {{ vocab_size: 32, seq_len: 16, kv_pairs: 2, causal: false, train_examples: {examples}, \
+             validation_examples: 20, test_examples: 30 }}"
+        )
+    };
+    let text = format!(
+        "seeds: 2\ntasks:\n  - {{ name: first, task: {{ {} }} }}\n  - {{ name: second, start: first, task: {{ {} }} }}\n\
+         model: {{ d_model: 16, n_layers: 1 }}\nbudget: {{ steps: 4, batch_size: 8, eval_every: 2 }}\n\
+         mixers: [attention: {{ n_heads: 2 }}]\n",
+        task(200),
+        task(100)
+    );
+    let folder = Folder::with("chain.yaml", &text);
+    folder.run("sweep chain.yaml -q").expect(0);
+    let second = |seed: u64| {
+        let of = |record: &&results::Record| record.seed == seed && record.spec["start"]["run"].is_string();
+        folder.records().iter().find(of).expect("it ran").id.clone()
+    };
+    let run = |line: &str| panels(&folder.run(line).expect(0)).last().expect("a panel")["run"].clone();
+    assert_eq!(run("matrix chain.yaml --json"), second(0).as_str());
+    assert_eq!(run("matrix chain.yaml --json --seed 1"), second(1).as_str(), "its start is of that seed too");
+    assert_eq!(run("matrix chain.yaml --json --filter task=second"), second(0).as_str());
+    // Seeds that the config does not have are drawn as if it had them.
+    folder.run("sweep chain.yaml -q --set seeds=[7]").expect(0);
+    assert_eq!(run("matrix chain.yaml --json --seed 7"), second(7).as_str());
+
+    let stories: String = (0..200).map(|n| format!("story {n} of a cat.\n\n")).collect();
+    folder.write("data/stories.txt", stories);
+    folder.write("pairs.jsonl", "{\"sentence_good\": \"a cat.\", \"sentence_bad\": \"cat a.\"}\n");
+    folder.write(
+        "pairs.yaml",
+        "tasks: [mlm: { corpus: { path: stories.txt, held_out: 0.2 }, tokenizer: { characters: { vocab_size: 24 } }, seq_len: 16, \
+         eval_sequences: 8 }]\nmodel: { d_model: 16, n_layers: 1 }\n\
+         budget: { steps: 4, batch_size: 8, eval_every: 2 }\nanalysis: { minimal_pairs: pairs.jsonl }\n\
+         mixers: [attention: { n_heads: 2 }]\n",
+    );
+    folder.run("sweep pairs.yaml -q --store pairs").expect(0);
+    let [record] = &folder.records_in("pairs")[..] else { panic!("one run") };
+    assert_eq!(run("matrix pairs.yaml --json --store pairs"), record.id.as_str());
+}

@@ -47,10 +47,10 @@ fn every_mixer_cut_again_and_again_ends_as_the_uncut_run() {
         .replace("steps: 10", "steps: 60, checkpoint_every: 4")
         .replace("eval_every: 5", "eval_every: 15");
     let folder = Folder::with("five.yaml", &text);
-    folder.run("sweep five.yaml -j 2 --store whole -q").expect(0);
+    folder.run("sweep five.yaml --keep all -j 2 --store whole -q").expect(0);
     let mut cuts = 0;
     for (milliseconds, with_runs) in [(0, false), (150, true), (400, false), (250, true), (550, false)] {
-        let sweep = folder.start("sweep five.yaml -j 2");
+        let sweep = folder.start("sweep five.yaml --keep all -j 2");
         folder.wait_for_checkpoint();
         sleep(Duration::from_millis(milliseconds));
         cuts += usize::from(sweep.is_running());
@@ -59,7 +59,7 @@ fn every_mixer_cut_again_and_again_ends_as_the_uncut_run() {
         wait_until("the orphans' end", || folder.processes().is_empty());
     }
     assert!(cuts > 0, "the first cut comes at the first checkpoint");
-    folder.run("sweep five.yaml -j 2").expect(0);
+    folder.run("sweep five.yaml --keep all -j 2").expect(0);
     assert_same_ends(&folder, "whole", "runs");
 }
 
@@ -74,17 +74,20 @@ fn long() -> String {
 #[test]
 fn an_interrupted_sweep_says_how_to_go_on_and_ends_as_the_uncut_one() {
     let folder = Folder::with("long.yaml", &long());
-    folder.run("sweep long.yaml --store whole -q").expect(0);
-    let sweep = folder.start("sweep long.yaml");
+    folder.run("sweep long.yaml --keep all --store whole -q").expect(0);
+    let sweep = folder.start("sweep long.yaml --keep all");
     folder.wait_for_checkpoint();
     signal("INT", sweep.id());
     let ended = sweep.wait().expect(130);
-    assert_eq!(ended.err.lines().last(), Some("interrupted; to go on from the checkpoints: mixarena sweep long.yaml"));
+    assert_eq!(
+        ended.err.lines().last(),
+        Some("interrupted; to go on from the checkpoints: mixarena sweep long.yaml --keep all")
+    );
     assert_eq!(ended.out, "", "a table of half a sweep is not printed");
     let record = folder.record();
     let Outcome::Interrupted { reason } = &record.outcome else { panic!("{record:?}") };
     assert!(reason.starts_with("stopped by a signal at step ") && record.steps < 600, "{reason}");
-    let again = folder.run("sweep long.yaml").expect(0);
+    let again = folder.run("sweep long.yaml --keep all").expect(0);
     assert!(again.err.contains(&format!("continues from step {}", record.steps)), "{}", again.err);
     assert_eq!(folder.record().attempt, 2);
     assert_same_ends(&folder, "whole", "runs");
@@ -93,11 +96,11 @@ fn an_interrupted_sweep_says_how_to_go_on_and_ends_as_the_uncut_one() {
 #[test]
 fn a_sweep_restarted_while_orphans_of_a_killed_one_still_work_ends_as_the_uncut_one() {
     let folder = Folder::with("long.yaml", &long());
-    folder.run("sweep long.yaml --store whole -q").expect(0);
-    let sweep = folder.start("sweep long.yaml");
+    folder.run("sweep long.yaml --keep all --store whole -q").expect(0);
+    let sweep = folder.start("sweep long.yaml --keep all");
     folder.wait_for_checkpoint();
     cut(&folder, sweep, false);
-    folder.run("sweep long.yaml").expect(0);
+    folder.run("sweep long.yaml --keep all").expect(0);
     assert_same_ends(&folder, "whole", "runs");
 }
 
@@ -105,7 +108,7 @@ fn a_sweep_restarted_while_orphans_of_a_killed_one_still_work_ends_as_the_uncut_
 fn stopped_orphan(folder: &Folder) -> Background {
     let [whole] = &folder.records_in("whole")[..] else { panic!("one run") };
     let (id, threads) = (&whole.id, whole.device.threads);
-    let line = format!("run whole/work/{id}/spec.json --store runs --threads {threads} --events");
+    let line = format!("run whole/work/{id}/spec.json --store runs --threads {threads} --keep all --events");
     let orphan = folder.start_open(&line);
     folder.wait_for_checkpoint();
     signal("STOP", orphan.id()); // as good as a step that takes minutes
@@ -114,7 +117,7 @@ fn stopped_orphan(folder: &Folder) -> Background {
 
 /// A sweep whose run has found that another process is at it.
 fn waiting_sweep(folder: &Folder) -> Background {
-    let sweep = folder.start_saying("sweep long.yaml", "said.txt");
+    let sweep = folder.start_saying("sweep long.yaml --keep all", "said.txt");
     wait_until("a run that waits", || folder.text("said.txt").contains("waits for a process of an earlier command"));
     assert!(folder.records().is_empty(), "nobody trains");
     sweep
@@ -123,7 +126,7 @@ fn waiting_sweep(folder: &Folder) -> Background {
 #[test]
 fn a_run_waits_for_an_orphan_of_its_own_and_goes_on_from_the_orphan_s_checkpoint() {
     let folder = Folder::with("long.yaml", &long());
-    folder.run("sweep long.yaml --store whole -q").expect(0);
+    folder.run("sweep long.yaml --keep all --store whole -q").expect(0);
     let mut orphan = stopped_orphan(&folder);
     let sweep = waiting_sweep(&folder);
     orphan.hang_up();
@@ -141,7 +144,7 @@ fn a_run_waits_for_an_orphan_of_its_own_and_goes_on_from_the_orphan_s_checkpoint
 #[test]
 fn a_run_stopped_while_it_waits_for_an_orphan_is_interrupted() {
     let folder = Folder::with("long.yaml", &long());
-    folder.run("sweep long.yaml --store whole -q").expect(0);
+    folder.run("sweep long.yaml --keep all --store whole -q").expect(0);
     let orphan = stopped_orphan(&folder);
     let sweep = waiting_sweep(&folder);
     signal("INT", sweep.id());
@@ -149,23 +152,23 @@ fn a_run_stopped_while_it_waits_for_an_orphan_is_interrupted() {
     let reason = "stopped by a signal while it waited for another process at this run";
     assert_eq!(folder.record().outcome.reason(), reason);
     drop(orphan);
-    folder.run("sweep long.yaml").expect(0);
+    folder.run("sweep long.yaml --keep all").expect(0);
     assert_same_ends(&folder, "whole", "runs");
 }
 
 #[test]
 fn a_sweep_whose_run_was_taken_over_lets_go_of_it_without_a_record() {
     let folder = Folder::with("long.yaml", &long());
-    let sweep = folder.start("sweep long.yaml");
+    let sweep = folder.start("sweep long.yaml --keep all");
     folder.wait_for_checkpoint();
     let [run] = sweep.runs()[..] else { panic!("one run") };
     signal("STOP", run); // it is not to end before its sweep looks again
     let [id] = &folder.names("runs/work")[..] else { panic!("one run") };
     let claim = format!("runs/work/{id}/claim");
     folder.write(&claim, folder.text(&claim).replacen("\"host\":\"", "\"host\":\"far-", 1));
-    let ended = sweep.wait().expect(0);
+    let ended = sweep.wait().expect(4);
     assert!(ended.err.contains("another process took it over, left to it"), "{}", ended.err);
-    assert!(ended.err.contains("1 runs are being done by another process"), "{}", ended.err);
+    assert!(ended.err.contains("1 run is being done by another process"), "{}", ended.err);
     assert!(folder.records().is_empty() && folder.processes().is_empty(), "{}", ended.err);
     assert!(folder.text(&claim).contains("far-"), "the other's claim stays");
 }
@@ -185,11 +188,12 @@ fn a_run_cut_after_every_step_of_pretraining_and_of_the_task_ends_as_the_uncut_o
         [("mlm", "  - hydra: { d_state: 4, headdim: 8 }\n"), ("clm", "  - bigs: { directions: one }\n")]
     {
         let folder = Folder::with("pre.yaml", &config(objective, &format!("{s4}{other}")));
-        folder.run("sweep pre.yaml -j 2 --store whole -q").expect(0);
+        folder.run("sweep pre.yaml --keep all -j 2 --store whole -q").expect(0);
         let mut starts = Vec::new();
         for id in folder.names("whole/work") {
             // Its standard input is closed: it stops after a step.
-            let part = || folder.run(&format!("run whole/work/{id}/spec.json --store cut --threads 1 --events"));
+            let part =
+                || folder.run(&format!("run whole/work/{id}/spec.json --store cut --threads 1 --keep all --events"));
             let ended = (0..10).map(|_| part()).find(|ended| {
                 let started: Value = serde_json::from_str(ended.out.lines().next().expect("a line")).expect("JSON");
                 starts.push(started["resumed_from"].as_u64().expect("a count"));
@@ -223,9 +227,9 @@ fn a_run_in_bf16_in_parts_with_layers_run_again_cut_after_every_step_ends_as_the
          \x20 - hydra: {{ d_state: 4, headdim: 8 }}\n"
     );
     let folder = Folder::with("fast.yaml", &config);
-    folder.run("sweep fast.yaml -j 2 --store whole -q").expect(0);
+    folder.run("sweep fast.yaml --keep all -j 2 --store whole -q").expect(0);
     for id in folder.names("whole/work") {
-        let part = || folder.run(&format!("run whole/work/{id}/spec.json --store cut --threads 1 --events"));
+        let part = || folder.run(&format!("run whole/work/{id}/spec.json --store cut --threads 1 --keep all --events"));
         let parts = (1..10).find(|_| part().code != Some(130)).expect("two steps and four");
         assert!(parts >= 6, "cut after every step: {parts} parts");
     }
@@ -240,20 +244,21 @@ fn a_run_in_bf16_in_parts_with_layers_run_again_cut_after_every_step_ends_as_the
 #[test]
 fn two_sweeps_at_once_share_the_work() {
     let folder = Folder::with("five.yaml", &FIVE.replace("seeds: 2", "seeds: 1").replace("steps: 10", "steps: 300"));
-    let first = folder.start("sweep five.yaml -j 1 --set budget.checkpoint_every=1");
+    let first = folder.start("sweep five.yaml --keep all -j 1 --set budget.checkpoint_every=1");
     folder.wait_for_checkpoint();
     let [run] = first.runs()[..] else { panic!("one run at a time") };
     // The first stands still in the midst of its first run while the second goes through.
     for pid in [run, first.id()] {
         signal("STOP", pid);
     }
-    let second = folder.run("sweep five.yaml -j 1").expect(0).err;
+    let second = folder.run("sweep five.yaml --keep all -j 1").expect(4).err;
     for pid in [run, first.id()] {
         signal("CONT", pid);
     }
     let first = first.wait().expect(0).err;
     assert_eq!((first.matches(" started, ").count(), second.matches(" started, ").count()), (1, 4), "{first}{second}");
     assert_eq!(second.matches("another process is at it, left to it").count(), 1, "{second}");
+    assert!(second.contains("1 run is being done by another process"), "{second}");
     assert_eq!(first.matches("done by another process meanwhile").count(), 4, "{first}");
     let attempts = folder.names("runs/records").len();
     assert_eq!((folder.records().iter().filter(|r| r.outcome == Outcome::Finished).count(), attempts), (5, 5));
@@ -262,8 +267,10 @@ fn two_sweeps_at_once_share_the_work() {
 #[test]
 fn two_sweeps_begun_at_once_leave_one_record_a_run() {
     let folder = Folder::with("five.yaml", &FIVE.replace("seeds: 2", "seeds: 1"));
-    let both = [folder.start("sweep five.yaml -j 1"), folder.start("sweep five.yaml -j 1")];
-    let ended = both.map(|sweep| sweep.wait().expect(0));
+    let both = [folder.start("sweep five.yaml --keep all -j 1"), folder.start("sweep five.yaml --keep all -j 1")];
+    let ended = both.map(Background::wait);
+    // Who is through first may find the other at its last run.
+    assert!(ended.iter().all(|one| matches!(one.code, Some(0 | 4))), "{ended:?}");
     let attempts = folder.names("runs/records").len();
     assert_eq!(
         (folder.records().iter().filter(|r| r.outcome == Outcome::Finished).count(), attempts),
@@ -272,21 +279,204 @@ fn two_sweeps_begun_at_once_leave_one_record_a_run() {
     );
 }
 
-#[test]
-fn a_broken_checkpoint_is_a_failed_run_that_names_the_file_and_the_way_out() {
-    let folder = Folder::with("long.yaml", &long());
-    let dry = folder.run("sweep long.yaml -n --set budget.steps=10").expect(0);
-    let id = dry.out.split_whitespace().next().expect("the id comes first");
-    let path = format!("runs/work/{id}/last.safetensors");
-    for bytes in [&b"not a checkpoint"[..], b"", &[0xff; 200]] {
-        folder.write(&path, bytes);
-        folder.run("sweep long.yaml --retry --set budget.steps=10").expect(1);
-        let record = folder.record();
-        let Outcome::Failed { reason } = &record.outcome else { panic!("{record:?}") };
-        assert!(reason.contains("last.safetensors"), "{reason}");
-        assert!(reason.ends_with("delete the file to start this run again"), "{reason}");
+/// Two runs that differ by their seed, sixteen steps each.
+const SEEDS: &str = "seeds: 2\ntasks:\n  - mqar: { vocab_size: 32, seq_len: 16, kv_pairs: 2, causal: false, train_examples: 200, validation_examples: 20, test_examples: 30 }\n\
+                     model: { d_model: 16, n_layers: 1, dropout: 0.1 }\nbudget: { steps: 16, batch_size: 4, eval_every: 3 }\nmixers:\n  - attention: { n_heads: 2 }\n";
+
+/// Takes every run of `whole` in the store `store` so far that `enough` says so; after each step it stops.
+fn partly(folder: &Folder, store: &str, enough: impl Fn(&str) -> bool) {
+    for id in folder.names("whole/work") {
+        let line = format!("run whole/work/{id}/spec.json --store {store} --threads 1 --keep all --events");
+        while !enough(&id) {
+            folder.run(&line).expect(130);
+        }
     }
-    std::fs::remove_file(folder.path(&path)).expect("deletes the file");
-    folder.run("sweep long.yaml --retry --set budget.steps=10").expect(0);
-    assert_eq!(folder.record().attempt, 4);
+}
+
+/// What a checkpoint's header says of training.
+fn header(folder: &Folder, store: &str, id: &str, part: &str) -> Value {
+    let Ok(bytes) = std::fs::read(folder.path(&format!("{store}/work/{id}/{part}.safetensors"))) else {
+        return Value::Null;
+    };
+    let length = u64::from_le_bytes(bytes[..8].try_into().expect("a length")) as usize;
+    let header: Value = serde_json::from_slice(&bytes[8..8 + length]).expect("JSON");
+    serde_json::from_str(header["__metadata__"]["mixarena"].as_str().expect("a text")).expect("JSON")
+}
+
+fn copy(folder: &Folder, from: &str, to: &str) {
+    for path in ["work", "records", "sweeps"] {
+        std::fs::create_dir_all(folder.path(&format!("{to}/{path}"))).expect("makes folders");
+    }
+    for id in folder.names(&format!("{from}/work")) {
+        for name in folder.names(&format!("{from}/work/{id}")) {
+            folder.write(&format!("{to}/work/{id}/{name}"), folder.read(&format!("{from}/work/{id}/{name}")));
+        }
+    }
+}
+
+#[test]
+fn a_last_checkpoint_that_is_of_no_use_begins_the_run_again_and_its_record_says_so() {
+    let folder = Folder::with("seeds.yaml", SEEDS);
+    folder.run("sweep seeds.yaml --keep all --threads 1 --store whole -q").expect(0);
+    let step = |id: &str| header(&folder, "half", id, "last")["state"]["step"].as_u64().unwrap_or(0);
+    partly(&folder, "half", |id| step(id) >= 5);
+    let ids = folder.names("half/work");
+    let [first, second] = &ids[..] else { panic!("two runs") };
+    let good = folder.read(&format!("half/work/{first}/last.safetensors"));
+    let other = folder.read(&format!("half/work/{second}/last.safetensors"));
+    let best = folder.read(&format!("half/work/{first}/best.safetensors"));
+    let flipped = |at: usize| {
+        let mut bytes = good.clone();
+        bytes[at] ^= 0x10;
+        bytes
+    };
+    let length = good.len();
+    let cases: [(&str, Vec<u8>, &str); 8] = [
+        ("a flipped bit of a tensor", flipped(length - 9), "is damaged"),
+        ("a flipped bit of a moment", flipped(length / 2), "is damaged"),
+        ("a flipped bit of the state", flipped(300), "trained again from the start"),
+        ("a file cut short", good[..length - 3].to_vec(), "trained again from the start"),
+        ("no checkpoint", b"not a checkpoint".to_vec(), "trained again from the start"),
+        ("an empty file", Vec::new(), "trained again from the start"),
+        ("another run's", other, "is a checkpoint of run"),
+        ("the other part", best, "holds the `best` checkpoint"),
+    ];
+    for (what, bytes, said) in cases {
+        let store = what.replace([' ', '\''], "_");
+        copy(&folder, "half", &store);
+        folder.write(&format!("{store}/work/{first}/last.safetensors"), bytes);
+        let ended = folder.run(&format!("sweep seeds.yaml --keep all --threads 1 --store {store}")).expect(0);
+        assert_same_ends(&folder, "whole", &store);
+        let records = folder.records_in(&store);
+        let notes = |id: &str| records.iter().find(|r| r.id == id).expect("a record").notes.join("\n");
+        let note = notes(first);
+        assert!(note.contains("last.safetensors") && note.contains(said), "{what}: {note}");
+        assert!(note.ends_with("trained again from the start"), "{what}: {note}");
+        assert_eq!(notes(second), "", "{what}");
+        assert!(ended.err.contains("trained again from the start"), "{what}: {}", ended.err);
+    }
+    copy(&folder, "half", "untouched");
+    folder.run("sweep seeds.yaml --keep all --threads 1 --store untouched -q").expect(0);
+    assert_same_ends(&folder, "whole", "untouched");
+    assert!(folder.records_in("untouched").iter().all(|record| record.notes.is_empty()));
+}
+
+#[test]
+fn best_weights_of_a_trained_run_that_are_of_no_use_are_trained_again() {
+    let folder = Folder::with("seeds.yaml", &SEEDS.replace("seeds: 2", "seeds: 1"));
+    folder.run("sweep seeds.yaml --keep all --threads 1 --store whole -q").expect(0);
+    let trained = |id: &str| header(&folder, "half", id, "last")["state"]["trained"] == true;
+    partly(&folder, "half", trained);
+    let [id] = &folder.names("half/work")[..] else { panic!("one run") };
+    let path = |store: &str| format!("{store}/work/{id}/best.safetensors");
+    let good = folder.read(&path("half"));
+    let mut flipped = good.clone();
+    *flipped.last_mut().expect("tensors") ^= 1;
+    // That of an evaluation before the best one.
+    partly(&folder, "early", |id| folder.path(&format!("early/work/{id}/best.safetensors")).exists());
+    let early = folder.read(&path("early"));
+    assert_ne!(header(&folder, "early", id, "best")["state"], header(&folder, "half", id, "best")["state"]);
+    let cases: [(&str, Option<Vec<u8>>); 4] =
+        [("gone", None), ("empty", Some(Vec::new())), ("flipped", Some(flipped)), ("earlier", Some(early))];
+    for (store, bytes) in cases {
+        copy(&folder, "half", store);
+        match bytes {
+            Some(bytes) => folder.write(&path(store), bytes),
+            None => std::fs::remove_file(folder.path(&path(store))).expect("removes"),
+        }
+        folder.run(&format!("sweep seeds.yaml --keep all --threads 1 --store {store}")).expect(0);
+        assert_same_ends(&folder, "whole", store);
+        let [record] = &folder.records_in(store)[..] else { panic!("one run") };
+        let note = record.notes.join("\n");
+        assert!(note.starts_with("best.safetensors ") && note.ends_with("trained again from the start"), "{note}");
+    }
+}
+
+#[test]
+fn a_kill_between_the_best_checkpoint_and_the_last_changes_nothing() {
+    let folder = Folder::with("seeds.yaml", &SEEDS.replace("seeds: 2", "seeds: 1"));
+    folder.run("sweep seeds.yaml --keep all --threads 1 --store whole -q").expect(0);
+    let step = |store: &str, id: &str, part: &str| header(&folder, store, id, part)["state"]["step"].as_u64();
+    partly(&folder, "half", |id| step("half", id, "last") == Some(5));
+    let [id] = &folder.names("half/work")[..] else { panic!("one run") };
+    assert_eq!(step("half", id, "best"), Some(3));
+    copy(&folder, "half", "later");
+    partly(&folder, "later", |id| step("later", id, "best") > Some(3));
+    folder
+        .write(&format!("half/work/{id}/best.safetensors"), folder.read(&format!("later/work/{id}/best.safetensors")));
+    folder.run("sweep seeds.yaml --keep all --threads 1 --store half").expect(0);
+    assert_same_ends(&folder, "whole", "half");
+    assert!(folder.records_in("half")[0].notes.is_empty());
+}
+
+#[test]
+fn a_run_goes_on_with_the_threads_it_began_with_and_a_sweep_s_threads_do_not_follow_what_is_left() {
+    let folder = Folder::with("seeds.yaml", SEEDS);
+    folder.run("sweep seeds.yaml --keep all -j 1 --threads 2 --store whole -q").expect(0);
+    let threads = |store: &str| folder.records_in(store).iter().map(|r| r.device.threads).collect::<Vec<_>>();
+    assert_eq!(threads("whole"), [2, 2]);
+    // One run is begun with two threads, and gone on with by a command that says one.
+    let id = &folder.names("whole/work")[0];
+    let line = format!("run whole/work/{id}/spec.json --store half --keep all --events");
+    folder.run(&format!("{line} --threads 2")).expect(130);
+    folder.run("sweep seeds.yaml --keep all --threads 1 --store half").expect(0);
+    for record in folder.records_in("half") {
+        let note = record.notes.join("\n");
+        let (threads, said) =
+            if record.id == *id { (2, "went on with 2 threads, as it began, and not with 1") } else { (1, "") };
+        assert!(
+            record.device.threads == threads && note.starts_with(said) && note.is_empty() == said.is_empty(),
+            "{note}"
+        );
+    }
+    let file = |store: &str| folder.read(&format!("{store}/work/{id}/last.safetensors"));
+    assert!(file("whole") == file("half"), "the run that began with two threads differs");
+    // Of two runs one is left: it gets no more threads than the first had.
+    folder.run("sweep seeds.yaml --keep all -j 2 --limit 1 --store two -q").expect(0);
+    let first = threads("two")[0];
+    let said = folder.run("sweep seeds.yaml --keep all -j 2 --store two").expect(0).err;
+    assert!(said.contains(&format!("1 to do, 1 at a time with {first} thread")), "{said}");
+    assert_eq!(threads("two"), [first, first]);
+}
+
+#[test]
+fn a_run_that_an_orphan_finishes_meanwhile_is_not_done_twice() {
+    let folder = Folder::with("long.yaml", &long());
+    folder.run("sweep long.yaml --keep all --store whole -q").expect(0);
+    let orphan = stopped_orphan(&folder);
+    let sweep = waiting_sweep(&folder);
+    signal("CONT", orphan.id());
+    orphan.wait().expect(0);
+    let ended = sweep.wait().expect(0);
+    assert!(folder.text("said.txt").contains("was done by another process meanwhile"), "{}", folder.text("said.txt"));
+    assert!(ended.out.contains(" 1/1 "), "{}", ended.out);
+    assert_eq!(folder.names("runs/records").len(), 1);
+    assert_same_ends(&folder, "whole", "runs");
+}
+
+#[test]
+fn a_finished_run_keeps_its_best_weights_and_by_a_setting_all_or_none() {
+    let text = SEEDS.replace("seeds: 2", "seeds: 1");
+    let folder = Folder::with("seeds.yaml", &text);
+    let left = |store: &str| {
+        let [id] = &folder.names(&format!("{store}/work"))[..] else { panic!("one run") };
+        folder
+            .names(&format!("{store}/work/{id}"))
+            .into_iter()
+            .filter(|name| name.ends_with("safetensors"))
+            .collect::<Vec<_>>()
+    };
+    for (keep, wanted) in
+        [("best", vec!["best.safetensors"]), ("all", vec!["best.safetensors", "last.safetensors"]), ("none", vec![])]
+    {
+        folder.run(&format!("sweep seeds.yaml --keep {keep} --store {keep} -q")).expect(0);
+        assert_eq!(left(keep), wanted);
+    }
+    // What was kept goes when the same command says so, and what a kill left half-written goes in any case.
+    let [id] = &folder.names("all/work")[..] else { panic!("one run") };
+    folder.write(&format!("all/work/{id}/.last.safetensors.0123456789abcdef-1-1.0.tmp"), "another machine's");
+    let here = folder.run("sweep seeds.yaml --store all -q").expect(0);
+    assert!(here.err.is_empty(), "{}", here.err);
+    assert_eq!(left("all"), ["best.safetensors"]);
+    assert!(folder.names(&format!("all/work/{id}")).iter().any(|name| name.ends_with(".tmp")), "it may be at work");
 }

@@ -217,3 +217,61 @@ fn weights_made_for_another_length_go_on_as_they_were() {
     let wanted = "`matrix: low_rank` is scaled by the longest sequence, which was 16 and is 40 here on `first`";
     assert!(ended.err.contains(wanted) && ended.err.contains("max_positions: N"), "{}", ended.err);
 }
+
+#[test]
+fn a_run_whose_start_is_mended_is_run_by_the_next_sweep() {
+    // Two files: the same runs, of which the start fails the first time for want of its time.
+    let text = chain("").replace("name: first\n", "name: first\n    budget: { timeout_minutes: 1e-9 }\n");
+    let folder = Folder::with("chain.yaml", &text);
+    folder.run("sweep chain.yaml -j 2").expect(1);
+    let outcomes = |folder: &Folder| {
+        let mut words: Vec<_> = folder.records().iter().map(|record| record.outcome.word()).collect();
+        words.sort_unstable();
+        words.dedup();
+        words.join(", ")
+    };
+    assert_eq!(outcomes(&folder), "failed, timed_out");
+    for record in folder.records().iter().filter(|record| record.spec["start"]["run"].is_string()) {
+        assert_eq!(record.blocked_by.as_ref().map(|by| by.run.as_str()), record.spec["start"]["run"].as_str());
+    }
+    let again = folder.run("sweep chain.yaml").expect(1);
+    assert!(again.err.contains("nothing left to do"), "a start that has not changed: {}", again.err);
+    folder.write("chain.yaml", chain(""));
+    folder.run("sweep chain.yaml --retry --filter task=first").expect(0);
+    assert_eq!(outcomes(&folder), "failed, finished");
+    let plain = folder.run("sweep chain.yaml").expect(0);
+    assert!(plain.err.contains("8 runs planned, 4 to do"), "{}", plain.err);
+    assert_eq!(outcomes(&folder), "finished");
+}
+
+#[test]
+fn the_weights_that_a_run_starts_from_are_kept_until_it_has_them_and_checked() {
+    let folder = Folder::with("chain.yaml", &chain(""));
+    folder.run("sweep chain.yaml --keep none").expect(0);
+    let files = folder.names("runs/work").into_iter().flat_map(|id| folder.names(&format!("runs/work/{id}")));
+    assert!(files.clone().all(|name| !name.ends_with("safetensors")), "{:?}", files.collect::<Vec<_>>());
+
+    let folder = Folder::with("chain.yaml", &chain(""));
+    folder.run("sweep chain.yaml --filter task=first").expect(0);
+    for id in folder.names("runs/work") {
+        let path = format!("runs/work/{id}/best.safetensors");
+        let mut bytes = folder.read(&path);
+        *bytes.last_mut().expect("tensors") ^= 1;
+        folder.write(&path, bytes);
+    }
+    folder.run("sweep chain.yaml").expect(1);
+    let failed: Vec<_> = folder.records().into_iter().filter(|r| r.spec["start"]["run"].is_string()).collect();
+    assert_eq!(failed.len(), 4);
+    for record in &failed {
+        let reason = record.outcome.reason();
+        assert!(reason.contains("which this run starts from, is damaged"), "{reason}");
+        assert!(record.blocked_by.is_some());
+    }
+    // Whoever does what the reason says has everything done.
+    for name in folder.names("runs/records").iter().filter(|name| !failed.iter().any(|r| name.starts_with(&r.id))) {
+        std::fs::remove_file(folder.path(&format!("runs/records/{name}"))).expect("removes");
+    }
+    let again = folder.run("sweep chain.yaml").expect(0);
+    assert!(again.err.contains("8 runs planned, 8 to do"), "{}", again.err);
+    assert!(folder.records().iter().all(|record| record.outcome.word() == "finished"));
+}

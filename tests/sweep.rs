@@ -253,7 +253,7 @@ fn every_config_that_ships_can_be_planned_without_its_data() {
         if path.extension().is_none_or(|extension| extension != "yaml") {
             continue;
         }
-        let planned = folder.run(&format!("plan {}", path.display())).expect(0);
+        let planned = folder.run(&format!("plan {} --measure 0", path.display())).expect(0);
         assert!(planned.out.contains(" runs\n"), "{}: {}", path.display(), planned.out);
         if path.ends_with("lra.yaml") {
             let s4 = planned.out.lines().filter(|line| line.split_whitespace().nth(1) == Some("s4"));
@@ -303,4 +303,96 @@ fn a_run_s_weights_leave_under_the_names_of_released_models() {
     std::fs::remove_file(folder.path(&format!("runs/work/{}/best.safetensors", ids[0]))).expect("a checkpoint");
     let gone = folder.run(&format!("export-weights {} --out w.safetensors", ids[0])).expect(3);
     assert!(gone.err.contains("has no best weights"), "{}", gone.err);
+}
+
+#[test]
+fn a_part_or_a_trial_of_a_sweep_never_takes_the_place_of_the_whole_one() {
+    let folder = Folder::with("pair.yaml", &(pair(5) + "  - combiner: { n_heads: 2 }\n"));
+    folder.run("sweep pair.yaml -q").expect(0);
+    let whole = |name: &str| folder.read(&format!("runs/{name}"));
+    let files = ["sweeps/pair.json", "reports/pair/table.md", "reports/pair/runs.csv"];
+    let before = files.map(whole);
+    let said = folder.run("sweep pair.yaml --set seeds=[5]").expect(0);
+    assert!(said.err.contains("a sweep of its own, pair-part-"), "{}", said.err);
+    folder.run("sweep pair.yaml --filter mixer=combiner -q").expect(0);
+    folder.run("sweep pair.yaml --limit 1 -q").expect(0);
+    assert!(files.map(whole) == before, "tables of the whole sweep moved");
+    let sweeps = folder.names("runs/sweeps");
+    assert_eq!(sweeps.len(), 3, "{sweeps:?}");
+    assert!(sweeps.iter().all(|name| name == "pair.json" || name.starts_with("pair-part-")), "{sweeps:?}");
+    // The same changes, in another order, are the same part.
+    folder.run("sweep pair.yaml -q --set model.d_model=8 --set seeds=1").expect(0);
+    folder.run("sweep pair.yaml -q --set seeds=1 --set model.d_model=8").expect(0);
+    assert_eq!(folder.names("runs/sweeps").len(), 4);
+    let report = folder.run(&format!("report runs --sweep {}", sweeps[0].trim_end_matches(".json"))).expect(0);
+    assert!(report.out.contains(" mqar"), "{}", report.out);
+}
+
+#[test]
+fn a_value_set_for_every_run_replaces_the_axis_and_is_said() {
+    let folder = Folder::with("pair.yaml", &(pair(5) + "grid: { optimizer.lr: [1e-3, 1e-2] }\n"));
+    let dry = folder.run("sweep pair.yaml -n").expect(0);
+    assert_eq!(dry.out.lines().count(), 4, "{}", dry.out);
+    let set = folder.run("sweep pair.yaml -n --set optimizer.lr=0.1").expect(0);
+    assert_eq!(set.out.lines().count(), 2, "{}", set.out);
+    assert!(!set.out.contains("optimizer.lr"), "a label would be of another rate: {}", set.out);
+    assert!(set.err.contains("note: --set optimizer.lr replaces the axis `optimizer.lr`"), "{}", set.err);
+    assert!(!folder.run("sweep pair.yaml -n -q --set optimizer.lr=0.1").expect(0).err.contains("note"));
+}
+
+#[test]
+fn arguments_that_are_none_are_told_what_to_write() {
+    let folder = Folder::with("pair.yaml", &pair(5));
+    for (line, hint) in [
+        ("sweep pair.yaml --set budget.steps=3 seeds=1", "every assignment has a --set of its own"),
+        ("sweep pair.yaml --seed 3", "--set 'seeds=[3]'"),
+        ("plan pair.yaml --seed=3", "--filter seed=3"),
+        ("sweep pair.yaml --resume", "the same command goes on by itself"),
+        ("sweep pair.yaml --steps 5", "--set budget.steps=100"),
+    ] {
+        let ended = folder.run(line).expect(2);
+        assert!(ended.err.contains("unexpected argument") && ended.err.contains(hint), "{line}: {}", ended.err);
+    }
+    assert!(folder.run("sweep --help").expect(0).out.contains("--max-runs"));
+    let many = folder.run("plan pair.yaml --max-runs 1").expect(2);
+    assert!(many.err.contains("2 runs are asked for") && many.err.contains("--max-runs 2"), "{}", many.err);
+}
+
+#[test]
+fn a_plan_s_time_is_of_steps_timed_here_and_of_runs_that_were_made() {
+    let text = pair(5).replace("eval_every: 5", "eval_every: 1, stop_at: 0.9");
+    let folder = Folder::with("pair.yaml", &text);
+    let plan = |arguments: &str| -> Value {
+        let planned = folder.run(&format!("plan pair.yaml --json {arguments}")).expect(0);
+        serde_json::from_str(&planned.out).expect("one JSON document")
+    };
+    let from = |plan: &Value| plan["kinds"][0]["seconds_from"].as_str().expect("a word").to_owned();
+    let number = |plan: &Value, key: &str| plan[key].as_f64().unwrap_or_else(|| panic!("{key}: {plan}"));
+    let bound = plan("--measure 0");
+    assert_eq!(from(&bound), "at matrix-product speed");
+    let timed = plan("-j 1");
+    assert_eq!(from(&timed), "timed");
+    assert!(number(&timed, "seconds") > number(&bound, "seconds"), "no run is faster than products alone");
+    assert!(number(&timed, "seconds_least") < number(&timed, "seconds"), "it may stop at its first look");
+    assert!(!folder.path("runs").exists(), "a plan makes no store");
+    // Two runs at a time: half as long, on paper. (Their steps may be slower: a share of the machine each.)
+    let both = plan("-j 2 --measure 0");
+    assert_eq!(both["jobs"], 2);
+    assert!((number(&both, "seconds") / number(&both["kinds"][0], "seconds") - 1.0).abs() < 1e-9);
+    let shown = folder.run("plan pair.yaml -j 1").expect(0).out;
+    assert!(shown.contains(" ~") && shown.contains("~: steps as long as those timed on this machine"), "{shown}");
+    assert!(shown.contains("if every run stops at its first chance"), "{shown}");
+
+    folder.run("sweep pair.yaml -q -j 1").expect(0);
+    let done = plan("-j 1");
+    assert_eq!(from(&done), "measured");
+    let walls: Vec<f64> = folder.records().iter().map(|record| record.wall_seconds).collect();
+    let mean = walls.iter().sum::<f64>() / walls.len() as f64;
+    assert!((number(&done["kinds"][0], "seconds") / mean - 1.0).abs() < 1e-9);
+    // The machine's speed was measured once and is kept; shares of it are shares.
+    assert_eq!(folder.names("runs/machine").len(), 1);
+    for record in folder.records() {
+        assert!(record.measures["model_flops_per_second"] > 0.0);
+        assert!(record.measures.get("mfu").is_none_or(|share| *share > 0.0 && *share <= 1.0), "{:?}", record.measures);
+    }
 }

@@ -314,7 +314,12 @@ fn a_dump_with_one_key_changed_or_added_is_met_or_refused_and_never_misread() {
         ("s4d_minimal__L33.f64.safetensors", "transposed", false.into(), "config `L` is 33, and not 8"),
         ("hydra__L33_groups2_bias.f64.safetensors", "conv_bias", false.into(), "a place for `param.conv1d.bias`"),
         ("ssd__L33_chunk16_D_z_softplus.f64.safetensors", "has_z", false.into(), "config `has_z` leaves `input.z` out"),
-        ("ssd__L33_chunk16_D_z_softplus.f64.safetensors", "seq_idx", true.into(), "does not use config `seq_idx` (true)"),
+        (
+            "ssd__L33_chunk16_D_z_softplus.f64.safetensors",
+            "seq_idx",
+            true.into(),
+            "does not use config `seq_idx` (true)",
+        ),
         ("bigs_layer__L32.f64.safetensors", "activation", "relu".into(), "config `activation` is \"relu\""),
     ];
     for (at, (name, key, value, _)) in cases.iter().enumerate() {

@@ -4,15 +4,13 @@
 use super::{Job, Said, Subject, Work};
 use crate::launcher::{death, own_program};
 use crate::limits;
+use crate::signals;
 use results::bench::{Case, Pass, Protocol, State};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
-
-/// Set by the handler of Ctrl-C.
-pub static STOP: AtomicBool = AtomicBool::new(false);
 
 /// Seconds that starting and building may take beyond a pass.
 const START_SECONDS: f64 = 60.0;
@@ -210,7 +208,7 @@ impl Conductor {
         let patience = START_SECONDS + PATIENCE * self.protocol.time_cap;
         let (mut at, mut heard) = (0, Instant::now());
         loop {
-            if STOP.load(Ordering::Relaxed) {
+            if signals::STOP.load(Ordering::Relaxed) {
                 let _ = child.kill();
                 return End::Interrupted;
             }

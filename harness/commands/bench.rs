@@ -2,18 +2,19 @@
 
 use super::{fail, width};
 use crate::Exit;
-use crate::bench::conductor::{Conductor, Planned, STOP};
+use crate::bench::conductor::{Conductor, Planned};
 use crate::bench::suite::{Chosen, LENGTHS, Size, plan, targets};
 use crate::cli::{BenchArgs, BenchCommand, BenchSuite, Cli, CompareArgs};
 use crate::diagnostics::suggest;
 use crate::limits;
+use crate::output;
 use crate::registry::Registry;
 use crate::run::{COMMIT, VERSION};
+use crate::signals;
 use results::bench::{Bench, FORMAT, Protocol, State, Suite, compare};
 use results::{Device, Versions, plot};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A user's mistake: what, and what to do.
@@ -35,9 +36,8 @@ pub fn bench(args: &BenchArgs, cli: &Cli, registry: &Registry) -> Exit {
             return Exit::Usage;
         }
     };
-    if let Err(error) = ctrlc::set_handler(|| STOP.store(true, Ordering::Relaxed)) {
-        eprintln!("warning: Ctrl-C will lose what was measured: {error}");
-    }
+    output::go_on_without_reader();
+    signals::catch(None);
     let bench = match measure(groups, &conductor) {
         Ok(bench) => bench,
         Err(error) => {

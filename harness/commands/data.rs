@@ -103,7 +103,7 @@ fn read_settings(entry: &Entry, sets: &[String], found: &mut Diagnostics) -> Val
         let Some(node) = yaml::parse(text, |_, _| place.clone(), found) else { continue };
         let value = node.to_json();
         if let Err(error) = (entry.accepts)(&Value::Object(Map::from_iter([(key.to_owned(), value.clone())]))) {
-            let (problem, help) = explain(key, &node, &defaults[key], &error.to_string());
+            let (problem, help) = explain(key, &node, &defaults[key], &error.to_string(), entry.accepts);
             found.error(place, problem, help);
             continue;
         }

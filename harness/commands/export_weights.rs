@@ -51,7 +51,7 @@ pub fn export_weights(args: &ExportWeightsArgs, registry: &Registry) -> Exit {
         return Exit::Environment;
     }
     let written = spec(record).and_then(|spec| {
-        let (tensors, _) = checkpoint::read(&path).map_err(|e| e.to_string())?;
+        let (tensors, at) = checkpoint::read(&path, &record.id, checkpoint::Part::Best).map_err(|e| e.to_string())?;
         let own = |(name, tensor): (String, Tensor)| Some((name.strip_prefix("model.")?.to_string(), tensor));
         let own: Vec<(String, Tensor)> = tensors.into_iter().filter_map(own).collect();
         // Settings alone do not always say how many tokens the data have.
@@ -70,23 +70,27 @@ pub fn export_weights(args: &ExportWeightsArgs, registry: &Registry) -> Exit {
         let seen = pretrain::seen(entry.outline(&spec.task.settings).spec(), spec.pretrain.as_ref());
         let seen = TaskSpec { vocab_size: words.unwrap_or(seen.vocab_size), ..seen };
         let config = weights::beside::write(&args.out, &spec.model, &spec.mixer, &seen).map_err(|e| e.to_string())?;
-        Ok((named, config))
+        Ok((named, config, at))
     });
     match written {
-        Ok((named, config)) => {
+        Ok((named, config, at)) => {
             let scalars: usize = named.iter().map(|(_, tensor)| tensor.numel()).sum();
             eprintln!(
                 "weights: {}, {} tensors of {scalars} numbers, of run {} at step {}",
                 args.out.display(),
                 named.len(),
                 record.id,
-                record.best_step
+                at["step"]
             );
             eprintln!("config:  {}, held against the model that starts from these weights", config.display());
             Exit::Ok
         }
         Err(problem) => {
-            fail(problem, "");
+            let help = match record.outcome == results::Outcome::Finished {
+                true => "to train the run again, delete its records and run its sweep",
+                false => "sweep it again with --retry",
+            };
+            fail(problem, help);
             Exit::Failed
         }
     }

@@ -382,10 +382,10 @@ mod tests {
     fn a_published_model_is_listed_with_its_scores_and_every_source() {
         let page = |model: &str| {
             let cells: Vec<_> = published::all().iter().filter(|cell| cell.model == model).collect();
-            score_page(model, &cells)
+            score_page(model, &cells).split_whitespace().collect::<Vec<_>>().join(" ") // however wide the terminal
         };
         let lru = page("LRU");
-        assert!(lru.starts_with("LRU\n  ListOps 60.20, Text 89.40, Retrieval 89.90, "), "{lru}");
+        assert!(lru.starts_with("LRU ListOps 60.20, Text 89.40, Retrieval 89.90, "), "{lru}");
         assert_eq!(lru.matches("Table 3 (mean of 3 seeds)").count(), 1, "{lru}");
         let s4 = page("S4-v2 (S4-LegS)");
         assert!(s4.contains("Mega paper (Ma et al. 2022), Table 2, quoting Gu et al. 2022"), "{s4}");

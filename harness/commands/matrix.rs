@@ -3,10 +3,10 @@
 use super::{data_errors, fail, load};
 use crate::Exit;
 use crate::checkpoint;
-use crate::cli::{Indices, MatrixArgs};
+use crate::cli::{Cli, Indices, MatrixArgs};
 use crate::config::{Config, Draft, mixer_item};
 use crate::model::{Inputs, Model};
-use crate::plan::open_tasks;
+use crate::plan::{Hashes, OpenedTask, Planned, open_tasks};
 use crate::registry::Registry;
 use crate::run::panic_reason;
 use crate::seeds::{Purpose, reseed};
@@ -53,7 +53,7 @@ struct Found {
 }
 
 /// Runs the command.
-pub fn matrix(args: &MatrixArgs, registry: &Registry) -> Exit {
+pub fn matrix(args: &MatrixArgs, cli: &Cli, registry: &Registry) -> Exit {
     if !has_extension(&args.out, &["png", "svg"]) {
         fail(PlotError::Kind { path: args.out.clone() }, "write --out matrix.png or --out matrix.svg");
         return Exit::Usage;
@@ -63,7 +63,7 @@ pub fn matrix(args: &MatrixArgs, registry: &Registry) -> Exit {
         return Exit::Usage;
     }
     let found = match &args.config {
-        Some(path) => of_config(path, args, registry),
+        Some(path) => of_config(path, args, cli, registry),
         None => bare(args, registry),
     };
     let Found { drawn, caption } = match found {
@@ -108,8 +108,8 @@ fn has_extension(path: &Path, known: &[&str]) -> bool {
 }
 
 /// Every mixer of a config, on an example of its task.
-fn of_config(path: &Path, args: &MatrixArgs, registry: &Registry) -> Result<Found, Exit> {
-    let config = load(path, &args.changes, registry)?;
+fn of_config(path: &Path, args: &MatrixArgs, cli: &Cli, registry: &Registry) -> Result<Found, Exit> {
+    let config = seeded(path, args, cli, registry)?;
     let opened = open_tasks(&config, registry, &DataDir(args.folders.data.clone()), |_| true);
     let errors: Vec<_> = opened.iter().filter_map(|(_, task)| task.as_ref().err().map(Arc::clone)).collect();
     if !errors.is_empty() {
@@ -118,7 +118,7 @@ fn of_config(path: &Path, args: &MatrixArgs, registry: &Registry) -> Result<Foun
     let store = Trained::open(args)?;
     let several_tasks = opened.len() > 1;
     let (mut drawn, mut captions) = (Vec::new(), Vec::new());
-    for drafts in kinds(&config, args.seed) {
+    for drafts in kinds(&config) {
         let Some((_, Ok(task))) = opened.iter().find(|(choice, _)| *choice == drafts[0].task) else { continue };
         let inputs = example(task.as_ref(), args)?;
         let length = inputs.tokens.size()[1];
@@ -132,7 +132,7 @@ fn of_config(path: &Path, args: &MatrixArgs, registry: &Registry) -> Result<Foun
         if !captions.contains(&caption) {
             captions.push(caption);
         }
-        let (draft, found) = store.choose(&drafts, task.as_ref(), registry);
+        let (draft, found) = store.choose(&drafts, registry, &opened)?;
         let mixer = registry.mixer(&draft.mixer.name).expect("the config was checked");
         reseed(draft.seed, Purpose::Init, 0);
         let vs = VarStore::new(Device::Cpu);
@@ -229,18 +229,29 @@ fn bare(args: &MatrixArgs, registry: &Registry) -> Result<Found, Exit> {
     Ok(Found { drawn, caption })
 }
 
-/// Runs of equal label, task and grid point, which differ by their seed; with a seed, that one alone.
-fn kinds(config: &Config, seed: Option<u64>) -> Vec<Vec<Draft>> {
+/// The config's runs; with `--seed` those of that seed. Where a kind of run has none, its seeds are set as `--set seeds=[N]` does.
+fn seeded(path: &Path, args: &MatrixArgs, cli: &Cli, registry: &Registry) -> Result<Config, Exit> {
+    let mut config = load(path, &args.changes, cli.quiet, registry)?;
+    let Some(seed) = args.seed else { return Ok(config) };
+    let missing = |config: &Config| kinds(config).iter().any(|kind| kind.iter().all(|draft| draft.seed != seed));
+    if missing(&config) {
+        let mut changes = args.changes.clone();
+        changes.sets.push(format!("seeds=[{seed}]"));
+        config = load(path, &changes, true, registry)?;
+    }
+    config.runs.retain(|draft| draft.seed == seed);
+    Ok(config)
+}
+
+/// Runs of equal label, task and grid point, which differ by their seed.
+fn kinds(config: &Config) -> Vec<Vec<Draft>> {
     let mut kinds: Vec<Vec<Draft>> = Vec::new();
-    let same = |a: &Draft, b: &Draft| {
-        (&a.mixer_label, &a.task_label, &a.settings) == (&b.mixer_label, &b.task_label, &b.settings)
-    };
+    let mut known: HashMap<_, usize> = HashMap::new();
     for draft in &config.runs {
-        let draft = Draft { seed: seed.unwrap_or(draft.seed), ..draft.clone() };
-        match kinds.iter_mut().find(|kind| same(&kind[0], &draft)) {
-            Some(kind) if seed.is_none() => kind.push(draft),
-            Some(_) => {}
-            None => kinds.push(vec![draft]),
+        let at = *known.entry((&draft.mixer_label, &draft.task_label, &draft.settings)).or_insert(kinds.len());
+        match kinds.get_mut(at) {
+            Some(kind) => kind.push(draft.clone()),
+            None => kinds.push(vec![draft.clone()]),
         }
     }
     kinds
@@ -295,24 +306,33 @@ impl Trained {
     }
 
     /// The first of `drafts` that has been trained to its end, else the first.
-    fn choose(&self, drafts: &[Draft], task: &dyn Task, registry: &Registry) -> (Draft, Option<Checkpoint>) {
+    fn choose(
+        &self,
+        drafts: &[Draft],
+        registry: &Registry,
+        opened: &[OpenedTask],
+    ) -> Result<(Draft, Option<Checkpoint>), Exit> {
+        let Some(store) = &self.store else { return Ok((drafts[0].clone(), None)) };
+        let mut hashes = Hashes::default();
         for draft in drafts {
-            let id = draft.spec(registry, task.spec().version, task.fingerprint()).id();
+            let Planned { id, .. } =
+                Planned::of(draft, registry, opened, &mut hashes).map_err(|errors| data_errors(&errors))?;
             let finished = self.records.get(&id).filter(|record| record.outcome == Outcome::Finished);
-            let (Some(store), Some(record)) = (&self.store, finished) else { continue };
+            let Some(record) = finished else { continue };
             let path = store.work_dir(&id).join("best.safetensors");
             if path.is_file() {
-                return (draft.clone(), Some(Checkpoint { path, record: record.clone() }));
+                return Ok((draft.clone(), Some(Checkpoint { path, record: record.clone() })));
             }
             eprintln!("warning: run {id} has finished, but {} is gone", path.display());
         }
-        (drafts[0].clone(), None)
+        Ok((drafts[0].clone(), None))
     }
 }
 
 impl Checkpoint {
     fn fill(&self, vs: &VarStore) -> Result<(), String> {
-        let (tensors, _) = checkpoint::read(&self.path).map_err(|error| error.to_string())?;
+        let read = checkpoint::read(&self.path, &self.record.id, checkpoint::Part::Best);
+        let (tensors, _) = read.map_err(|error| error.to_string())?;
         checkpoint::fill(vs, &tensors).map_err(|why| format!("{}: {why}", self.path.display()))
     }
 
@@ -402,7 +422,7 @@ fn write(args: &MatrixArgs, drawn: &[Drawn], caption: String) -> Result<(), Stri
     draw(&figure, &args.out).map_err(|error| error.to_string())?;
     let Some(path) = &args.values else { return Ok(()) };
     let text = if has_extension(path, &["csv"]) { csv(drawn) } else { json_values(drawn) };
-    checkpoint::write_then_rename(path, text.as_bytes()).map_err(|error| format!("{}: {error}", path.display()))
+    results::replace(path, text.as_bytes()).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 /// One entry a line.

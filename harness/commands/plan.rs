@@ -1,14 +1,18 @@
 //! `mixarena plan`: what a sweep would cost, before it does.
 
-use super::{data_errors, load, mistakes};
+use super::sweep::share_cores;
+use super::{data_errors, fail, load, mistakes};
 use crate::Exit;
-use crate::cli::PlanArgs;
+use crate::cli::{Cli, DeviceKind, PlanArgs};
+use crate::forecast::{Forecast, Terms, forecast};
 use crate::limits;
+use crate::machine::Machine;
 use crate::matching;
-use crate::plan::{Estimate, Plan, Speeds, estimates, matrix_speed, open_tasks};
+use crate::plan::{Estimate, Plan, Speeds, estimates, open_tasks};
 use crate::progress::{duration, grouped};
 use crate::registry::Registry;
 use crate::sizes::Counter;
+use mixers::Precision;
 use results::Store;
 use serde_json::json;
 use tasks::{DataDir, DataError, Outline, Output};
@@ -18,8 +22,8 @@ use tasks::{DataDir, DataError, Outline, Output};
 const GPU: f64 = 0.3 * 19.5e12;
 
 /// Runs the command.
-pub fn plan(args: &PlanArgs, registry: &Registry) -> Exit {
-    let config = match load(&args.config, &args.changes, registry) {
+pub fn plan(args: &PlanArgs, cli: &Cli, registry: &Registry) -> Exit {
+    let config = match load(&args.config, &args.changes, cli.quiet, registry) {
         Ok(config) => config.with_starts(),
         Err(exit) => return exit,
     };
@@ -60,23 +64,37 @@ pub fn plan(args: &PlanArgs, registry: &Registry) -> Exit {
         true => Store::open(&args.folders.store).and_then(|s| s.records()).unwrap_or_default(),
         false => Vec::new(),
     };
-    let cores = limits::cores();
-    let speeds = Speeds { here: matrix_speed(cores), gpu: args.gpu_tflops.map_or(GPU, |t| t * 1e12) };
-    let all = estimates(&config, registry, &mut counter, &records, speeds);
+    let (jobs, threads) = share_cores(limits::cores(), args.jobs, None);
+    let jobs = jobs.min(config.runs.len().max(1));
+    let machine = Machine::new(&args.folders.store, DeviceKind::Cpu, threads);
+    let Some(here) = machine.measured(Precision::F32, args.folders.store.is_dir()) else {
+        fail("the speed of this machine could not be measured", "`mixarena doctor` says what is missing");
+        return Exit::Environment;
+    };
+    let speeds = Speeds { here, gpu: args.gpu_tflops.map_or(GPU, |t| t * 1e12) };
+    let mut all = estimates(&config, registry, &mut counter, speeds);
+    let terms = Terms {
+        registry,
+        records: &records,
+        data: &args.folders.data,
+        jobs,
+        threads,
+        peak: here,
+        seconds: args.measure,
+    };
+    let whole = forecast(&config, &mut all, &counter, &terms);
     if args.json {
         let out = json!({
-            "name": config.name, "runs": config.runs.len(), "cores": cores, "flops_per_second": speeds.here,
-            "gpu_flops_per_second_assumed": speeds.gpu, "missing_data": absent, "kinds": all
+            "name": config.name, "runs": config.runs.len(), "jobs": jobs, "threads": threads, "flops_per_second": here,
+            "gpu_flops_per_second_assumed": speeds.gpu, "seconds": whole.seconds, "seconds_least": whole.least,
+            "missing_data": absent, "kinds": all
         });
         println!("{}", serde_json::to_string_pretty(&out).expect("plain data"));
         return Exit::Ok;
     }
-    print_table(&config.name, config.runs.len(), &all, &absent);
-    println!(
-        "Time marked * is a lower bound: all FLOPs (3 forward passes a step and one for each look at an example, at the \
-         task's longest sequence) at this machine's float32 matrix-product speed, {:.0} GFLOP/s on {cores} cores; without * it was measured in an earlier run.",
-        speeds.here / 1e9
-    );
+    print_table(&config.name, config.runs.len(), &all);
+    print_totals(&all, &absent, &whole, jobs, threads);
+    print_legend(&all, here, threads);
     let gpu = match args.gpu_tflops {
         Some(given) => format!("the {given} TFLOP/s of --gpu-tflops"),
         None => format!("{:.2} TFLOP/s, 30 % of an A100's 19.5 in float32", GPU / 1e12),
@@ -87,7 +105,34 @@ pub fn plan(args: &PlanArgs, registry: &Registry) -> Exit {
     Exit::Ok
 }
 
-fn print_table(name: &str, runs: usize, all: &[Estimate], absent: &[String]) {
+/// Where a time comes from, as it is marked and explained.
+const MARKS: [(&str, &str, &str); 4] = [
+    ("measured", "", "without a mark: finished runs of the same settings on this machine"),
+    ("timed", " ~", "~: steps as long as those timed on this machine"),
+    ("reckoned", " ≈", "≈: as far below the speed of matrix products as the runs that were timed"),
+    ("at matrix-product speed", " *", "*: a lower bound, at the speed of matrix products: nothing like it was timed"),
+];
+
+fn mark(from: &str) -> &'static str {
+    MARKS.iter().find(|(name, ..)| *name == from).map_or("", |(_, mark, _)| mark)
+}
+
+fn print_legend(all: &[Estimate], here: f64, threads: usize) {
+    let there: Vec<&str> = MARKS
+        .iter()
+        .filter(|(name, ..)| all.iter().any(|e| e.seconds_from == *name))
+        .map(|(_, _, words)| *words)
+        .collect();
+    println!(
+        "Time goes through the whole budget and every evaluation, at the task's longest length; analysis is not in it. {}. \
+         Matrix products in float32 run at {:.0} GFLOP/s with {threads} thread{} here.",
+        there.join("; "),
+        here / 1e9,
+        if threads == 1 { "" } else { "s" }
+    );
+}
+
+fn print_table(name: &str, runs: usize, all: &[Estimate]) {
     println!("{name}: {runs} runs");
     let with_reference = all.iter().any(|e| e.reference_parameters.is_some());
     let reference = |text: &str| if with_reference { format!(" {text:>12}") } else { String::new() };
@@ -107,7 +152,6 @@ fn print_table(name: &str, runs: usize, all: &[Estimate], absent: &[String]) {
     let count = |n: Option<u64>| n.map_or("-".into(), grouped);
     for e in all {
         let settings: Vec<String> = e.settings.iter().map(|(k, v)| format!("{k}={v}")).collect();
-        let star = if e.seconds_from == "measured" { "" } else { " *" };
         let line = format!(
             "{:<14} {:<16} {:>5} {:>12}{} {:>12} {:>10.2} {:>10.1} {:>14} {:>14}  {}",
             e.task,
@@ -118,13 +162,12 @@ fn print_table(name: &str, runs: usize, all: &[Estimate], absent: &[String]) {
             count(e.mixer_parameters),
             e.flops / 1e12,
             e.state_bytes as f64 / 1024.0,
-            e.seconds.map_or("-".into(), |s| duration(s) + star),
+            e.seconds.map_or("-".into(), |s| duration(s) + mark(e.seconds_from)),
             e.gpu_seconds.map_or("-".into(), duration),
             settings.join(" ")
         );
         println!("{}", line.trim_end());
     }
-    print_totals(all, absent);
 }
 
 /// A model's size as a share of the one it follows.
@@ -135,14 +178,22 @@ fn ratio(e: &Estimate) -> String {
     }
 }
 
-fn print_totals(all: &[Estimate], absent: &[String]) {
+fn print_totals(all: &[Estimate], absent: &[String], whole: &Forecast, jobs: usize, threads: usize) {
     let total =
         |of: fn(&Estimate) -> Option<f64>| -> f64 { all.iter().map(|e| of(e).unwrap_or(0.0) * e.seeds as f64).sum() };
     let optimizer = all.iter().filter_map(|e| e.optimizer_bytes).max().unwrap_or(0);
+    let bound = all.iter().any(|e| e.seconds_from == "at matrix-product speed");
+    let plural = if threads == 1 { "" } else { "s" };
+    let early = match whole.least < 0.99 * whole.seconds {
+        true => format!(", {} if every run stops at its first chance", duration(whole.least)),
+        false => String::new(),
+    };
     println!(
-        "in all: {} one after the other here, {:.1} hours on one GPU; largest parameters with gradient and optimizer \
-         state: {:.0} MiB",
-        duration(total(|e| e.seconds)),
+        "in all: {} {} with {jobs} at a time of {threads} thread{plural}{early}; {} one after the other; {:.1} hours on one GPU; \
+         largest parameters with gradient and optimizer state: {:.0} MiB",
+        if bound { "at least" } else { "about" },
+        duration(whole.seconds),
+        duration(whole.alone),
         total(|e| e.gpu_seconds) / 3600.0,
         optimizer as f64 / f64::from(1 << 20)
     );

@@ -1,40 +1,40 @@
-//! `mixarena run`: one run in this process.
+//! `mixarena run`: one run, in a process of its own.
+//!
+//! With `--events` this process trains, and talks to the one that started it. Without, it is that other one, as `sweep` is: whatever
+//! the run dies of then becomes a record, memory that ran out included.
 
 use super::fail;
 use crate::Exit;
 use crate::cli::{Cli, RunArgs};
 use crate::events::Event;
-use crate::launcher::SIGNALS;
+use crate::launcher::{Job, Options, launch};
 use crate::limits;
+use crate::machine::Machine;
+use crate::output;
 use crate::progress;
 use crate::registry::Registry;
-use crate::run::{Place, RunError, read_own_spec, run as train};
-use results::Outcome;
+use crate::run::{Place, RunError, device, read_spec, run as train};
+use crate::signals;
+use crate::spec::RunSpec;
+use results::{Outcome, Store};
 use std::io::{Read, Write};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use tasks::DataDir;
-
-/// Set when the run is to checkpoint and end.
-static STOP: AtomicBool = AtomicBool::new(false);
 
 /// Runs the command.
 pub fn run(args: &RunArgs, cli: &Cli, registry: &Registry) -> Exit {
-    let spec = match read_own_spec(&args.spec, registry) {
+    output::go_on_without_reader();
+    if args.events {
+        // First of all: until now signals waited.
+        signals::catch(None);
+    }
+    let spec = match read_spec(&args.spec, registry) {
         Ok(spec) => spec,
         Err(problem) => {
             fail(problem, "give a spec.json that `mixarena sweep` wrote");
             return Exit::Usage;
         }
     };
-    let handler = ctrlc::set_handler(|| {
-        STOP.store(true, Ordering::Relaxed);
-        if SIGNALS.fetch_add(1, Ordering::Relaxed) > 0 {
-            std::process::exit(130);
-        }
-    });
-    if let Err(error) = handler {
-        eprintln!("warning: Ctrl-C will not checkpoint: {error}");
-    }
     let memory = args.memory.or_else(|| limits::available_memory().map(|bytes| bytes / 10 * 9));
     let place = Place {
         store: args.folders.store.clone(),
@@ -42,24 +42,29 @@ pub fn run(args: &RunArgs, cli: &Cli, registry: &Registry) -> Exit {
         device: args.device,
         threads: args.threads.unwrap_or_else(limits::cores).max(1) as i64,
         memory,
+        keep: args.keep.into(),
     };
-    let ended = match args.events {
-        true => {
-            watch_stdin();
-            train(&spec, &place, registry, &STOP, print_event)
+    // Before anything computes here. A sweep has done it for its runs.
+    let machine = Machine::new(&place.store, place.device, place.threads as usize);
+    if !args.events || machine.known(spec.model.precision).is_none() {
+        machine.measured(spec.model.precision, true);
+    }
+    if args.events {
+        return child(&spec, &place, registry);
+    }
+    match parent(spec, place, cli) {
+        Ok(exit) => exit,
+        Err(problem) => {
+            fail(problem, "");
+            Exit::Environment
         }
-        false => {
-            let mut display = progress::display(1, cli.quiet, cli.verbose);
-            let name = format!("{} · {} · seed {}", spec.task.name, spec.mixer.name, spec.seed);
-            display.started(0, &name);
-            let ended = train(&spec, &place, registry, &STOP, |event| display.event(0, &event));
-            if let Ok(record) = &ended {
-                display.ended(0, &name, record);
-            }
-            ended
-        }
-    };
-    match ended {
+    }
+}
+
+/// Trains in this process.
+fn child(spec: &RunSpec, place: &Place, registry: &Registry) -> Exit {
+    watch_stdin();
+    match train(spec, place, registry, &signals::STOP, print_event) {
         Ok(record) => match record.outcome {
             Outcome::Finished => Exit::Ok,
             Outcome::Interrupted { .. } => Exit::Interrupted,
@@ -75,6 +80,30 @@ pub fn run(args: &RunArgs, cli: &Cli, registry: &Registry) -> Exit {
     }
 }
 
+/// Starts the process that trains, and shows how it gets on.
+fn parent(spec: RunSpec, place: Place, cli: &Cli) -> Result<Exit, String> {
+    device(place.device).map_err(|error| error.to_string())?;
+    let store = Store::open(&place.store).map_err(|error| error.to_string())?;
+    let (id, name) = (spec.id(), format!("{} · {} · seed {}", spec.task.name, spec.mixer.name, spec.seed));
+    let latest = store.latest(&id).map_err(|error| error.to_string())?;
+    if let Some(record) = latest.filter(|record| record.outcome == Outcome::Finished) {
+        eprintln!("{name}: has finished already (run {id}, attempt {})", record.attempt);
+        return Ok(Exit::Ok);
+    }
+    signals::catch(Some(super::KILLS_AT_ONCE));
+    // Whether the run it starts from is there is for the run to say.
+    let job = Job { name, id, spec, after: None, keep: place.keep };
+    let options = Options { jobs: 1, fail_fast: false, retry: true, place };
+    let mut display = progress::display(1, cli.quiet, cli.verbose);
+    let tally = launch(vec![job], &store, &options, display.as_mut()).map_err(|error| error.to_string())?;
+    Ok(match tally {
+        tally if tally.interrupted => Exit::Interrupted,
+        tally if tally.failed > 0 => Exit::Failed,
+        tally if !tally.elsewhere.is_empty() => Exit::Elsewhere,
+        _ => Exit::Ok,
+    })
+}
+
 /// One line on stdout. A reader that is gone is noticed through stdin.
 fn print_event(event: Event) {
     let line = serde_json::to_string(&event).expect("an event is plain data");
@@ -84,15 +113,9 @@ fn print_event(event: Event) {
 
 /// The parent holds the other end: when it closes, by wish or by death, the run checkpoints and ends.
 fn watch_stdin() {
-    // A parent that dies takes the reader of stdout along: writing to it must not kill this process before its checkpoint.
-    #[cfg(unix)]
-    // SAFETY: only changes what a write to a closed pipe does: an error instead of a signal.
-    unsafe {
-        libc::signal(libc::SIGPIPE, libc::SIG_IGN);
-    }
     std::thread::spawn(|| {
         let mut buffer = [0u8; 64];
         while matches!(std::io::stdin().read(&mut buffer), Ok(n) if n > 0) {}
-        STOP.store(true, Ordering::Relaxed);
+        signals::STOP.store(true, Ordering::Relaxed);
     });
 }

@@ -3,18 +3,22 @@
 use super::{data_errors, fail, load, mistakes, width};
 use crate::Exit;
 use crate::cli::{Cli, SweepArgs};
-use crate::launcher::{self, Options, SIGNALS, Tally, launch, wants};
+use crate::config::{Config, MOST_RUNS};
+use crate::launcher::{self, Job, Options, Tally, launch, wants};
 use crate::limits;
+use crate::machine::Machine;
 use crate::matching;
+use crate::output;
 use crate::plan::{Plan, Planned, open_tasks};
 use crate::progress;
 use crate::registry::Registry;
 use crate::run::{Place, device};
+use crate::signals;
 use crate::sizes::Counter;
+use mixers::Precision;
 use results::report::Report;
-use results::{Contents, Outcome, Store};
+use results::{Contents, Keep, Manifest, Outcome, Store};
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::Ordering;
 use tasks::DataDir;
 
 /// Share of the available memory that the runs of a sweep may use together.
@@ -22,8 +26,8 @@ const MEMORY_SHARE: f64 = 0.9;
 
 /// Runs the command.
 pub fn sweep(args: &SweepArgs, cli: &Cli, registry: &Registry) -> Exit {
-    let config = match load(&args.config, &args.changes, registry) {
-        Ok(config) => config,
+    let config = match load(&args.config, &args.changes, cli.quiet, registry) {
+        Ok(config) => Config { name: args.changes.name(&config.name), ..config },
         Err(exit) => return exit,
     };
     let data = DataDir(args.folders.data.clone());
@@ -47,7 +51,8 @@ pub fn sweep(args: &SweepArgs, cli: &Cli, registry: &Registry) -> Exit {
         Ok(records) => records,
         Err(exit) => return exit,
     };
-    let wanted = |run: &&Planned| records.of_run(&run.id).is_none_or(|r| wants(r, args.retry));
+    let found = |id: &str| records.of_run(id).cloned();
+    let wanted = |run: &&Planned| records.of_run(&run.id).is_none_or(|r| wants(r, args.retry, &found));
     let all: HashMap<&str, &Planned> = plan.needed.iter().chain(&plan.runs).map(|run| (run.id.as_str(), run)).collect();
     // What a run starts from comes before it, so that a limit never asks for runs without their starts.
     let (mut missing, mut seen): (Vec<Planned>, _) = (Vec::new(), HashSet::new());
@@ -58,13 +63,13 @@ pub fn sweep(args: &SweepArgs, cli: &Cli, registry: &Registry) -> Exit {
         missing.extend(chain.into_iter().filter(wanted).filter(|run| seen.insert(run.id.clone())).cloned());
     }
     missing.truncate(args.limit.unwrap_or(usize::MAX));
-    let (jobs, threads) = share_cores(limits::cores(), args.jobs, missing.len());
+    let (jobs, threads) = share_cores(limits::cores(), args.jobs, args.threads);
     if !cli.quiet {
         let planned = format!("{}: {} runs planned", plan.name, plan.runs.len());
         let plural = if threads == 1 { "" } else { "s" };
         match missing.len() {
             0 => eprintln!("{planned}, nothing left to do"),
-            n => eprintln!("{planned}, {n} to do, {jobs} at a time with {threads} thread{plural} each"),
+            n => eprintln!("{planned}, {n} to do, {} at a time with {threads} thread{plural} each", jobs.min(n)),
         }
     }
     if args.dry_run {
@@ -78,8 +83,23 @@ pub fn sweep(args: &SweepArgs, cli: &Cli, registry: &Registry) -> Exit {
         fail(error, "");
         return Exit::Environment;
     }
-    if let Err(error) = store.save_manifest(&plan.manifest(&command(args))) {
+    if args.changes.name("") != "" && !cli.quiet {
+        eprintln!(
+            "note: with --set or --filter this is a sweep of its own, {}: tables of the whole one stay as they are",
+            plan.name
+        );
+    }
+    output::go_on_without_reader();
+    // Before anything is written: what is superfluous may be what fills the disk.
+    store.clear_abandoned();
+    tidy(args, &plan, &store, &records);
+    let manifest = plan.manifest(&command(args));
+    if let Err(error) = store.save_manifest(&manifest) {
         fail(error, "");
+        if missing.is_empty() {
+            // Its table needs nothing but the records.
+            show(args, &store, &manifest, records);
+        }
         return Exit::Environment;
     }
     // Records of a sweep that is done are read once.
@@ -87,13 +107,26 @@ pub fn sweep(args: &SweepArgs, cli: &Cli, registry: &Registry) -> Exit {
     let tally = match missing.is_empty() {
         true => Tally::default(),
         false => {
-            catch_signals();
+            signals::catch(Some(super::KILLS_AT_ONCE));
+            let jobs = jobs.min(missing.len());
             let memory = limits::available_memory().map(|bytes| (bytes as f64 * MEMORY_SHARE) as u64 / jobs as u64);
-            let place =
-                Place { store: args.folders.store.clone(), data, device: args.device, threads: threads as i64, memory };
+            let (threads, keep) = (threads as i64, Keep::from(args.keep));
+            // Before its runs keep the machine busy: what their speeds are a share of.
+            let machine = Machine::new(&args.folders.store, args.device, threads as usize);
+            for precision in [Precision::F32, Precision::Bf16] {
+                if missing.iter().any(|run| run.spec.model.precision == precision) {
+                    machine.measured(precision, true);
+                }
+            }
+            let place = Place { store: args.folders.store.clone(), data, device: args.device, threads, memory, keep };
             let options = Options { jobs, fail_fast: args.fail_fast, retry: args.retry, place };
             let mut display = progress::display(missing.len(), cli.quiet, cli.verbose);
-            match launch(missing, &store, &options, display.as_mut()) {
+            // Who starts from a run needs its best weights, whatever is kept in the end.
+            let starts: HashSet<&str> =
+                plan.runs.iter().chain(&plan.needed).filter_map(|run| run.after.as_deref()).collect();
+            let keep = |run: &Planned| if starts.contains(run.id.as_str()) { keep.max(Keep::Best) } else { keep };
+            let queue = missing.iter().map(|run| Job::new(run, keep(run))).collect();
+            match launch(queue, &store, &options, display.as_mut()) {
                 Ok(tally) => tally,
                 Err(error) => {
                     fail(error, "what has finished is kept; the same command goes on from there");
@@ -103,39 +136,66 @@ pub fn sweep(args: &SweepArgs, cli: &Cli, registry: &Registry) -> Exit {
         }
     };
     if tally.interrupted {
-        eprintln!("interrupted; to go on from the checkpoints: {}", command(args));
+        eprintln!("interrupted; to go on from the checkpoints: {}", resuming(args));
         return Exit::Interrupted;
     }
     let records = match records.map_or_else(|| read(&store, &ids, true), Ok) {
         Ok(records) => records,
         Err(exit) => return exit,
     };
-    finish(args, cli, &plan, &store, records, tally)
+    tidy(args, &plan, &store, &records);
+    finish(args, cli, &plan, &store, &manifest, records, tally)
+}
+
+/// Prints the sweep's tables after it wrote them to files; whether that worked.
+fn show(args: &SweepArgs, store: &Store, manifest: &Manifest, records: Contents) -> bool {
+    let written = Report::of(manifest, records).map_err(|e| e.to_string()).and_then(|report| {
+        // Files first: whoever reads stdout may stop reading.
+        let files = report.write(&store.report_dir(&manifest.name)).map_err(|e| e.to_string());
+        let text = if args.json { report.json() } else { report.terminal(width()) };
+        println!("{}", text.trim_end());
+        files
+    });
+    if let Err(error) = &written {
+        fail(format!("the report could not be written: {error}"), "the records are safe; try `mixarena report`");
+    }
+    written.is_ok()
+}
+
+/// Removes what finished runs no longer need.
+fn tidy(args: &SweepArgs, plan: &Plan, store: &Store, records: &Contents) {
+    let unfinished = |run: &&Planned| records.of_run(&run.id).is_none_or(|record| record.outcome != Outcome::Finished);
+    let needed: HashSet<&str> = plan.runs.iter().filter(unfinished).filter_map(|run| run.after.as_deref()).collect();
+    let keep = Keep::from(args.keep);
+    // Whose followers a filter left out is not known.
+    let own =
+        plan.runs.iter().map(|run| (run, if needed.contains(run.id.as_str()) { keep.max(Keep::Best) } else { keep }));
+    for (run, keep) in own.chain(plan.needed.iter().map(|run| (run, keep.max(Keep::Best)))) {
+        if let Err(error) = store.tidy(&run.id, keep) {
+            eprintln!("warning: {error}");
+        }
+    }
 }
 
 /// Tables, plots and the exit code.
-fn finish(args: &SweepArgs, cli: &Cli, plan: &Plan, store: &Store, records: Contents, tally: Tally) -> Exit {
-    let of_run = |run: &&Planned| records.of_run(&run.id).is_some_and(|r| r.outcome != Outcome::Finished);
-    let bad = plan.runs.iter().filter(of_run).count();
-    let written = store
-        .manifest(&plan.name)
-        .map_err(|e| e.to_string())
-        .and_then(|m| m.ok_or_else(|| "the sweep's plan is gone from the store".to_string()))
-        .and_then(|manifest| Report::of(&manifest, records).map_err(|e| e.to_string()))
-        .and_then(|report| {
-            // Files first: whoever reads stdout may stop reading.
-            let files = report.write(&store.report_dir(&plan.name)).map_err(|e| e.to_string());
-            let text = if args.json { report.json() } else { report.terminal(width()) };
-            println!("{}", text.trim_end());
-            files
-        });
-    match written {
-        Ok(_) if !cli.quiet => eprintln!("tables and plots: {}", store.report_dir(&plan.name).display()),
-        Ok(_) => {}
-        Err(error) => {
-            fail(format!("the report could not be written: {error}"), "the records are safe; try `mixarena report`");
-            return Exit::Failed;
-        }
+fn finish(
+    args: &SweepArgs,
+    cli: &Cli,
+    plan: &Plan,
+    store: &Store,
+    manifest: &Manifest,
+    records: Contents,
+    tally: Tally,
+) -> Exit {
+    let unfinished = |run: &&Planned| records.of_run(&run.id).is_some_and(|r| r.outcome != Outcome::Finished);
+    let bad = plan.runs.iter().filter(unfinished).count();
+    let still = |id: &&String| records.of_run(id).is_none_or(|record| !record.outcome.is_final());
+    let elsewhere = tally.elsewhere.iter().filter(still).count();
+    if !show(args, store, manifest, records) {
+        return Exit::Failed;
+    }
+    if !cli.quiet {
+        eprintln!("tables and plots: {}", store.report_dir(&plan.name).display());
     }
     if bad > 0 && !cli.quiet {
         eprintln!("{bad} of {} runs did not finish; --retry tries them again", plan.runs.len());
@@ -146,13 +206,15 @@ fn finish(args: &SweepArgs, cli: &Cli, plan: &Plan, store: &Store, records: Cont
             tally.waiting
         );
     }
-    if tally.elsewhere > 0 {
-        eprintln!(
-            "{} runs are being done by another process; run the command again when it is through",
-            tally.elsewhere
-        );
+    if elsewhere > 0 {
+        let (runs, are) = if elsewhere == 1 { ("run", "is") } else { ("runs", "are") };
+        eprintln!("{elsewhere} {runs} {are} being done by another process; run the command again when it is through");
     }
-    if bad > 0 || tally.failed > 0 { Exit::Failed } else { Exit::Ok }
+    match elsewhere {
+        _ if bad > 0 || tally.failed > 0 => Exit::Failed,
+        0 => Exit::Ok,
+        _ => Exit::Elsewhere,
+    }
 }
 
 /// The records of these runs; files that are none are named once.
@@ -167,40 +229,64 @@ fn read(store: &Store, ids: &HashSet<&str>, quiet: bool) -> Result<Contents, Exi
     Ok(contents)
 }
 
-/// Children at a time and threads each. Small models gain more from a second run than from a second thread.
-fn share_cores(cores: usize, jobs: Option<usize>, runs: usize) -> (usize, usize) {
-    let jobs = jobs.unwrap_or(if cores <= 2 { cores } else { cores / 2 }).clamp(1, runs.max(1));
-    (jobs, (cores / jobs).max(1))
+/// Runs at a time, at most, and threads of each. Small models gain more from a second run than from a second thread. How many
+/// runs are left has no say in it: numbers depend on the threads, and the last run of a sweep is to end as the first did.
+pub(super) fn share_cores(cores: usize, jobs: Option<usize>, threads: Option<usize>) -> (usize, usize) {
+    let by_default = match threads {
+        Some(threads) => cores / threads.max(1),
+        None if cores <= 2 => cores,
+        None => cores / 2,
+    };
+    let jobs = jobs.unwrap_or(by_default).max(1);
+    (jobs, threads.unwrap_or(cores / jobs).max(1))
 }
 
 /// The command as a user would type it again, without what only concerns one call.
 fn command(args: &SweepArgs) -> String {
-    let mut text = format!("mixarena sweep {}", args.config.display());
+    let mut text = format!("mixarena sweep {}", quoted(&args.config.to_string_lossy()));
     for set in &args.changes.sets {
-        text += &format!(" --set '{set}'");
+        text += &format!(" --set {}", in_quotes(set));
     }
     if let Some(filter) = &args.changes.filter {
-        text += &format!(" --filter '{filter}'");
+        text += &format!(" --filter {}", in_quotes(filter));
+    }
+    if args.changes.max_runs != MOST_RUNS {
+        text += &format!(" --max-runs {}", args.changes.max_runs);
     }
     if args.folders.data.as_os_str() != "data" {
-        text += &format!(" --data {}", args.folders.data.display());
+        text += &format!(" --data {}", quoted(&args.folders.data.to_string_lossy()));
     }
     if args.folders.store.as_os_str() != "runs" {
-        text += &format!(" --store {}", args.folders.store.display());
+        text += &format!(" --store {}", quoted(&args.folders.store.to_string_lossy()));
     }
     text
 }
 
-/// Ctrl-C and SIGTERM are counted; the launcher acts on them.
-fn catch_signals() {
-    let handler = ctrlc::set_handler(|| {
-        if SIGNALS.fetch_add(1, Ordering::Relaxed) > 2 {
-            std::process::exit(130);
-        }
-    });
-    if let Err(error) = handler {
-        eprintln!("warning: Ctrl-C will not checkpoint: {error}");
+/// The command that goes on with an interrupted sweep as it was begun.
+fn resuming(args: &SweepArgs) -> String {
+    let mut text = command(args);
+    let number = |flag: &str, n: Option<usize>| n.map_or(String::new(), |n| format!(" {flag} {n}"));
+    text += &(number("-j", args.jobs) + &number("--threads", args.threads));
+    if args.device != crate::cli::DeviceKind::Cpu {
+        text += &format!(" --device {}", args.device.word());
     }
+    if args.keep != crate::cli::KeepKind::Best {
+        text += &format!(" --keep {}", args.keep.word());
+    }
+    if args.retry {
+        text += " --retry";
+    }
+    text
+}
+
+/// A word as a shell takes it: in quotes where it needs them.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=,@%+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) { word.into() } else { in_quotes(word) }
+}
+
+fn in_quotes(word: &str) -> String {
+    format!("'{}'", word.replace('\'', "'\\''"))
 }
 
 #[cfg(test)]
@@ -209,10 +295,21 @@ mod tests {
 
     #[test]
     fn cores_are_shared_and_never_left_without_a_thread() {
-        assert_eq!(share_cores(2, None, 15), (2, 1));
-        assert_eq!(share_cores(2, None, 1), (1, 2));
-        assert_eq!(share_cores(16, None, 100), (8, 2));
-        assert_eq!(share_cores(4, Some(9), 100), (9, 1));
-        assert_eq!(share_cores(1, Some(0), 3), (1, 1));
+        assert_eq!(share_cores(2, None, None), (2, 1));
+        assert_eq!(share_cores(2, Some(1), None), (1, 2));
+        assert_eq!(share_cores(16, None, None), (8, 2));
+        assert_eq!(share_cores(4, Some(9), None), (9, 1));
+        assert_eq!(share_cores(1, Some(0), None), (1, 1));
+        assert_eq!(share_cores(16, None, Some(4)), (4, 4));
+        assert_eq!(share_cores(2, None, Some(4)), (1, 4));
+        assert_eq!(share_cores(2, Some(2), Some(0)), (2, 1));
+    }
+
+    #[test]
+    fn a_word_is_quoted_for_a_shell_where_it_must_be() {
+        assert_eq!(quoted("runs/a-1.yaml"), "runs/a-1.yaml");
+        assert_eq!(quoted("my store"), "'my store'");
+        assert_eq!(quoted("it's; rm -rf $HOME"), "'it'\\''s; rm -rf $HOME'");
+        assert_eq!(quoted(""), "''");
     }
 }

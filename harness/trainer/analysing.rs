@@ -80,9 +80,9 @@ impl Trainer {
         let at_length =
             losses.iter().rev().find(|(at, _)| *at + window as f64 <= trained as f64).map(|(_, loss)| *loss);
         let Some(at_length) = at_length else { return Ok(()) };
-        let past = losses
-            .iter()
-            .find(|(at, loss)| *at >= trained as f64 && *loss > (COLLAPSE * at_length).max(at_length + RISE));
+        let past = losses.iter().find(|(at, loss)| {
+            *at >= trained as f64 && (loss.is_nan() || *loss > (COLLAPSE * at_length).max(at_length + RISE))
+        });
         if let Some((at, _)) = past {
             ended.measures.insert("collapse_at".into(), *at);
         }

@@ -2,7 +2,7 @@
 //! of another length.
 
 use super::{TrainError, Trainer};
-use crate::checkpoint::{self, CheckpointError};
+use crate::checkpoint::{self, CheckpointError, Part};
 use crate::pretrain;
 use crate::registry::Registry;
 use crate::run::read_spec;
@@ -18,14 +18,21 @@ impl Trainer {
             Some(Start::Run(id)) => {
                 let work = self.work_dir.parent().unwrap_or(&self.work_dir);
                 let path = work.join(&id).join("best.safetensors");
-                if !path.is_file() {
+                let lost = |what: &str| {
                     let why = format!(
-                        "the checkpoint of run {id}, which this run starts from, is gone; delete that run's records and \
+                        "the checkpoint of run {id}, which this run starts from, {what}; delete that run's records and \
                          run the sweep again to train it anew"
                     );
-                    return Err(CheckpointError::new(&path, why).into());
+                    TrainError::StartLost(CheckpointError::new(&path, why))
+                };
+                if !path.is_file() {
+                    return Err(lost("is gone"));
                 }
-                let (tensors, _) = checkpoint::read(&path)?;
+                let (tensors, _) =
+                    checkpoint::read(&path, &id, Part::Best).map_err(|error| match error.is_of_no_use() {
+                        true => lost(error.why()),
+                        false => error.into(),
+                    })?;
                 let wrong = |why: String| CheckpointError::new(&path, format!("cannot be started from: {why}"));
                 checkpoint::fill_body(&self.vs, &tensors).map_err(wrong)?;
                 let from = made_for(&work.join(&id).join("spec.json"), registry);
@@ -77,7 +84,7 @@ impl Trainer {
 
 /// The longest sequence that the models of the run in `spec.json` are built for.
 fn made_for(path: &Path, registry: &Registry) -> Result<i64, String> {
-    let spec: RunSpec = read_spec(path)?;
+    let spec: RunSpec = read_spec(path, registry)?;
     let task = registry.task(&spec.task.name).ok_or_else(|| format!("this build has no task `{}`", spec.task.name))?;
     let seen = pretrain::seen(task.outline(&spec.task.settings).spec(), spec.pretrain.as_ref());
     Ok(spec.model.dims(seen.max_length, seen.causal).seq_len)

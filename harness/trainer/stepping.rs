@@ -15,10 +15,10 @@
 use super::Trainer;
 use crate::feed::to_tensors;
 use crate::seeds::{Purpose, reseed, reseed_within};
-use mixers::{Context, Precision};
+use mixers::Context;
 use std::ops::Range;
 use tasks::{Batch, Outline, Output, Targets, TaskSpec};
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 /// Examples `rows` of a batch, padded as the batch is.
 fn part(batch: &Batch, rows: Range<usize>) -> Batch {
@@ -63,12 +63,16 @@ impl Trainer {
     /// Adds the gradients of a batch's loss to the parameters'; the loss. Dropout is that of `step`.
     pub(super) fn gradients(&self, batch: &Batch, purpose: Purpose, step: u64) -> f64 {
         let whole = batch.targets.classes().len();
+        // Nothing is asked: a sum of no terms. The gradients stay zero.
+        if whole == 0 {
+            return 0.0;
+        }
         match self.spec.budget.micro_batch {
-            Some(micro) if whole > 0 => {
+            Some(micro) => {
                 let of_part = |(i, part): (u64, Batch)| self.gradients_of(&part, whole, purpose, step, Some(i));
                 parts(batch, micro as usize).map(of_part).sum()
             }
-            _ => self.gradients_of(batch, whole, purpose, step, None),
+            None => self.gradients_of(batch, whole, purpose, step, None),
         }
     }
 
@@ -139,18 +143,6 @@ impl Trainer {
             _ => config.head_flops(batch.targets.classes().len() as i64, &outline),
         };
         examples as f64 * (mixers + config.trunk_flops(length, &outline)) + head
-    }
-
-    /// Measures, once a run, how fast this machine takes the products that models are made of.
-    pub fn measure_peak(&mut self) {
-        if self.clock.peak_flops == 0.0 && self.clock.flops_per_step > 0.0 {
-            let kind = match self.spec.model.precision {
-                Precision::F32 => Kind::Float,
-                Precision::Bf16 => Kind::BFloat16,
-            };
-            self.clock.peak_flops = crate::plan::product_speed(self.vs.device(), kind);
-            self.save_clock();
-        }
     }
 }
 

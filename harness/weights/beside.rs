@@ -5,7 +5,7 @@
 //! that the model holds otherwise is refused; keys about other things are left aside.
 
 use super::WeightsError;
-use crate::checkpoint::{CheckpointError, write_then_rename};
+use crate::checkpoint::CheckpointError;
 use crate::model::{Ffn, HeadKind, ModelConfig, Positions};
 use crate::spec::Choice;
 use crate::starts::body;
@@ -15,7 +15,15 @@ use tasks::{Input, TaskSpec};
 
 /// Settings of mixers that change nothing of what given weights compute.
 const OF_TRAINING: [&str; 10] = [
-    "dropout", "tie_dropout", "lr", "ssm_rule", "ssm_weight_decay", "chunk_size", "dt_min", "dt_max", "a_init_range",
+    "dropout",
+    "tie_dropout",
+    "lr",
+    "ssm_rule",
+    "ssm_weight_decay",
+    "chunk_size",
+    "dt_min",
+    "dt_max",
+    "a_init_range",
     "step_mode",
 ];
 /// Where our own description of the model stands.
@@ -71,12 +79,25 @@ impl Beside {
         };
         match value.as_i64() {
             Some(length) if length > 0 => Ok(Some(length)),
-            _ => Err(self.refused(format!("`{key}` is {value}, which is no length"), "write a whole number from 1".into())),
+            _ => {
+                Err(self
+                    .refused(format!("`{key}` is {value}, which is no length"), "write a whole number from 1".into()))
+            }
         }
     }
 
     /// Whether everything that the file says of a model is so of this one.
     pub fn held_against(&self, model: &ModelConfig, mixer: &Choice, task: &TaskSpec) -> Result<(), WeightsError> {
+        let settings = mixer.settings.as_object();
+        let own = self.keys.get(OWN).and_then(Value::as_object);
+        let mixers = own.and_then(|own| own.get("mixer")).and_then(Value::as_object);
+        let of_mixer = mixers.and_then(|mixers| mixers.get(&mixer.name)).and_then(Value::as_object);
+        if let (Some(mixers), None) = (mixers, of_mixer) {
+            let names: Vec<&str> = mixers.keys().map(String::as_str).collect();
+            let problem =
+                format!("the weights are of `{}`, and this model's mixer is `{}`", names.join(", "), mixer.name);
+            return Err(self.refused(problem, "give the run the mixer that the weights were trained with".into()));
+        }
         let mut known: Vec<&str> = Vec::new();
         for fact in facts(model, mixer, task) {
             known.extend(fact.names);
@@ -89,14 +110,7 @@ impl Beside {
                 }
             }
         }
-        let settings = mixer.settings.as_object();
-        let own = self.keys.get(OWN).and_then(Value::as_object);
-        if let Some(there) = own.and_then(|own| own.get("mixer")).and_then(Value::as_object) {
-            let Some(there) = there.get(&mixer.name).and_then(Value::as_object) else {
-                let names: Vec<&str> = there.keys().map(String::as_str).collect();
-                let problem = format!("the weights are of `{}`, and this model's mixer is `{}`", names.join(", "), mixer.name);
-                return Err(self.refused(problem, "give the run the mixer that the weights were trained with".into()));
-            };
+        if let Some(there) = of_mixer {
             self.same_settings(settings, there, &known)?;
         }
         self.same_settings(settings, &self.keys, &known)?;
@@ -111,7 +125,8 @@ impl Beside {
         match own.and_then(|own| own.get("causal")).and_then(Value::as_bool) {
             Some(causal) if causal != task.causal => {
                 let word = |causal| if causal { "causal" } else { "not causal" };
-                let problem = format!("the weights were trained {}, and the task is {}", word(causal), word(task.causal));
+                let problem =
+                    format!("the weights were trained {}, and the task is {}", word(causal), word(task.causal));
                 Err(self.refused(problem, "start from weights trained in the task's direction".into()))
             }
             _ => Ok(()),
@@ -176,7 +191,13 @@ fn facts(model: &ModelConfig, mixer: &Choice, task: &TaskSpec) -> Vec<Fact> {
                     remedy: &'static str| {
         facts.extend(ours.map(|ours| Fact { names, key, ours, also, remedy }));
     };
-    fact(&["hidden_size", "d_model", "n_embd", "dim"], "d_model", Some(width.into()), &[], "set `model: { d_model: {} }`");
+    fact(
+        &["hidden_size", "d_model", "n_embd", "dim"],
+        "d_model",
+        Some(width.into()),
+        &[],
+        "set `model: { d_model: {} }`",
+    );
     fact(
         &["num_hidden_layers", "n_layers", "n_layer", "num_layers"],
         "n_layers",
@@ -274,7 +295,7 @@ pub fn write(path: &Path, model: &ModelConfig, mixer: &Choice, task: &TaskSpec) 
     let [own, shared] = places(path);
     let taken = std::fs::read(&shared).is_ok_and(|there| there != text.as_bytes());
     let at = if taken || own.is_file() { own } else { shared };
-    write_then_rename(&at, text.as_bytes()).map_err(|e| CheckpointError::new(&at, e))?;
+    results::replace(&at, text.as_bytes()).map_err(|e| CheckpointError::new(&at, e))?;
     Ok(at)
 }
 

@@ -354,8 +354,13 @@ fn a_config_beside_weights_that_says_otherwise_is_refused_with_key_values_and_re
         ("vocab_size", json!(12), "is 12, and `vocab_size` of this model is 11", "the tokenizer of 12 tokens"),
         ("max_position_embeddings", json!(32), "is 32, and `max_positions` of this model is 20", "max_positions: 32"),
         ("type_vocab_size", json!(1), "is 1, and `token_types` of this model is 2", "token_types: 1"),
-        ("hidden_act", json!("relu"), "is \"relu\", and `activation` of this model is \"gelu\"", "no setting gives `relu`"),
-        ("layer_norm_eps", json!(1e-5), "and `norm_eps` of this model is 1e-12", "norm_eps: 1e-5"),
+        (
+            "hidden_act",
+            json!("relu"),
+            "is \"relu\", and `activation` of this model is \"gelu\"",
+            "no setting gives `relu`",
+        ),
+        ("layer_norm_eps", json!(1e-5), "and `norm_eps` of this model is 1e-12", "norm_eps: 0.00001"),
         ("position_embedding_type", json!("relative_key"), "and `positions` of this model is", "`relative_key`"),
         ("rotary_base", json!(10000.0), "is 10000.0, and null in this model's mixer", "set `rotary_base: 10000.0`"),
     ] {
@@ -370,7 +375,10 @@ fn a_config_beside_weights_that_says_otherwise_is_refused_with_key_values_and_re
     let keys = json!({"num_attention_heads": 12, "intermediate_size": 48, "num_ssm": 4, "hidden_size": 16});
     told(&keys, "bigs", &json!({"d_state": 4}), &bigs).unwrap();
     let (said, help) = told(&json!({"num_ssm": 64}), "bigs", &json!({"d_state": 4}), &bigs).unwrap_err();
-    assert!(said.contains("`num_ssm` is 64, and `d_state` of this model is 4") && help.contains("d_state: 64"), "{said}");
+    assert!(
+        said.contains("`num_ssm` is 64, and `d_state` of this model is 4") && help.contains("d_state: 64"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -380,7 +388,8 @@ fn a_config_that_is_written_is_held_when_read_back_for_every_mixer_and_block() {
         for block in ["transformer", "s4", "bigs", "hydra"] {
             let path = dir.path().join(format!("{}-{block}", entry.name)).join("model.safetensors");
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            let config: ModelConfig = serde_json::from_value(json!({"block": block, "d_model": 16, "token_types": 2})).unwrap();
+            let config: ModelConfig =
+                serde_json::from_value(json!({"block": block, "d_model": 16, "token_types": 2})).unwrap();
             let choice = Choice { name: entry.name.into(), settings: settings.clone() };
             let task = task(Output::Tokens);
             let at = beside::write(&path, &config, &choice, &task).unwrap();

@@ -83,7 +83,9 @@ pub(crate) fn masked_lm(golden: &Golden) -> Result<Replay, GoldenError> {
     for (name, made) in [("position_ids", &counted), ("token_type_ids", &counted.zeros_like())] {
         let key = format!("buffer.bigs.embeddings.{name}");
         if golden.has(&key) && !golden.tensor(&key)?.equal(made) {
-            return Err(golden.malformed(format!("`{key}` is not what the reference makes of `max_position_embeddings`")));
+            return Err(
+                golden.malformed(format!("`{key}` is not what the reference makes of `max_position_embeddings`"))
+            );
         }
     }
     if golden.has("input.attention_mask") {

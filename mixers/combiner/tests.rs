@@ -33,7 +33,7 @@ impl Case {
         });
         let leaf = |shape: &[i64], salt| (noise(shape, salt) * 2.0).set_requires_grad(true);
         let operands = Operands {
-            qkv: [1, 2, 3].map(|salt| leaf(&[2, length, HEADS, D_HEAD], salt)),
+            qkv: [1, 2, 3].map(|salt| leaf(&[2, length, HEADS, cfg.d_head.unwrap_or(D_HEAD)], salt)),
             x: layer.core.reads_input().then(|| leaf(&[2, length, HEADS * D_HEAD], 4)),
             read: None,
             learned: layer.learned.iter().map(Tensor::shallow_clone).collect(),
@@ -100,7 +100,7 @@ impl Case {
     fn dense_row(&self, pattern: Pattern, b: i64, h: i64, i: i64) -> Tensor {
         let o = &self.operands;
         let [q, k, _] = o.qkv.each_ref().map(|t| t.get(b).select(1, h));
-        let q = q / (D_HEAD as f64).sqrt();
+        let q = &q / (q.size()[1] as f64).sqrt();
         let length = o.length();
         let (direct, regions) = lists(&self.core, pattern, i, length);
         let mut keys: Vec<Tensor> = direct.iter().map(|&j| k.get(j)).collect();
@@ -143,7 +143,7 @@ impl Case {
         // Σ_j p_j t_j of one head.
         let weighted = |which: usize, h: i64| {
             let [q, k, t] = [0, 1, which].map(|i: usize| o.qkv[i].get(b).select(1, h));
-            let p = rows(&k, set).mv(&(q.get(at) / (D_HEAD as f64).sqrt())).softmax(0, Kind::Double);
+            let p = rows(&k, set).mv(&(q.get(at) / (q.size()[1] as f64).sqrt())).softmax(0, Kind::Double);
             p.unsqueeze(0).matmul(&rows(&t, set)).squeeze_dim(0)
         };
         let which = match self.core.row_summary {

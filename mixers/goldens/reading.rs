@@ -22,12 +22,10 @@ pub(super) struct Marks {
 }
 
 /// Prefixes of a dump's tensors. `aux.*` are intermediate results for people; the rest has to be read or met.
-const PREFIXES: [&str; 8] =
-    ["input", "param", "buffer", "output", "grad_output", "grad_input", "grad_param", "aux"];
+const PREFIXES: [&str; 8] = ["input", "param", "buffer", "output", "grad_output", "grad_input", "grad_param", "aux"];
 
 /// The numbers of a reference setting that JSON has no word for.
-const INFINITE: [(&str, f64); 3] =
-    [("Infinity", f64::INFINITY), ("-Infinity", f64::NEG_INFINITY), ("NaN", f64::NAN)];
+const INFINITE: [(&str, f64); 3] = [("Infinity", f64::INFINITY), ("-Infinity", f64::NEG_INFINITY), ("NaN", f64::NAN)];
 
 /// JSON as Python writes it: `Infinity`, `-Infinity` and `NaN`, which JSON does not have, become words of the same letters.
 pub(super) fn python_json(text: &str) -> Option<Value> {
@@ -97,7 +95,9 @@ impl Golden {
     pub fn number_or(&self, key: &str, default: f64) -> Result<f64, GoldenError> {
         match self.value(key) {
             None => Ok(default),
-            Some(value) => number(value).ok_or_else(|| self.malformed(format!("config `{key}` is {value}, not a number"))),
+            Some(value) => {
+                number(value).ok_or_else(|| self.malformed(format!("config `{key}` is {value}, not a number")))
+            }
         }
     }
 
@@ -346,7 +346,8 @@ mod tests {
 
     #[test]
     fn what_python_writes_for_infinity_is_read() {
-        let read = python_json(r#"{"dt_limit": [0.0, Infinity], "a": [-Infinity, NaN], "s": "Infinity \" NaN"}"#).unwrap();
+        let read =
+            python_json(r#"{"dt_limit": [0.0, Infinity], "a": [-Infinity, NaN], "s": "Infinity \" NaN"}"#).unwrap();
         assert_eq!(read["dt_limit"][1], "Infinity");
         assert_eq!(read["a"][0], "-Infinity");
         assert_eq!(read["s"], "Infinity \" NaN");

@@ -302,7 +302,9 @@ pub fn replay_core(golden: &Golden) -> Result<Replay, GoldenError> {
     let (length, d_inner) = (width[1], width[2]);
     golden.agrees("d_model", d_inner / golden.int_or("expand", 2)?.max(1), "`input.v` and `expand` say")?;
     let headdim = golden.int_or("headdim", 128)?;
-    golden.checked(&divides("headdim", headdim, "the width of `input.v`", d_inner).err().into_iter().collect::<Vec<_>>())?;
+    golden.checked(
+        &divides("headdim", headdim, "the width of `input.v`", d_inner).err().into_iter().collect::<Vec<_>>(),
+    )?;
     let seq_len = golden.int_or("max_seq_len", length)?;
     golden.agrees("L", seq_len, "`max_seq_len` says: this class runs at no other length")?;
     golden.agrees("nheads", d_inner / headdim, "`input.v` and `headdim` say")?;

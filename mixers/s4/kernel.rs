@@ -285,9 +285,7 @@ impl Kernel {
                 let below = (-&half + 1.0).reciprocal();
                 (((half + 1.0) * &below).log(), b * (dt * below), 2.0)
             }
-            Disc::Dss => {
-                (dta.shallow_clone(), b * (complex_expm1(&dta) * normaliser(system, self.l_kernel)), 1.0)
-            }
+            Disc::Dss => (dta.shallow_clone(), b * (complex_expm1(&dta) * normaliser(system, self.l_kernel)), 1.0),
         }
     }
 

@@ -88,7 +88,9 @@ fn activation(golden: &Golden) -> Result<bool, GoldenError> {
     match golden.given("activation") {
         None => Ok(true),
         Some(Value::Null) => Ok(false),
-        Some(_) => golden.choice("activation", true, &[("gelu", true), ("id", false), ("identity", false), ("linear", false)]),
+        Some(_) => {
+            golden.choice("activation", true, &[("gelu", true), ("id", false), ("identity", false), ("linear", false)])
+        }
     }
 }
 
@@ -158,10 +160,11 @@ pub(super) fn stored_layer(golden: &Golden, vs: &VarStore) -> Result<Layer, Gold
     let d = stored(golden, &vs.root(), "", "D")?;
     let channels = d.size()[0];
     golden.agrees("channels", channels, "`param.D` says")?;
-    let kernel = stored_kernel(golden, vs, "kernel.", length)?;
+    let kernel = stored_kernel(golden, vs, "kernel.", Shared::read(golden)?.lags(length))?;
     let outputs = channels * (1 + i64::from(bidirectional));
     if kernel.c.size()[0] != outputs {
-        let why = format!("`param.kernel.C` has {} kernels a channel, and the config asks for {outputs}", kernel.c.size()[0]);
+        let why =
+            format!("`param.kernel.C` has {} kernels a channel, and the config asks for {outputs}", kernel.c.size()[0]);
         return Err(golden.malformed(why));
     }
     Ok(Layer { kernel, d, bidirectional })
@@ -169,9 +172,32 @@ pub(super) fn stored_layer(golden: &Golden, vs: &VarStore) -> Result<Layer, Gold
 
 /// Words for initial values that upstream knows: with the parameters given they decide nothing.
 const INITS: [&str; 26] = [
-    "legs", "legsd", "legt", "fout", "fourier", "fourier_diag", "hippo", "lagt", "glagt", "lmu", "random", "rand", "diag",
-    "diag-lin", "diag-inv", "diag-legs", "diag-real", "diag-rand", "lin", "inv", "inv2", "quad", "real", "dplr",
-    "dplr-lin", "dplr-inv",
+    "legs",
+    "legsd",
+    "legt",
+    "fout",
+    "fourier",
+    "fourier_diag",
+    "hippo",
+    "lagt",
+    "glagt",
+    "lmu",
+    "random",
+    "rand",
+    "diag",
+    "diag-lin",
+    "diag-inv",
+    "diag-legs",
+    "diag-real",
+    "diag-rand",
+    "lin",
+    "inv",
+    "inv2",
+    "quad",
+    "real",
+    "dplr",
+    "dplr-lin",
+    "dplr-inv",
 ];
 
 /// `s4_block`: the mixer as a run builds it.
@@ -226,7 +252,7 @@ pub(crate) fn block(golden: &Golden) -> Result<Replay, GoldenError> {
     let mut block = Block::new(&vs.root(), &dims, &cfg);
     golden.fill(&mut vs)?;
     if dplr {
-        block.layer.kernel.l_kernel = tuned_length(golden, "layer.kernel.", layout.length, &shared)?;
+        block.layer.kernel.l_kernel = tuned_length(golden, "layer.kernel.", shared.lags(layout.length), &shared)?;
     }
     let x = golden.input("x")?;
     if let Some(lengths) = &lengths {
@@ -262,7 +288,17 @@ impl Shared {
         if !INITS.contains(&init.as_str()) {
             return Err(golden.malformed(format!("config `init` is `{init}`, which upstream does not have")));
         }
-        golden.without_effect(&["dt_min", "dt_max", "lr", "wd", "verbose", "deterministic", "measure", "backend", "init_args"]);
+        golden.without_effect(&[
+            "dt_min",
+            "dt_max",
+            "lr",
+            "wd",
+            "verbose",
+            "deterministic",
+            "measure",
+            "backend",
+            "init_args",
+        ]);
         let discs = [("zoh", Disc::Zoh), ("bilinear", Disc::Bilinear), ("dss", Disc::Dss)];
         let transforms = [
             ("exp", RealTransform::Exp),
@@ -291,12 +327,19 @@ impl Shared {
     }
 }
 
+impl Shared {
+    /// Lags that the convolution of `length` positions asks its kernel for.
+    fn lags(&self, length: i64) -> i64 {
+        self.l_max.map_or(length, |l_max| length.min((l_max as f64 / self.rate).round_ties_even() as i64))
+    }
+}
+
 /// The length that C̃ belongs to: the buffer's, which must be what upstream comes to by the lengths in the config.
 fn tuned_length(golden: &Golden, prefix: &str, length: i64, shared: &Shared) -> Result<i64, GoldenError> {
     let key = format!("buffer.{prefix}l_kernel");
     let tuned = whole(golden.tensor(&key)?);
     let first = golden.int_or("L_first", length)?;
-    let asked = |length: i64| (shared.rate * length as f64).round() as i64;
+    let asked = |length: i64| (shared.rate * length as f64).round_ties_even() as i64;
     let mut expected = shared.l_max.unwrap_or_else(|| asked(first));
     for length in [first, length] {
         while expected > 0 && expected < asked(length) {
@@ -319,7 +362,9 @@ fn stored_kernel(golden: &Golden, vs: &VarStore, prefix: &str, length: i64) -> R
     let dplr = has("P");
     let word = golden.word_or("mode", if dplr { "dplr" } else { "diag" })?;
     if word != if dplr { "dplr" } else { "diag" } {
-        return Err(golden.malformed(format!("config `mode` is `{word}`, and there is {} `P`", if dplr { "a" } else { "no" })));
+        return Err(
+            golden.malformed(format!("config `mode` is `{word}`, and there is {} `P`", if dplr { "a" } else { "no" }))
+        );
     }
     let kernel = Kernel {
         inv_dt: parameter("inv_dt")?,
@@ -331,7 +376,9 @@ fn stored_kernel(golden: &Golden, vs: &VarStore, prefix: &str, length: i64) -> R
         disc: match (dplr, shared.disc) {
             (true, None | Some(Disc::Bilinear)) => Disc::Bilinear,
             (true, Some(disc)) => {
-                return Err(GoldenError::Unsupported(format!("config `disc` is {disc:?}: S4 has the bilinear one alone")));
+                return Err(GoldenError::Unsupported(format!(
+                    "config `disc` is {disc:?}: S4 has the bilinear one alone"
+                )));
             }
             (false, disc) => disc.unwrap_or(Disc::Zoh),
         },

@@ -213,7 +213,8 @@ fn a_sequence_in_parts_with_the_state_handed_on_is_the_whole_one_with_its_gradie
 
 #[test]
 fn a_short_kernel_reads_as_far_back_as_it_is_long_and_keeps_no_state() {
-    for (rate, lags) in [(1.0, 5), (2.0, 3)] {
+    // Two and a half lags are two: half to even, as upstream rounds.
+    for (rate, lags) in [(1.0, 5), (2.0, 2)] {
         for mode in [Mode::Dplr, Mode::Diag] {
             let cfg = Config { mode, l_max: Some(5), rate, ..kinds()[1].clone() };
             let (_vs, block) = block(&cfg, &dims(4, 12, true));
@@ -465,7 +466,9 @@ fn the_kept_reference_dumps_are_met() {
 /// C̃ of S4 and C of `dss` belong to a length. Copied as they are to a layer of another length they give another kernel.
 #[test]
 fn a_kernel_taken_over_from_another_length_is_the_same_kernel_after_its_conversion_and_not_before() {
-    let all = kinds().into_iter().chain([Config { rate: 1.5, ..kinds().remove(1) }, Config { l_max: Some(20), ..kinds().remove(1) }]);
+    let all = kinds()
+        .into_iter()
+        .chain([Config { rate: 1.5, ..kinds().remove(1) }, Config { l_max: Some(20), ..kinds().remove(1) }]);
     let mut moved = 0;
     for cfg in all {
         for (from, to) in [(24, 40), (40, 24), (24, 25), (16, 128)] {
@@ -475,14 +478,18 @@ fn a_kernel_taken_over_from_another_length_is_the_same_kernel_after_its_conversi
                 continue;
             }
             let theirs = there.0.variables();
-            here.0.variables().into_iter().for_each(|(name, v)| tch::no_grad(|| v.shallow_clone().copy_(&theirs[&name])));
+            here.0
+                .variables()
+                .into_iter()
+                .for_each(|(name, v)| tch::no_grad(|| v.shallow_clone().copy_(&theirs[&name])));
             let kernel = |block: &Block| tch::no_grad(|| block.layer.kernel.kernel(from.min(to).min(20)));
             let want = kernel(&there.1);
             let before = relative_error(&kernel(&here.1), &want);
             here.1.adopt(from).unwrap();
             let after = relative_error(&kernel(&here.1), &want);
             assert!(after < 1e-9, "{after:.1e} from {from} to {to}: {cfg:?}");
-            let tied = cfg.mode == Mode::Diag && cfg.disc != Some(Disc::Dss) || cfg.mode == Mode::Dplr && cfg.l_max.is_some();
+            let tied =
+                cfg.mode == Mode::Diag && cfg.disc != Some(Disc::Dss) || cfg.mode == Mode::Dplr && cfg.l_max.is_some();
             assert!(tied == (before < 1e-9), "{before:.1e} without the conversion, from {from} to {to}: {cfg:?}");
             moved += usize::from(!tied);
         }

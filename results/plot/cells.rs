@@ -228,7 +228,7 @@ pub(super) fn middle_cut(text: &str, width: f64) -> String {
         let (start, end) = (kept.div_ceil(2), kept / 2);
         letters[..start].iter().collect::<String>() + "…" + &letters[letters.len() - end..].iter().collect::<String>()
     };
-    let fits = (0..letters.len()).rev().map(cut).find(|short| text_width(short, SMALL) <= width);
+    let fits = (0..letters.len().min(400)).rev().map(cut).find(|short| text_width(short, SMALL) <= width);
     fits.unwrap_or_else(|| "…".into())
 }
 

@@ -26,6 +26,8 @@ pub(super) const BAND: RGBColor = RGBColor(247, 247, 247);
 /// Height of a line of notes below a plot, and the size of its text.
 pub(super) const NOTE: f64 = 15.0;
 const NOTE_TEXT: f64 = 10.5;
+/// Characters of a text that are drawn and measured: a record may hold any.
+const LONGEST: usize = 400;
 
 /// Okabe & Ito's colours for every kind of sight, without the yellow that vanishes on white.
 const COLOURS: [RGBColor; 7] = [
@@ -406,9 +408,14 @@ impl Picture {
     }
 }
 
-/// A text as it is drawn: one line without characters that are not shown, of which XML has none.
+/// A text as it is drawn: one line without characters that are not shown, of which XML has none, and no longer than a picture can be
+/// wide.
 fn label(text: &str) -> String {
-    crate::text::line(text).into_owned()
+    let line = crate::text::line(text);
+    match line.char_indices().nth(LONGEST) {
+        Some((end, _)) => line[..end].to_string() + "…",
+        None => line.into_owned(),
+    }
 }
 
 /// A cell in device pixels, right and bottom exclusive.
@@ -468,6 +475,7 @@ fn advances<'a>(font: &'a FontRef, text: &'a str, em: f64) -> impl Iterator<Item
 
 /// Width of a text in CSS pixels.
 pub(super) fn text_width(text: &str, size: f64) -> f64 {
+    let text = text.char_indices().nth(LONGEST + 1).map_or(text, |(end, _)| &text[..end]);
     let Ok(font) = font() else { return 0.6 * size * text.chars().count() as f64 };
     f64::from(advances(&font, text, size).map(|(_, advance)| advance).sum::<f32>())
 }
@@ -496,7 +504,11 @@ pub(super) fn shortened(text: &str, size: f64, width: f64) -> String {
     if text_width(text, size) <= width {
         return text.into();
     }
-    let mut kept: Vec<char> = text.chars().collect();
+    let mut kept: Vec<char> = text.chars().take(LONGEST).collect();
+    // Each pass measures the rest: halve what cannot fit by far.
+    while kept.len() > 8 && text_width(&kept[..kept.len() / 2].iter().collect::<String>(), size) > width {
+        kept.truncate(kept.len() / 2);
+    }
     while !kept.is_empty() && text_width(&(kept.iter().collect::<String>() + "…"), size) > width {
         kept.pop();
     }

@@ -556,8 +556,7 @@ fn a_line_of_jsonl_that_is_too_long_is_refused_before_it_is_held() {
     let content = format!("{{\"text\": \"a\"}}\n{{\"text\": \"{}\"}}\n", "b".repeat(3 << 20));
     let (folder, _) = data(&[("a.jsonl", content.as_bytes())]);
     let path = folder.path().join("a.jsonl");
-    let source =
-        sources::Source { path: path.clone(), format: Format::Jsonl, split: Split::Train, bytes: 0 };
+    let source = sources::Source { path: path.clone(), format: Format::Jsonl, split: Split::Train, bytes: 0 };
     let content = content + "{\"text\": \"c\"}\n";
     let reader = |malformed, from| {
         let input = Box::new(std::io::Cursor::new(content.clone().into_bytes()));

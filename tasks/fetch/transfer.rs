@@ -6,7 +6,9 @@
 //! ```
 //! RFC 9110, sections 13.1.5 and 14. A server that ignores ranges answers 200 and the file begins anew.
 
-use super::{Event, FailureKind, FetchError, Options, Part, RemoteFile, Summer, Sums, io_error, read_into, room, size, too_long};
+use super::{
+    Event, FailureKind, FetchError, Options, Part, RemoteFile, Summer, Sums, io_error, read_into, room, size, too_long,
+};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -61,7 +63,8 @@ pub(super) fn transfer(
         .timeout_per_read(Some(Duration::from_secs(60)))
         .build()
         .into();
-    let mut transfer = Transfer { agent, part, file, url, most, options, sums: Summer::new(file.checksum), farthest: 0 };
+    let mut transfer =
+        Transfer { agent, part, file, url, most, options, sums: Summer::new(file.checksum), farthest: 0 };
     transfer.look_back(watch)?;
     let mut fruitless = 0;
     loop {

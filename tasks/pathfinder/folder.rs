@@ -157,7 +157,7 @@ impl Found {
         let metadata = |name: &str| matches!(self.address(name), Some((_, Kind::Metadata(_))));
         formats::visit(&self.root, metadata, |found| {
             let Some((folder, Kind::Metadata(number))) = self.address(found.name) else { return Ok(()) };
-            let (name, path, folder) = (found.name.to_owned(), found.path.clone(), folder.to_owned());
+            let (path, folder) = (found.path.clone(), folder.to_owned());
             let mut rows = Vec::new();
             let hash = found.lines(|row, line| {
                 let malformed = |problem| DataError::Malformed { path: path.clone(), row, problem };
@@ -165,7 +165,7 @@ impl Found {
                 rows.push(Row { name, label, file: number, row });
                 Ok(())
             })?;
-            copies.entry(folder).or_default().files.insert(number, Metadata { name, path, hash, rows });
+            copies.entry(folder).or_default().files.insert(number, Metadata { path, hash, rows });
             Ok(())
         })?;
         Ok(copies)
@@ -180,7 +180,6 @@ struct Listing {
 
 /// One file of metadata.
 struct Metadata {
-    name: String,
     path: PathBuf,
     hash: blake3::Hash,
     rows: Vec<Row>,
@@ -264,7 +263,8 @@ pub(super) fn read(place: &Found, writer: &mut Writer) -> Result<(), DataError> 
     if writer.rows(0) == 0 {
         return Err(malformed("holds no images".into()));
     }
-    listing.files.values().for_each(|file| writer.source(&file.name, file.hash));
+    // Names within the level's folder, so that an archive and its unpacked copy are the same data.
+    listing.files.iter().for_each(|(number, file)| writer.source(format!("metadata/{number}.npy"), file.hash));
     let from = if folder.is_empty() { place.root.clone() } else { place.root.join(&folder) };
     writer.note(format!("Pathfinder is read from {}", from.display()));
     if let Some(first) = empty.first() {
@@ -307,7 +307,7 @@ impl Images<'_> {
                 return Err(malformed("is there twice".into()));
             }
             let bytes = found.bytes("image", formats::PICTURE)?;
-            writer.source(&full, blake3::hash(&bytes));
+            writer.source(name, blake3::hash(&bytes));
             if bytes.is_empty() {
                 self.empty.push(full);
                 return Ok(());

@@ -52,7 +52,10 @@ pub(super) fn read(data: &DataDir, config: &FileConfig) -> Result<Tokenizer, Dat
         return Err(refused(0, format!("has no {name}, the token of words it does not know; add it")));
     }
     if model["dropout"].as_f64().is_some_and(|share| share > 0.0) {
-        return Err(refused(0, "drops merges at random (`dropout`), so that a text is cut anew each time; set it to null".into()));
+        return Err(refused(
+            0,
+            "drops merges at random (`dropout`), so that a text is cut anew each time; set it to null".into(),
+        ));
     }
     if let Some(why) = PROBES.iter().find_map(|text| pieces.fails_on(text)) {
         return Err(refused(0, format!("cannot cut every text ({why}); give it a token of what it does not know")));

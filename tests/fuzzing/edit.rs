@@ -36,15 +36,52 @@ pub enum Edit {
 
 /// Numbers at the ends of their types, and those that are none.
 const NUMBERS: [&str; 24] = [
-    "0", "-1", "1", "2", "127", "128", "255", "256", "65535", "65536", "2147483647", "2147483648", "-2147483648",
-    "4294967295", "4294967296", "3000000000", "9223372036854775807", "-9223372036854775808", "18446744073709551615",
-    "18446744073709551616", "1e400", "0.1", "NaN", "00",
+    "0",
+    "-1",
+    "1",
+    "2",
+    "127",
+    "128",
+    "255",
+    "256",
+    "65535",
+    "65536",
+    "2147483647",
+    "2147483648",
+    "-2147483648",
+    "4294967295",
+    "4294967296",
+    "3000000000",
+    "9223372036854775807",
+    "-9223372036854775808",
+    "18446744073709551615",
+    "18446744073709551616",
+    "1e400",
+    "0.1",
+    "NaN",
+    "00",
 ];
 
 /// Words that mean something to one format or another.
 const WORDS: [&str; 18] = [
-    "null", "true", "\"\"", "[]", "{}", "''", "~", "-", "\"\\u0000\"", "\"\\ud800\"", "../../x", "&a", "*a", "!!int", "<<", "\t",
-    "\r", "\u{feff}",
+    "null",
+    "true",
+    "\"\"",
+    "[]",
+    "{}",
+    "''",
+    "~",
+    "-",
+    "\"\\u0000\"",
+    "\"\\ud800\"",
+    "../../x",
+    "&a",
+    "*a",
+    "!!int",
+    "<<",
+    "\t",
+    "\r",
+    "\u{feff}",
 ];
 
 /// Values of binary fields.
@@ -137,7 +174,11 @@ impl Edit {
             }
             Self::Field { at, value, log_width, big_endian } => {
                 let width = 1 << log_width;
-                let field = if *big_endian { value.to_be_bytes()[8 - width..].to_vec() } else { value.to_le_bytes()[..width].to_vec() };
+                let field = if *big_endian {
+                    value.to_be_bytes()[8 - width..].to_vec()
+                } else {
+                    value.to_le_bytes()[..width].to_vec()
+                };
                 let to = place(*at)..(place(*at) + width).min(length);
                 let fits = to.len();
                 bytes[to].copy_from_slice(&field[..fits]);

@@ -137,7 +137,8 @@ impl Target {
             Ok(()) => {}
             Err(TestError::Fail(why, case)) => {
                 let bytes = input(&case);
-                let shown: String = bytes.iter().take(2000).flat_map(|byte| byte.escape_ascii()).map(char::from).collect();
+                let shown: String =
+                    bytes.iter().take(2000).flat_map(|byte| byte.escape_ascii()).map(char::from).collect();
                 panic!("`{}` {why}\nafter {case:?}\non {} bytes: {shown}", self.name, bytes.len());
             }
             Err(TestError::Abort(why)) => panic!("`{}`: {why}", self.name),
