@@ -53,17 +53,8 @@ pub fn wrong(spec: &RunSpec, registry: &Registry) -> Vec<String> {
     found
 }
 
-/// Reads a spec that this build can make a run of; `source` names it in messages.
+/// Reads a spec and holds it to all of that; `source` names it in messages.
 pub fn read(text: &[u8], source: &str, registry: &Registry) -> Result<RunSpec, String> {
-    let spec = parse(text, source)?;
-    match wrong(&spec, registry).into_iter().next() {
-        Some(wrong) => Err(format!("{source}: {wrong}")),
-        None => Ok(spec),
-    }
-}
-
-/// Reads a spec of this engine, whatever its settings.
-pub fn parse(text: &[u8], source: &str) -> Result<RunSpec, String> {
     let spec: RunSpec =
         serde_json::from_slice(text).map_err(|e| format!("{source}:{}:{}: {e}", e.line(), e.column()))?;
     if spec.engine != ENGINE || spec.libtorch != LIBTORCH {
@@ -72,5 +63,8 @@ pub fn parse(text: &[u8], source: &str) -> Result<RunSpec, String> {
             spec.engine, spec.libtorch
         ));
     }
-    Ok(spec)
+    match wrong(&spec, registry).into_iter().next() {
+        Some(wrong) => Err(format!("{source}: {wrong}")),
+        None => Ok(spec),
+    }
 }
