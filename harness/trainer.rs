@@ -752,6 +752,8 @@ mod tests {
                     let told = match event {
                         Event::Progress(progress) => [2, 4, 5].contains(&progress.step),
                         Event::Evaluated(point) => point.step == 5,
+                        // Between progress and evaluation: what was set stays.
+                        Event::Trained => return,
                         _ => false,
                     };
                     stop.store(told && reasons.len() < stops, Ordering::Relaxed);

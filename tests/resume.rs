@@ -452,8 +452,9 @@ fn a_run_that_an_orphan_finishes_meanwhile_is_not_done_twice() {
     let orphan = stopped_orphan(&folder);
     let sweep = waiting_sweep(&folder);
     signal("CONT", orphan.id());
-    orphan.wait().expect(0);
+    // The orphan's standard input stays open: it goes on to its end.
     let ended = sweep.wait().expect(0);
+    orphan.wait().expect(0);
     assert!(folder.text("said.txt").contains("was done by another process meanwhile"), "{}", folder.text("said.txt"));
     assert!(ended.out.contains(" 1/1 "), "{}", ended.out);
     assert_eq!(folder.names("runs/records").len(), 1);
