@@ -273,7 +273,7 @@ enum Pairs {
     /// Drawn when asked for: so many of each split.
     Drawn(Drawn, [u64; 3]),
     /// Read once, by this run or an earlier one, and the rows of each split that are used.
-    Read(Subset),
+    Read(Box<Subset>),
 }
 
 /// The opened task.
@@ -305,7 +305,7 @@ impl Retrieval {
         });
         let vocabulary = chars.then(|| Vocabulary::of_part(&set.parts[files::CHARACTERS], cfg.min_freq));
         let synthetic = set.meta.notes.iter().any(|note| note == synthetic::NOTE);
-        Ok(Self { cfg, pairs: Pairs::Read(Subset { set, splits }), vocabulary, synthetic, notes })
+        Ok(Self { cfg, pairs: Pairs::Read(Box::new(Subset { set, splits })), vocabulary, synthetic, notes })
     }
 
     fn label(&self, split: Split, index: u64) -> u8 {
