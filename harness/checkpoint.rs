@@ -38,7 +38,10 @@ impl CheckpointError {
 
     /// The system's answer. A file that is not there has no content that could be used, which is a fact about the run.
     fn io(path: &Path, error: &io::Error) -> Self {
-        Self { content: error.kind() == io::ErrorKind::NotFound, ..Self::new(path, error) }
+        match error.kind() {
+            io::ErrorKind::NotFound => Self::new(path, "is not there"),
+            _ => Self { content: false, ..Self::new(path, error) },
+        }
     }
 
     /// What is wrong, without the path.

@@ -236,7 +236,9 @@ fn a_run_in_bf16_in_parts_with_layers_run_again_cut_after_every_step_ends_as_the
     assert_same_ends(&folder, "whole", "cut");
     for record in folder.records_in("cut") {
         let measured = |name: &str| record.measures.get(name).copied().unwrap_or_default();
-        assert!(measured("model_flops_per_second") > 0.0 && measured("mfu") > 0.0, "{:?}", record.measures);
+        assert!(measured("model_flops_per_second") > 0.0, "{:?}", record.measures);
+        // A run by hand does not measure the machine: whether there is a share depends on what a sweep left in the store.
+        assert!((0.0..=1.0).contains(&measured("mfu")), "{:?}", record.measures);
         assert!(record.tokens_per_second > 0.0, "{record:?}");
     }
 }
