@@ -219,11 +219,12 @@ impl Family for Config {
     }
 
     fn scalars(&self, dims: &Dims) -> f64 {
-        let d = dims.d_model as f64;
-        let d_head = d / self.n_heads as f64;
+        let [d, heads] = [dims.d_model, self.n_heads].map(|n| n as f64);
+        let d_head = self.d_head.map_or(d / heads, |d_head| d_head as f64);
+        let inner = heads * d_head;
         let pooling = if self.map == Map::Deepset { 2.0 * d_head * d_head } else { 0.0 };
-        let keys = if self.pattern == Pattern::Rowmajor { 2.0 * d * (d + 2.0) } else { 0.0 };
-        4.0 * d * (d + 1.0) + pooling + keys
+        let keys = if self.pattern == Pattern::Rowmajor { 2.0 * d * inner + 3.0 * d + inner } else { 0.0 };
+        4.0 * d * inner + 3.0 * inner + d + pooling + keys
     }
 
     fn check(&self, dims: &Dims) -> Vec<ConfigError> {

@@ -198,7 +198,7 @@ pub fn take(
     }
     let mut source = File::open(from).map_err(|error| io_error(from, &error))?;
     let size = source.metadata().map_err(|error| io_error(from, &error))?.len();
-    let most = most(data, file, options)?;
+    let most = options.most.unwrap_or(u64::MAX); // the size of what is here already is known, and checked in the end
     let mut part = Part::open(data, file)?;
     part.restart()?;
     room(&part.path, size)?;
@@ -256,9 +256,16 @@ fn settle(
     let basis = match judge(data, file, sums, options) {
         Ok(basis) => basis,
         Err(error) => {
-            let refused = with_suffix(&path, ".refused");
-            part.rename(&refused)?;
-            let problem = format!("{from}: {}; kept as {}, not used", error.problem, refused.display());
+            // Only what may be the right file after all is kept.
+            let kept = if file.bytes.is_none_or(|bytes| bytes == sums.bytes) {
+                let refused = with_suffix(&path, ".refused");
+                part.rename(&refused)?;
+                format!("kept as {}, not used", refused.display())
+            } else {
+                part.remove()?;
+                "nothing was kept".into()
+            };
+            let problem = format!("{from}: {}; {kept}", error.problem);
             return Err(FetchError { problem, ..error });
         }
     };

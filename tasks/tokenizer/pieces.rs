@@ -3,7 +3,7 @@
 use super::in_word;
 use super::unbroken::Unbroken;
 use serde_json::Value;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 use tokenizers::{
     Normalizer, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer, Tokenizer as HuggingFace,
@@ -119,14 +119,17 @@ fn refuse_far_numbers(json: &Value) -> Result<(), String> {
     let added = json["added_tokens"].as_array().into_iter().flatten();
     let added = added.map(|token| (token["content"].as_str().unwrap_or_default(), &token["id"]));
     let listed = model.as_array().map_or(0, Vec::len) as u64; // a unigram model numbers its list
-    let (mut tokens, mut last) = (listed, None);
+    let (mut numbers, mut last) = (HashSet::new(), None);
     for (name, id) in named.chain(added) {
-        tokens += 1;
         let id = id.as_u64().unwrap_or(0); // another type is the library's to refuse
+        if id >= listed {
+            numbers.insert(id);
+        }
         if last.is_none_or(|(_, last)| id > last) {
             last = Some((name, id));
         }
     }
+    let tokens = listed + numbers.len() as u64;
     match last {
         Some((name, id)) if id >= 2 * tokens + HOLES => Err(format!(
             "token `{}` has the number {id}, and there are {tokens} tokens: number them from 0 on",

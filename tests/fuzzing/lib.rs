@@ -34,8 +34,8 @@ use std::time::Duration;
 /// Inputs that a target is tried on in a usual test run.
 const USUAL: u32 = 256;
 
-/// Bytes a parser may hold whatever its input: buffers, tables of a decompressor, messages.
-const CONSTANT: u64 = 8 << 20;
+/// Bytes a parser may hold whatever its input: buffers, tables of a decompressor, a count of every character there is, messages.
+const CONSTANT: u64 = 16 << 20;
 
 /// Bytes a parser may hold for each byte of its input.
 const FACTOR: u64 = 64;
