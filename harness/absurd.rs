@@ -143,7 +143,8 @@ fn planned(config: &Value) -> Result<Option<String>, String> {
         let nowhere = DataDir("no/such/folder".into());
         // This one draws every example when it is opened: up to a million, which takes minutes.
         let long = config.runs.iter().any(|run| {
-            let counts = run.task.settings.as_object().into_iter().flatten().filter(|(key, _)| key.ends_with("_examples"));
+            let counts =
+                run.task.settings.as_object().into_iter().flatten().filter(|(key, _)| key.ends_with("_examples"));
             run.task.name == "icll" && counts.filter_map(|(_, count)| count.as_u64()).any(|count| count > 2000)
         });
         let opened = open_tasks(&config, &registry, &nowhere, |outline| {
