@@ -186,6 +186,7 @@ fn the_config_beside_exported_weights_is_held_against_the_model() {
     let folder = folder(&config());
     folder.run("sweep language.yaml -j 1 -k task=masked").expect(0);
     let id = folder.record().id;
+    folder.write("weights/README", "");
     let said = folder.run(&format!("export-weights {id} --out weights/model.safetensors")).expect(0).err;
     assert!(said.contains("config:  weights/config.json"), "{said}");
     let text = config().replace("start: masked", "start: { weights: weights/model.safetensors }");
