@@ -4,10 +4,12 @@ use super::documents::{Inner, Long, Position, Tally};
 use super::sources::Source;
 use super::{CorpusConfig, InvalidUtf8};
 use crate::DataError;
+use crate::formats::Unpacked;
 use parquet::basic::Type;
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::{ByteArray, ByteArrayType};
 use parquet::errors::ParquetError;
+use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use std::collections::VecDeque;
 use std::fs::File;
@@ -43,6 +45,23 @@ fn damaged(path: &Path, error: &ParquetError) -> DataError {
     DataError::Unreadable { path: path.into(), why }
 }
 
+/// Holds what the file says of a row group's column against the file: the library trusts it.
+fn check_group(group: &RowGroupMetaData, column: usize, bytes: u64) -> Result<(), &'static str> {
+    let Some(column) = group.columns().get(column) else { return Err("it has fewer columns than the schema") };
+    let start = column.dictionary_page_offset().unwrap_or(column.data_page_offset());
+    let numbers = [start, column.data_page_offset(), column.compressed_size(), column.uncompressed_size()];
+    if numbers.into_iter().chain([column.num_values(), group.num_rows()]).any(|number| number < 0) {
+        return Err("a size or a place is below 0");
+    }
+    if start.checked_add(column.compressed_size()).is_none_or(|end| end as u64 > bytes) {
+        return Err("its column lies beyond the end of the file");
+    }
+    if Unpacked::<File>::too_many(column.uncompressed_size() as u64, column.compressed_size() as u64) {
+        return Err("its column unpacks to more than 250 times its size");
+    }
+    Ok(())
+}
+
 impl Columns {
     pub fn open(
         source: &Source,
@@ -68,6 +87,12 @@ impl Columns {
         if found.physical_type() != Type::BYTE_ARRAY || found.max_rep_level() > 0 {
             let what = if found.max_rep_level() > 0 { "a list".into() } else { found.physical_type().to_string() };
             return wrong(format!("column `{}` is {what}, not strings; name another in `field`", config.field));
+        }
+        for (group, meta) in file.metadata().row_groups().iter().enumerate() {
+            check_group(meta, column, source.bytes).map_err(|why| DataError::Unreadable {
+                path: path.clone(),
+                why: format!("is no Parquet file that can be read (row group {group}: {why}); download it again"),
+            })?;
         }
         let mut columns = Self {
             path: path.clone(),
