@@ -143,7 +143,8 @@ fn planned(config: &Value) -> Result<Option<String>, String> {
         let nowhere = DataDir("no/such/folder".into());
         // This one draws every example when it is opened: up to a million, which takes minutes.
         let long = config.runs.iter().any(|run| {
-            let counts = run.task.settings.as_object().into_iter().flatten().filter(|(key, _)| key.ends_with("_examples"));
+            let counts =
+                run.task.settings.as_object().into_iter().flatten().filter(|(key, _)| key.ends_with("_examples"));
             run.task.name == "icll" && counts.filter_map(|(_, count)| count.as_u64()).any(|count| count > 2000)
         });
         let opened = open_tasks(&config, &registry, &nowhere, |outline| {
@@ -212,7 +213,7 @@ fn no_whole_number_in_a_mixer_makes_plan_panic() {
         let settings = of_mixer(&entry);
         assert!(!settings.is_empty(), "{} has no whole number", entry.name);
         for (at, extra) in [vec![json!({})], (entry.variants)()].concat().into_iter().enumerate() {
-            let numbers = if at == 0 { &NUMBERS[..] } else { &[i64::MAX as i128, 4_000_000_000, 1 << 17, -1] };
+            let numbers = if at == 0 { &NUMBERS[..] } else { &[i64::MAX as i128, 4_000_000_000, 1 << 17, -1][..] };
             let mut base = config("mqar", entry.name);
             let own = base.pointer_mut(&format!("/mixers/0/mixer/{}", entry.name)).unwrap().as_object_mut().unwrap();
             own.extend(extra.as_object().unwrap().clone());
