@@ -213,7 +213,7 @@ fn no_whole_number_in_a_mixer_makes_plan_panic() {
         let settings = of_mixer(&entry);
         assert!(!settings.is_empty(), "{} has no whole number", entry.name);
         for (at, extra) in [vec![json!({})], (entry.variants)()].concat().into_iter().enumerate() {
-            let numbers = if at == 0 { &NUMBERS[..] } else { &[i64::MAX as i128, 4_000_000_000, 1 << 17, -1] };
+            let numbers = if at == 0 { &NUMBERS[..] } else { &[i64::MAX as i128, 4_000_000_000, 1 << 17, -1][..] };
             let mut base = config("mqar", entry.name);
             let own = base.pointer_mut(&format!("/mixers/0/mixer/{}", entry.name)).unwrap().as_object_mut().unwrap();
             own.extend(extra.as_object().unwrap().clone());
