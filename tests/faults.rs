@@ -16,7 +16,7 @@ fn config(mixers: &str) -> String {
 const GOOD: &str = "  - attention: { n_heads: 2 }\n";
 const WILD: &str =
     "  - { name: wild, mixer: { attention: { n_heads: 2 } }, optimizer: { lr: 1e30, clip_norm: null } }\n";
-const WIDE: &str = "  - { name: wide, mixer: { attention: { n_heads: 2 } }, model: { d_model: 4000000000 } }\n";
+const WIDE: &str = "  - { name: wide, mixer: { attention: { n_heads: 2 } }, model: { d_model: 65536 } }\n";
 const SLOW: &str = "  - { name: slow, mixer: { s4: { d_state: 4 } }, budget: { timeout_minutes: 1e-6 } }\n";
 /// Far from its end when something happens to it; writes a checkpoint at every step.
 const ENDLESS: &str =
