@@ -109,7 +109,10 @@ fn scored(record: Option<&Record>, floor: Option<f64>) -> (Option<f64>, Option<f
         Outcome::Finished => (record.scores.test, record.scores.validation, word, reason),
         Outcome::Diverged { .. } => {
             let floor = record.scores.floor.or(floor);
-            (floor, floor, word, reason)
+            // Where a constant answer is perfect, a run that has no model left is not.
+            let perfect = |floor: f64| record.scores.ceiling.is_some_and(|ceiling| floor >= ceiling);
+            let counted = floor.map(|floor| if perfect(floor) { 0.0 } else { floor });
+            (counted, counted, word, reason)
         }
         _ => (None, None, word, reason),
     }
@@ -247,6 +250,14 @@ mod tests {
         let records = [samples::record("s4.mqar.1", 0.9), diverged];
         let runs = runs(&manifest, &records);
         assert_eq!((runs[1].test, runs[1].validation, runs[1].outcome), (Some(0.125), Some(0.125), "diverged"));
+    }
+
+    #[test]
+    fn a_diverged_run_is_not_perfect_where_a_constant_answer_is() {
+        let manifest = samples::manifest(&["s4"], &["filler"], 1);
+        let mut diverged = samples::ended("s4.filler.1", samples::diverged("NaN"));
+        (diverged.scores.floor, diverged.scores.ceiling) = (Some(1.0), Some(1.0));
+        assert_eq!(runs(&manifest, &[diverged])[0].test, Some(0.0));
     }
 
     #[test]

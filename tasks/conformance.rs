@@ -260,12 +260,14 @@ fn expected_floor(name: &str, settings: &Value) -> (f64, f64) {
         "selective_copying" if settings["noise_tokens"].is_null() => (1.0 / 14.0, 0.019),
         "selective_copying" => (1.0 / 11.0, 0.017),
         "passkey" => (0.0, 0.01),
-        // A hundred examples of 27 or more guesses.
-        "filler" => (1.0 / 20.0, 0.017),
+        // Newlines are scored and nothing else; of a paragraph of five all but its first token, one of which is the newline.
+        "filler" if settings["test_text"] == "newlines" => (1.0, 0.0),
+        "filler" => (1.0 / 4.0, 1e-9),
         // Two edges on average of 20 tokens; 1 or 2 edges, 1.5 on average, of 8. How often a state is met is not uniform, which
         // moves both by less than a fifth.
-        "icll" if settings["letters"] == 6 => (1.5 / 8.0, 0.3 / 8.0),
-        "icll" => (2.0 / 20.0, 0.4 / 20.0),
+        // More often than by guessing stands the token between words, wherever one may end: measured, 0.274 and 0.127.
+        "icll" if settings["letters"] == 6 => (0.274, 0.04),
+        "icll" => (0.127, 0.03),
         // STS-B: a constant has no correlation.
         "glue" => (0.0, 0.0),
         // Half of the letters are e. 5,760 letters: all of them, or 0.15 of them; e is rarer where pairs are merged.

@@ -218,9 +218,11 @@ fn every_impossible_setting_is_named() {
 
 #[test]
 fn guessing_scores_one_in_c() {
-    for (problem, classes) in [("parity", 2.0), ("s5", 120.0), ("majority", 2.0)] {
+    // No more ones than zeros stand in a half of all beginnings and half of those that are even: over lengths 40, 64, 128 and 256,
+    // Σ (1 + C(n, n/2)/2ⁿ)/2 is 0.537. Beginnings of one sequence go together: a deviation of 1,200 sequences is near 0.01.
+    for (problem, share, within) in [("parity", 0.5, 0.008), ("s5", 1.0 / 120.0, 0.008), ("majority", 0.537, 0.04)] {
         let floor = task(problem, |cfg| cfg.test_examples = 300).floor().unwrap();
-        assert!((floor.score - 1.0 / classes).abs() < 0.008, "{problem}: {floor:?}");
+        assert!((floor.score - share).abs() < within, "{problem}: {floor:?}");
         assert!(floor.how.contains("measured on test"));
     }
 }
