@@ -1732,7 +1732,8 @@ mod tests {
     fn the_feed_forward_has_the_activation_and_the_inner_dropout_of_its_keys() {
         let spec = task_spec(Output::PerSequence);
         let x = Tensor::from_slice(&[-2f32, -0.5, 0.5, 2.0]).view([1, 1, 4]);
-        let want: [(&str, fn(f64) -> f64); 2] = [
+        type Map = fn(f64) -> f64;
+        let want: [(&str, Map); 2] = [
             ("gelu_tanh", |x| {
                 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x * x * x)).tanh())
             }),

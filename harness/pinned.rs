@@ -203,6 +203,9 @@ fn config(task: Value, mixer: Value, more: &Value) -> String {
     config.to_string()
 }
 
+/// What a run came to, by name.
+type Numbers = BTreeMap<String, Vec<Option<f64>>>;
+
 /// A folder of data, and the configs whose runs broke off.
 struct Bench<'a> {
     data: &'a Path,
@@ -212,7 +215,7 @@ struct Bench<'a> {
 
 impl Bench<'_> {
     /// The numbers of a run of the config, and its task's version; `None` and a line in `broken` where it panicked.
-    fn run(&mut self, config: &str) -> Option<(BTreeMap<String, Vec<Option<f64>>>, u32)> {
+    fn run(&mut self, config: &str) -> Option<(Numbers, u32)> {
         for file in ["last.safetensors", "best.safetensors", "clock.json"] {
             let _ = std::fs::remove_file(self.data.join(file));
         }

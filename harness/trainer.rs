@@ -823,7 +823,8 @@ mod tests {
         }
 
         fn example(&self, _split: Split, index: u64) -> Result<tasks::Example, DataError> {
-            let (positions, classes) = if index % 2 == 0 { (vec![1, 3], vec![4, 2]) } else { (vec![], vec![]) };
+            let (positions, classes) =
+                if index.is_multiple_of(2) { (vec![1, 3], vec![4, 2]) } else { (vec![], vec![]) };
             let targets = tasks::Targets::PerPosition { positions, classes };
             Ok(tasks::Example::new(vec![1 + index as i64, 2, 3, 4], targets))
         }

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 
 /// Makes the length before a safetensors header that of the JSON behind it, where it has an end.
+#[expect(clippy::ptr_arg, reason = "the edits of `fuzzing` work on vectors")]
 fn mend(bytes: &mut Vec<u8>) {
     let (mut depth, mut quoted, mut escaped) = (0_i64, false, false);
     let end = bytes.iter().skip(8).position(|&byte| {

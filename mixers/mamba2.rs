@@ -515,11 +515,12 @@ fn final_state(x: &Tensor, a: &Tensor, stream: &Stream, initial: Option<&Tensor>
     let (groups, d_state) = (stream.b.size()[2], stream.b.size()[3]);
     let b = stream.b.repeat_interleave_self_int(heads / groups, 2, None::<i64>);
     let shape = [batch, heads, d_head, d_state];
-    let mut state = Tensor::zeros(shape, (x.kind(), x.device()));
-    if let Some(initial) = initial {
-        let initial = if initial.dim() == 5 { initial.squeeze_dim(1) } else { initial.shallow_clone() };
-        state = state + initial;
-    }
+    let zeros = Tensor::zeros(shape, (x.kind(), x.device()));
+    let mut state = match initial {
+        Some(initial) if initial.dim() == 5 => zeros + initial.squeeze_dim(1),
+        Some(initial) => zeros + initial,
+        None => zeros,
+    };
     for t in 0..length {
         let dt = stream.dt.select(1, t);
         let fed = (x.select(1, t) * dt.unsqueeze(-1)).unsqueeze(-1) * b.select(1, t).unsqueeze(-2);

@@ -510,8 +510,10 @@ mod tests {
         (-2.0 * (1.0 - share()).ln()).sqrt() * (std::f64::consts::TAU * share()).cos()
     }
 
+    /// A score of task `t`.
+    type Spread = fn(usize, &mut ChaCha8Rng) -> f64;
     /// How the seeds of task `t` spread.
-    const SPREADS: [(&str, fn(usize, &mut ChaCha8Rng) -> f64); 6] = [
+    const SPREADS: [(&str, Spread); 6] = [
         ("alike", |t, rng| 0.3 + 0.1 * t as f64 + 0.02 * normal(rng)),
         ("from task to task twice as wide", |t, rng| 0.5 + 0.005 * 2f64.powi(t as i32) * normal(rng)),
         ("heavy tails, t with 3 degrees", |t, rng| {

@@ -767,6 +767,7 @@ fn files_of(name: &str, changes: &Value) -> (&'static str, String, &'static str,
     fn without_last_line(bytes: &mut Vec<u8>) {
         bytes.truncate(bytes.trim_ascii_end().iter().rposition(|&byte| byte == b'\n').unwrap_or(0) + 1);
     }
+    #[expect(clippy::ptr_arg, reason = "the edits of `fuzzing` work on vectors")]
     fn flipped(bytes: &mut Vec<u8>) {
         *bytes.last_mut().unwrap() ^= 1;
     }

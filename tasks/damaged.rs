@@ -105,6 +105,7 @@ fn tarred(files: &[(&str, &[u8])]) -> Vec<u8> {
 }
 
 /// Gives each header of a tar its sum again, as far as the sizes in them lead to the next one.
+#[expect(clippy::ptr_arg, reason = "the edits of `fuzzing` work on vectors")]
 fn mend_tar(bytes: &mut Vec<u8>) {
     let mut at = 0;
     while let Some(header) = bytes.get_mut(at..at + 512) {
@@ -186,6 +187,7 @@ fn picture(side: u32) -> Vec<u8> {
 }
 
 /// Gives each chunk of a PNG its sum again, as far as the lengths in them lead to the next one.
+#[expect(clippy::ptr_arg, reason = "the edits of `fuzzing` work on vectors")]
 fn mend_png(bytes: &mut Vec<u8>) {
     let mut at = 8;
     while let Some(head) = bytes.get(at..at + 4) {
@@ -380,8 +382,8 @@ fn what_is_known_of_prepared_sets_and_downloads() {
     let files: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), LISTOPS.as_bytes())).collect();
     let place = Place::new(&files);
     place.valid("listops", &json!({ "source": "files" }));
-    let sets = fs::read_dir(place.0.path().join(".prepared")).unwrap().map(|entry| entry.unwrap().path());
-    let set = sets.filter(|path| path.is_dir()).next().unwrap();
+    let mut sets = fs::read_dir(place.0.path().join(".prepared")).unwrap().map(|entry| entry.unwrap().path());
+    let set = sets.find(|path| path.is_dir()).unwrap();
     for name in ["meta.json", "train.spans", "train.labels"] {
         let valid = fs::read(set.join(name)).unwrap();
         Target::new(&format!("prepared {name}"), [valid.clone()]).run(|bytes| {

@@ -83,7 +83,7 @@ pub fn sweep(args: &SweepArgs, cli: &Cli, registry: &Registry) -> Exit {
         fail(error, "");
         return Exit::Environment;
     }
-    if args.changes.name("") != "" && !cli.quiet {
+    if !args.changes.name("").is_empty() && !cli.quiet {
         eprintln!(
             "note: with --set or --filter this is a sweep of its own, {}: tables of the whole one stay as they are",
             plan.name

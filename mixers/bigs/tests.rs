@@ -1,3 +1,5 @@
+#![expect(clippy::assign_op_pattern, reason = "`+=` on tensors writes in place, through every alias")]
+
 use super::conv::Side;
 use super::gated::{End, Route};
 use super::mlm::{MaskedLm, MlmConfig};

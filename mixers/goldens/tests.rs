@@ -2,6 +2,8 @@
 //! the mixers in float64 (which their own tests hold to plain forms) or from a recurrence written out below, and the config
 //! has the reference's words. A key that the replay misreads gives other numbers; one that it does not read is refused.
 
+#![expect(clippy::assign_op_pattern, reason = "`+=` on tensors writes in place, through every alias")]
+
 use super::{Verdict, hold};
 use crate::conformance::noise;
 use crate::{Context, Dims, Mixer, bigs, registry, s4};
