@@ -227,9 +227,13 @@ impl Family for Config {
 
     fn scalars(&self, dims: &Dims) -> f64 {
         let [d, gate, modes] = [dims.d_model, self.d_ff(dims), self.d_state].map(|n| n as f64);
-        let gated = if self.layer == Layer::Gated { 3.0 * d * gate + 2.0 * gate + d } else { d };
+        let ends = if self.both() { 2.0 } else { 1.0 };
+        let maps = match self.layer {
+            Layer::Gated => 3.0 * d * gate + 2.0 * gate + d + ends * 2.0 * d * (d + 1.0),
+            Layer::Stacked => ends * d * d + d,
+        };
         let attention = if self.routing == Routing::Attention { 4.0 * d * (d + 1.0) } else { 0.0 };
-        gated + 4.0 * d * (d + 1.0) + 2.0 * (4.0 * modes + 2.0) + attention
+        maps + ends * (4.0 * modes + 2.0) + attention
     }
 
     fn check(&self, dims: &Dims) -> Vec<ConfigError> {
