@@ -56,7 +56,7 @@ fn a_figure_of_what_is_not_swept_and_an_analysis_of_nothing_are_refused() {
     let base = config("depth: { kind: memorization }");
     let cases = [
         ("figures: [{ lines: { x: model.d_model } }]\n", "bad.yaml:4:11: `model.d_model` is no axis of the grid"),
-        ("figures: [{ line: { x: model.d_model } }]\n", "bad.yaml:4:11: no such figure"),
+        ("figures: [{ line: { x: model.d_model } }]\n", "bad.yaml:4:11: there is no figure `line`"),
         ("figures: lines\n", "bad.yaml:4:10: `figures` is `lines`, expected a list"),
         ("analysis: { retrain_steps: 5 }\n", "bad.yaml:4:28: `retrain_steps` is 5, but nothing is pruned"),
         ("pretrain: mlm\n", ""),
