@@ -274,7 +274,10 @@ fn verify_counts_what_the_data_hold() {
         task["stats"]["between"].as_array().into_iter().flatten().filter_map(|o| o["examples"].as_u64()).sum();
     assert_eq!(repeats + between, 1, "one review stands twice: {json}");
     let table = folder.run(&format!("data verify text {TEXT}")).expect(0).out;
-    assert!(table.contains("  floor     0.5000 (always class 0, the best constant answer, measured on test)"), "{table}");
+    assert!(
+        table.contains("  floor     0.5000 (always class 0, the best constant answer, measured on test)"),
+        "{table}"
+    );
     assert!(table.contains("  label             0       1\n  train        50.0 %  50.0 %\n"), "{table}");
 }
 
