@@ -13,9 +13,9 @@ mod sweep;
 mod verify;
 
 use crate::Exit;
+use crate::base::diagnostics::{Diagnostics, suggest};
 use crate::cli::{Changes, Cli, Command};
 use crate::config::{Config, Draft};
-use crate::diagnostics::{Diagnostics, suggest};
 use crate::registry::Registry;
 use results::text;
 use std::path::Path;
@@ -32,7 +32,7 @@ pub(crate) fn dispatch(cli: &Cli, registry: &Registry) -> Exit {
         && !matches!(&cli.command, Command::Run(args) if args.events)
     {
         let quiet = cli.quiet;
-        tasks::prepared::listen(Box::new(move |event| data::tell(&event, quiet)));
+        tasks::data::prepared::listen(Box::new(move |event| data::tell(&event, quiet)));
     }
     match &cli.command {
         Command::Sweep(args) => sweep::sweep(args, cli, registry),
@@ -45,7 +45,7 @@ pub(crate) fn dispatch(cli: &Cli, registry: &Registry) -> Exit {
         Command::Bench(args) => bench::bench(args, cli, registry),
         Command::BenchChild => bench::child(registry),
         Command::GaugeChild(args) => {
-            crate::gauge::child(args.device, args.threads, registry);
+            crate::sweep::gauge::child(args.device, args.threads, registry);
             Exit::Ok
         }
         Command::ExportWeights(args) => export_weights::export_weights(args, registry),
@@ -129,7 +129,7 @@ fn data_error(error: &DataError) {
         DataError::Missing { looked, help, .. } => {
             eprintln!("error: {error}");
             looked.iter().for_each(|path| eprintln!("  looked at {}", path.display()));
-            if let Some(set) = tasks::fetch::set_at(looked) {
+            if let Some(set) = tasks::data::fetch::set_at(looked) {
                 eprintln!("  fetch it with `mixarena data fetch {}`, or:", set.name);
             }
             help.lines().for_each(|line| eprintln!("  {line}"));

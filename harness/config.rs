@@ -3,21 +3,23 @@
 //! Sections (`model`, `optimizer`, `schedule`, `budget`, `pretrain`) are laid over each other: defaults, then the top of the file, then
 //! the task's entry, then the mixer's entry, then the grid point, then `--set`. Each key keeps the place it came from.
 
-use crate::analysis::AnalysisConfig;
-use crate::diagnostics::{Diagnostics, Place, suggest};
-use crate::fields;
-use crate::matching::Matched;
+pub(crate) mod presets;
+pub(crate) mod starts;
+pub(crate) mod yaml;
+
+use crate::base::diagnostics::{Diagnostics, Place, suggest};
+use crate::base::fields;
+use crate::base::names::{LABEL_HELP, NAME_HELP, label_problem, name_problem};
+use crate::config::yaml::{Data, Key, Node};
 use crate::model::ModelConfig;
-use crate::names::{LABEL_HELP, NAME_HELP, label_problem, name_problem};
-use crate::optimizer::OptimizerConfig;
-use crate::presets;
-use crate::pretrain::{Objective, PretrainConfig};
 use crate::registry::Registry;
-use crate::schedule::ScheduleConfig;
-use crate::spec::Choice;
-use crate::starts;
-use crate::trainer::BudgetConfig;
-use crate::yaml::{self, Data, Key, Node};
+use crate::sweep::matching::Matched;
+use crate::train::analysis::AnalysisConfig;
+use crate::train::optimizer::OptimizerConfig;
+use crate::train::pretrain::{Objective, PretrainConfig};
+use crate::train::schedule::ScheduleConfig;
+use crate::train::spec::Choice;
+use crate::train::trainer::BudgetConfig;
 use results::Figure;
 use results::published::{self, Beside};
 use serde::{Serialize, de::DeserializeOwned};
@@ -949,7 +951,7 @@ impl Reader<'_> {
         let runs = tasks.iter().map(of_task).fold(0, u128::saturating_add);
         let too_many = runs > u128::from(most);
         if too_many {
-            let grown = |n: u128| crate::progress::grouped(u64::try_from(n).unwrap_or(u64::MAX));
+            let grown = |n: u128| crate::sweep::progress::grouped(u64::try_from(n).unwrap_or(u64::MAX));
             let problem = format!(
                 "{} runs are asked for ({} tasks, {} mixers, {} points of the grid, {} seeds), more than {}",
                 grown(runs),

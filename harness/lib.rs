@@ -1,58 +1,18 @@
 //! The mixarena command: plan, run, record, report. The only crate that sees mixers, tasks and results together.
 
 #[macro_use]
-mod output;
-
+mod base;
 #[cfg(test)]
-mod absurd;
-mod analysis;
+mod laws;
+mod sweep;
+mod train;
+
 mod bench;
-mod bounds;
-mod checkpoint;
 mod cli;
 mod commands;
 mod config;
-mod cuda;
-#[cfg(test)]
-mod damaged;
-mod diagnostics;
-mod events;
-mod feed;
-mod fields;
-mod forecast;
-mod gauge;
-mod launcher;
-mod limits;
-mod machine;
-mod matching;
 mod model;
-mod names;
-mod optimizer;
-#[cfg(test)]
-mod pinned;
-mod plan;
-mod presets;
-mod pretrain;
-mod progress;
-#[cfg(test)]
-mod recipes;
 mod registry;
-mod run;
-#[cfg(test)]
-mod samples;
-mod schedule;
-mod scoring;
-mod seeds;
-#[cfg(test)]
-mod shuffled;
-mod signals;
-mod sizes;
-mod spec;
-mod starts;
-mod trainer;
-mod vet;
-mod weights;
-mod yaml;
 
 /// Counts what parsers hold when they are given damaged input.
 #[cfg(test)]
@@ -110,7 +70,7 @@ pub fn main_with(registry: Registry) -> ExitCode {
     };
     let exit = commands::dispatch(&cli, &registry);
     // Where a command has failed, that is what its exit code says.
-    if let Some(error) = output::lost() {
+    if let Some(error) = base::output::lost() {
         commands::fail(
             format!("standard output could not be written: {error}"),
             "free some space, then run the command again",

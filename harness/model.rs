@@ -8,7 +8,7 @@
 //! mixer's own GLU is the channel mixer), `bigs` (pre-norm around the gated layer, nothing else), `hydra` (post-norm, no
 //! feed-forward).
 
-use crate::bounds;
+use crate::base::bounds;
 use crate::config::Mistake;
 use mixers::{Context, Cost, Dims, Linear, Mixer, NotLinear, ParamRule, Precision, linear};
 use serde::{Deserialize, Serialize};
@@ -1307,7 +1307,7 @@ mod language;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::samples::{small_mixers, task_spec};
+    use crate::laws::samples::{small_mixers, task_spec};
     use tch::{Device, no_grad};
 
     fn config(text: &str) -> ModelConfig {
@@ -1523,7 +1523,7 @@ mod tests {
     #[test]
     #[ignore = "a measurement: cargo test --workspace the_head_where -- --ignored --nocapture"]
     fn the_head_where_it_is_asked_for_and_everywhere() {
-        use crate::optimizer::{AdamW, OptimizerConfig};
+        use crate::train::optimizer::{AdamW, OptimizerConfig};
         use tasks::{DataDir, Order, Split};
         let entry = tasks::registry().into_iter().find(|entry| entry.name == "mqar").expect("registered");
         let task = entry.open(&(entry.defaults)(), &DataDir("none".into())).expect("drawn");
@@ -1534,7 +1534,7 @@ mod tests {
         let model = Model::new(&vs.root(), &config, &task.spec(), &mixer, &settings);
         let mut optimizer = AdamW::new(&vs, &OptimizerConfig::default(), &[]);
         let batch = task.batch(Split::Train, 0, &Order { seed: 0, batch_size: 64 }).expect("drawn");
-        let (scored, classes) = crate::feed::to_tensors(&batch, Device::Cpu);
+        let (scored, classes) = crate::train::feed::to_tensors(&batch, Device::Cpu);
         let at = scored.positions.as_ref().expect("scored positions").shallow_clone();
         let all = Inputs {
             tokens: scored.tokens.shallow_clone(),
@@ -1777,7 +1777,7 @@ mod tests {
     /// Outside the mixers, `matrices` are the weights of dense maps and nothing else.
     #[test]
     fn what_is_decayed_as_a_matrix_is_what_a_product_reads() {
-        use crate::optimizer::Decayed;
+        use crate::train::optimizer::Decayed;
         let of = |output: Output, keys: &str| {
             let spec = TaskSpec { causal: output == Output::Reconstruction, ..task_spec(output) };
             let (vs, model) = attention_model(keys, &spec);

@@ -12,7 +12,7 @@
 //!          `torch::nn::MultiheadAttention` (dumps `attention__*`)
 //! Departs  dropout falls on M; the paper drops the layer's output instead (§5.4)
 
-use crate::goldens::{Golden, GoldenError, Replay};
+use crate::laws::goldens::{Golden, GoldenError, Replay};
 use crate::{
     ConfigError, Context, Cost, Dims, Family, Linear, Mixer, NotLinear, Precision, Recurrent, Structure, at_least,
     between, heads, linear_flops, tensor_bytes,
@@ -435,7 +435,7 @@ mod tests {
 
     #[test]
     fn turned_queries_and_keys_meet_by_their_distance_alone() {
-        let rows = |salt| crate::conformance::noise(&[1, 8], salt).expand([9, 8], false).unsqueeze(0);
+        let rows = |salt| crate::laws::conformance::noise(&[1, 8], salt).expand([9, 8], false).unsqueeze(0);
         let scores = turn(&rows(1), 50.0, 3).matmul(&turn(&rows(2), 50.0, 3).transpose(-2, -1)).squeeze_dim(0);
         let one_further = (scores.narrow(0, 1, 8).narrow(1, 1, 8), scores.narrow(0, 0, 8).narrow(1, 0, 8));
         assert!(one_further.0.allclose(&one_further.1, 1e-12, 1e-12, false));

@@ -34,7 +34,7 @@
 //!          line evenly, so `M[i,j]` sums several terms; the rows still sum to 1. Dropout falls on the softmax inside a region,
 //!          and for fixed and rowmajor on the direct weights (TF code; the JAX code and the mixtures differ).
 
-use crate::goldens::{Golden, GoldenError, Replay};
+use crate::laws::goldens::{Golden, GoldenError, Replay};
 use crate::{
     ConfigError, Context, Cost, Dims, Family, Mixer, NotLinear, Precision, Recurrent, Structure, at_least, between,
     heads, linear_flops,

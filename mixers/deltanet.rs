@@ -21,7 +21,7 @@
 //! Bidirectional: a second set of heads, with weights of its own (`reverse.…`), reads each row from the end of its valid part; the
 //! heads of both are joined by one projection. Padding lies behind what either has to read.
 
-use crate::limits::width;
+use crate::core::limits::width;
 use crate::math::depthwise::Depthwise;
 use crate::{
     ConfigError, Context, Cost, Dims, Family, Linear, Mixer, NotLinear, Recurrent, Structure, at_least, heads, linear,
@@ -453,8 +453,8 @@ impl Recurrent for State<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conformance::noise;
-    use crate::goldens::relative_error;
+    use crate::laws::conformance::noise;
+    use crate::laws::goldens::relative_error;
     use tch::Device;
     use tch::nn::VarStore;
 

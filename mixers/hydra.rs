@@ -26,8 +26,8 @@
 //! ```
 //! All share `in_proj`, the convolution, `dt_bias` and `A` as Hydra does, with B, C and dt of their own for each direction.
 
-use crate::goldens::{Golden, GoldenError, Replay};
-use crate::limits::width;
+use crate::core::limits::width;
+use crate::laws::goldens::{Golden, GoldenError, Replay};
 use crate::math::gated::{
     Combine, Inside, Opened, Order, Parts, cut_filters, fan_in, norm_gate_project, project, step_bias, valid,
 };
@@ -569,7 +569,7 @@ mod tests {
                 let mut vs = VarStore::new(Device::Cpu);
                 let layer = Hydra::new(&vs.root(), &Dims { d_model: 8, seq_len: 13, causal: false }, &cfg);
                 vs.double();
-                let noise = crate::conformance::noise;
+                let noise = crate::laws::conformance::noise;
                 tch::no_grad(|| {
                     for (salt, mut p) in (0..).zip(vs.trainable_variables()) {
                         let _ = p.g_add_(&(noise(&p.size(), salt) * 0.2));
@@ -579,12 +579,12 @@ mod tests {
                 let mut leaves = vs.trainable_variables();
                 leaves.push(u.shallow_clone());
                 let (fast, slow) = (layer.forward(&u, &Context::eval()), plain(&layer, &u));
-                assert!(crate::goldens::relative_error(&fast, &slow) < 1e-10, "values, {cfg:?}");
+                assert!(crate::laws::goldens::relative_error(&fast, &slow) < 1e-10, "values, {cfg:?}");
                 let cotangent = noise(&[2, 13, 8], 51);
                 let gradients =
                     |y: Tensor| Tensor::run_backward(&[(y * &cotangent).sum(tch::Kind::Double)], &leaves, false, false);
                 for (i, (fast, slow)) in gradients(fast).iter().zip(gradients(slow)).enumerate() {
-                    let error = crate::goldens::relative_error(fast, &slow);
+                    let error = crate::laws::goldens::relative_error(fast, &slow);
                     assert!(error < 1e-9, "gradient {i} is {error:.1e} off, {cfg:?}");
                 }
             }
@@ -600,7 +600,7 @@ mod tests {
             let layer = Hydra::new(&vs.root(), &Dims { d_model: 8, seq_len: 12, causal: false }, &cfg);
             vs.double();
             assert_eq!(layer.structure(), Structure::Quasiseparable(2));
-            let u = crate::conformance::noise(&[1, 12, 8], 3) * 3.0;
+            let u = crate::laws::conformance::noise(&[1, 12, 8], 3) * 3.0;
             let m = layer.materialize(&u, &Context::eval()).expect("linear");
             for cut in 1..12 {
                 let below = m.narrow(2, cut, 12 - cut).narrow(3, 0, cut);
@@ -631,10 +631,10 @@ mod tests {
             vs.double();
             tch::no_grad(|| {
                 for (salt, mut p) in (0..).zip(vs.trainable_variables()) {
-                    p.copy_(&crate::conformance::noise(&p.size(), salt));
+                    p.copy_(&crate::laws::conformance::noise(&p.size(), salt));
                 }
             });
-            layer.forward(&crate::conformance::noise(&[1, 9, 8], 70), &Context::eval())
+            layer.forward(&crate::laws::conformance::noise(&[1, 9, 8], 70), &Context::eval())
         };
         let default = Config { headdim: 8, d_state: 4, ..Config::default() };
         assert!(run(&cfg(Bidirectional::Add)).equal(&run(&default)));

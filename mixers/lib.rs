@@ -3,15 +3,12 @@
 //! A mixer moves information along the sequence; everything else in a run (embedding, norm, feed-forward, optimizer,
 //! data order) is shared code in `harness`. One file per mixer, one line per mixer in [`registry`].
 
-mod cost;
-mod error;
-pub mod goldens;
-pub mod limits;
+pub mod core;
+pub mod laws;
+
 pub mod math;
 pub mod native;
-mod precision;
 mod registry;
-pub mod weights;
 
 pub mod attention;
 pub mod bigs;
@@ -26,19 +23,14 @@ pub mod matrix_mixer;
 pub mod s4;
 pub mod sliding_window;
 
-#[cfg(test)]
-mod conformance;
-#[cfg(test)]
-mod damaged;
-
 /// Counts what parsers hold when they are given damaged input.
 #[cfg(test)]
 #[global_allocator]
 static ALLOCATOR: fuzzing::Counting = fuzzing::Counting;
 
-pub use cost::{Cost, linear_flops};
-pub use error::{ConfigError, NotLinear, at_least, at_most, between, divides, heads};
-pub use precision::{Building, Linear, Precision};
+pub use crate::core::cost::{Cost, linear_flops};
+pub use crate::core::error::{ConfigError, NotLinear, at_least, at_most, between, divides, heads};
+pub use crate::core::precision::{Building, Linear, Precision};
 pub use registry::{Entry, Family, registry};
 
 use std::fmt::Debug;

@@ -18,8 +18,8 @@
 //! unidirectional baseline of Hydra's paper; for both directions there is `hydra`. Padding to the right lies in the future
 //! of every valid position, so lengths change nothing.
 
-use crate::goldens::{Golden, GoldenError, Replay};
-use crate::limits::width;
+use crate::core::limits::width;
+use crate::laws::goldens::{Golden, GoldenError, Replay};
 use crate::math::gated::{
     Combine, Inside, Opened, Order, Parts, cut_filters, fan_in, norm_gate_project, project, step_bias,
 };
@@ -532,7 +532,7 @@ fn final_state(x: &Tensor, a: &Tensor, stream: &Stream, initial: Option<&Tensor>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conformance::noise;
+    use crate::laws::conformance::noise;
     use crate::math::gated::EPS;
     use tch::Kind;
 
@@ -590,12 +590,12 @@ mod tests {
             let mut leaves = vs.trainable_variables();
             leaves.push(u.shallow_clone());
             let (fast, slow) = (layer.forward(&u, &Context::eval()), plain(&layer, &u));
-            assert!(crate::goldens::relative_error(&fast, &slow) < 1e-10, "values, {cfg:?}");
+            assert!(crate::laws::goldens::relative_error(&fast, &slow) < 1e-10, "values, {cfg:?}");
             let cotangent = noise(&[2, 13, 8], 51);
             let gradients =
                 |y: Tensor| Tensor::run_backward(&[(y * &cotangent).sum(Kind::Double)], &leaves, false, false);
             for (i, (fast, slow)) in gradients(fast).iter().zip(gradients(slow)).enumerate() {
-                let error = crate::goldens::relative_error(fast, &slow);
+                let error = crate::laws::goldens::relative_error(fast, &slow);
                 assert!(error < 1e-9, "gradient {i} is {error:.1e} off, {cfg:?}");
             }
         }

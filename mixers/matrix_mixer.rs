@@ -42,8 +42,8 @@ mod tests;
 
 pub use vandermonde::replay_core;
 
-use crate::goldens::{Golden, GoldenError, Replay, relative_error};
-use crate::limits::width;
+use crate::core::limits::width;
+use crate::laws::goldens::{Golden, GoldenError, Replay, relative_error};
 use crate::math::depthwise::convolve;
 use crate::{
     ConfigError, Context, Cost, Dims, Family, Linear, Mixer, NotLinear, ParamRule, Structure, at_least, between,

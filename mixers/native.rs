@@ -316,7 +316,7 @@ unsafe extern "C" {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conformance::noise;
+    use crate::laws::conformance::noise;
 
     /// x · y, kept as x and y.
     struct Product;

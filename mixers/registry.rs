@@ -1,6 +1,6 @@
 //! The list of mixers. A new one is a file and a line here; a crate of the user's own adds entries at run time.
 
-use crate::{ConfigError, Dims, Mixer, limits};
+use crate::{ConfigError, Dims, Mixer, core::limits};
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -41,7 +41,7 @@ pub trait Family: Default + Serialize + DeserializeOwned + JsonSchema + 'static 
     /// holds it to the true count. A float, for it is asked before the settings are known to be sane.
     fn scalars(&self, dims: &Dims) -> f64;
     /// Everything wrong with these settings, empty when they can be built. No whole number is beyond its limit
-    /// ([`crate::limits`]), so that products of two of them fit.
+    /// ([`crate::core::limits`]), so that products of two of them fit.
     fn check(&self, dims: &Dims) -> Vec<ConfigError>;
     /// Parameters are created under `vs` with the reference's names. Called only after `check` found nothing.
     fn build(&self, vs: &nn::Path, dims: &Dims) -> Box<dyn Mixer>;

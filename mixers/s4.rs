@@ -42,7 +42,7 @@ pub(crate) use replay::{
     minimal as replay_minimal, state_forward as replay_state_forward, step as replay_step,
 };
 
-use crate::limits::width;
+use crate::core::limits::width;
 use crate::math::conv::fft_conv_flops;
 use crate::math::hippo;
 use crate::{

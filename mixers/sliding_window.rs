@@ -85,7 +85,7 @@ impl Family for Config {
 mod tests {
     use super::*;
     use crate::Context;
-    use crate::conformance::noise;
+    use crate::laws::conformance::noise;
     use tch::nn::VarStore;
     use tch::{Device, Kind, Tensor};
 

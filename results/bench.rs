@@ -12,7 +12,7 @@ pub use compare::{Change, Comparison, Held, compare};
 pub use fit::{Crossing, Line, Parabola, Power, crossing, line, parabola, power};
 
 use crate::statistics::percentile;
-use crate::{Device, Versions, files};
+use crate::{Device, Versions, store::files};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fs;

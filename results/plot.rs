@@ -11,10 +11,10 @@ mod scores;
 pub(crate) mod slope;
 
 use crate::bench::{Bench, Quantity, Suite};
-use crate::frame::{self, Run};
 use crate::statistics::Estimate;
+use crate::table::frame::{self, Run};
 use crate::table::{Row, Table, mixers, places, sign_notes};
-use crate::{Manifest, Record, files};
+use crate::{Manifest, Record, store::files};
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;

@@ -1,9 +1,14 @@
 //! The page of a sweep: question, table, findings, plots, failures and the command, all from manifest and records alone.
 
-use crate::charts::{self, Built};
+use crate::figures::{self, Built};
 use crate::store::Contents;
 use crate::table::{Ended, Overall, Row, Table};
-use crate::{Average, Glue, Group, Language, Manifest, Record, Store, StoreError, files, glue, language, plot, text};
+use crate::{
+    Average, Glue, Group, Language, Manifest, Record, Store, StoreError, plot,
+    store::files,
+    table::{glue, language},
+    text,
+};
 use polars::prelude::{Column, CsvWriter, DataFrame, PolarsError, SerWriter};
 use serde::Serialize;
 use std::collections::HashMap;
@@ -70,9 +75,9 @@ impl Report {
     pub fn from_records(manifest: &Manifest, records: &[Record]) -> Result<Self, ReportError> {
         let mut table = Table::build(manifest, records)?;
         let plots = plot::Data::new(manifest, records, &table);
-        let (figures, missing) = charts::build(manifest, records, &table);
+        let (figures, missing) = figures::build(manifest, records, &table);
         table.warnings.extend(missing);
-        let details = charts::details_csv(manifest, records, &table)?;
+        let details = figures::details_csv(manifest, records, &table)?;
         Ok(Self { table, plots, figures, details, remarks: remarks(manifest, records), warnings: Vec::new() })
     }
 

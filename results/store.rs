@@ -7,8 +7,14 @@
 //! reports/<name>/               tables and plots
 //! ```
 
-use crate::files;
-use crate::record::FORMAT;
+pub(crate) mod claim;
+pub(crate) mod figure;
+pub(crate) mod files;
+pub(crate) mod manifest;
+pub(crate) mod record;
+pub(crate) mod tidy;
+
+use crate::store::record::FORMAT;
 use crate::{Manifest, Outcome, Record, text};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -17,7 +23,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub use crate::claim::{Claim, WorkLock};
+pub use crate::store::claim::{Claim, WorkLock};
 
 /// No record is larger: bytes. One of a whole corpus with a number for every position has some 2 MB.
 const RECORD_LIMIT: u64 = 64 << 20;

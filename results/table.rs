@@ -6,16 +6,25 @@
 //! choice. An axis that a figure draws along is not tuned
 //! over: every value of it has its own rows, and no mean is taken over them.
 
-use crate::averages::{self, Average};
-use crate::frame::{self, Run};
-use crate::glue::{self, Glue};
-use crate::groups::{self, Group};
-use crate::language::{Language, languages};
+pub(crate) mod findings;
+pub(crate) mod frame;
+pub(crate) mod glue;
+pub(crate) mod groups;
+pub(crate) mod language;
+pub(crate) mod lra;
+pub(crate) mod render;
+pub(crate) mod signs;
+
 use crate::published::{self, PATH_256, PATH_X, Published};
 use crate::statistics::{
     Estimate, Interval, Measured, Range, interquartile_interval, interquartile_mean, mean, over_examples,
 };
-use crate::{Manifest, Record, Tested, Versions, findings, signs};
+use crate::table::frame::Run;
+use crate::table::glue::Glue;
+use crate::table::groups::Group;
+use crate::table::language::{Language, languages};
+use crate::table::lra::Average;
+use crate::{Manifest, Record, Tested, Versions};
 use polars::prelude::{DataFrame, PolarsError};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -305,7 +314,7 @@ impl Table {
         warnings.extend(few_seeds(&rows));
         warnings.extend(uneven(&runs));
         warnings.extend(unknown_models(&rows));
-        let found = if pooled { averages::averages(&mixers(manifest), &rows) } else { Ok(Vec::new()) };
+        let found = if pooled { lra::averages(&mixers(manifest), &rows) } else { Ok(Vec::new()) };
         let (averages, problem) = match found {
             Ok(averages) => (averages, None),
             Err(problem) => (Vec::new(), Some(problem)),

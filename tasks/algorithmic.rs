@@ -19,12 +19,12 @@
 //! that has 4,096 inputs or more. What is fed, and the next bracket, stand in the input one position on: these forms are causal
 //! only. Blanks and membership leak nothing, so `causal: false` lets bidirectional mixers compete.
 
-use crate::drawn::{self, Counts};
+use crate::core::drawn::{self, Counts};
+use crate::core::rng::{Purpose, Stream, owner};
 use crate::registry::{Family, Outline};
-use crate::rng::{Purpose, Stream, owner};
 use crate::{
     Baseline, Bound, ConfigError, DataDir, DataError, Example, Goodness, Judge, Output, Sections, Split, Task,
-    TaskSpec, bounds,
+    TaskSpec, core::bounds,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt::Debug;

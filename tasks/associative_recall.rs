@@ -13,10 +13,10 @@
 //!
 //! The value asked for is not in the input, so with `targets: last` a bidirectional mixer competes fairly.
 
-use crate::drawn::{self, Counts};
+use crate::core::drawn::{self, Counts};
+use crate::core::rng::{Purpose, Stream};
 use crate::registry::{Family, Outline};
-use crate::rng::{Purpose, Stream};
-use crate::{Bound, ConfigError, DataDir, DataError, Example, Goodness, Split, Targets, Task, TaskSpec, bounds};
+use crate::{Bound, ConfigError, DataDir, DataError, Example, Goodness, Split, Targets, Task, TaskSpec, core::bounds};
 use serde::{Deserialize, Serialize};
 
 /// Where a training example is scored; validation and test examples are scored at the answer.

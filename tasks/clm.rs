@@ -18,10 +18,10 @@
 //! Scores of the test split are kept by `frequency` (how often the token stands in train, by powers of ten), `position`
 //! (sixteenths of `seq_len`) and `distance` (tokens back to the nearest occurrence of the same token, by powers of two).
 
-use crate::corpus::{CorpusConfig, Packing, Shape};
-use crate::language::{self, EVAL_SEQUENCES, Language};
+use crate::language::corpus::{CorpusConfig, Packing, Shape};
+use crate::language::shared::{self, EVAL_SEQUENCES, Language};
+use crate::language::tokenizer::TokenizerConfig;
 use crate::registry::{Family, Outline};
-use crate::tokenizer::TokenizerConfig;
 use crate::{
     Baseline, Batch, Bound, ConfigError, DataDir, DataError, Example, Facet, Split, Targets, Task, TaskSpec, Tokenizer,
 };
@@ -47,7 +47,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             corpus: CorpusConfig::default(),
-            tokenizer: TokenizerConfig::Bpe(crate::tokenizer::BpeConfig::default()),
+            tokenizer: TokenizerConfig::Bpe(crate::language::tokenizer::BpeConfig::default()),
             seq_len: 128,
             packing: Packing::Packed,
             eval_sequences: Some(EVAL_SEQUENCES),
@@ -61,11 +61,11 @@ impl Family for Config {
     const SOURCES: &'static [&'static str] = &["/corpus", "/tokenizer"];
 
     fn check(&self) -> Vec<ConfigError> {
-        language::check(&self.corpus, &self.tokenizer, self.seq_len, 2, self.eval_sequences)
+        shared::check(&self.corpus, &self.tokenizer, self.seq_len, 2, self.eval_sequences)
     }
 
     fn outline(&self) -> Outline {
-        language::outline(true, self.seq_len, &self.tokenizer)
+        shared::outline(true, self.seq_len, &self.tokenizer)
     }
 
     fn open(&self, data: &DataDir) -> Result<Box<dyn Task>, DataError> {
@@ -83,7 +83,7 @@ pub struct Clm {
 impl Clm {
     fn open(cfg: Config, data: &DataDir) -> Result<Self, DataError> {
         let shape = Shape { length: cfg.seq_len as usize, packing: cfg.packing, ends: false };
-        let corpus = language::open(data, &cfg.corpus, &cfg.tokenizer, shape, |_| Ok(()))?;
+        let corpus = shared::open(data, &cfg.corpus, &cfg.tokenizer, shape, |_| Ok(()))?;
         let mut counts = corpus.counts().to_vec();
         if cfg.packing == Packing::Packed {
             counts[corpus.tokenizer().specials().sep as usize] += corpus.documents(Split::Train);
@@ -114,7 +114,7 @@ impl Task for Clm {
         let distance = |at: usize, class: i64| {
             // What is asked for at a position comes after it: the token that stands there is at distance 1.
             let row = &batch.tokens[at / batch.length * batch.length..=at];
-            language::octave(row.iter().rev().position(|&token| token == class).map(|back| back + 1))
+            shared::octave(row.iter().rev().position(|&token| token == class).map(|back| back + 1))
         };
         self.language.facets(batch, self.cfg.seq_len, &[("distance", &distance)])
     }

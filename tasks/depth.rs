@@ -18,11 +18,12 @@ mod templates;
 #[cfg(test)]
 mod tests;
 
-use crate::drawn::{self, Counts};
+use crate::core::drawn::{self, Counts};
+use crate::core::rng::{self, Purpose, Stream};
 use crate::registry::{Family, Outline};
-use crate::rng::{self, Purpose, Stream};
 use crate::{
-    Bound, ConfigError, DataDir, DataError, Example, FRESH, Goodness, Mark, Split, Targets, Task, TaskSpec, bounds,
+    Bound, ConfigError, DataDir, DataError, Example, FRESH, Goodness, Mark, Split, Targets, Task, TaskSpec,
+    core::bounds,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};

@@ -14,11 +14,11 @@
 //! A mixer that has learned the text has almost no loss at the training length. A state that collapses shows as a loss that
 //! rises with position although nothing new is read.
 
-use crate::drawn::{self, Counts};
+use crate::core::drawn::{self, Counts};
+use crate::core::rng::{Purpose, Stream};
 use crate::registry::{Family, Outline};
-use crate::rng::{Purpose, Stream};
 use crate::{
-    Bound, ConfigError, DataDir, DataError, Example, Goodness, Sections, Split, Targets, Task, TaskSpec, bounds,
+    Bound, ConfigError, DataDir, DataError, Example, Goodness, Sections, Split, Targets, Task, TaskSpec, core::bounds,
 };
 use serde::{Deserialize, Serialize};
 

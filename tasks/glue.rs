@@ -17,15 +17,17 @@
 
 mod files;
 
-use crate::corpus::CorpusConfig;
-use crate::fetch::SETS;
-use crate::prepared::{Part, Prepared};
+use crate::core::rng::{Permutation, Purpose};
+use crate::data::fetch::SETS;
+use crate::data::prepared::{Part, Prepared};
+use crate::language::corpus::CorpusConfig;
+use crate::language::tokenizer::{Texts, Tokenizer, TokenizerConfig};
 use crate::registry::{Family, Outline};
-use crate::rng::{Permutation, Purpose};
-use crate::tokenizer::{Texts, Tokenizer, TokenizerConfig};
 use crate::{
     Bound, ConfigError, DataDir, DataError, Example, Input, Judge, Mark, Output, Section, Sections, Split, Targets,
-    Task, TaskSpec, bounds, language, metrics,
+    Task, TaskSpec,
+    core::{bounds, metrics},
+    language::shared,
 };
 use files::Form;
 use serde::{Deserialize, Serialize};
@@ -116,7 +118,7 @@ impl Family for Config {
             let problem = "`corpus` does nothing here: this `tokenizer` is not trained".into();
             wrong("corpus", problem, "remove it, or train a tokenizer: `tokenizer: { wordpiece: {} }`");
         }
-        errors.extend(self.corpus.iter().flat_map(CorpusConfig::check).map(language::of_corpus));
+        errors.extend(self.corpus.iter().flat_map(CorpusConfig::check).map(shared::of_corpus));
         errors
     }
 

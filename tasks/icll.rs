@@ -18,11 +18,11 @@ mod baselines;
 #[cfg(test)]
 mod tests;
 
+use crate::core::rng::{Purpose, Stream, owner};
 use crate::registry::{Family, Outline};
-use crate::rng::{Purpose, Stream, owner};
 use crate::{
     Baseline, Bound, ConfigError, DataDir, DataError, Example, FRESH, Goodness, Judge, Split, Targets, Task, TaskSpec,
-    bounds, drawn,
+    core::{bounds, drawn},
 };
 use automaton::{Automaton, Ranges, Sizes, between};
 use baselines::{BaumWelch, Hmm, Learner, Ngram};

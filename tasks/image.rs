@@ -14,10 +14,10 @@
 
 mod records;
 
+use crate::data::subset::{self, Subset};
 use crate::registry::{Family, Outline};
-use crate::subset::{self, Subset};
 use crate::{
-    Bound, ConfigError, DataDir, DataError, Example, Input, Mark, Output, Split, Targets, Task, TaskSpec, shrink,
+    Bound, ConfigError, DataDir, DataError, Example, Input, Mark, Output, Split, Targets, Task, TaskSpec, data::shrink,
 };
 use records::{CLASSES, PIXELS, SIDE};
 use serde::{Deserialize, Serialize};

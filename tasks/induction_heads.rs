@@ -13,10 +13,10 @@
 //! The last answer is not in the input, so with one symbol to copy a bidirectional mixer competes fairly.
 
 use crate::associative_recall::{Scored, causal_error, targets};
-use crate::drawn::{self, Counts};
+use crate::core::drawn::{self, Counts};
+use crate::core::rng::{Purpose, Stream};
 use crate::registry::{Family, Outline};
-use crate::rng::{Purpose, Stream};
-use crate::{Bound, ConfigError, DataDir, DataError, Example, Goodness, Sections, Split, Task, TaskSpec, bounds};
+use crate::{Bound, ConfigError, DataDir, DataError, Example, Goodness, Sections, Split, Task, TaskSpec, core::bounds};
 use serde::{Deserialize, Serialize};
 
 /// Whose vocabulary.

@@ -3,25 +3,13 @@
 //! A task is a finite, indexed set of examples per split; a batch is a pure function of (task, split, index, order), so the
 //! same arguments give the same tokens on any machine. Nothing here knows libtorch: batches are plain vectors.
 
-mod batch;
-mod bounds;
-mod characters;
-pub mod corpus;
-mod drawn;
-mod error;
-pub mod fetch;
-pub mod formats;
-mod goodness;
-mod language;
-pub mod limits;
-pub mod metrics;
-mod newfile;
-pub mod prepared;
+pub mod core;
+pub mod data;
+pub mod language;
+#[cfg(test)]
+mod laws;
+
 mod registry;
-pub mod rng;
-mod shrink;
-mod subset;
-pub mod tokenizer;
 
 pub mod algorithmic;
 pub mod associative_recall;
@@ -34,8 +22,6 @@ pub mod image;
 pub mod induction_heads;
 pub mod listops;
 pub mod mad;
-pub mod masking;
-pub mod minimal_pairs;
 pub mod mlm;
 pub mod mqar;
 pub mod passkey;
@@ -45,26 +31,20 @@ pub mod selective_copying;
 pub mod sparse_regression;
 pub mod state_tracking;
 pub mod text;
-mod zip;
-
-#[cfg(test)]
-mod conformance;
-#[cfg(test)]
-mod damaged;
 
 /// Counts what parsers hold when they are given damaged input.
 #[cfg(test)]
 #[global_allocator]
 static ALLOCATOR: fuzzing::Counting = fuzzing::Counting;
 
-pub use batch::{Batch, Example, Order, Targets};
-pub use error::{ConfigError, DataError};
-pub use formats::DataDir;
-pub use goodness::Goodness;
-pub use language::spread;
-pub use prepared::Prepared;
+pub use crate::core::batch::{Batch, Example, Order, Targets};
+pub use crate::core::error::{ConfigError, DataError};
+pub use crate::core::goodness::Goodness;
+pub use data::formats::DataDir;
+pub use data::prepared::Prepared;
+pub use language::shared::spread;
+pub use language::tokenizer::Tokenizer;
 pub use registry::{Entry, Family, Generated, Outline, registry, without};
-pub use tokenizer::Tokenizer;
 
 use std::fmt::Debug;
 
@@ -314,13 +294,13 @@ pub trait Task: Debug + Send + Sync {
 
     /// The stretches a split consists of. A batch never mixes two of them.
     fn sections(&self, split: Split) -> Sections {
-        drawn::whole(self.len(split))
+        core::drawn::whole(self.len(split))
     }
 
     /// Batches of `rows` in one walk through a split. Of training, where a stretch is no multiple of `rows`, the rest is left out
     /// of the epoch if there is more than one stretch; with one, batches run across epochs.
     fn batches(&self, split: Split, rows: u64) -> u64 {
-        batch::count(self, split, rows)
+        core::batch::count(self, split, rows)
     }
 
     /// For each scored position of an example the classes that count under [`Judge::Allowed`] and [`Judge::Mass`], rising.
@@ -365,7 +345,7 @@ pub trait Task: Debug + Send + Sync {
     /// Batch `index` of a split. Training batches follow a permutation of the split per epoch, drawn from `order.seed`;
     /// validation and test are in file order, and every stretch of them ends with a short batch.
     fn batch(&self, split: Split, index: u64, order: &Order) -> Result<Batch, DataError> {
-        batch::collate(self, split, index, order)
+        core::batch::collate(self, split, index, order)
     }
 
     /// What can be scored on the test split without reading the inputs, or by guessing among what stands in them: the best constant

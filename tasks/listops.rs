@@ -19,14 +19,14 @@ mod tree;
 
 pub use files::{Checked, check_labels};
 
-use crate::drawn::COUNT_KEYS;
-use crate::error::idle;
-use crate::prepared::Prepared;
+use crate::core::drawn::COUNT_KEYS;
+use crate::core::error::idle;
+use crate::core::rng::{Purpose, Stream};
+use crate::data::prepared::Prepared;
 use crate::registry::{Family, Generated, Outline};
-use crate::rng::{Purpose, Stream};
 use crate::{
-    Bound, ConfigError, DataDir, DataError, Example, Input, Mark, Output, Split, Targets, Task, TaskSpec, bounds,
-    subset,
+    Bound, ConfigError, DataDir, DataError, Example, Input, Mark, Output, Split, Targets, Task, TaskSpec, core::bounds,
+    data::subset,
 };
 use rows::Rows;
 use serde::{Deserialize, Serialize};

@@ -21,10 +21,12 @@
 //! Recall that is read by next token shows the answer at the next position, so it is causal only. With `multi_query: false`
 //! the one answer asked for is not in the input, and bidirectional mixers may run; the other three tasks leak nothing.
 
-use crate::drawn::{self, Counts};
+use crate::core::drawn::{self, Counts};
+use crate::core::rng::{Purpose, Stream};
 use crate::registry::{Family, Outline};
-use crate::rng::{Purpose, Stream};
-use crate::{Bound, ConfigError, DataDir, DataError, Example, Goodness, Mark, Output, Split, Task, TaskSpec, bounds};
+use crate::{
+    Bound, ConfigError, DataDir, DataError, Example, Goodness, Mark, Output, Split, Task, TaskSpec, core::bounds,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::fmt::Debug;

@@ -9,22 +9,22 @@
 //!          (Hydra), arXiv:2407.09941
 //! Matches  15 % hidden, of which 80 % are \[MASK\], 10 % a random token and 10 % as they were; loss at the hidden positions;
 //!          no prediction of the next sentence; Hydra's training at 30 % is `mask_rate: 0.3`, its evaluation 15 % all the same
-//! Departs  see [`crate::masking`] for a mask's small print; validation and test have one mask, drawn from `mask_seed`, so that
+//! Departs  see [`crate::language::masking`] for a mask's small print; validation and test have one mask, drawn from `mask_seed`, so that
 //!          every model and every seed is asked for the same tokens
 //!
 //! BiGS hides once and for all (`dynamic: false`, `count: exact`); Hydra, and the default here, anew each time a sequence is
-//! drawn, from the run's seed. A corpus may be any text: see [`crate::corpus`].
+//! drawn, from the run's seed. A corpus may be any text: see [`crate::language::corpus`].
 //!
 //! Scores of the test split are kept by `frequency` (how often the token stands in train, by powers of ten), `position`
 //! (sixteenths of `seq_len`), `distance` (tokens to the nearest visible occurrence of the same token in the sequence, by
 //! powers of two: context it could be copied from) and `fate` (0: behind \[MASK\], 1: behind a random token, 2: left as it was).
 
-use crate::corpus::{CorpusConfig, Packing, Shape};
-use crate::language::{self, EVAL_SEQUENCES, Language};
-use crate::masking::{Count, Masked, Masking, plain};
+use crate::core::rng::{Purpose, Stream};
+use crate::language::corpus::{CorpusConfig, Packing, Shape};
+use crate::language::masking::{Count, Masked, Masking, plain};
+use crate::language::shared::{self, EVAL_SEQUENCES, Language};
+use crate::language::tokenizer::TokenizerConfig;
 use crate::registry::{Family, Outline};
-use crate::rng::{Purpose, Stream};
-use crate::tokenizer::TokenizerConfig;
 use crate::{
     Baseline, Batch, Bound, ConfigError, DataDir, DataError, Draw, Example, Facet, Goodness, Split, Targets, Task,
     TaskSpec, Tokenizer,
@@ -110,7 +110,7 @@ impl Family for Config {
     const SOURCES: &'static [&'static str] = &["/corpus", "/tokenizer"];
 
     fn check(&self) -> Vec<ConfigError> {
-        let mut errors = language::check(&self.corpus, &self.tokenizer, self.seq_len, 4, self.eval_sequences);
+        let mut errors = shared::check(&self.corpus, &self.tokenizer, self.seq_len, 4, self.eval_sequences);
         let mut wrong = |key, problem: String, help: &str| errors.push(ConfigError { key, problem, help: help.into() });
         for (key, rate) in [("mask_rate", self.mask_rate), ("eval_mask_rate", self.eval_rate())] {
             if !(rate > 0.0 && rate <= 1.0) {
@@ -136,7 +136,7 @@ impl Family for Config {
     }
 
     fn outline(&self) -> Outline {
-        language::outline(false, self.seq_len, &self.tokenizer)
+        shared::outline(false, self.seq_len, &self.tokenizer)
     }
 
     fn open(&self, data: &DataDir) -> Result<Box<dyn Task>, DataError> {
@@ -156,7 +156,7 @@ impl Mlm {
     fn open(cfg: Config, data: &DataDir) -> Result<Self, DataError> {
         let shape = Shape { length: cfg.seq_len as usize, packing: cfg.packing, ends: true };
         let usable = |tokenizer: &Tokenizer| tokenizer.require_mask().map(drop);
-        let corpus = language::open(data, &cfg.corpus, &cfg.tokenizer, shape, usable)?;
+        let corpus = shared::open(data, &cfg.corpus, &cfg.tokenizer, shape, usable)?;
         let plain = plain(corpus.tokenizer());
         // Nobody is asked for the others, unknown tokens among them.
         let mut counts = vec![0; corpus.counts().len()];
@@ -216,7 +216,7 @@ impl Task for Mlm {
                 let before = at.checked_sub(distance).is_some_and(|other| other >= row && holds(other));
                 before || at + distance < row + batch.length && holds(at + distance)
             };
-            language::octave((1..=reach).find(at_distance))
+            shared::octave((1..=reach).find(at_distance))
         };
         let fate = |at: usize, class: i64| match batch.tokens[at] {
             token if token == mask => 0.0,
@@ -249,7 +249,7 @@ impl Task for Mlm {
             let masked = self.masked(Split::Train, index, self.cfg.mask_rate, stream);
             for hidden in &masked.hidden {
                 fates[hidden.fate as usize] += 1;
-                if hidden.fate == crate::masking::Fate::Swapped {
+                if hidden.fate == crate::language::masking::Fate::Swapped {
                     randoms.push(cell(masked.tokens[hidden.position]));
                 }
             }

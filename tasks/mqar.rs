@@ -18,12 +18,12 @@
 //! A query's answer always lies before it, and what follows a query is independent of its answer. So a bidirectional
 //! mixer gains nothing from seeing the whole sequence, and `causal: false` lets mixers without a causal form compete.
 
-use crate::drawn::{self, Counts};
+use crate::core::drawn::{self, Counts};
+use crate::core::rng::{Purpose, Stream};
 use crate::registry::{Family, Outline};
-use crate::rng::{Purpose, Stream};
 use crate::{
     Bound, ConfigError, DataDir, DataError, Example, FRESH, Goodness, Section, Sections, Split, Targets, Task,
-    TaskSpec, bounds,
+    TaskSpec, core::bounds,
 };
 use serde::{Deserialize, Serialize};
 
@@ -468,7 +468,7 @@ impl Task for Mqar {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conformance::faulty;
+    use crate::laws::conformance::faulty;
     use proptest::prelude::*;
 
     fn task(seq_len: u32, kv_pairs: u32) -> Mqar {

@@ -14,11 +14,12 @@
 //! Training lengths are uniform between two bounds; test lengths are stretches of the test split, in each of which every
 //! depth comes equally often.
 
-use crate::drawn::{self, Counts};
+use crate::core::drawn::{self, Counts};
+use crate::core::rng::{Purpose, Stream};
 use crate::registry::{Family, Outline};
-use crate::rng::{Purpose, Stream};
 use crate::{
-    Bound, ConfigError, DataDir, DataError, Example, Goodness, Judge, Sections, Split, Targets, Task, TaskSpec, bounds,
+    Bound, ConfigError, DataDir, DataError, Example, Goodness, Judge, Sections, Split, Targets, Task, TaskSpec,
+    core::bounds,
 };
 use serde::{Deserialize, Serialize};
 

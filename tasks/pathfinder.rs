@@ -12,7 +12,7 @@
 //!          that images are equal on every machine
 //!
 //! One set of images is split in three: image i, in the order of the metadata, has the rank r = P(i), where P is the
-//! permutation of (number of images, `split_seed`, purpose `subset`, 0) of [`crate::rng::Permutation`]. The lowest
+//! permutation of (number of images, `split_seed`, purpose `subset`, 0) of [`crate::core::rng::Permutation`]. The lowest
 //! `val_fraction` of ranks validates, the next `test_fraction` tests, the rest trains; a limit keeps the lowest ranks.
 
 mod bars;
@@ -26,14 +26,14 @@ mod stimulus;
 pub use statistics::{Facts, Statistics, THRESHOLDS, facts};
 pub use stimulus::{Generator, Image};
 
-use crate::drawn::COUNT_KEYS;
-use crate::error::idle;
-use crate::prepared::{Prepared, Request, Writer, stamp_of_settings, stamp_of_source};
+use crate::core::drawn::COUNT_KEYS;
+use crate::core::error::idle;
+use crate::core::rng::{Permutation, Purpose};
+use crate::data::prepared::{Prepared, Request, Writer, stamp_of_settings, stamp_of_source};
+use crate::data::subset::{self, Rows, Subset};
 use crate::registry::{Family, Generated, Outline};
-use crate::rng::{Permutation, Purpose};
-use crate::subset::{self, Rows, Subset};
 use crate::{
-    Bound, ConfigError, DataDir, DataError, Example, Input, Mark, Output, Split, Targets, Task, TaskSpec, shrink,
+    Bound, ConfigError, DataDir, DataError, Example, Input, Mark, Output, Split, Targets, Task, TaskSpec, data::shrink,
 };
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
 //! The list of tasks. A new one is a file and a line here.
 
-use crate::{ConfigError, DataDir, DataError, Input, Output, Task, TaskSpec, limits};
+use crate::{ConfigError, DataDir, DataError, Input, Output, Task, TaskSpec, core::limits};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ pub trait Family: Default + Serialize + DeserializeOwned + 'static {
     /// Settings that say where data files lie or how they are read, as JSON pointers such as `/path`. Their whole effect is in
     /// [`Task::fingerprint`], which stands for them in a run's identity: data that were moved are still the same data.
     const SOURCES: &'static [&'static str] = &[];
-    /// Everything wrong with these settings, empty when the task can be opened. No whole number is beyond [`crate::limits`].
+    /// Everything wrong with these settings, empty when the task can be opened. No whole number is beyond [`crate::core::limits`].
     fn check(&self) -> Vec<ConfigError>;
     /// What the settings alone say of the sequences, so that mixers can be checked before any data are read.
     fn outline(&self) -> Outline;
@@ -140,7 +140,7 @@ impl Entry {
         (self.check)(settings)
     }
 
-    /// What the settings alone say; `settings` must have been accepted. Of settings beyond [`crate::limits`], which
+    /// What the settings alone say; `settings` must have been accepted. Of settings beyond [`crate::core::limits`], which
     /// [`Entry::check`] refuses, what the defaults say.
     pub fn outline(&self, settings: &Value) -> Outline {
         (self.outline)(settings)

@@ -18,13 +18,13 @@
 mod files;
 mod synthetic;
 
-use crate::characters::{self, Vocabulary};
-use crate::drawn::COUNT_KEYS;
-use crate::error::idle;
+use crate::core::drawn::COUNT_KEYS;
+use crate::core::error::idle;
+use crate::data::characters::{self, Vocabulary};
+use crate::data::subset::{self, Subset};
 use crate::registry::{Family, Generated, Outline};
-use crate::subset::{self, Subset};
 use crate::{
-    Bound, ConfigError, DataDir, DataError, Example, Input, Mark, Output, Split, Targets, Task, TaskSpec, bounds,
+    Bound, ConfigError, DataDir, DataError, Example, Input, Mark, Output, Split, Targets, Task, TaskSpec, core::bounds,
 };
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};

@@ -12,11 +12,11 @@
 //!
 //! Slots hold no answer, so a bidirectional mixer competes fairly with `causal: false`.
 
-use crate::drawn::{self, Counts};
+use crate::core::drawn::{self, Counts};
+use crate::core::rng::{Purpose, Stream};
 use crate::registry::{Family, Outline};
-use crate::rng::{Purpose, Stream};
 use crate::{
-    Bound, ConfigError, DataDir, DataError, Example, Goodness, Sections, Split, Targets, Task, TaskSpec, bounds,
+    Bound, ConfigError, DataDir, DataError, Example, Goodness, Sections, Split, Targets, Task, TaskSpec, core::bounds,
 };
 use serde::{Deserialize, Serialize};
 

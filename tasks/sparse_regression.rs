@@ -20,9 +20,9 @@ mod solvers;
 #[cfg(test)]
 mod tests;
 
-use crate::drawn::{self, Counts};
+use crate::core::drawn::{self, Counts};
+use crate::core::rng::{Purpose, Stream};
 use crate::registry::{Family, Outline};
-use crate::rng::{Purpose, Stream};
 use crate::{
     Baseline, Bound, ConfigError, DataDir, DataError, Example, FRESH, Goodness, Input, Judge, Output, Section,
     Sections, Split, Targets, Task, TaskSpec,
@@ -429,7 +429,7 @@ impl Task for SparseRegression {
             }
         }
         // Of all constants the mean m has the smallest squared error, Σ y² − n m².
-        let mean = crate::bounds::share(sum, count);
+        let mean = crate::core::bounds::share(sum, count);
         let score = if squares > 0.0 { sum * mean / squares } else { 0.0 };
         Ok(Bound { score, how: format!("always {mean:.4}, the mean of what test asks for, measured on test") })
     }

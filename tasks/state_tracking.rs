@@ -22,11 +22,11 @@ mod groups;
 #[cfg(test)]
 mod tests;
 
-use crate::drawn::{self, Counts};
+use crate::core::drawn::{self, Counts};
+use crate::core::rng::{Purpose, Stream, owner};
 use crate::registry::{Family, Outline};
-use crate::rng::{Purpose, Stream, owner};
 use crate::{
-    Bound, ConfigError, DataDir, DataError, Example, Goodness, Sections, Split, Targets, Task, TaskSpec, bounds,
+    Bound, ConfigError, DataDir, DataError, Example, Goodness, Sections, Split, Targets, Task, TaskSpec, core::bounds,
 };
 use expressions::{OPERATORS, Symbols};
 use groups::Group;

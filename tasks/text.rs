@@ -13,9 +13,9 @@
 
 mod reviews;
 
-use crate::characters::{self, Vocabulary};
+use crate::data::characters::{self, Vocabulary};
+use crate::data::subset::{self, Subset};
 use crate::registry::{Family, Outline};
-use crate::subset::{self, Subset};
 use crate::{Bound, ConfigError, DataDir, DataError, Example, Input, Mark, Output, Split, Targets, Task, TaskSpec};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;

@@ -2,10 +2,10 @@
 //! input closes.
 
 use super::{Job, Said, Subject, Work};
-use crate::limits;
+use crate::base::limits;
 use crate::model::Block;
 use crate::registry::Registry;
-use crate::run::panic_reason;
+use crate::sweep::run::panic_reason;
 use mixers::Context;
 use results::bench::{Memory, Pass};
 use std::io::{BufRead, Read, Write};

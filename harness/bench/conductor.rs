@@ -2,9 +2,9 @@
 //! process lives, and the subject it was at is to blame.
 
 use super::{Job, Said, Subject, Work};
-use crate::launcher::{death, own_program};
-use crate::limits;
-use crate::signals;
+use crate::base::limits;
+use crate::base::signals;
+use crate::sweep::launcher::{death, own_program};
 use results::bench::{Case, Pass, Protocol, State};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
@@ -260,7 +260,7 @@ mod tests {
     #[test]
     fn a_child_that_died_before_it_heard_of_its_job_takes_nobody_along() {
         // Alone: it changes what a signal does to the whole process.
-        if !crate::samples::alone(concat!(
+        if !crate::laws::samples::alone(concat!(
             module_path!(),
             "::a_child_that_died_before_it_heard_of_its_job_takes_nobody_along"
         )) {

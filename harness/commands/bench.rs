@@ -2,15 +2,15 @@
 
 use super::{fail, width};
 use crate::Exit;
+use crate::base::diagnostics::suggest;
+use crate::base::limits;
+use crate::base::output;
+use crate::base::signals;
 use crate::bench::conductor::{Conductor, Planned};
 use crate::bench::suite::{Chosen, LENGTHS, Size, plan, targets};
 use crate::cli::{BenchArgs, BenchCommand, BenchSuite, Cli, CompareArgs};
-use crate::diagnostics::suggest;
-use crate::limits;
-use crate::output;
 use crate::registry::Registry;
-use crate::run::{COMMIT, VERSION};
-use crate::signals;
+use crate::sweep::run::{COMMIT, VERSION};
 use results::bench::{Bench, FORMAT, Protocol, State, Suite, compare};
 use results::{Device, Versions, plot};
 use serde_json::{Map, Value};
@@ -264,7 +264,11 @@ fn measure(groups: Vec<Vec<Planned>>, conductor: &Conductor) -> Result<Bench, cr
         suite: if by_length { Suite::Lengths } else { Suite::Targets },
         protocol: conductor.protocol.clone(),
         device,
-        versions: Versions { mixarena: VERSION.into(), libtorch: crate::spec::LIBTORCH.into(), commit: COMMIT.into() },
+        versions: Versions {
+            mixarena: VERSION.into(),
+            libtorch: crate::train::spec::LIBTORCH.into(),
+            commit: COMMIT.into(),
+        },
         started_unix,
         interrupted,
         cases,

@@ -8,15 +8,15 @@ mod generate;
 mod stats;
 
 use crate::Exit;
+use crate::base::diagnostics::{Diagnostics, Place, suggest};
 use crate::cli::{Cli, DataArgs, DataCommand};
 use crate::config::explain;
-use crate::diagnostics::{Diagnostics, Place, suggest};
-use crate::progress::grouped;
+use crate::config::yaml;
 use crate::registry::Registry;
-use crate::yaml;
+use crate::sweep::progress::grouped;
 use serde_json::{Map, Value};
 use std::sync::Mutex;
-use tasks::{Entry, prepared};
+use tasks::{Entry, data::prepared};
 
 /// Runs the command.
 pub fn data(args: &DataArgs, cli: &Cli, registry: &Registry) -> Exit {
@@ -48,7 +48,7 @@ pub(super) fn tell(event: &prepared::Event, quiet: bool) {
             begun.at(*bytes);
         }
         Preparing { set, rows, bytes, of: None } => {
-            eprintln!("preparing {set}: {rows} rows, {} so far", tasks::fetch::size(*bytes));
+            eprintln!("preparing {set}: {rows} rows, {} so far", tasks::data::fetch::size(*bytes));
         }
         Again(set, why) => eprintln!("{set} is prepared again: {why}"),
         Opened(_) | Stopped(_) => *bar = None,

@@ -1,12 +1,12 @@
 //! `mixarena doctor`: what works on this machine, and what to do about the rest.
 
 use crate::Exit;
+use crate::base::{cuda, limits};
 use crate::cli::DoctorArgs;
-use crate::{cuda, limits};
 use serde::Serialize;
 use std::path::Path;
 use tasks::DataDir;
-use tasks::fetch::{self, DataSet, SETS};
+use tasks::data::fetch::{self, DataSet, SETS};
 use tch::Tensor;
 
 /// Least disk that a sweep with checkpoints is comfortable with.
@@ -75,7 +75,7 @@ fn libtorch() -> Check {
         .as_deref()
         .and_then(|text| text.lines().find_map(|l| l.strip_prefix("__version__ = ")))
         .map(|v| v.trim_matches(['\'', '"']).to_string());
-    let wanted = crate::spec::LIBTORCH;
+    let wanted = crate::train::spec::LIBTORCH;
     match (right, version) {
         (false, _) => {
             check("libtorch", State::Bad, format!("in {folder}, and cannot compute a norm"), "run `make setup` again")

@@ -3,8 +3,11 @@
 use super::fail;
 use crate::cli::{ExportWeightsArgs, NamesKind};
 use crate::registry::Registry;
-use crate::spec::RunSpec;
-use crate::{Exit, checkpoint, pretrain, weights};
+use crate::train::spec::RunSpec;
+use crate::{
+    Exit,
+    train::{checkpoint, pretrain, weights},
+};
 use results::{Record, Store};
 use tasks::TaskSpec;
 use tch::Tensor;

@@ -2,10 +2,10 @@
 
 use super::{fail, width};
 use crate::Exit;
+use crate::base::diagnostics::suggest;
 use crate::cli::{ListArgs, Listed};
+use crate::config::presets::{self, Counted};
 use crate::config::suggest_model;
-use crate::diagnostics::suggest;
-use crate::presets::{self, Counted};
 use crate::registry::Registry;
 use results::{Store, published, text};
 use serde_json::{Value, json};
@@ -64,9 +64,9 @@ fn tasks(args: &ListArgs, entries: Vec<&tasks::Entry>) {
     }
     println!(
         "\nWhole numbers go up to 2^{}, numbers of examples up to 2^{}, sides of pictures up to 2^{}; seeds are any.",
-        tasks::limits::SIZE,
-        tasks::limits::COUNT,
-        tasks::limits::SIDE
+        tasks::core::limits::SIZE,
+        tasks::core::limits::COUNT,
+        tasks::core::limits::SIDE
     );
 }
 
@@ -128,7 +128,7 @@ fn page(mixer: &mixers::Entry, width: usize, bold: bool, words: bool) -> String 
             writeln!(out, "  {text}").expect("a string takes all");
         }
         let lead = if fits { format!("  {text:<column$}") } else { " ".repeat(column + 2) };
-        let limit = format!("whole number up to {}", mixers::limits::most(key));
+        let limit = format!("whole number up to {}", mixers::core::limits::most(key));
         block(&mut out, &lead, &kind(&schema, field).replace("whole number", &limit), width);
         block(&mut out, &" ".repeat(column + 2), &meaning, width);
         let known = choices(&schema, field);

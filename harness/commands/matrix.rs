@@ -2,16 +2,16 @@
 
 use super::{data_errors, fail, load};
 use crate::Exit;
-use crate::checkpoint;
 use crate::cli::{Cli, Indices, MatrixArgs};
 use crate::config::{Config, Draft, mixer_item};
 use crate::model::{Inputs, Model};
-use crate::plan::{Hashes, OpenedTask, Planned, open_tasks};
 use crate::registry::Registry;
-use crate::run::panic_reason;
-use crate::seeds::{Purpose, reseed};
-use crate::spec::Choice;
-use mixers::{Context, Dims, NotLinear, goldens::quietly};
+use crate::sweep::plan::{Hashes, OpenedTask, Planned, open_tasks};
+use crate::sweep::run::panic_reason;
+use crate::train::checkpoint;
+use crate::train::seeds::{Purpose, reseed};
+use crate::train::spec::Choice;
+use mixers::{Context, Dims, NotLinear, laws::goldens::quietly};
 use results::plot::PlotError;
 use results::plot::heatmap::{Figure, Matrix, Panel, draw};
 use results::{Outcome, Record, Store};

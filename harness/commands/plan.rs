@@ -3,15 +3,15 @@
 use super::sweep::share_cores;
 use super::{data_errors, fail, load, mistakes};
 use crate::Exit;
+use crate::base::limits;
 use crate::cli::{Cli, DeviceKind, PlanArgs};
-use crate::forecast::{Forecast, Terms, forecast};
-use crate::limits;
-use crate::machine::Machine;
-use crate::matching;
-use crate::plan::{Estimate, Plan, Speeds, estimates, open_tasks};
-use crate::progress::{duration, grouped};
 use crate::registry::Registry;
-use crate::sizes::Counter;
+use crate::sweep::forecast::{Forecast, Terms, forecast};
+use crate::sweep::machine::Machine;
+use crate::sweep::matching;
+use crate::sweep::plan::{Estimate, Plan, Speeds, estimates, open_tasks};
+use crate::sweep::progress::{duration, grouped};
+use crate::sweep::sizes::Counter;
 use mixers::Precision;
 use results::Store;
 use serde_json::json;
@@ -40,7 +40,7 @@ pub fn plan(args: &PlanArgs, cli: &Cli, registry: &Registry) -> Exit {
             Ok(plan) => {
                 for run in &plan.runs {
                     let yaml = serde_yaml::to_string(&run.spec).expect("a spec is plain data");
-                    println!("---\n# {}  {}\n{}", run.id, crate::launcher::name(run), yaml.trim_end());
+                    println!("---\n# {}  {}\n{}", run.id, crate::sweep::launcher::name(run), yaml.trim_end());
                 }
                 Exit::Ok
             }

@@ -5,17 +5,17 @@
 
 use super::fail;
 use crate::Exit;
+use crate::base::events::Event;
+use crate::base::limits;
+use crate::base::output;
+use crate::base::signals;
 use crate::cli::{Cli, RunArgs};
-use crate::events::Event;
-use crate::launcher::{Job, Options, launch};
-use crate::limits;
-use crate::machine::Machine;
-use crate::output;
-use crate::progress;
 use crate::registry::Registry;
-use crate::run::{Place, RunError, device, read_spec, run as train};
-use crate::signals;
-use crate::spec::RunSpec;
+use crate::sweep::launcher::{Job, Options, launch};
+use crate::sweep::machine::Machine;
+use crate::sweep::progress;
+use crate::sweep::run::{Place, RunError, device, read_spec, run as train};
+use crate::train::spec::RunSpec;
 use results::{Outcome, Store};
 use std::io::{Read, Write};
 use std::sync::atomic::Ordering;

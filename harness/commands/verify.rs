@@ -3,7 +3,7 @@
 use super::fail;
 use crate::Exit;
 use crate::cli::{Cli, VerifyArgs};
-use mixers::goldens::{GroupResult, Held, Verdict, families, hold};
+use mixers::laws::goldens::{GroupResult, Held, Verdict, families, hold};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use tch::Kind;

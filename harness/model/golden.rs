@@ -2,10 +2,10 @@
 //! every gradient must be the dump's.
 
 use super::*;
-use crate::checkpoint;
-use crate::samples::task_spec;
-use crate::weights::Naming;
-use mixers::goldens::Golden;
+use crate::laws::samples::task_spec;
+use crate::train::checkpoint;
+use crate::train::weights::Naming;
+use mixers::laws::goldens::Golden;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,7 +18,7 @@ fn the_reference_s_bigs_gives_its_logits_loss_and_gradients_through_the_harness_
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../mixers/fixtures/goldens");
         let path = folder.join(format!("bigs_mlm__2layers_L19.{precision}.safetensors"));
         let golden = Golden::read(&path).unwrap();
-        let (_, header) = mixers::weights::from_bytes(&std::fs::read(&path).unwrap()).unwrap();
+        let (_, header) = mixers::core::weights::from_bytes(&std::fs::read(&path).unwrap()).unwrap();
         let errors: BTreeMap<String, f64> = serde_json::from_str(&header["f32_vs_f64_max_err_rel_to_max_abs"]).unwrap();
         let int = |key: &str| golden.int(key).unwrap();
         let get = |key: String| golden.tensor(&key).unwrap().shallow_clone();

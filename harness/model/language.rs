@@ -1,7 +1,7 @@
 //! Tests of what language models and their fine-tuning need of a model: heads, token types, places, initial values.
 
 use super::*;
-use crate::samples::{small_mixers, task_spec};
+use crate::laws::samples::{small_mixers, task_spec};
 use std::collections::BTreeMap;
 use tch::{Device, no_grad};
 

@@ -1,7 +1,7 @@
 //! Laws of running layers again, and of bf16, over the registry and every block.
 
 use super::*;
-use crate::samples::{alone, small_mixers, task_spec};
+use crate::laws::samples::{alone, small_mixers, task_spec};
 use serde_json::{Value, json};
 use tch::Device;
 
@@ -215,7 +215,7 @@ fn memory_and_time_of_layers_run_again() {
         lengths: None,
         positions: None,
     };
-    let before = crate::limits::resident_memory();
+    let before = crate::base::limits::resident_memory();
     let mut times = Vec::new();
     for _ in 0..5 {
         let begun = std::time::Instant::now();
@@ -227,6 +227,6 @@ fn memory_and_time_of_layers_run_again() {
     }
     times.sort_by(f64::total_cmp);
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-    let peak = crate::limits::peak_memory();
+    let peak = crate::base::limits::peak_memory();
     println!("measured {:.0} MiB at most, {:.0} of them before; {:.2} s a step", mib(peak), mib(before), times[2]);
 }

@@ -251,7 +251,7 @@ impl<T: Real> Spectrum<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::goldens::relative_error;
+    use crate::laws::goldens::relative_error;
 
     /// Values and gradients of a fixed functional, in the kind asked for.
     fn run(f: fn(&Tensor, &Tensor, Side, Activation, &Context) -> Tensor, case: &Case, kind: Kind) -> Vec<Tensor> {
@@ -279,8 +279,8 @@ mod tests {
                 for act in [None, Some("none"), Some("tanh")] {
                     for lengths in [None, Some([length, length / 2])] {
                         let salt = cases.len() as i64;
-                        let x = crate::conformance::noise(&[2, length, channels], salt);
-                        let k = crate::conformance::noise(&[length], salt + 100);
+                        let x = crate::laws::conformance::noise(&[2, length, channels], salt);
+                        let k = crate::laws::conformance::noise(&[length], salt + 100);
                         cases.push(Case { x, k, side, act, lengths });
                     }
                 }
@@ -306,8 +306,8 @@ mod tests {
     #[test]
     fn the_gradients_do_not_depend_on_the_threads() {
         let case = &Case {
-            x: crate::conformance::noise(&[2, 300, 64], 1),
-            k: crate::conformance::noise(&[300], 2),
+            x: crate::laws::conformance::noise(&[2, 300, 64], 1),
+            k: crate::laws::conformance::noise(&[300], 2),
             side: Side::Past,
             act: Some("none"),
             lengths: None,

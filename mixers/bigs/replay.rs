@@ -4,7 +4,7 @@ use super::conv::Side;
 use super::mlm::{MaskedLm, MlmConfig};
 use super::ssm::{Kernel, Ssm};
 use super::{Config, Gated};
-use crate::goldens::{Golden, GoldenError, Replay};
+use crate::laws::goldens::{Golden, GoldenError, Replay};
 use crate::{ConfigError, Context, Dims, Family, Mixer, at_least};
 use tch::nn::{self, VarStore};
 use tch::{Device, Kind, Tensor};

@@ -5,8 +5,8 @@ use super::gated::{End, Route};
 use super::mlm::{MaskedLm, MlmConfig};
 use super::ssm::{Kernel, frequencies};
 use super::*;
-use crate::conformance::noise;
-use crate::goldens::{GroupResult, Verdict, relative_error, verify};
+use crate::laws::conformance::noise;
+use crate::laws::goldens::{GroupResult, Verdict, relative_error, verify};
 use std::f64::consts::PI;
 use tch::nn::VarStore;
 use tch::{Device, Kind};
@@ -101,7 +101,7 @@ fn the_layer_is_the_formula_in_values_and_gradients() {
 #[test]
 fn in_float32_the_layer_is_the_formula_in_float64() {
     let (mut vs, layer) = layer(&small());
-    let x = crate::conformance::noise(&[2, 300, 6], 3);
+    let x = crate::laws::conformance::noise(&[2, 300, 6], 3);
     let exact = layer.forward(&x, &Context::eval());
     vs.set_kind(Kind::Float);
     let error = relative_error(&layer.forward(&x.to_kind(Kind::Float), &Context::eval()), &exact);
@@ -451,7 +451,7 @@ fn a_masked_language_model_of_any_depth_is_met_in_float32() {
     for (layers, seeds) in [(1, 0..3), (2, 0..4), (3, 0..8), (4, 0..4)] {
         for seed in seeds {
             let path = written_mlm(layers, seed, &folder);
-            let golden = crate::goldens::Golden::read(&path).unwrap();
+            let golden = crate::laws::goldens::Golden::read(&path).unwrap();
             match verify(&path) {
                 Verdict::Compared(groups) => {
                     assert!(groups.iter().all(GroupResult::passed), "{layers} layers, seed {seed}: {groups:?}");
@@ -461,7 +461,7 @@ fn a_masked_language_model_of_any_depth_is_met_in_float32() {
             }
             let replay = super::replay_mlm(&golden).unwrap();
             let errors: serde_json::Map<String, Value> = {
-                let (_, texts) = crate::weights::from_bytes(&std::fs::read(&path).unwrap()).unwrap();
+                let (_, texts) = crate::core::weights::from_bytes(&std::fs::read(&path).unwrap()).unwrap();
                 serde_json::from_str(&texts["f32_vs_f64_max_err_rel_to_max_abs"]).unwrap()
             };
             let past = |(key, got): (&String, &Tensor)| {

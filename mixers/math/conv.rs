@@ -260,7 +260,7 @@ fn cut(t: &Tensor, length: i64) -> Tensor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::goldens::relative_error;
+    use crate::laws::goldens::relative_error;
     use tch::Device;
 
     const F64: (Kind, Device) = (Kind::Double, Device::Cpu);

@@ -263,7 +263,7 @@ fn backward_piece<T: Real>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conformance::noise;
+    use crate::laws::conformance::noise;
     use tch::Kind;
 
     /// The plain twin: libtorch's convolution, and SiLU where asked.
@@ -312,7 +312,7 @@ mod tests {
                         for (i, (fast, slow)) in
                             gradients(&op.apply(x, weight, bias), &leaves).iter().zip(slow).enumerate()
                         {
-                            let error = crate::goldens::relative_error(fast, &slow);
+                            let error = crate::laws::goldens::relative_error(fast, &slow);
                             assert!(error < tolerance, "gradient {i} is {error:.1e} off, {case}");
                         }
                     }

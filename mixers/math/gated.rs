@@ -535,7 +535,7 @@ pub(crate) fn valid(u: &Tensor, ctx: &Context) -> Option<Tensor> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conformance::noise;
+    use crate::laws::conformance::noise;
     use crate::math::ssd;
     use tch::Kind;
 
@@ -544,12 +544,12 @@ mod tests {
     }
 
     fn assert_same(fast: &Tensor, slow: &Tensor, leaves: &[&Tensor], tolerance: f64, case: &str) {
-        let error = crate::goldens::relative_error(fast, slow);
+        let error = crate::laws::goldens::relative_error(fast, slow);
         assert!(error < tolerance, "values are {error:.1e} off, {case}");
         let cotangent = noise(&slow.size(), 77).to_kind(slow.kind());
         let gradients = |y: &Tensor| Tensor::run_backward(&[(y * &cotangent).sum(y.kind())], leaves, false, false);
         for (i, (fast, slow)) in gradients(fast).iter().zip(gradients(slow)).enumerate() {
-            let error = crate::goldens::relative_error(fast, &slow);
+            let error = crate::laws::goldens::relative_error(fast, &slow);
             assert!(error < tolerance, "gradient {i} is {error:.1e} off, {case}");
         }
     }

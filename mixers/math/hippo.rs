@@ -16,7 +16,7 @@
 //! A real system of size N has N/2 conjugate pairs of modes; the one of each pair with negative imaginary part is kept.
 //! Everything is computed in float64 on the CPU.
 
-use crate::goldens::{Golden, GoldenError, Replay};
+use crate::laws::goldens::{Golden, GoldenError, Replay};
 use std::collections::BTreeMap;
 use std::f64::consts::PI;
 use tch::{Device, Kind, Tensor};
@@ -167,7 +167,7 @@ pub(crate) fn replay(golden: &Golden) -> Result<Replay, GoldenError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::goldens::relative_error;
+    use crate::laws::goldens::relative_error;
 
     #[test]
     fn legs_of_size_two_is_the_one_worked_by_hand() {

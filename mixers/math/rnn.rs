@@ -237,7 +237,7 @@ pub(crate) fn assert_plain_twin(
     build: impl Fn(&nn::Path, &Dims) -> Layer,
     cell: impl Fn(&Tensor, &[Tensor], &[Tensor; 4]) -> Vec<Tensor>,
 ) {
-    use crate::conformance::noise;
+    use crate::laws::conformance::noise;
     use tch::{Device, Kind};
     let run = |network: &Network, x: &Tensor| {
         let mut state = network.start(1);
@@ -264,12 +264,12 @@ pub(crate) fn assert_plain_twin(
         let slow = Tensor::cat(&rows.collect::<Vec<_>>(), 0);
         let mut leaves = vs.trainable_variables();
         leaves.push(x);
-        let error = crate::goldens::relative_error(&fast, &slow);
+        let error = crate::laws::goldens::relative_error(&fast, &slow);
         assert!(error < 1e-12, "values are {error:.1e} off, causal {causal}, {lengths:?}");
         let gradients =
             |y: &Tensor| Tensor::run_backward(&[(y * noise(&y.size(), 4)).sum(Kind::Double)], &leaves, false, false);
         for (i, (fast, slow)) in gradients(&fast).iter().zip(gradients(&slow)).enumerate() {
-            let error = crate::goldens::relative_error(fast, &slow);
+            let error = crate::laws::goldens::relative_error(fast, &slow);
             assert!(error < 1e-11, "gradient {i} is {error:.1e} off, causal {causal}, {lengths:?}");
         }
     }

@@ -1024,7 +1024,7 @@ fn pass_back<T: Real>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conformance::noise;
+    use crate::laws::conformance::noise;
 
     /// The recurrence of the head of this file, one step at a time.
     fn recurrence(x: &Tensor, a: &Tensor, s: &Stream, initial: Option<&Tensor>) -> Tensor {
@@ -1165,10 +1165,10 @@ mod tests {
         };
         let (y, exact) = (run(&single), run(&double));
         for (i, (got, want)) in gradients(&y, &single).iter().zip(gradients(&exact, &double)).enumerate() {
-            let error = crate::goldens::relative_error(got, &want);
+            let error = crate::laws::goldens::relative_error(got, &want);
             assert!(error < 5e-3, "leaf {i}: {error}");
         }
-        assert!(crate::goldens::relative_error(&y, &exact) < 1e-4);
+        assert!(crate::laws::goldens::relative_error(&y, &exact) < 1e-4);
     }
 
     #[test]

@@ -13,7 +13,7 @@
 //!            is: at zero, where the reference starts, no gradient ever comes.
 
 use super::{Form, Inside, MatrixClass, QueryKey, Reads, Shape, leading, times};
-use crate::goldens::{Golden, GoldenError, Replay};
+use crate::laws::goldens::{Golden, GoldenError, Replay};
 use crate::native::{Backward, Scalar, Shared, attach, elements, elements_mut, parallel_for, recompute};
 use crate::{Context, divides, linear_flops};
 use multiversion::multiversion;
@@ -332,7 +332,7 @@ pub fn replay_core(golden: &Golden) -> Result<Replay, GoldenError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conformance::noise;
+    use crate::laws::conformance::noise;
 
     #[test]
     fn waves_turned_step_by_step_are_the_sum_of_cosines_in_values_and_gradients() {

@@ -5,7 +5,7 @@ use super::layer::Layer;
 use super::minimal::{self, Minimal};
 use super::recurrent::Recurrence;
 use super::{Block, Config, Disc, DtTransform, FinalAct, Mode, RealTransform, StateInit, StepMode};
-use crate::goldens::{Golden, GoldenError, Replay, relative_error, whole};
+use crate::laws::goldens::{Golden, GoldenError, Replay, relative_error, whole};
 use crate::{Context, Dims, Family, Mixer};
 use serde_json::Value;
 use tch::nn::VarStore;

@@ -1,8 +1,8 @@
 use super::kernel::Kernel;
 use super::replay::{step_modes, stepped, stored_layer};
 use super::*;
-use crate::conformance::noise;
-use crate::goldens::{Golden, GroupResult, Verdict, relative_error, verify};
+use crate::laws::conformance::noise;
+use crate::laws::goldens::{Golden, GroupResult, Verdict, relative_error, verify};
 use std::path::Path;
 use tch::nn::VarStore;
 use tch::{Device, Kind};

@@ -8,7 +8,7 @@
 //! ```
 
 use super::{Config, Form};
-use crate::rng::Stream;
+use crate::core::rng::Stream;
 use crate::{Example, Goodness, Split, Targets};
 
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! Copy, reverse and sort: one sequence in, another of the same length out.
 
 use super::{Answers, Config, Form, Kind};
-use crate::rng::Stream;
+use crate::core::rng::Stream;
 use crate::{Example, Goodness, Split, Targets};
 
 /// BOS, SEP, EOS and the blank, behind the symbols in this order.

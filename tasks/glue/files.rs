@@ -11,8 +11,8 @@
 //!
 //! Of STS-B the first text begins with two bytes, the score in thousandths, little-endian; other tasks' classes are labels.
 
-use crate::formats::{self, Found};
-use crate::prepared::{self, Part, Prepared, Request, Writer};
+use crate::data::formats::{self, Found};
+use crate::data::prepared::{self, Part, Prepared, Request, Writer};
 use crate::{DataDir, DataError};
 use std::borrow::Cow;
 use std::collections::HashSet;

@@ -1,10 +1,10 @@
 //! GLUE: every task in its official form, the cut of a pair, and every way in which a file can be wrong.
 
 use super::*;
-use crate::conformance::faulty;
-use crate::corpus::Paths;
-use crate::formats::tests::{archive, missing, put};
-use crate::tokenizer::WordpieceConfig;
+use crate::data::formats::tests::{archive, missing, put};
+use crate::language::corpus::Paths;
+use crate::language::tokenizer::WordpieceConfig;
+use crate::laws::conformance::faulty;
 use std::collections::BTreeMap;
 
 /// Every task's settings key, in the order of [`files::FORMS`].
@@ -383,7 +383,7 @@ fn folder_gzip_and_archive_read_alike_and_files_elsewhere_are_passed_over() {
         [("RTE/dev.tsv", &dev), ("RTE/original/train.tsv", b"nonsense"), ("RTE/train.tsv", &train)];
     put(archived.path(), "glue/RTE-v1.tar.gz", &archive(&files));
     let zip = tempfile::tempdir().unwrap();
-    put(zip.path(), "glue/RTE.zip", &crate::zip::tests::zipped(&files));
+    put(zip.path(), "glue/RTE.zip", &crate::data::zip::tests::zipped(&files));
     for other in [packed, archived, zip] {
         let other = open(&other, bytes(Name::Rte)).unwrap();
         assert_eq!(other.fingerprint(), loose.fingerprint());
@@ -404,7 +404,7 @@ fn missing_files_say_where_to_get_them() {
     assert!(help.starts_with(lines), "{help}");
     let (_, looked, help) = missing(|data| Glue::open(bytes(Name::Mrpc), data));
     assert!(help.contains("-o no/such/folder/glue/MRPC/mrpc_dev_ids.tsv https://"), "{help}");
-    assert_eq!(crate::fetch::set_at(&looked).map(|set| set.name), Some("glue"));
+    assert_eq!(crate::data::fetch::set_at(&looked).map(|set| set.name), Some("glue"));
     let folder = released();
     std::fs::remove_file(folder.path().join("glue/MNLI/dev_mismatched.tsv")).unwrap();
     let message = open(&folder, bytes(Name::Mnli)).unwrap_err().to_string();

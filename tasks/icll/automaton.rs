@@ -1,6 +1,6 @@
 //! Finite automata in which every state accepts: how they are drawn, and the smallest one of a language.
 
-use crate::rng::Stream;
+use crate::core::rng::Stream;
 
 /// A deterministic automaton: state 0 starts, every state accepts, and an edge that is not there leads nowhere.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -150,7 +150,7 @@ impl Automaton {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rng::Purpose;
+    use crate::core::rng::Purpose;
     use std::collections::{BTreeSet, HashMap};
 
     const RANGES: Ranges = Ranges { letters: 3, states: (2, 4), alphabet: (2, 3), edges: (1, 2) };

@@ -1,6 +1,6 @@
 //! Learners that see nothing but the prompt: n-grams with back-off, and Baum–Welch.
 
-use crate::rng::Stream;
+use crate::core::rng::Stream;
 
 /// One prompt as a learner sees it: words of letters.
 pub type Words<'a> = &'a [&'a [i64]];
@@ -180,7 +180,7 @@ impl Learner for BaumWelch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rng::Purpose;
+    use crate::core::rng::Purpose;
 
     fn hmm(states: usize, letters: usize, index: u64) -> Hmm {
         Hmm::random(states, letters, &mut Stream::new(0, Purpose::Guess, index))

@@ -4,8 +4,8 @@
 //! record = label (1 byte), red plane, green plane, blue plane (1,024 bytes each, row by row)
 //! ```
 
-use crate::formats::{self, Found};
-use crate::prepared::{self, Prepared, Request, Writer};
+use crate::data::formats::{self, Found};
+use crate::data::prepared::{self, Prepared, Request, Writer};
 use crate::{DataDir, DataError};
 use std::path::Path;
 

@@ -2,8 +2,8 @@
 
 use super::records::RECORD;
 use super::*;
-use crate::conformance::faulty;
-use crate::formats::tests::{archive, missing, put};
+use crate::data::formats::tests::{archive, missing, put};
+use crate::laws::conformance::faulty;
 use std::collections::HashSet;
 use std::path::Path;
 

@@ -8,9 +8,9 @@
 
 use super::rows;
 use super::tree::{self, CLOSE, MIN, SM, Shape, Symbol};
-use crate::formats::{self, Found};
-use crate::newfile::NewFile;
-use crate::prepared::{self, Prepared, Request, Writer};
+use crate::data::formats::{self, Found};
+use crate::data::newfile::NewFile;
+use crate::data::prepared::{self, Prepared, Request, Writer};
 use crate::registry::Generated;
 use crate::{DataDir, DataError, Split};
 use std::path::Path;

@@ -1,8 +1,8 @@
 //! Many expressions in one piece of memory, drawn here.
 
 use super::tree::{self, Shape, Symbol};
-use crate::prepared::{self, Prepared, Request};
-use crate::rng::{Purpose, Stream};
+use crate::core::rng::{Purpose, Stream};
+use crate::data::prepared::{self, Prepared, Request};
 use crate::{DataDir, DataError, Split};
 use std::collections::HashSet;
 use std::convert::Infallible;

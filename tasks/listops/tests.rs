@@ -1,8 +1,8 @@
 //! ListOps: the generator's distribution, and every way in which a file can be wrong.
 
 use super::*;
-use crate::conformance::faults;
-use crate::formats::tests::{archive, missing, prepared_sets, put};
+use crate::data::formats::tests::{archive, missing, prepared_sets, put};
+use crate::laws::conformance::faults;
 use std::collections::HashSet;
 use std::io::Read;
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! ListOps expressions as symbols: drawing them, evaluating them, counting them.
 
-use crate::rng::Stream;
+use crate::core::rng::Stream;
 
 /// A token of an expression. 0–9 are the digits.
 pub(super) type Symbol = u8;
@@ -194,7 +194,7 @@ fn convolve(a: &[f64], b: &[f64]) -> Vec<f64> {
 mod tests {
     use super::*;
     use crate::Split;
-    use crate::rng::Purpose;
+    use crate::core::rng::Purpose;
     use std::collections::HashSet;
 
     pub(super) fn symbols(text: &str) -> Vec<Symbol> {

@@ -8,7 +8,7 @@
 //! sum by an MLP. That is [`crate::Output::Reconstruction`].
 
 use super::{Config, Form};
-use crate::rng::Stream;
+use crate::core::rng::Stream;
 use crate::{Example, Goodness, Split, Targets};
 
 #[derive(Debug)]

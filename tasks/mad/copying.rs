@@ -9,7 +9,7 @@
 //! (position 238 of 256). `fix_last_blank` gives blanks that place too.
 
 use super::{Config, Form};
-use crate::rng::Stream;
+use crate::core::rng::Stream;
 use crate::{Example, Goodness, Split, Targets};
 
 #[derive(Debug)]

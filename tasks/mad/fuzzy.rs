@@ -12,7 +12,7 @@
 //! value's symbols, so that no answer stands in it.
 
 use super::{Config, Form};
-use crate::rng::Stream;
+use crate::core::rng::Stream;
 use crate::{Example, Goodness, Split, Targets};
 use std::ops::Range;
 

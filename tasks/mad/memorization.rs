@@ -9,7 +9,7 @@
 //! what a memory of exactly these reaches.
 
 use super::{Config, Form};
-use crate::rng::{Purpose, Stream};
+use crate::core::rng::{Purpose, Stream};
 use crate::{Example, Goodness, Split, Targets};
 
 #[derive(Debug)]

@@ -9,7 +9,7 @@
 //! Quirk of mad-lab: the protected step is one of L/2, and the last of them is not a step, so one example in L/2 has none.
 
 use super::{Config, Form};
-use crate::rng::Stream;
+use crate::core::rng::Stream;
 use crate::{Example, Goodness, Split, Targets};
 
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::Order;
-use crate::formats::tests::put;
+use crate::data::formats::tests::put;
 use serde_json::json;
 
 /// Half of the letters are `e`, the others even among eight: a unigram's scores follow by arithmetic.

@@ -13,8 +13,8 @@
 
 use super::level::{self, Level};
 use super::{Config, Generator, Image, Statistics, facts};
-use crate::formats;
-use crate::prepared::Writer;
+use crate::data::formats;
+use crate::data::prepared::Writer;
 use crate::registry::Generated;
 use crate::{DataDir, DataError, Split};
 use std::collections::{BTreeMap, HashMap};

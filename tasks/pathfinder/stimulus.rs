@@ -13,7 +13,7 @@ use super::level::Level;
 use super::place::{self, Fixed, Place};
 use super::raster::Reduction;
 use crate::Split;
-use crate::rng::{Purpose, Stream};
+use crate::core::rng::{Purpose, Stream};
 
 /// An image with its label.
 #[derive(Clone, Debug, PartialEq, Eq)]

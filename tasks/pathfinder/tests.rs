@@ -1,7 +1,7 @@
 //! Pathfinder: settings, splits, the official layout, and every way in which it can be wrong.
 
 use super::*;
-use crate::formats::tests::{archive, put};
+use crate::data::formats::tests::{archive, put};
 use std::collections::HashSet;
 use std::fs;
 
@@ -55,7 +55,7 @@ fn tokens(task: &Pathfinder, split: Split) -> HashSet<Vec<i64>> {
 /// Every file below a folder, in order, with its name from there.
 fn everything(folder: &Path) -> Vec<(String, Vec<u8>)> {
     let mut files = Vec::new();
-    crate::formats::visit(
+    crate::data::formats::visit(
         folder,
         |_| true,
         |found| {

@@ -7,10 +7,10 @@
 //! this form is skipped, counted and named; a file with more than one such row in a hundred is refused.
 
 use super::synthetic::{self, Drawn};
-use crate::characters::Census;
-use crate::formats::{self, Found};
-use crate::newfile::NewFile;
-use crate::prepared::{self, Prepared, Request, Writer};
+use crate::data::characters::Census;
+use crate::data::formats::{self, Found};
+use crate::data::newfile::NewFile;
+use crate::data::prepared::{self, Prepared, Request, Writer};
 use crate::registry::Generated;
 use crate::{DataDir, DataError, Split};
 use std::path::Path;

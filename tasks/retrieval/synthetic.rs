@@ -8,8 +8,8 @@
 //! ```
 
 use crate::Split;
-use crate::characters::Vocabulary;
-use crate::rng::{Purpose, Stream};
+use crate::core::rng::{Purpose, Stream};
+use crate::data::characters::Vocabulary;
 
 /// What is said of synthetic pairs, wherever they come from.
 pub(super) const NOTE: &str =

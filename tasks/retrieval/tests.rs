@@ -1,8 +1,8 @@
 //! Retrieval: pairs from files and drawn ones, and every way in which a file can be wrong.
 
 use super::*;
-use crate::conformance::{faults, faulty};
-use crate::formats::tests::{archive, missing, prepared_sets, put};
+use crate::data::formats::tests::{archive, missing, prepared_sets, put};
+use crate::laws::conformance::{faults, faulty};
 use std::collections::HashMap;
 
 /// A file of `n` rows, labels in turn.

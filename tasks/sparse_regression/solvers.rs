@@ -237,7 +237,7 @@ fn times(a: &[f64], b: &[f64]) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rng::{Purpose, Stream};
+    use crate::core::rng::{Purpose, Stream};
 
     fn close(got: &[f64], want: &[f64], within: f64) {
         assert!(got.iter().zip(want).all(|(a, b)| (a - b).abs() <= within), "{got:?} is not {want:?}");

@@ -1,5 +1,5 @@
 use super::*;
-use crate::conformance::faulty;
+use crate::laws::conformance::faulty;
 
 fn task(change: impl FnOnce(&mut Config)) -> SparseRegression {
     let mut cfg = Config { test_examples: 500, ..Config::default() };

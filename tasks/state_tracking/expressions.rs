@@ -1,6 +1,6 @@
 //! Expressions over digits, how they are drawn and what they come to.
 
-use crate::rng::Stream;
+use crate::core::rng::Stream;
 
 /// Tokens of expressions modulo `modulus`: the digits, then `+ - * ( ) =`.
 #[derive(Clone, Copy, Debug)]

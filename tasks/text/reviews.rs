@@ -1,8 +1,8 @@
 //! The official folder of reviews, `aclImdb/{train,test}/{pos,neg}/ID_RATING.txt`, as a prepared set.
 
-use crate::characters::Census;
-use crate::formats::{self, Found};
-use crate::prepared::{self, Prepared, Request, Writer};
+use crate::data::characters::Census;
+use crate::data::formats::{self, Found};
+use crate::data::prepared::{self, Prepared, Request, Writer};
 use crate::{DataDir, DataError};
 use std::collections::HashSet;
 use std::path::Path;

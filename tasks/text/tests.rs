@@ -1,8 +1,8 @@
 //! Text: the choice of reviews, both tokenizations, and every way in which the folder can be wrong.
 
 use super::*;
-use crate::conformance::faulty;
-use crate::formats::tests::{archive, missing, put};
+use crate::data::formats::tests::{archive, missing, put};
+use crate::laws::conformance::faulty;
 use std::collections::HashSet;
 
 /// A folder with `n` reviews in each of the four folders.

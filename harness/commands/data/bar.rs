@@ -66,7 +66,7 @@ impl Bar {
         } else if !self.quiet && self.told.elapsed() >= LINE_EVERY {
             self.told = Instant::now();
             let shown = |n: u64| match self.unit {
-                Unit::Bytes => tasks::fetch::size(n),
+                Unit::Bytes => tasks::data::fetch::size(n),
                 Unit::Examples => super::grouped(n),
             };
             let of = self.total.map_or(String::new(), |total| {

@@ -5,16 +5,16 @@ use super::bar::{Bar, Unit};
 use super::stats::{SplitStats, Stats, measure};
 use super::{grouped, settings, task, tell};
 use crate::Exit;
+use crate::base::diagnostics::suggest;
 use crate::cli::{Cli, DataVerifyArgs};
-use crate::diagnostics::suggest;
 use crate::registry::Registry;
 use serde::Serialize;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
-use tasks::fetch::{self, DataSet, FileState, SETS};
-use tasks::{Bound, DataDir, DataError, Entry, Goodness, Prepared, Split, Task, TaskSpec, listops, prepared};
+use tasks::data::fetch::{self, DataSet, FileState, SETS};
+use tasks::{Bound, DataDir, DataError, Entry, Goodness, Prepared, Split, Task, TaskSpec, data::prepared, listops};
 
 /// A task with more classes than this has its label shares left out of the table; `--json` has them all.
 const MANY: usize = 12;
@@ -287,7 +287,7 @@ fn other_sets(folders: &[PathBuf]) -> Vec<PathBuf> {
 fn check_prepared(folder: PathBuf) -> PreparedReport {
     let corpus = folder.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"corpus-v"));
     let verified = match corpus {
-        true => tasks::corpus::verify(&folder),
+        true => tasks::language::corpus::verify(&folder),
         false => Prepared::open(&folder).and_then(|set| set.verify()),
     };
     let (ok, found) = match verified {

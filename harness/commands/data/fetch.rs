@@ -4,13 +4,15 @@ use super::super::fail;
 use super::bar::{Bar, Unit};
 use super::grouped;
 use crate::Exit;
+use crate::base::diagnostics::suggest;
 use crate::cli::{Cli, FetchArgs};
-use crate::diagnostics::suggest;
 use serde_json::{Value, json};
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use tasks::DataDir;
-use tasks::fetch::{self, Basis, DataSet, Event, FailureKind, FetchError, Fetched, Options, RemoteFile, SETS, size};
+use tasks::data::fetch::{
+    self, Basis, DataSet, Event, FailureKind, FetchError, Fetched, Options, RemoteFile, SETS, size,
+};
 
 /// Runs the command.
 pub fn fetch(args: &FetchArgs, cli: &Cli) -> Result<Exit, Exit> {
@@ -35,7 +37,7 @@ pub fn fetch(args: &FetchArgs, cli: &Cli) -> Result<Exit, Exit> {
             }
             let done = one(&data, file, from, args, cli).map_err(|error| refuse(&data, set, args, &error))?;
             report.push(told(file, &done, args.json));
-            if args.unpack && tasks::formats::is_archive(&done.path) {
+            if args.unpack && tasks::data::formats::is_archive(&done.path) {
                 unpack(&data, &done.path, args.json, cli).map_err(|error| refuse(&data, set, args, &error))?;
             }
         }

@@ -183,7 +183,7 @@ fn summary(split: Split, read: Read, spec: &TaskSpec, repeats: u64, first_repeat
 /// One split in stretches, one for each core.
 fn read(task: &dyn Task, spec: &TaskSpec, split: Split, bar: &mut Bar, before: u64) -> Result<Read, DataError> {
     let rows = shown(task, split);
-    let workers = crate::limits::cores().max(1) as u64;
+    let workers = crate::base::limits::cores().max(1) as u64;
     let stretch = rows.div_ceil(workers).max(1);
     let (counted, bar) = (AtomicU64::new(before), Mutex::new(bar));
     let parts: Vec<Result<Read, DataError>> = std::thread::scope(|scope| {

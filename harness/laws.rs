@@ -1,0 +1,8 @@
+//! Tests over everything that is registered: every mixer, task, setting and shipped config.
+
+pub(crate) mod absurd;
+pub(crate) mod damaged;
+pub(crate) mod pinned;
+pub(crate) mod recipes;
+pub(crate) mod samples;
+pub(crate) mod shuffled;

@@ -1,0 +1,131 @@
+//! Shuffled labels teach nothing: a law over every task that draws its examples, with a model small enough for a test.
+
+use crate::laws::samples::alone;
+use crate::model::{Model, ModelConfig, Positions};
+use crate::train::feed::to_tensors;
+use crate::train::optimizer::{AdamW, OptimizerConfig};
+use crate::train::scoring;
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
+use tasks::{Batch, DataDir, Judge, Order, Split, Targets, Task};
+use tch::Device;
+use tch::nn::VarStore;
+
+const STEPS: u64 = 60;
+const ROWS: u64 = 32;
+
+/// Small settings of every task that can be drawn.
+fn settings() -> Vec<(&'static str, Value)> {
+    vec![
+        ("mqar", json!({ "seq_len": 24, "kv_pairs": 4, "vocab_size": 32 })),
+        ("associative_recall", json!({ "seq_len": 16, "targets": "last" })),
+        ("induction_heads", json!({ "seq_len": 16, "test_lengths": [16] })),
+        ("selective_copying", json!({ "seq_len": 24, "copy": 4 })),
+        ("passkey", json!({ "train_min_length": 40, "train_max_length": 48, "test_lengths": [48] })),
+        ("mad", json!({ "task": "in_context_recall", "seq_len": 24 })),
+        ("mad", json!({ "task": "compression", "seq_len": 12, "causal": false })),
+        ("depth", json!({ "kind": "in_context_qa", "pairs": 4, "alphabet": 32 })),
+        ("depth", json!({ "kind": "template_matching" })),
+        ("state_tracking", json!({ "train_max": 16, "test_lengths": [16] })),
+        ("state_tracking", json!({ "problem": "s3", "train_max": 12, "test_lengths": [12] })),
+        ("algorithmic", json!({ "train_max": 8, "test_lengths": [8] })),
+        ("sparse_regression", json!({ "dimension": 4, "sparsity": 2, "contexts": [8], "test_contexts": [8] })),
+        ("listops", json!({ "min_length": 5, "max_length": 30, "max_depth": 3, "train_examples": 500 })),
+    ]
+}
+
+fn open(name: &str, changes: &Value) -> Box<dyn Task> {
+    let entry = tasks::registry().into_iter().find(|entry| entry.name == name).expect("the name is registered");
+    let mut settings = (entry.defaults)();
+    let known = settings.as_object_mut().expect("a map");
+    for (key, value) in [("validation_examples", 20), ("test_examples", 400)] {
+        if known.contains_key(key) {
+            known.insert(key.into(), json!(value));
+        }
+    }
+    known.extend(changes.as_object().expect("a map").clone());
+    assert_eq!(entry.check(&settings), [], "{name} {changes}");
+    entry.open(&settings, &DataDir("none".into())).expect("it is drawn")
+}
+
+/// The same batch, each row asked for the answers of the row before it.
+fn shuffled(batch: &Batch) -> Batch {
+    let turn = |classes: &[i64], by: usize| {
+        let mut turned = classes.to_vec();
+        turned.rotate_right(by);
+        turned
+    };
+    let targets = match &batch.targets {
+        Targets::PerSequence(classes) => Targets::PerSequence(turn(classes, 1)),
+        Targets::PerPosition { positions, classes } => {
+            let by = (classes.len() / batch.size).max(1) + usize::from(classes.len() > batch.size);
+            Targets::PerPosition { positions: positions.clone(), classes: turn(classes, by) }
+        }
+    };
+    Batch { targets, ..batch.clone() }
+}
+
+/// What the best answer that never looks at the input scores on test: one class for each place, counted there. A bound from above.
+fn blind(task: &dyn Task) -> f64 {
+    let place = |i: usize, n: usize| if n > 64 { 0 } else { i };
+    let rows: Vec<Vec<i64>> = (0..task.len(Split::Test))
+        .map(|i| task.example(Split::Test, i).expect("it is drawn").targets.classes().to_vec())
+        .collect();
+    let mut seen: HashMap<(usize, i64), u64> = HashMap::new();
+    for row in &rows {
+        row.iter().enumerate().for_each(|(i, class)| *seen.entry((place(i, row.len()), *class)).or_default() += 1);
+    }
+    let mut best: HashMap<usize, (u64, i64)> = HashMap::new();
+    for ((place, class), n) in seen {
+        let slot = best.entry(place).or_default();
+        *slot = (*slot).max((n, class));
+    }
+    let hits = |row: &Vec<i64>| {
+        let right = row.iter().enumerate().filter(|(i, class)| best[&place(*i, row.len())].1 == **class).count();
+        right as f64 / row.len() as f64
+    };
+    rows.iter().map(hits).sum::<f64>() / rows.len() as f64
+}
+
+#[test]
+fn shuffled_labels_teach_nothing() {
+    if !alone(concat!(module_path!(), "::shuffled_labels_teach_nothing")) {
+        return;
+    }
+    let mixer = mixers::registry().into_iter().find(|entry| entry.name == "attention").expect("it is registered");
+    let attention = (mixer.resolve)(&json!({ "n_heads": 1 })).expect("settings");
+    for (name, changes) in settings() {
+        let task = open(name, &changes);
+        let spec = task.spec();
+        tch::manual_seed(0);
+        let vs = VarStore::new(Device::Cpu);
+        let config = ModelConfig {
+            d_model: 16,
+            n_layers: 1,
+            positions: Some(Positions::Sinusoidal),
+            init_std: 0.4,
+            ..ModelConfig::default()
+        };
+        let model = Model::new(&vs.root(), &config, &spec, &mixer, &attention);
+        let mut optimizer = AdamW::new(&vs, &OptimizerConfig { lr: 1e-2, ..Default::default() }, &[]);
+        for step in 0..STEPS {
+            let batch = task.batch(Split::Train, step, &Order { seed: 0, batch_size: ROWS as usize }).expect("drawn");
+            let (inputs, classes) = to_tensors(&shuffled(&batch), Device::Cpu);
+            let loss = scoring::loss(&model.forward(&inputs, true), &classes, &spec);
+            optimizer.zero_grad();
+            loss.backward();
+            optimizer.step(1.0);
+        }
+        let never = AtomicBool::new(false);
+        let look = scoring::look(&model, &*task, Split::Test, ROWS, Device::Cpu, false, &never).expect("it is scored");
+        let look = look.expect("nobody stops it");
+        let floor = match spec.judge {
+            Judge::Class => task.floor().expect("measured").score.max(blind(&*task)),
+            _ => task.floor().expect("measured").score,
+        };
+        // Four standard deviations of the score of 400 examples with one answer each.
+        let chance = 4.0 * (floor * (1.0 - floor) / 400.0).sqrt().max(0.01);
+        assert!(look.score <= floor + chance, "{name} {changes}: {} after shuffled labels, floor {floor}", look.score);
+    }
+}

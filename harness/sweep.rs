@@ -1,0 +1,12 @@
+//! Many runs: which there are, what they will cost, and the processes that run them.
+
+pub(crate) mod forecast;
+pub(crate) mod gauge;
+pub(crate) mod launcher;
+pub(crate) mod machine;
+pub(crate) mod matching;
+pub(crate) mod plan;
+pub(crate) mod progress;
+pub(crate) mod run;
+pub(crate) mod sizes;
+pub(crate) mod vet;

@@ -1,0 +1,258 @@
+//! Short measurements in a process of their own: how fast this machine takes matrix products, and how long a step of a run takes.
+//!
+//! The parent writes one job a line, the child answers one line each; a child that does not answer in time is killed, so that no
+//! measurement lasts longer than it may, whatever it runs into.
+
+use crate::cli::DeviceKind;
+use crate::registry::Registry;
+use crate::sweep::launcher::own_program;
+use crate::train::spec::RunSpec;
+use crate::train::trainer::Trainer;
+use crate::train::trainer::timing::StandIn;
+use crate::{base::limits, sweep::run};
+use mixers::Precision;
+use mixers::laws::goldens::quietly;
+use serde::{Deserialize, Serialize};
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+use tasks::{DataDir, Task};
+use tch::{Device, Kind};
+
+/// What a child is asked for.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Job {
+    /// The speed of matrix products.
+    Peak {
+        /// Of numbers of this kind.
+        precision: Precision,
+    },
+    /// The time of optimizer steps.
+    Steps {
+        /// The run; what it starts from, its pretraining and its analysis are left out.
+        spec: Box<RunSpec>,
+        /// The data folder; `None`: made-up examples of the task's longest length stand for its own.
+        data: Option<PathBuf>,
+        /// Stop after so many seconds of steps.
+        seconds: f64,
+    },
+}
+
+/// What it answers.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Said {
+    /// Speed.
+    Peak {
+        /// Operations a second, the best of several rounds.
+        flops: f64,
+        /// Whether nothing else kept the processor busy meanwhile.
+        quiet: bool,
+    },
+    /// Time.
+    Steps {
+        /// Seconds of a step, the median, the first step left out where there are more.
+        step: f64,
+        /// Seconds until the first step: opening the task and building the model.
+        start: f64,
+    },
+    /// It could not be measured.
+    Failed {
+        /// Why.
+        why: String,
+    },
+}
+
+/// A process that measures.
+#[derive(Debug)]
+pub struct Gauge {
+    child: Child,
+    stdin: ChildStdin,
+    answers: Receiver<Said>,
+}
+
+impl Gauge {
+    /// Starts one that computes on `device` with `threads` threads.
+    pub fn start(device: DeviceKind, threads: usize) -> std::io::Result<Self> {
+        let mut command = Command::new(own_program()?);
+        command.arg("gauge-child").arg("--device").arg(device.word()).arg("--threads").arg(threads.to_string());
+        command.env("OMP_NUM_THREADS", threads.to_string());
+        // As runs are started: threads that spin while they wait starve each other on a busy machine.
+        if std::env::var_os("OMP_WAIT_POLICY").is_none() {
+            command.env("OMP_WAIT_POLICY", "passive");
+        }
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+        let (stdin, stdout) = (child.stdin.take().expect("piped"), child.stdout.take().expect("piped"));
+        let (sender, answers) = channel();
+        std::thread::spawn(move || {
+            let lines = BufReader::new(stdout).lines().map_while(Result::ok);
+            lines.filter_map(|line| serde_json::from_str(&line).ok()).try_for_each(|said| sender.send(said))
+        });
+        Ok(Self { child, stdin, answers })
+    }
+
+    /// The answer to a job; the error says why there is none within `limit`, and then the process is of no use any more.
+    pub fn ask(&mut self, job: &Job, limit: Duration) -> Result<Said, String> {
+        let line = serde_json::to_string(job).expect("a job is plain data") + "\n";
+        self.stdin.write_all(line.as_bytes()).and_then(|()| self.stdin.flush()).map_err(|error| error.to_string())?;
+        self.answers.recv_timeout(limit).map_err(|_| format!("no answer in {:.1} s", limit.as_secs_f64()))
+    }
+}
+
+impl Drop for Gauge {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The child: answers until its input closes.
+pub fn child(device: DeviceKind, threads: usize, registry: &Registry) {
+    tch::set_num_threads(threads.max(1) as i32);
+    if device == DeviceKind::Cpu
+        && let Some(bytes) = limits::available_memory()
+    {
+        limits::limit_memory(bytes / 10 * 9);
+    }
+    for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+        let answer = match serde_json::from_str::<Job>(&line) {
+            Ok(job) => {
+                quietly(|| answer(&job, device, registry)).unwrap_or_else(|panic| Err(run::panic_reason(&panic)))
+            }
+            Err(error) => Err(error.to_string()),
+        };
+        let said = answer.unwrap_or_else(|why| Said::Failed { why });
+        let mut out = std::io::stdout().lock();
+        let line = serde_json::to_string(&said).expect("an answer is plain data");
+        if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
+            return;
+        }
+    }
+}
+
+fn answer(job: &Job, device: DeviceKind, registry: &Registry) -> Result<Said, String> {
+    let device = run::device(device).map_err(|error| error.to_string())?;
+    match job {
+        Job::Peak { precision } => {
+            let kind = match precision {
+                Precision::F32 => Kind::Float,
+                Precision::Bf16 => Kind::BFloat16,
+            };
+            let before = Busy::now();
+            let flops = product_speed(device, kind);
+            Ok(Said::Peak { flops, quiet: before.is_none_or(|before| before.others() < OTHERS) })
+        }
+        Job::Steps { spec, data, seconds } => steps(spec, data.as_ref(), *seconds, device, registry),
+    }
+}
+
+fn steps(
+    spec: &RunSpec,
+    data: Option<&PathBuf>,
+    seconds: f64,
+    device: Device,
+    registry: &Registry,
+) -> Result<Said, String> {
+    let begun = Instant::now();
+    let entry = registry.task(&spec.task.name).ok_or("this build has no such task")?;
+    let task: Arc<dyn Task> = match data {
+        Some(folder) => {
+            let opened = entry.open(&spec.task.settings, &DataDir(folder.clone()));
+            Arc::from(opened.map_err(|error| error.to_string())?)
+        }
+        None => Arc::new(StandIn::new(entry.outline(&spec.task.settings))),
+    };
+    // Nothing is written: there is no checkpoint to go on from in a folder that is not there.
+    let nowhere = PathBuf::from("/nonexistent/gauge");
+    let trainer = Trainer::new(spec.clone(), task, registry, device, nowhere);
+    let mut trainer = trainer.map_err(|error| error.to_string())?;
+    let start = begun.elapsed().as_secs_f64();
+    let step = trainer.time_steps(Duration::from_secs_f64(seconds)).map_err(|error| error.to_string())?;
+    Ok(Said::Steps { step, start })
+}
+
+/// Rounds of matrix products, of which the best counts.
+const ROUNDS: u32 = 5;
+/// Seconds of a round at least.
+const ROUND: f64 = 0.08;
+/// Cores that others may keep busy during a measurement that counts as quiet.
+const OTHERS: f64 = 0.15;
+
+/// Speed of a square matrix product with the threads that are set, operations a second, the best of some rounds: 512 and 1024 wide on
+/// a CPU, and 8192 on a GPU, which a smaller one does not fill. Half a second or so; draws no random number.
+fn product_speed(device: Device, kind: Kind) -> f64 {
+    let (sizes, wait): (&[i64], _) = match device {
+        Device::Cuda(index) => (&[8192], Some(index as i64)),
+        _ => (&[512, 1024], None),
+    };
+    let mut best = 0.0;
+    for &n in sizes {
+        let a = tch::Tensor::ones([n, n], (kind, device));
+        let product = || {
+            let _ = a.matmul(&a);
+            if let Some(index) = wait {
+                tch::Cuda::synchronize(index);
+            }
+        };
+        product();
+        for _ in 0..ROUNDS {
+            let begun = Instant::now();
+            let mut products = 0;
+            while products == 0 || begun.elapsed().as_secs_f64() < ROUND {
+                product();
+                products += 1;
+            }
+            best = f64::max(best, f64::from(products) * 2.0 * (n as f64).powi(3) / begun.elapsed().as_secs_f64());
+        }
+    }
+    best
+}
+
+/// Processor time of the whole machine and of this process, where the system tells (Linux).
+struct Busy {
+    at: Instant,
+    all: f64,
+    own: f64,
+}
+
+impl Busy {
+    fn now() -> Option<Self> {
+        // Ticks of 1/100 s, whatever the kernel's own.
+        let stat = std::fs::read_to_string("/proc/stat").ok()?;
+        let ticks: Vec<f64> = stat.lines().next()?.split_whitespace().skip(1).filter_map(|n| n.parse().ok()).collect();
+        let busy = ticks.iter().take(8).sum::<f64>() - ticks.get(3)? - ticks.get(4)?;
+        let own = std::fs::read_to_string("/proc/self/stat").ok()?;
+        // Behind the program's name, which may hold anything.
+        let fields: Vec<&str> = own.rsplit(')').next()?.split_whitespace().collect();
+        let spent: f64 = fields.get(11..13)?.iter().filter_map(|n| n.parse::<f64>().ok()).sum();
+        Some(Self { at: Instant::now(), all: busy / 100.0, own: spent / 100.0 })
+    }
+
+    /// Cores that others kept busy since then.
+    fn others(&self) -> f64 {
+        let Some(now) = Self::now() else { return 0.0 };
+        let seconds = now.at.duration_since(self.at).as_secs_f64().max(0.01);
+        ((now.all - self.all) - (now.own - self.own)) / seconds
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_best_round_is_a_speed_and_the_busy_time_of_others_is_none_of_ours() {
+        let before = Busy::now();
+        let speed = product_speed(Device::Cpu, Kind::Float);
+        assert!(speed > 1e8 && speed.is_finite(), "{speed}");
+        if let Some(before) = before {
+            let now = Busy::now().unwrap();
+            assert!(now.own > before.own, "the products took time of this process");
+            assert!(before.others() < now.all, "{}", before.others());
+        }
+    }
+}

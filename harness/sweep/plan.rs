@@ -1,0 +1,500 @@
+//! From a config to runs with identities, and what they would cost.
+
+use crate::config::{Config, Draft, Start};
+use crate::model::ModelConfig;
+use crate::registry::Registry;
+use crate::sweep::matching::Matched;
+use crate::sweep::sizes::Counter;
+use crate::train::pretrain;
+use crate::train::spec::{self, Choice, ENGINE, LIBTORCH, RunSpec};
+use crate::train::trainer::BudgetConfig;
+use results::{Manifest, PlannedRun};
+use serde::Serialize;
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tasks::{DataDir, DataError, Outline, Output, Task, TaskSpec};
+
+/// A planned run: its labels and its spec.
+#[derive(Clone, Debug)]
+pub struct Planned {
+    /// Labels of the sweep.
+    pub draft: Draft,
+    /// The spec, fully resolved.
+    pub spec: RunSpec,
+    /// The spec's hash.
+    pub id: String,
+    /// The run it starts from.
+    pub after: Option<String>,
+}
+
+/// Every run of a sweep.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The sweep's name.
+    pub name: String,
+    /// What it asks, and by what its models are matched.
+    pub question: String,
+    /// Seed by seed, so that the first results cover every mixer; of a seed, runs before those that start from them.
+    pub runs: Vec<Planned>,
+    /// Runs that others start from and that a filter left out.
+    pub needed: Vec<Planned>,
+    /// What is drawn besides scores and learning curves.
+    pub figures: Vec<results::Figure>,
+}
+
+/// A task by its settings, and what opening it gave.
+pub type OpenedTask = (Choice, Result<Arc<dyn Task>, Arc<DataError>>);
+
+/// Opens every task of the sweep whose outline is `wanted`, once.
+pub fn open_tasks(
+    config: &Config,
+    registry: &Registry,
+    data: &DataDir,
+    wanted: impl Fn(&Outline) -> bool,
+) -> Vec<OpenedTask> {
+    let mut opened: Vec<OpenedTask> = Vec::new();
+    for draft in config.runs.iter().flat_map(Draft::chain) {
+        let entry = registry.task(&draft.task.name).expect("the config was checked");
+        if !opened.iter().any(|(choice, _)| *choice == draft.task) && wanted(&entry.outline(&draft.task.settings)) {
+            let task = entry.open(&draft.task.settings, data).map(Arc::from).map_err(Arc::new);
+            opened.push((draft.task.clone(), task));
+        }
+    }
+    opened
+}
+
+impl Plan {
+    /// Resolves every run; the errors are of all tasks whose data cannot be opened.
+    pub fn expand(config: &Config, registry: &Registry, opened: &[OpenedTask]) -> Result<Self, Vec<Arc<DataError>>> {
+        let errors: Vec<_> = opened.iter().filter_map(|(_, task)| task.as_ref().err().map(Arc::clone)).collect();
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let mut hashes = Hashes::default();
+        let (mut runs, mut needed) = (Vec::new(), Vec::new());
+        for draft in &config.runs {
+            runs.push(Planned::of(draft, registry, opened, &mut hashes)?);
+        }
+        let mut known: HashSet<String> = runs.iter().map(|run: &Planned| run.id.clone()).collect();
+        for first in config.runs.iter().flat_map(|draft| draft.chain().skip(1)) {
+            let planned = Planned::of(first, registry, opened, &mut hashes)?;
+            if known.insert(planned.id.clone()) {
+                needed.push(planned);
+            }
+        }
+        runs.sort_by_key(|r| (r.spec.seed, r.draft.depth()));
+        needed.sort_by_key(|r| (r.spec.seed, r.draft.depth()));
+        let sentence = config.matched.as_ref().map(Matched::sentence);
+        let question = [Some(config.question.clone()), sentence].into_iter().flatten().collect::<Vec<_>>().join(" ");
+        let (name, figures) = (config.name.clone(), config.figures.clone());
+        Ok(Self { name, question: question.trim().into(), runs, needed, figures })
+    }
+
+    /// What is wrong with how runs start, of tasks that were opened.
+    pub fn check_starts(
+        config: &Config,
+        registry: &Registry,
+        opened: &[OpenedTask],
+    ) -> Result<(), Vec<Arc<DataError>>> {
+        let there = |draft: &Draft| opened.iter().any(|(choice, task)| *choice == draft.task && task.is_ok());
+        let mut starting = config.runs.iter().filter(|draft| draft.start.is_some() && draft.chain().all(there));
+        let mut hashes = Hashes::default();
+        starting.try_for_each(|draft| Planned::of(draft, registry, opened, &mut hashes).map(drop))
+    }
+
+    /// The plan as it is kept beside the records; `command` made it.
+    pub fn manifest(&self, command: &str) -> Manifest {
+        let planned = |r: &Planned| PlannedRun {
+            id: r.id.clone(),
+            mixer: r.draft.mixer_label.clone(),
+            task: r.draft.task_label.clone(),
+            seed: r.spec.seed,
+            settings: r.draft.settings.clone(),
+            published: r.draft.published.clone(),
+        };
+        Manifest {
+            name: self.name.clone(),
+            question: self.question.clone(),
+            command: command.into(),
+            runs: self.runs.iter().map(planned).collect(),
+            figures: self.figures.clone(),
+        }
+    }
+}
+
+/// Hashes of files that runs name, each read once for a whole plan.
+#[derive(Debug, Default)]
+pub struct Hashes(HashMap<(&'static str, PathBuf), String>);
+
+impl Hashes {
+    fn of(
+        &mut self,
+        kind: &'static str,
+        path: &Path,
+        read: impl FnOnce(&Path) -> Result<String, DataError>,
+    ) -> Result<String, Vec<Arc<DataError>>> {
+        let key = (kind, path.to_path_buf());
+        if let Some(known) = self.0.get(&key) {
+            return Ok(known.clone());
+        }
+        let hash = read(path).map_err(|error| vec![Arc::new(error)])?;
+        Ok(self.0.entry(key).or_insert(hash).clone())
+    }
+}
+
+impl Planned {
+    /// The run of a draft whose task was opened, and those of its chain: the only way from a config to a spec, whichever command
+    /// asks. The error is that of a file that cannot be read, or of another tokenizer than that of the run it starts from.
+    pub fn of(
+        draft: &Draft,
+        registry: &Registry,
+        opened: &[OpenedTask],
+        hashes: &mut Hashes,
+    ) -> Result<Self, Vec<Arc<DataError>>> {
+        let task = |draft: &Draft| -> Result<&Arc<dyn Task>, Vec<Arc<DataError>>> {
+            let (_, task) = opened.iter().find(|(choice, _)| *choice == draft.task).expect("every task was opened");
+            task.as_ref().map_err(|error| vec![error.clone()])
+        };
+        let own = task(draft)?;
+        let start = match &draft.start {
+            None => None,
+            Some(Start::Weights(file)) => {
+                let hash = hashes.of("weights", file, |file| {
+                    let whole = crate::train::checkpoint::looks_whole(file);
+                    whole.map_err(|error| DataError::Unreadable { path: file.into(), why: error.why().into() })?;
+                    crate::train::weights::beside::fingerprint(file)
+                })?;
+                described(file, draft, own.spec()).map_err(|error| vec![Arc::new(error)])?;
+                Some(spec::Start::Weights { hash, file: file.clone() })
+            }
+            Some(Start::Run(first)) => {
+                let cut_by = |task: &Arc<dyn Task>| task.tokenizer().map(tasks::Tokenizer::fingerprint);
+                if let (Some(own), Some(before)) = (cut_by(own), cut_by(task(first)?))
+                    && own != before
+                {
+                    let problem = format!(
+                        "its tokenizer is not that of `{}`, which it starts from: give both the same `tokenizer` and `corpus`",
+                        first.task_label
+                    );
+                    let path = PathBuf::from(format!("task `{}`", draft.task_label));
+                    return Err(vec![Arc::new(DataError::Malformed { path, row: 0, problem })]);
+                }
+                Some(spec::Start::Run(Self::of(first, registry, opened, hashes)?.id))
+            }
+        };
+        let after = match &start {
+            Some(spec::Start::Run(id)) => Some(id.clone()),
+            _ => None,
+        };
+        let pairs = draft.analysis.as_ref().and_then(|analysis| analysis.minimal_pairs.as_ref());
+        let minimal_pairs = pairs.map(|path| hashes.of("pairs", path.as_ref(), pairs_hash)).transpose()?;
+        let spec =
+            RunSpec { start, minimal_pairs, ..draft.on_its_own(registry, own.spec().version, own.fingerprint()) };
+        Ok(Self { id: spec.id(), spec, draft: draft.clone(), after })
+    }
+}
+
+/// BLAKE3 of a file of minimal pairs, or of the files of a folder.
+pub fn pairs_hash(path: &std::path::Path) -> Result<String, DataError> {
+    let files = tasks::language::minimal_pairs::files(path)?;
+    if let [one] = files.as_slice() {
+        return content_hash(one);
+    }
+    let hashes = files.iter().map(|file| content_hash(file)).collect::<Result<Vec<_>, _>>()?;
+    Ok(blake3::hash(hashes.concat().as_bytes()).to_hex().to_string())
+}
+
+/// Whether the config beside a file of weights, where there is one, is that of the draft's model.
+fn described(file: &std::path::Path, draft: &Draft, task: tasks::TaskSpec) -> Result<(), DataError> {
+    let malformed = |error: crate::train::weights::WeightsError| {
+        let (text, help) = (error.to_string(), error.help().to_string());
+        let (path, problem) = text.split_once(": ").unwrap_or(("", &text));
+        DataError::Malformed { path: path.into(), row: 0, problem: format!("{problem}: {help}") }
+    };
+    match crate::train::weights::beside::Beside::read(file).map_err(malformed)? {
+        None => Ok(()),
+        Some(beside) => beside.held_against(&draft.model, &draft.mixer, &draft.seen(task)).map_err(malformed),
+    }
+}
+
+/// BLAKE3 of a file.
+pub fn content_hash(path: &std::path::Path) -> Result<String, DataError> {
+    let mut hasher = blake3::Hasher::new();
+    std::fs::File::open(path)
+        .and_then(|file| hasher.update_reader(file).map(drop))
+        .map_err(|error| DataError::Unreadable { path: path.into(), why: error.to_string() })?;
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+impl Draft {
+    /// This run, the run that it starts from, the run that that one starts from, and so on.
+    pub fn chain(&self) -> impl Iterator<Item = &Self> {
+        std::iter::successors(Some(self), |draft| match &draft.start {
+            Some(Start::Run(first)) => Some(first),
+            _ => None,
+        })
+    }
+
+    /// Runs that come before this one.
+    fn depth(&self) -> usize {
+        self.chain().count() - 1
+    }
+
+    /// [`Draft::on_its_own`], for tests of what needs no file.
+    #[cfg(test)]
+    pub fn spec(&self, registry: &Registry, task_version: u32, data: Option<String>) -> RunSpec {
+        assert!(self.start.is_none(), "its identity depends on its start: use Planned::of");
+        self.on_its_own(registry, task_version, data)
+    }
+
+    /// A spec to time steps of: without data, start and hashes, it is nobody's identity.
+    pub fn bare(&self, registry: &Registry) -> RunSpec {
+        self.on_its_own(registry, 0, None)
+    }
+
+    /// The spec without the hashes of what else it reads: its start and its minimal pairs. Only [`Planned::of`] knows those.
+    fn on_its_own(&self, registry: &Registry, task_version: u32, data: Option<String>) -> RunSpec {
+        let mixer = registry.mixer(&self.mixer.name).expect("the config was checked");
+        let task = registry.task(&self.task.name).expect("the config was checked");
+        RunSpec {
+            engine: ENGINE,
+            libtorch: LIBTORCH.into(),
+            task: self.task.clone(),
+            task_version,
+            data,
+            sources: task.sources.iter().map(|pointer| (*pointer).to_owned()).collect(),
+            mixer: self.mixer.clone(),
+            mixer_version: mixer.version,
+            model: self.model.clone(),
+            optimizer: self.optimizer.clone(),
+            schedule: self.schedule.clone(),
+            budget: self.budget.clone(),
+            pretrain: self.pretrain.clone(),
+            analysis: self.analysis.clone(),
+            minimal_pairs: None,
+            start: None,
+            seed: self.seed,
+        }
+    }
+
+    /// The task as this run's model sees it.
+    pub fn seen(&self, task: TaskSpec) -> TaskSpec {
+        pretrain::seen(task, self.pretrain.as_ref())
+    }
+}
+
+/// What one kind of run (all seeds alike) would cost.
+#[derive(Clone, Debug, Serialize)]
+pub struct Estimate {
+    /// Label of the mixer.
+    pub mixer: String,
+    /// Label of the task.
+    pub task: String,
+    /// Grid point.
+    pub settings: Vec<(String, String)>,
+    /// Runs of this kind.
+    pub seeds: usize,
+    /// Trainable scalars; where the task's data are missing, with the vocabulary of the official data.
+    pub parameters: Option<u64>,
+    /// Those inside the mixers.
+    pub mixer_parameters: Option<u64>,
+    /// Trainable scalars of the model that this one is held against, from the config.
+    pub reference_parameters: Option<u64>,
+    /// Bytes of decoding state of one mixer at the task's longest sequence; 0 without a recurrent form.
+    pub state_bytes: i64,
+    /// Floating-point operations of one run, at the longest sequence: three forward passes a step, pretraining's too, and one for
+    /// every example that validation and test are scored on, as far as the task is open.
+    pub flops: f64,
+    /// Those of pretraining.
+    pub pretraining_flops: f64,
+    /// Those of one optimizer step of the task itself.
+    pub step_flops: f64,
+    /// Seconds of one run on this machine, if it goes through its whole budget.
+    pub seconds: Option<f64>,
+    /// Seconds of one run that stops at the first step at which `stop_at` or `patience` let it.
+    pub seconds_least: Option<f64>,
+    /// Where the seconds come from: `measured`, `timed`, `reckoned`, or `at matrix-product speed`, which is a lower bound; see
+    /// [`crate::sweep::forecast`].
+    pub seconds_from: &'static str,
+    /// Seconds of one run on a GPU of the speed assumed.
+    pub gpu_seconds: Option<f64>,
+    /// Bytes of parameters, gradients and optimizer state.
+    pub optimizer_bytes: Option<u64>,
+}
+
+/// Operations a second, to make times of FLOPs.
+#[derive(Clone, Copy, Debug)]
+pub struct Speeds {
+    /// This machine's, at matrix products.
+    pub here: f64,
+    /// A GPU's, as assumed.
+    pub gpu: f64,
+}
+
+/// Costs of a sweep's runs, with times at matrix-product speed: [`crate::sweep::forecast`] knows better ones.
+pub fn estimates(config: &Config, registry: &Registry, counter: &mut Counter, speeds: Speeds) -> Vec<Estimate> {
+    let mut estimates: Vec<Estimate> = Vec::new();
+    let mut known: HashMap<_, usize> = HashMap::new();
+    for draft in &config.runs {
+        match known.get(&(&draft.mixer_label, &draft.task_label, &draft.settings)) {
+            Some(&at) => estimates[at].seeds += 1,
+            None => {
+                known.insert((&draft.mixer_label, &draft.task_label, &draft.settings), estimates.len());
+                estimates.push(estimate(draft, registry, counter, speeds));
+            }
+        }
+    }
+    estimates
+}
+
+fn estimate(draft: &Draft, registry: &Registry, counter: &mut Counter, speeds: Speeds) -> Estimate {
+    let entry = registry.task(&draft.task.name).expect("the config was checked");
+    let outline = entry.outline(&draft.task.settings);
+    let spec = counter.spec(draft);
+    let scored = match (counter.task(draft), spec.output) {
+        (Some(task), Output::PerPosition | Output::Reconstruction | Output::Number | Output::Tokens) => {
+            task.example(tasks::Split::Train, 0).map_or(1, |e| e.targets.classes().len() as i64)
+        }
+        _ => 1,
+    };
+    let mut estimate = Estimate {
+        mixer: draft.mixer_label.clone(),
+        task: draft.task_label.clone(),
+        settings: draft.settings.clone(),
+        seeds: 1,
+        parameters: None,
+        mixer_parameters: None,
+        reference_parameters: draft.reference_parameters,
+        state_bytes: 0,
+        flops: 0.0,
+        pretraining_flops: 0.0,
+        step_flops: 0.0,
+        seconds: None,
+        seconds_least: None,
+        seconds_from: "unknown",
+        gpu_seconds: None,
+        optimizer_bytes: None,
+    };
+    let Some(sizes) = counter.sizes(draft) else { return estimate };
+    let length = spec.max_length;
+    let mixers = outline.documents as f64 * draft.model.n_layers as f64 * sizes.mixer.flops as f64;
+    let forward = mixers + draft.model.trunk_flops(length, &outline) + draft.model.head_flops(scored, &outline);
+    let passes = |steps: u64, forward: f64| 3.0 * forward * steps as f64 * draft.budget.batch_size as f64;
+    estimate.parameters = Some(sizes.parameters);
+    estimate.mixer_parameters = Some(sizes.mixer_parameters);
+    estimate.optimizer_bytes = Some(16 * sizes.parameters);
+    estimate.state_bytes = sizes.mixer.state_bytes;
+    if let Some(first) = &draft.pretrain {
+        let forward = first.forward_flops(&draft.model, length, sizes.mixer.flops, &outline, spec.vocab_size);
+        estimate.pretraining_flops = passes(first.steps, forward);
+    }
+    let looked = counter.task(draft).map_or(0.0, |task| {
+        let looks = draft.budget.steps.div_ceil(draft.budget.eval_every);
+        looks as f64 * task.len(tasks::Split::Validation) as f64 + task.len(tasks::Split::Test) as f64
+    });
+    let looking = forward * looked;
+    estimate.flops = estimate.pretraining_flops + passes(draft.budget.steps, forward) + looking;
+    estimate.gpu_seconds = Some(estimate.flops / speeds.gpu);
+    estimate.step_flops = passes(1, forward);
+    (estimate.seconds, estimate.seconds_from) = (Some(estimate.flops / speeds.here), "at matrix-product speed");
+    estimate
+}
+
+/// What decides how long a step takes, as text: the task wherever its files lie, the mixer, the model and the batch.
+pub fn shape_of(
+    task: &Choice,
+    mixer: &Choice,
+    model: &ModelConfig,
+    budget: &BudgetConfig,
+    registry: &Registry,
+) -> String {
+    let sources = registry.task(&task.name).map_or(&[][..], |entry| entry.sources);
+    let settings = tasks::without(task.settings.clone(), sources);
+    let shape = (&task.name, settings, mixer, model, budget.batch_size, budget.micro_batch);
+    spec::canonical(&serde_json::to_value(shape).expect("settings are plain data"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    /// Identities of the runs of a config.
+    fn ids(text: &str, data: &Path) -> Vec<String> {
+        let registry = Registry::default();
+        let config = Config::parse(text, "x.yaml", "x", &[], &registry).unwrap_or_else(|e| panic!("{}", e.render()));
+        let opened = open_tasks(&config, &registry, &DataDir(data.into()), |_| true);
+        let plan = Plan::expand(&config, &registry, &opened).unwrap_or_else(|errors| panic!("{errors:?}"));
+        plan.runs.into_iter().map(|run| run.id).collect()
+    }
+
+    #[test]
+    fn a_run_is_named_by_what_its_files_hold_and_not_by_where_they_lie() {
+        let folder = tempfile::tempdir().unwrap();
+        let stories = |last: &str| (0..200).map(|n| format!("story {n} of a cat.\n\n")).collect::<String>() + last;
+        let pair = |bad: &str| format!("{{\"sentence_good\": \"a cat.\", \"sentence_bad\": \"{bad}\"}}\n");
+        let vocabulary = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nof\ncat\nstory\n.\n";
+        let place = |name: &str| folder.path().join(name);
+        fs::create_dir_all(place("deep/er")).unwrap();
+        for (name, content) in [
+            ("one.txt", stories("")),
+            ("deep/er/two.dat", stories("")),
+            ("other.txt", stories("Another one.")),
+            ("pairs.jsonl", pair("cat a.")),
+            ("deep/moved.jsonl", pair("cat a.")),
+            ("others.jsonl", pair("a cats.")),
+            ("vocab.txt", vocabulary.into()),
+            ("deep/v.txt", vocabulary.into()),
+            ("longer.txt", vocabulary.to_owned() + "cats\n"),
+        ] {
+            fs::write(place(name), content).unwrap();
+        }
+        let config = |corpus: &str, pairs: &str, vocabulary: &str, more: &str| {
+            let (corpus, pairs, vocabulary) = (place(corpus), place(pairs), place(vocabulary));
+            let [corpus, pairs, vocabulary] = [corpus, pairs, vocabulary].map(|path| path.display().to_string());
+            format!(
+                "tasks: [{{ mlm: {{ corpus: {{ path: {corpus}, held_out: 0.2{more} }}, tokenizer: {{ file: {{ path: {vocabulary} }} }}, seq_len: 16 }} }}]\n\
+                 mixers: [attention: {{ n_heads: 2 }}]\nmodel: {{ d_model: 8, n_layers: 1 }}\n\
+                 analysis: {{ minimal_pairs: {pairs} }}\n"
+            )
+        };
+        let data = |name: &str| place(&format!("data-{name}"));
+        let id = |text: &str, name: &str| ids(text, &data(name))[0].clone();
+        let first = id(&config("one.txt", "pairs.jsonl", "vocab.txt", ""), "a");
+        let moved = id(&config("deep/er/two.dat", "deep/moved.jsonl", "deep/v.txt", ""), "b");
+        assert_eq!(first, moved, "the same content elsewhere");
+        // How files are read counts by what comes of it.
+        assert_eq!(
+            first,
+            id(&config("one.txt", "pairs.jsonl", "vocab.txt", ", invalid_utf8: replace, format: text"), "c")
+        );
+        for (changed, name) in [
+            (config("other.txt", "pairs.jsonl", "vocab.txt", ""), "d"),
+            (config("one.txt", "others.jsonl", "vocab.txt", ""), "e"),
+            (config("one.txt", "pairs.jsonl", "longer.txt", ""), "f"),
+            (config("one.txt", "pairs.jsonl", "vocab.txt", "").replace("held_out: 0.2", "held_out: 0.3"), "g"),
+        ] {
+            assert_ne!(first, id(&changed, name), "{changed}");
+        }
+    }
+
+    #[test]
+    fn a_path_counts_where_no_hash_stands_for_what_it_leads_to() {
+        let registry = Registry::default();
+        let text = "tasks: [mqar: { causal: false }]\nmixers: [attention]\n";
+        let config = Config::parse(text, "x.yaml", "x", &[], &registry).unwrap();
+        let spec = config.runs[0].spec(&registry, 1, None);
+        let id = |path: &str, data: Option<&str>, sources: &[&str]| {
+            let mut spec = spec.clone();
+            spec.task.settings["path"] = path.into();
+            spec.data = data.map(str::to_owned);
+            spec.sources = sources.iter().map(|pointer| (*pointer).to_owned()).collect();
+            spec.id()
+        };
+        assert_ne!(id("a", None, &["/path"]), id("b", None, &["/path"]));
+        assert_ne!(id("a", Some("hash"), &[]), id("b", Some("hash"), &[]));
+        assert_eq!(id("a", Some("hash"), &["/path"]), id("b", Some("hash"), &["/path"]));
+        assert_ne!(id("a", Some("hash"), &["/path"]), id("a", Some("other"), &["/path"]));
+    }
+}

@@ -1,0 +1,332 @@
+//! One run, in this process: open the task, train, write the record.
+
+use crate::base::events::Event;
+use crate::registry::Registry;
+use crate::sweep::machine::Machine;
+use crate::train::spec::RunSpec;
+use crate::train::trainer::{Ended, TrainError, Trainer};
+use crate::{
+    base::{cuda, limits},
+    sweep::vet,
+};
+use results::{Blocked, Keep, Outcome, Record, Scores, Store, StoreError, Versions, WorkLock};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tasks::{DataDir, DataError};
+use tch::Device;
+
+/// The git commit of the source this was built from.
+pub const COMMIT: &str = env!("MIXARENA_COMMIT");
+/// This project's version.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Where and how a run computes; nothing here changes what it computes.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The store of records.
+    pub store: PathBuf,
+    /// The data folder.
+    pub data: DataDir,
+    /// `cpu` or `cuda`.
+    pub device: crate::cli::DeviceKind,
+    /// Threads of libtorch.
+    pub threads: i64,
+    /// Memory this process may use on the CPU, bytes; `None` for no limit.
+    pub memory: Option<u64>,
+    /// Which checkpoints are kept once a run has finished.
+    pub keep: Keep,
+}
+
+/// What can stop a run before it is a record.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Training could not go on.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    /// The store cannot be written.
+    #[error(transparent)]
+    Store(#[from] results::StoreError),
+    /// No such device.
+    #[error("{0}")]
+    Environment(String),
+}
+
+impl From<DataError> for RunError {
+    fn from(error: DataError) -> Self {
+        Self::Train(error.into())
+    }
+}
+
+/// Between two looks whether another process has let go of a run.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// Trains `spec` and appends its record; `tell` hears of progress. A panic of libtorch becomes a record too. One process at a
+/// time trains a run: this one waits for another to end. Where that one came to an end of the run, its record is given back,
+/// and nothing is trained or scored a second time.
+pub fn run(
+    spec: &RunSpec,
+    place: &Place,
+    registry: &Registry,
+    stop: &AtomicBool,
+    mut tell: impl FnMut(Event),
+) -> Result<Record, RunError> {
+    let device = device(place.device)?;
+    tch::set_num_threads(place.threads as i32);
+    if let (Some(bytes), Device::Cpu) = (place.memory, device) {
+        limits::limit_memory(bytes);
+    }
+    let store = Store::open(&place.store)?;
+    let id = spec.id();
+    let mut record = blank(spec, place, device);
+    let before = store.latest(&id)?.map(|record| record.attempt);
+    // Held until the record is written.
+    let Some(_lock) = lock(&store, &id, stop, &mut tell)? else {
+        let reason = "stopped by a signal while it waited for another process at this run".into();
+        record.outcome = Outcome::Interrupted { reason };
+        return file(&store, record, tell);
+    };
+    // Whoever held the lock until now may have written a record. One that was there before is known to who asked for the run.
+    let now = store.latest(&id)?;
+    if let Some(done) = now.filter(|now| {
+        now.outcome == Outcome::Finished || (now.outcome.is_final() && before.is_none_or(|before| now.attempt > before))
+    }) {
+        tell(Event::Already { attempt: done.attempt });
+        return Ok(done);
+    }
+    let work_dir = store.work_dir(&id);
+    let begun = Instant::now();
+    let trained =
+        catch_unwind(AssertUnwindSafe(|| train(spec, place, registry, device, work_dir, stop, &mut record, &mut tell)));
+    match trained {
+        Ok(Ok(ended)) => {
+            record.outcome = ended.outcome;
+            record.scores = ended.scores;
+            record.measures.extend(ended.measures);
+            record.details = ended.details;
+        }
+        Ok(Err(error)) => {
+            record.outcome = Outcome::Failed { reason: one_line(&error.to_string()) };
+            if let (TrainError::StartLost(_), Some(crate::train::spec::Start::Run(start))) = (&error, &spec.start) {
+                record.blocked_by = store.latest(start)?.as_ref().map(Blocked::by);
+            }
+        }
+        Err(panic) => {
+            let text =
+                panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|s| s.to_string()));
+            record.outcome = Outcome::Failed { reason: panic_reason(&text.unwrap_or_default()) };
+        }
+    }
+    if record.wall_seconds == 0.0 {
+        record.wall_seconds = begun.elapsed().as_secs_f64();
+    }
+    record.peak_memory_bytes = limits::peak_memory();
+    let record = file(&store, record, &mut tell)?;
+    if record.outcome == Outcome::Finished {
+        // What cannot be removed now the next sweep removes.
+        let _ = store.remove_checkpoints(&id, place.keep);
+    }
+    Ok(record)
+}
+
+/// Locks a run's work folder, once nobody else trains there: what a killed sweep leaves behind still ends its step and writes
+/// a checkpoint and a record, behind which this process goes on. `None` when `stop` was set first.
+fn lock(
+    store: &Store,
+    id: &str,
+    stop: &AtomicBool,
+    tell: &mut impl FnMut(Event),
+) -> Result<Option<WorkLock>, StoreError> {
+    let mut told = false;
+    loop {
+        if let Some(lock) = store.lock_work(id)? {
+            return Ok(Some(lock));
+        }
+        if stop.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        if !std::mem::replace(&mut told, true) {
+            tell(Event::Waiting);
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    }
+}
+
+/// Appends the record and tells of it.
+fn file(store: &Store, mut record: Record, mut tell: impl FnMut(Event)) -> Result<Record, RunError> {
+    record.attempt = store.append(&record)?;
+    let (attempt, outcome) = (record.attempt, record.outcome.word().into());
+    tell(Event::Ended { attempt, outcome, test: record.scores.test });
+    Ok(record)
+}
+
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one call site; the record is filled as facts become known, so that a panic keeps them"
+)]
+fn train(
+    spec: &RunSpec,
+    place: &Place,
+    registry: &Registry,
+    device: Device,
+    work_dir: PathBuf,
+    stop: &AtomicBool,
+    record: &mut Record,
+    tell: &mut impl FnMut(Event),
+) -> Result<Ended, TrainError> {
+    let task = registry
+        .task(&spec.task.name)
+        .ok_or_else(|| TrainError::Spec(format!("this build has no task `{}`", spec.task.name)))?;
+    let task: Arc<dyn tasks::Task> = Arc::from(task.open(&spec.task.settings, &place.data)?);
+    if task.fingerprint() != spec.data {
+        return Err(TrainError::Spec("the data files are not the ones this run was planned with".into()));
+    }
+    record.metric = task.spec().metric;
+    record.notes = task.notes();
+    record.marks = task.spec().marks.iter().map(|mark| mark.name().into()).collect();
+    record.scores.floor = Some(task.floor()?.score);
+    let mut trainer = Trainer::new(spec.clone(), task, registry, device, work_dir)?;
+    (record.parameters, record.mixer_parameters) = trainer.parameters();
+    record.device.threads = trainer.state.threads;
+    let notes = record.notes.iter().chain(trainer.notes()).cloned().collect();
+    let groups = trainer.group_lines();
+    tell(Event::Started { parameters: record.parameters, resumed_from: trainer.steps_done(), notes, groups });
+    let mut ended = trainer.train(stop, &mut *tell);
+    // Once: a disk that loses a second one loses a third.
+    if let Err(TrainError::BestLost(error)) = &ended {
+        trainer = trainer.again(registry, error)?;
+        ended = trainer.train(stop, &mut *tell);
+    }
+    // Facts first: they hold whether training ended well or not.
+    record.steps = trainer.state.step;
+    record.best_step = trainer.state.best_step;
+    record.curve = trainer.state.curve.clone();
+    record.notes.extend(trainer.start_note());
+    record.notes.extend(trainer.pretraining_note());
+    record.notes.extend(trainer.notes().iter().cloned());
+    let machine = Machine::new(&place.store, place.device, place.threads as usize);
+    trainer.clock.peak_flops = machine.known(spec.model.precision).unwrap_or(0.0);
+    record.wall_seconds = trainer.clock.wall_seconds;
+    record.steps_per_second = median(&trainer.clock.steps_per_second);
+    let speeds = trainer.clock.speeds(record.steps_per_second);
+    let measures = trainer.clock.measures().into_iter().chain(speeds);
+    record.measures.extend(measures.map(|(name, value)| (name.to_owned(), value)));
+    record.tokens_per_second = record.steps_per_second * trainer.clock.tokens_per_step;
+    ended
+}
+
+/// A record of nothing yet.
+pub fn blank(spec: &RunSpec, place: &Place, device: Device) -> Record {
+    let kind = if device == Device::Cpu { "cpu" } else { "cuda" };
+    Record {
+        format: results::FORMAT,
+        id: spec.id(),
+        attempt: 1,
+        spec: serde_json::to_value(spec).expect("a spec is plain data"),
+        seed: spec.seed,
+        outcome: Outcome::Failed { reason: "nothing is known of its end".into() },
+        metric: String::new(),
+        scores: Scores::default(),
+        parameters: 0,
+        mixer_parameters: 0,
+        steps: 0,
+        best_step: 0,
+        steps_per_second: 0.0,
+        tokens_per_second: 0.0,
+        wall_seconds: 0.0,
+        peak_memory_bytes: 0,
+        curve: Vec::new(),
+        measures: Default::default(),
+        details: Vec::new(),
+        device: results::Device {
+            kind: kind.into(),
+            name: limits::processor_name(),
+            threads: place.threads,
+            host: limits::host_name(),
+        },
+        versions: Versions { mixarena: VERSION.into(), libtorch: spec.libtorch.clone(), commit: COMMIT.into() },
+        started_unix: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),
+        notes: Vec::new(),
+        marks: Vec::new(),
+        blocked_by: None,
+    }
+}
+
+/// The libtorch device behind a choice.
+pub fn device(kind: crate::cli::DeviceKind) -> Result<Device, RunError> {
+    match kind {
+        crate::cli::DeviceKind::Cpu => Ok(Device::Cpu),
+        crate::cli::DeviceKind::Cuda => {
+            cuda::open().map_err(RunError::Environment)?;
+            match tch::Cuda::is_available() {
+                true => Ok(Device::Cuda(0)),
+                false => Err(RunError::Environment(
+                    "libtorch sees no CUDA device; run `mixarena doctor`, or use --device cpu".into(),
+                )),
+            }
+        }
+    }
+}
+
+/// What a panic's message says to a user: out of memory is told apart, the C++ backtrace is dropped.
+pub fn panic_reason(text: &str) -> String {
+    let line = one_line(text);
+    let lower = text.to_lowercase();
+    if ["can't allocate memory", "out of memory", "memory allocation of", "not enough memory", "bad_alloc"]
+        .iter()
+        .any(|s| lower.contains(s))
+    {
+        let tried = lower
+            .split("tried to allocate ")
+            .nth(1)
+            .and_then(|rest| rest.split(" bytes").next())
+            .and_then(|n| n.parse::<f64>().ok());
+        return match tried {
+            Some(bytes) => format!("out of memory: asked for {:.1} GiB at once", bytes / f64::from(1 << 30)),
+            None => format!("out of memory: {line}"),
+        };
+    }
+    format!("panic: {line}")
+}
+
+/// The first line that says something, at most 300 characters.
+fn one_line(text: &str) -> String {
+    let line = text.lines().map(str::trim).find(|l| !l.is_empty()).unwrap_or("no message");
+    line.chars().take(300).collect()
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let n = sorted.len();
+    match n {
+        0 => 0.0,
+        _ => (sorted[(n - 1) / 2] + sorted[n / 2]) / 2.0,
+    }
+}
+
+/// Reads a spec written by `sweep`; an error where it could not be a run of this build.
+pub fn read_spec(path: &Path, registry: &Registry) -> Result<RunSpec, String> {
+    let text = std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    vet::read(&text, &path.display().to_string(), registry)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn out_of_memory_is_told_apart_from_other_panics() {
+        let text = "called `Result::unwrap()` on an `Err` value: Torch(\"[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 4398046511104 bytes. Error code 12\")";
+        assert_eq!(panic_reason(text), "out of memory: asked for 4096.0 GiB at once");
+        assert_eq!(panic_reason("shape mismatch\nat foo.cpp"), "panic: shape mismatch");
+    }
+
+    #[test]
+    fn the_median_of_an_even_count_is_between_the_middle_two() {
+        assert_eq!(median(&[4.0, 1.0, 3.0, 2.0]), 2.5);
+        assert_eq!(median(&[]), 0.0);
+    }
+}

@@ -1,0 +1,70 @@
+//! A spec from a file is held to what a config is held to: it may have been edited, or damaged.
+
+use crate::config::Mistake;
+use crate::registry::Registry;
+use crate::train::pretrain::Objective;
+use crate::train::spec::{ENGINE, LIBTORCH, RunSpec};
+
+fn said(section: &str, mistakes: Vec<Mistake>) -> impl Iterator<Item = String> {
+    mistakes.into_iter().map(move |mistake| format!("{section}: {}; {}", mistake.problem, mistake.help))
+}
+
+/// Everything wrong with a spec, each with the section it stands in; empty where it can be run.
+pub fn wrong(spec: &RunSpec, registry: &Registry) -> Vec<String> {
+    let Some(task) = registry.task(&spec.task.name) else {
+        return vec![format!("task: this build has no task `{}`", spec.task.name)];
+    };
+    let Some(mixer) = registry.mixer(&spec.mixer.name) else {
+        return vec![format!("mixer: this build has no mixer `{}`", spec.mixer.name)];
+    };
+    let mut found = Vec::new();
+    for (section, choice, accepts) in [("task", &spec.task, task.accepts), ("mixer", &spec.mixer, mixer.accepts)] {
+        found.extend(accepts(&choice.settings).err().map(|error| format!("{section}: `{}`: {error}", choice.name)));
+    }
+    if !found.is_empty() {
+        return found;
+    }
+    if spec.mixer_version != mixer.version {
+        let (made, now) = (spec.mixer_version, mixer.version);
+        found.push(format!("mixer_version: made for version {made} of `{}`, and this build has {now}", mixer.name));
+    }
+    let (pretrain, analysis) = (spec.pretrain.as_ref(), spec.analysis.as_ref());
+    found.extend(said("model", spec.model.check()));
+    found.extend(said("optimizer", spec.optimizer.check()));
+    found.extend(said("schedule", spec.schedule.check(spec.budget.steps, spec.optimizer.lr)));
+    found.extend(said("budget", spec.budget.check()));
+    found.extend(pretrain.into_iter().flat_map(|pretrain| said("pretrain", pretrain.check())));
+    found.extend(analysis.into_iter().flat_map(|analysis| said("analysis", analysis.check())));
+    found.extend(task.check(&spec.task.settings).into_iter().map(|e| format!("task: {}; {}", e.problem, e.help)));
+    if !found.is_empty() {
+        return found; // the rest reckons with sizes that may be absurd
+    }
+    let outline = task.outline(&spec.task.settings);
+    let clm = pretrain.is_some_and(|pretrain| pretrain.objective == Objective::Clm);
+    let dims = spec.model.resolved().dims(outline.max_length, outline.causal || clm);
+    found.extend(said("model", spec.model.check_task(&outline)));
+    found.extend(said("model", spec.model.check_pooling(&outline, clm)));
+    found.extend(analysis.into_iter().flat_map(|it| said("analysis", it.check_task(outline.output, outline.causal))));
+    if pretrain.is_some() && outline.input.width() > 1 {
+        found.push("pretrain: the task has vectors of real numbers, which self-pretraining cannot tell".into());
+    }
+    let of_mixer = mixer.check(&spec.mixer.settings, &dims);
+    found.extend(of_mixer.into_iter().map(|e| format!("mixer: {}; {}", e.problem, e.help)));
+    found
+}
+
+/// Reads a spec and holds it to all of that; `source` names it in messages.
+pub fn read(text: &[u8], source: &str, registry: &Registry) -> Result<RunSpec, String> {
+    let spec: RunSpec =
+        serde_json::from_slice(text).map_err(|e| format!("{source}:{}:{}: {e}", e.line(), e.column()))?;
+    if spec.engine != ENGINE || spec.libtorch != LIBTORCH {
+        return Err(format!(
+            "{source}: made for engine {} with libtorch {}; this build is engine {ENGINE} with libtorch {LIBTORCH}",
+            spec.engine, spec.libtorch
+        ));
+    }
+    match wrong(&spec, registry).into_iter().next() {
+        Some(wrong) => Err(format!("{source}: {wrong}")),
+        None => Ok(spec),
+    }
+}

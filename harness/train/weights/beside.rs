@@ -1,0 +1,312 @@
+//! The `config.json` beside a file of weights: what its tensors do not say of the model, such as the number of heads.
+//!
+//! Read are the keys that Hugging Face's BERT, the BiGS port and their relatives write, this project's own names for the same
+//! things, the settings of the mixer by their names, and `seq_len`, the longest sequence the weights were made for. A key
+//! that the model holds otherwise is refused; keys about other things are left aside.
+
+use super::WeightsError;
+use crate::config::starts::body;
+use crate::model::{Ffn, HeadKind, ModelConfig, Positions};
+use crate::train::checkpoint::CheckpointError;
+use crate::train::spec::Choice;
+use serde_json::{Map, Value, json};
+use std::path::{Path, PathBuf};
+use tasks::{Input, TaskSpec};
+
+/// Settings of mixers that change nothing of what given weights compute.
+const OF_TRAINING: [&str; 10] = [
+    "dropout",
+    "tie_dropout",
+    "lr",
+    "ssm_rule",
+    "ssm_weight_decay",
+    "chunk_size",
+    "dt_min",
+    "dt_max",
+    "a_init_range",
+    "step_mode",
+];
+/// Where our own description of the model stands.
+const OWN: &str = "mixarena";
+
+/// A `config.json`.
+#[derive(Debug)]
+pub struct Beside {
+    path: PathBuf,
+    weights: PathBuf,
+    keys: Map<String, Value>,
+}
+
+/// One thing that a config may say of a model.
+struct Fact {
+    /// What it is called in configs; the first is written.
+    names: &'static [&'static str],
+    /// What it is called here.
+    key: &'static str,
+    ours: Value,
+    /// Other values that mean the same.
+    also: &'static [&'static str],
+    /// What to do, with `{}` for the value in the file.
+    remedy: &'static str,
+}
+
+/// `STEM.config.json` for weights `STEM.safetensors`, and `config.json` for all of a folder.
+fn places(weights: &Path) -> [PathBuf; 2] {
+    [weights.with_extension("config.json"), weights.with_file_name("config.json")]
+}
+
+impl Beside {
+    /// The config of the weights at `path`, where there is one.
+    pub fn read(path: &Path) -> Result<Option<Self>, WeightsError> {
+        let Some(at) = places(path).into_iter().find(|at| at.is_file()) else { return Ok(None) };
+        let unreadable = |why: String| WeightsError::Other {
+            path: at.clone(),
+            problem: why,
+            help: "mend it, or remove it if it does not belong to the weights beside it".into(),
+        };
+        let text = std::fs::read_to_string(&at).map_err(|e| unreadable(e.to_string()))?;
+        match serde_json::from_str(&text) {
+            Ok(Value::Object(keys)) => Ok(Some(Self { path: at, weights: path.into(), keys })),
+            Ok(_) => Err(unreadable("is no map of settings".into())),
+            Err(e) => Err(unreadable(format!("line {}, column {}: {e}", e.line(), e.column()))),
+        }
+    }
+
+    /// The longest sequence that the weights were made for, where the file says it.
+    pub fn seq_len(&self) -> Result<Option<i64>, WeightsError> {
+        let Some((key, value)) = ["seq_len", "max_seq_len"].iter().find_map(|key| Some((key, self.given(key)?))) else {
+            return Ok(None);
+        };
+        match value.as_i64() {
+            Some(length) if length > 0 => Ok(Some(length)),
+            _ => {
+                Err(self
+                    .refused(format!("`{key}` is {value}, which is no length"), "write a whole number from 1".into()))
+            }
+        }
+    }
+
+    /// Whether everything that the file says of a model is so of this one.
+    pub fn held_against(&self, model: &ModelConfig, mixer: &Choice, task: &TaskSpec) -> Result<(), WeightsError> {
+        let settings = mixer.settings.as_object();
+        let own = self.keys.get(OWN).and_then(Value::as_object);
+        let mixers = own.and_then(|own| own.get("mixer")).and_then(Value::as_object);
+        let of_mixer = mixers.and_then(|mixers| mixers.get(&mixer.name)).and_then(Value::as_object);
+        if let (Some(mixers), None) = (mixers, of_mixer) {
+            let names: Vec<&str> = mixers.keys().map(String::as_str).collect();
+            let problem =
+                format!("the weights are of `{}`, and this model's mixer is `{}`", names.join(", "), mixer.name);
+            return Err(self.refused(problem, "give the run the mixer that the weights were trained with".into()));
+        }
+        let mut known: Vec<&str> = Vec::new();
+        for fact in facts(model, mixer, task) {
+            known.extend(fact.names);
+            for name in fact.names {
+                let Some(theirs) = self.given(name) else { continue };
+                if !same(theirs, &fact.ours) && !fact.also.iter().any(|word| theirs.as_str() == Some(*word)) {
+                    let problem = format!("`{name}` is {theirs}, and `{}` of this model is {}", fact.key, fact.ours);
+                    let shown = theirs.as_str().map_or_else(|| theirs.to_string(), String::from);
+                    return Err(self.refused(problem, fact.remedy.replace("{}", &shown)));
+                }
+            }
+        }
+        if let Some(there) = of_mixer {
+            self.same_settings(settings, there, &known)?;
+        }
+        self.same_settings(settings, &self.keys, &known)?;
+        if let Some(there) = own.and_then(|own| own.get("model")).and_then(Value::as_object) {
+            let here = body(model);
+            let differs = |(key, value): &(&String, &Value)| here.get(key.as_str()).is_some_and(|ours| ours != *value);
+            if let Some((key, value)) = there.iter().find(differs) {
+                let problem = format!("`{key}` is {value}, and {} in this model", here[key]);
+                return Err(self.refused(problem, format!("set `model: {{ {key}: {} }}`", plain(value))));
+            }
+        }
+        match own.and_then(|own| own.get("causal")).and_then(Value::as_bool) {
+            Some(causal) if causal != task.causal => {
+                let word = |causal| if causal { "causal" } else { "not causal" };
+                let problem =
+                    format!("the weights were trained {}, and the task is {}", word(causal), word(task.causal));
+                Err(self.refused(problem, "start from weights trained in the task's direction".into()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The mixer's settings by their own names.
+    fn same_settings(
+        &self,
+        ours: Option<&Map<String, Value>>,
+        theirs: &Map<String, Value>,
+        known: &[&str],
+    ) -> Result<(), WeightsError> {
+        for (key, value) in ours.into_iter().flatten() {
+            let aside = OF_TRAINING.contains(&key.as_str()) || known.contains(&key.as_str());
+            let Some(there) = theirs.get(key).filter(|_| !aside) else { continue };
+            if !same(there, value) {
+                let problem = format!("`{key}` is {there}, and {value} in this model's mixer");
+                return Err(self.refused(problem, format!("set `{key}: {}` at the mixer", plain(there))));
+            }
+        }
+        Ok(())
+    }
+
+    fn given(&self, key: &str) -> Option<&Value> {
+        self.keys.get(key).filter(|value| !value.is_null())
+    }
+
+    fn refused(&self, problem: String, remedy: String) -> WeightsError {
+        let weights = self.weights.file_name().unwrap_or_default().to_string_lossy();
+        let help = format!("{remedy}; if this file does not describe `{weights}`, keep the two in different folders");
+        WeightsError::Other { path: self.path.clone(), problem, help }
+    }
+}
+
+/// Numbers as numbers (1e-12 and 1.0e-12, 4 and 4.0), the rest as it stands.
+fn same(a: &Value, b: &Value) -> bool {
+    match (a.as_f64(), b.as_f64()) {
+        (Some(a), Some(b)) => (a - b).abs() <= 1e-6 * a.abs().max(b.abs()),
+        _ => a == b,
+    }
+}
+
+/// A value as YAML would have it.
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), String::from)
+}
+
+/// What a config can say of this model.
+fn facts(model: &ModelConfig, mixer: &Choice, task: &TaskSpec) -> Vec<Fact> {
+    let model = model.resolved();
+    let settings = &mixer.settings;
+    let number = |key: &str| settings.get(key).and_then(Value::as_i64);
+    let bigs = mixer.name == "bigs";
+    let attends = !bigs || settings.get("routing").is_some_and(|routing| routing == "attention");
+    let width = model.d_model;
+    let mut facts = Vec::new();
+    let mut fact = |names: &'static [&'static str],
+                    key: &'static str,
+                    ours: Option<Value>,
+                    also: &'static [&'static str],
+                    remedy: &'static str| {
+        facts.extend(ours.map(|ours| Fact { names, key, ours, also, remedy }));
+    };
+    fact(
+        &["hidden_size", "d_model", "n_embd", "dim"],
+        "d_model",
+        Some(width.into()),
+        &[],
+        "set `model: { d_model: {} }`",
+    );
+    fact(
+        &["num_hidden_layers", "n_layers", "n_layer", "num_layers"],
+        "n_layers",
+        Some(model.n_layers.into()),
+        &[],
+        "set `model: { n_layers: {} }`",
+    );
+    let heads = number("n_heads").filter(|_| attends);
+    fact(
+        &["num_attention_heads", "n_heads", "n_head", "num_heads"],
+        "n_heads",
+        heads.map(Value::from),
+        &[],
+        "set `n_heads: {}` at the mixer",
+    );
+    let d_head = heads.and_then(|heads| number("d_head").or_else(|| width.checked_div(heads)));
+    fact(&["head_dim", "d_head"], "d_head", d_head.map(Value::from), &[], "set `d_head: {}` at the mixer");
+    let gate = bigs.then(|| number("d_ff").unwrap_or(3 * width));
+    let (inner, remedy) = match gate {
+        Some(gate) => (Some(gate), "set `d_ff: {}` at the mixer"),
+        None => (model.d_ff.filter(|_| model.ffn != Some(Ffn::None)), "set `model: { d_ff: {} }`"),
+    };
+    fact(&["intermediate_size", "d_ff", "n_inner", "ffn_dim"], "d_ff", inner.map(Value::from), &[], remedy);
+    let states = number("d_state").filter(|_| bigs);
+    fact(&["num_ssm"], "d_state", states.map(Value::from), &[], "set `d_state: {}` at the mixer");
+    fact(
+        &["vocab_size"],
+        "vocab_size",
+        (task.input == Input::Tokens).then(|| task.vocab_size.into()),
+        &[],
+        "give the task the tokenizer of {} tokens that these weights were trained with",
+    );
+    let learned = model.positions == Some(Positions::Learned);
+    let rows = model.dims(task.max_length, task.causal).seq_len;
+    fact(
+        &["max_position_embeddings", "max_positions", "n_positions"],
+        "max_positions",
+        learned.then(|| rows.into()),
+        &[],
+        "set `model: { max_positions: {} }`",
+    );
+    fact(
+        &["position_embedding_type"],
+        "positions",
+        learned.then(|| "absolute".into()),
+        &["learned"],
+        "weights with positions of the kind `{}` cannot be loaded into learned ones; see `model: { positions }`",
+    );
+    fact(
+        &["type_vocab_size", "token_types"],
+        "token_types",
+        (model.token_types > 0).then(|| model.token_types.into()),
+        &[],
+        "set `model: { token_types: {} }`",
+    );
+    fact(
+        &["layer_norm_eps", "layer_norm_epsilon", "norm_eps"],
+        "norm_eps",
+        model.norm_eps.map(Value::from),
+        &[],
+        "set `model: { norm_eps: {} }`",
+    );
+    let exact = match (model.ffn, gate) {
+        (_, Some(_)) => settings.get("init").is_none_or(|init| init == "port"),
+        (Some(Ffn::Mlp), None) => true,
+        (_, None) => model.head == Some(HeadKind::Bert),
+    };
+    fact(
+        &["hidden_act", "activation_function"],
+        "activation",
+        exact.then(|| "gelu".into()),
+        &["gelu_python"],
+        "no setting gives `{}`: the activation of this model is the exact GELU",
+    );
+    facts
+}
+
+/// Writes the config of weights at `path`: the names that released models have for what there is, and our own description.
+/// Where `config.json` already describes something else, the config is `STEM.config.json`. Returns where it stands.
+pub fn write(path: &Path, model: &ModelConfig, mixer: &Choice, task: &TaskSpec) -> Result<PathBuf, CheckpointError> {
+    let mut keys = Map::new();
+    let kind = match mixer.name.as_str() {
+        "attention" => "bert",
+        "bigs" => "BiGS",
+        other => other,
+    };
+    keys.insert("model_type".into(), kind.into());
+    for fact in facts(model, mixer, task) {
+        keys.insert(fact.names[0].into(), fact.ours);
+    }
+    keys.insert("seq_len".into(), model.dims(task.max_length, task.causal).seq_len.into());
+    let mixer = json!({ (mixer.name.as_str()): mixer.settings });
+    keys.insert(OWN.into(), json!({ "mixer": mixer, "model": body(model), "causal": task.causal }));
+    let text = serde_json::to_string_pretty(&keys).expect("settings are plain data") + "\n";
+    let [own, shared] = places(path);
+    let taken = std::fs::read(&shared).is_ok_and(|there| there != text.as_bytes());
+    let at = if taken || own.is_file() { own } else { shared };
+    results::replace(&at, text.as_bytes()).map_err(|e| CheckpointError::new(&at, e))?;
+    Ok(at)
+}
+
+/// BLAKE3 of a file of weights, or of it and of the config beside it, which decides what the weights mean.
+pub fn fingerprint(path: &Path) -> Result<String, tasks::DataError> {
+    let weights = crate::sweep::plan::content_hash(path)?;
+    match places(path).into_iter().find(|at| at.is_file()) {
+        None => Ok(weights),
+        Some(config) => {
+            let both = weights + &crate::sweep::plan::content_hash(&config)?;
+            Ok(blake3::hash(both.as_bytes()).to_hex().to_string())
+        }
+    }
+}

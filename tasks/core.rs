@@ -1,0 +1,10 @@
+//! What every task is made of: batches, metrics, bounds, limits and random streams.
+
+pub(crate) mod batch;
+pub(crate) mod bounds;
+pub(crate) mod drawn;
+pub(crate) mod error;
+pub(crate) mod goodness;
+pub mod limits;
+pub mod metrics;
+pub mod rng;

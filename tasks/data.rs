@@ -1,0 +1,10 @@
+//! Files: downloads, archives, the official formats, and the prepared form of every data set.
+
+pub(crate) mod characters;
+pub mod fetch;
+pub mod formats;
+pub(crate) mod newfile;
+pub mod prepared;
+pub(crate) mod shrink;
+pub(crate) mod subset;
+pub(crate) mod zip;
