@@ -24,26 +24,9 @@ use results::Figure;
 use results::published::{self, Beside};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
+use settings::ConfigError;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-
-/// One setting of a section that cannot be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mistake {
-    /// The key to blame.
-    pub key: &'static str,
-    /// What is wrong.
-    pub problem: String,
-    /// What to write instead.
-    pub help: String,
-}
-
-impl Mistake {
-    /// `key` is to blame for `problem`; `help` says what to write.
-    pub fn new(key: &'static str, problem: impl Into<String>, help: impl Into<String>) -> Self {
-        Self { key, problem: problem.into(), help: help.into() }
-    }
-}
 
 /// A sweep, read and checked.
 #[derive(Clone, Debug)]
@@ -1120,7 +1103,7 @@ impl Reader<'_> {
         }
     }
 
-    fn mistakes(&mut self, keys: &Layer, found: Vec<Mistake>) {
+    fn mistakes(&mut self, keys: &Layer, found: Vec<ConfigError>) {
         for m in found {
             self.found.error(keys.place_of(m.key).unwrap_or(Place::Whole), m.problem, m.help);
         }

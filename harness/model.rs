@@ -9,9 +9,9 @@
 //! feed-forward).
 
 use crate::base::bounds;
-use crate::config::Mistake;
 use mixers::{Context, Cost, Dims, Linear, Mixer, NotLinear, ParamRule, Precision, linear};
 use serde::{Deserialize, Serialize};
+use settings::ConfigError;
 use tasks::{Input, Output, TaskSpec};
 use tch::nn::{self, Module, ModuleT};
 use tch::{Kind, Tensor, no_grad};
@@ -300,7 +300,7 @@ impl Default for ModelConfig {
 
 impl ModelConfig {
     /// Everything wrong with these settings.
-    pub fn check(&self) -> Vec<Mistake> {
+    pub fn check(&self) -> Vec<ConfigError> {
         let mut found = bounds::beyond(self);
         let counts = [
             ("d_model", self.d_model),
@@ -310,12 +310,12 @@ impl ModelConfig {
         ];
         for (key, value) in counts {
             if value < 1 {
-                found.push(Mistake::new(key, format!("`{key}` is {value}, which is below 1"), "use 1 or more"));
+                found.push(ConfigError::new(key, format!("`{key}` is {value}, which is below 1"), "use 1 or more"));
             }
         }
         if self.token_types < 0 {
             let problem = format!("`token_types` is {}, which is below 0", self.token_types);
-            found.push(Mistake::new("token_types", problem, "use 2 as BERT, or 0 for none"));
+            found.push(ConfigError::new("token_types", problem, "use 2 as BERT, or 0 for none"));
         }
         let shares = [
             ("dropout", self.dropout),
@@ -326,58 +326,66 @@ impl ModelConfig {
         for (key, value) in shares {
             if !(0.0..1.0).contains(&value) {
                 let problem = format!("`{key}` is {value}, which is not a probability below 1");
-                found.push(Mistake::new(key, problem, "use 0 to turn it off, or a number such as 0.1"));
+                found.push(ConfigError::new(key, problem, "use 0 to turn it off, or a number such as 0.1"));
             }
         }
         if let Some(eps) = self.norm_eps.filter(|eps| !(*eps > 0.0 && *eps < 1.0)) {
             let problem = format!("`norm_eps` is {eps}, which is not between 0 and 1");
-            found.push(Mistake::new("norm_eps", problem, "use a small number such as 1e-5"));
+            found.push(ConfigError::new("norm_eps", problem, "use a small number such as 1e-5"));
         }
         if !(self.init_std > 0.0 && self.init_std <= 10.0) {
             let problem = format!("`init_std` is {}, which is not above 0 and up to 10", self.init_std);
-            found.push(Mistake::new("init_std", problem, "use a number such as 0.02 or 1"));
+            found.push(ConfigError::new("init_std", problem, "use a number such as 0.02 or 1"));
         }
         if let Some(std) = self.linear_std.filter(|std| !(*std > 0.0 && *std <= 10.0)) {
             let problem = format!("`linear_std` is {std}, which is not above 0 and up to 10");
-            found.push(Mistake::new("linear_std", problem, "use a number such as 0.02, or null for the mixers' own"));
+            found.push(ConfigError::new(
+                "linear_std",
+                problem,
+                "use a number such as 0.02, or null for the mixers' own",
+            ));
         }
         for (key, std, usual) in [("embedding_std", self.embedding_std, "1"), ("cls_std", self.cls_std, "0")] {
             if let Some(std) = std.filter(|std| !(0.0..=10.0).contains(std)) {
                 let problem = format!("`{key}` is {std}, which is not between 0 and 10");
-                found.push(Mistake::new(key, problem, format!("use a number such as {usual}, or null for `init_std`")));
+                found.push(ConfigError::new(
+                    key,
+                    problem,
+                    format!("use a number such as {usual}, or null for `init_std`"),
+                ));
             }
         }
         if self.linear_init.is_some() && self.linear_std.is_some() {
             let problem = "`linear_init` and `linear_std` both say how dense maps start";
-            found.push(Mistake::new("linear_init", problem, "keep one of the two"));
+            found.push(ConfigError::new("linear_init", problem, "keep one of the two"));
         }
         if self.ffn_dropout > 0.0 && matches!(self.ffn(), Ffn::None | Ffn::Identity) {
             let problem = format!("`ffn_dropout` is {}, but the blocks have no feed-forward", self.ffn_dropout);
-            found.push(Mistake::new("ffn_dropout", problem, "use 0, or `ffn: mlp`"));
+            found.push(ConfigError::new("ffn_dropout", problem, "use 0, or `ffn: mlp`"));
         }
         if self.ffn_activation != Activation::Gelu && self.ffn() != Ffn::Mlp {
             let problem = "`ffn_activation` is set, but the blocks have no `ffn: mlp` that could have it";
-            found.push(Mistake::new("ffn_activation", problem, "leave it out, or use `ffn: mlp`"));
+            found.push(ConfigError::new("ffn_activation", problem, "leave it out, or use `ffn: mlp`"));
         }
         if self.rescale_residual && self.linear_std.is_none() {
             let problem = "`rescale_residual` is set, but `linear_std` is not: there is no deviation to divide";
-            found.push(Mistake::new("rescale_residual", problem, "set `linear_std` too, such as 0.02"));
+            found.push(ConfigError::new("rescale_residual", problem, "set `linear_std` too, such as 0.02"));
         }
         if self.positions() == Positions::Sinusoidal && self.d_model % 2 == 1 {
             let problem = format!("`d_model` is {}, which sinusoidal positions cannot halve", self.d_model);
-            found.push(Mistake::new("d_model", problem, "use an even width, or `positions: learned`"));
+            found.push(ConfigError::new("d_model", problem, "use an even width, or `positions: learned`"));
         }
         found
     }
 
     /// What of these settings the task cannot have.
-    pub fn check_task(&self, task: &tasks::Outline) -> Vec<Mistake> {
+    pub fn check_task(&self, task: &tasks::Outline) -> Vec<ConfigError> {
         let mut found = Vec::new();
         if let Some(rows) = self.max_positions.filter(|rows| *rows < task.max_length) {
             let longest = task.max_length;
             let problem = format!("`max_positions` is {rows}, but the task's sequences have up to {longest} positions");
             let help = format!("use {longest} or more, or null, or make the task's sequences shorter");
-            found.push(Mistake::new("max_positions", problem, help));
+            found.push(ConfigError::new("max_positions", problem, help));
         }
         let tokens = task.output == Output::Tokens;
         let pooled = matches!(task.output, Output::PerSequence | Output::Value) && task.documents == 1;
@@ -393,7 +401,11 @@ impl ModelConfig {
         };
         if !self.head_bias && !plain_or_tied {
             let problem = "`head_bias` is false, but the task's head is neither plain nor tied and keeps its biases";
-            found.push(Mistake::new("head_bias", problem, "leave it out in the task's entry, or use `head: plain`"));
+            found.push(ConfigError::new(
+                "head_bias",
+                problem,
+                "leave it out in the task's entry, or use `head: plain`",
+            ));
         }
         let problem = match self.head {
             Some(HeadKind::Tied) if !own_tokens => {
@@ -408,12 +420,12 @@ impl ModelConfig {
             }
             _ => return found,
         };
-        found.push(Mistake::new("head", problem, "use `head: plain`, or null, in the task's entry"));
+        found.push(ConfigError::new("head", problem, "use `head: plain`, or null, in the task's entry"));
         found
     }
 
     /// Whether the vector that is read of a sequence reads anything of it; `clm`: the model is causal, whatever the task.
-    pub fn check_pooling(&self, task: &tasks::Outline, clm: bool) -> Vec<Mistake> {
+    pub fn check_pooling(&self, task: &tasks::Outline, clm: bool) -> Vec<ConfigError> {
         let per_sequence = matches!(task.output, Output::PerSequence | Output::Value);
         if !per_sequence || !(task.causal || clm) || !matches!(self.pooling, Pooling::Cls | Pooling::First) {
             return Vec::new();
@@ -423,7 +435,7 @@ impl ModelConfig {
             Pooling::First => format!("`pooling` is first, but {why}: position 0 reads no other"),
             _ => format!("`pooling` is cls, but {why}: the vector in front reads nothing of the sequence"),
         };
-        vec![Mistake::new("pooling", problem, "use `pooling: mean` or `last`")]
+        vec![ConfigError::new("pooling", problem, "use `pooling: mean` or `last`")]
     }
 
     /// The head for a task: `head`, or what `null` means.

@@ -29,9 +29,11 @@ pub mod sliding_window;
 static ALLOCATOR: fuzzing::Counting = fuzzing::Counting;
 
 pub use crate::core::cost::{Cost, linear_flops};
-pub use crate::core::error::{ConfigError, NotLinear, at_least, at_most, between, divides, heads};
+pub use crate::core::error::{NotLinear, heads};
 pub use crate::core::precision::{Building, Linear, Precision};
 pub use registry::{Entry, Family, registry};
+
+pub use settings::{ConfigError, at_least, at_most, between, divides};
 
 use std::fmt::Debug;
 use tch::{Device, Kind, Tensor};

@@ -38,13 +38,15 @@ pub mod text;
 static ALLOCATOR: fuzzing::Counting = fuzzing::Counting;
 
 pub use crate::core::batch::{Batch, Example, Order, Targets};
-pub use crate::core::error::{ConfigError, DataError};
+pub use crate::core::error::DataError;
 pub use crate::core::goodness::Goodness;
 pub use data::formats::DataDir;
 pub use data::prepared::Prepared;
 pub use language::shared::spread;
 pub use language::tokenizer::Tokenizer;
 pub use registry::{Entry, Family, Generated, Outline, registry, without};
+
+pub use settings::ConfigError;
 
 use std::fmt::Debug;
 

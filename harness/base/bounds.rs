@@ -3,9 +3,9 @@
 //! [`tasks::core::limits`].
 
 use crate::base::fields;
-use crate::config::Mistake;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
+use settings::ConfigError;
 
 /// Keys with a limit of their own, in any section.
 const OWN: [(&str, u64); 8] = [
@@ -28,13 +28,13 @@ pub fn most(key: &str) -> u64 {
 }
 
 /// Every whole number of a section that is beyond its limit.
-pub fn beyond<T: Serialize + DeserializeOwned>(section: &T) -> Vec<Mistake> {
+pub fn beyond<T: Serialize + DeserializeOwned>(section: &T) -> Vec<ConfigError> {
     let values = serde_json::to_value(section).expect("settings are plain data");
     let beyond = |key: &&'static str| {
         let value = values.get(*key).and_then(Value::as_u64).filter(|value| *value > most(key))?;
         let most = most(key);
         let problem = format!("`{key}` is {value}, more than {most}, the most there may be");
-        Some(Mistake::new(key, problem, format!("use {most} or less")))
+        Some(ConfigError::new(key, problem, format!("use {most} or less")))
     };
     fields::of::<T>().iter().filter_map(beyond).collect()
 }

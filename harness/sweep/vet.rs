@@ -1,11 +1,11 @@
 //! A spec from a file is held to what a config is held to: it may have been edited, or damaged.
 
-use crate::config::Mistake;
 use crate::registry::Registry;
 use crate::train::pretrain::Objective;
 use crate::train::spec::{ENGINE, LIBTORCH, RunSpec};
+use settings::ConfigError;
 
-fn said(section: &str, mistakes: Vec<Mistake>) -> impl Iterator<Item = String> {
+fn said(section: &str, mistakes: Vec<ConfigError>) -> impl Iterator<Item = String> {
     mistakes.into_iter().map(move |mistake| format!("{section}: {}; {}", mistake.problem, mistake.help))
 }
 

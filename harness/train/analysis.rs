@@ -1,8 +1,8 @@
 //! What is looked at in a trained model besides its score: heads, probes, states.
 
 use crate::base::bounds;
-use crate::config::Mistake;
 use serde::{Deserialize, Serialize};
+use settings::ConfigError;
 use std::path::Path;
 use tasks::Output;
 
@@ -62,35 +62,35 @@ impl AnalysisConfig {
     }
 
     /// What of it cannot be asked of a task that is `output` and `causal`.
-    pub fn check_task(&self, output: Output, causal: bool) -> Vec<Mistake> {
+    pub fn check_task(&self, output: Output, causal: bool) -> Vec<ConfigError> {
         let mut found = Vec::new();
         let keys = [("pseudo_perplexity", self.pseudo_perplexity > 0), ("minimal_pairs", self.minimal_pairs.is_some())];
         for (key, _) in keys.iter().filter(|(_, asked)| *asked && output != Output::Tokens) {
             let problem = format!("`{key}` is asked for, but the task does not predict tokens");
-            found.push(Mistake::new(key, problem, "put it into the entries of `mlm` and `clm` tasks"));
+            found.push(ConfigError::new(key, problem, "put it into the entries of `mlm` and `clm` tasks"));
         }
         if self.pseudo_perplexity > 0 && output == Output::Tokens && causal {
             let problem = "`pseudo_perplexity` is asked for, but a causal model has a perplexity";
-            found.push(Mistake::new("pseudo_perplexity", problem, "leave it out: `perplexity` is recorded"));
+            found.push(ConfigError::new("pseudo_perplexity", problem, "leave it out: `perplexity` is recorded"));
         }
         found
     }
 
     /// Everything wrong with these settings.
-    pub fn check(&self) -> Vec<Mistake> {
+    pub fn check(&self) -> Vec<ConfigError> {
         let mut found = bounds::beyond(self);
         if !(1..=1_000_000).contains(&self.probe_examples) {
             let problem = format!("`probe_examples` is {}, which is not between 1 and 1000000", self.probe_examples);
-            found.push(Mistake::new("probe_examples", problem, "use some thousand"));
+            found.push(ConfigError::new("probe_examples", problem, "use some thousand"));
         }
         if let Some(path) = self.minimal_pairs.as_ref().filter(|path| !Path::new(path).exists()) {
             let problem = format!("there is no `{path}`");
             let help = "give the path of a JSONL file, or of a folder of them, with `sentence_good` and `sentence_bad`, from the folder this command runs in";
-            found.push(Mistake::new("minimal_pairs", problem, help));
+            found.push(ConfigError::new("minimal_pairs", problem, help));
         }
         if self.retrain_steps > 0 && !self.prune {
             let problem = format!("`retrain_steps` is {}, but nothing is pruned", self.retrain_steps);
-            found.push(Mistake::new("retrain_steps", problem, "add `prune: true`, or leave it out"));
+            found.push(ConfigError::new("retrain_steps", problem, "add `prune: true`, or leave it out"));
         }
         found
     }

@@ -4,9 +4,9 @@
 //! saved nor resumed. Each group's parameters are views into one flat tensor, and so are their gradients: a step is a
 //! dozen kernels a group, whatever the number of parameters, and the moments are two tensors to save.
 
-use crate::config::Mistake;
 use mixers::ParamRule;
 use serde::{Deserialize, Serialize};
+use settings::ConfigError;
 use std::collections::BTreeMap;
 use tch::{Kind, Tensor, nn::VarStore, no_grad};
 
@@ -86,11 +86,11 @@ impl Default for OptimizerConfig {
 
 impl OptimizerConfig {
     /// Everything wrong with these settings.
-    pub fn check(&self) -> Vec<Mistake> {
+    pub fn check(&self) -> Vec<ConfigError> {
         let mut found = Vec::new();
         let mut need = |key: &'static str, ok: bool, value: f64, rule: &str| {
             if !ok {
-                found.push(Mistake::new(
+                found.push(ConfigError::new(
                     key,
                     format!("`{key}` is {value}, which is not {rule}"),
                     format!("use a number that is {rule}"),

@@ -15,13 +15,13 @@
 //! Under `clm` mixers are causal in both stages, so that the second finds the parameters of the first.
 
 use crate::base::bounds;
-use crate::config::Mistake;
 use crate::model::{Hidden, ModelConfig, dense_flops};
 use crate::train::optimizer::OptimizerConfig;
 use crate::train::schedule::{ScheduleConfig, Shape};
 use crate::train::seeds::{Purpose, reseed};
 use mixers::{Linear, linear};
 use serde::{Deserialize, Serialize};
+use settings::ConfigError;
 use tasks::core::rng::{self, Stream};
 use tasks::{Batch, Input, Outline, Targets, TaskSpec};
 use tch::nn::{self, VarStore};
@@ -77,23 +77,23 @@ impl Default for PretrainConfig {
 
 impl PretrainConfig {
     /// Everything wrong with these settings.
-    pub fn check(&self) -> Vec<Mistake> {
+    pub fn check(&self) -> Vec<ConfigError> {
         let mut found = bounds::beyond(self);
         if self.steps == 0 {
             let help = "use 1 or more, or `objective: none` to learn from scratch";
-            found.push(Mistake::new("steps", "`steps` is 0, which is below 1", help));
+            found.push(ConfigError::new("steps", "`steps` is 0, which is below 1", help));
         }
         if let Some(rate) = self.mask_rate.filter(|rate| !(*rate > 0.0 && *rate < 1.0)) {
             let problem = format!("`mask_rate` is {rate}, which is not between 0 and 1");
-            found.push(Mistake::new("mask_rate", problem, "use a share such as 0.15, or null"));
+            found.push(ConfigError::new("mask_rate", problem, "use a share such as 0.15, or null"));
         }
         if let Some(lr) = self.lr.filter(|lr| !(*lr > 0.0 && lr.is_finite())) {
             let problem = format!("`lr` is {lr}, which is not above 0");
-            found.push(Mistake::new("lr", problem, "use a number such as 1e-3, or null for the optimizer's"));
+            found.push(ConfigError::new("lr", problem, "use a number such as 1e-3, or null for the optimizer's"));
         }
         if let Some(warmup) = self.warmup_steps.filter(|warmup| *warmup > self.steps) {
             let problem = format!("`warmup_steps` is {warmup}, more than the {} steps of pretraining", self.steps);
-            found.push(Mistake::new("warmup_steps", problem, format!("use {} or fewer, or null", self.steps)));
+            found.push(ConfigError::new("warmup_steps", problem, format!("use {} or fewer, or null", self.steps)));
         }
         found
     }

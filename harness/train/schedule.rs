@@ -1,8 +1,8 @@
 //! Learning-rate schedules: a factor on every group's peak rate, by step.
 
 use crate::base::bounds;
-use crate::config::Mistake;
 use serde::{Deserialize, Serialize};
+use settings::ConfigError;
 
 /// The curve after warm-up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,10 +71,10 @@ impl Default for ScheduleConfig {
 
 impl ScheduleConfig {
     /// Everything wrong with these settings in a run of `steps` whose peak rate is `lr`.
-    pub fn check(&self, steps: u64, lr: f64) -> Vec<Mistake> {
+    pub fn check(&self, steps: u64, lr: f64) -> Vec<ConfigError> {
         let mut found = bounds::beyond(self);
         if !(0.0..=1.0).contains(&self.final_factor) {
-            found.push(Mistake::new(
+            found.push(ConfigError::new(
                 "final_factor",
                 format!("`final_factor` is {}, which is not between 0 and 1", self.final_factor),
                 "use a share of the peak rate, such as 0 or 0.1",
@@ -83,32 +83,32 @@ impl ScheduleConfig {
         if let Some(last) = self.final_lr {
             if !(0.0..=lr).contains(&last) {
                 let problem = format!("`final_lr` is {last}, which is not between 0 and the peak rate, `lr` = {lr}");
-                found.push(Mistake::new("final_lr", problem, "use a lower rate, or leave it out"));
+                found.push(ConfigError::new("final_lr", problem, "use a lower rate, or leave it out"));
             }
             if self.final_factor != 0.0 {
                 let problem = "`final_lr` and `final_factor` both say where the rate ends";
-                found.push(Mistake::new("final_lr", problem, "leave one of them out"));
+                found.push(ConfigError::new("final_lr", problem, "leave one of them out"));
             }
         }
         if self.hold_steps == 0 {
             let help = "use 1 to change the rate at every step, or the steps of an epoch to change it once an epoch";
-            found.push(Mistake::new("hold_steps", "`hold_steps` is 0, which is below 1", help));
+            found.push(ConfigError::new("hold_steps", "`hold_steps` is 0, which is below 1", help));
         }
         // The Long Range Arena trains Retrieval for 5,000 steps of a warm-up of 8,000: the rule's scale, not a slip.
         if self.warmup_steps > steps && self.shape != Shape::InverseSqrt {
-            found.push(Mistake::new(
+            found.push(ConfigError::new(
                 "warmup_steps",
                 format!("`warmup_steps` is {}, more than the {steps} steps of the budget", self.warmup_steps),
                 format!("use {steps} or fewer; a tenth of the budget is common"),
             ));
         }
         match (self.cycle_steps, self.shape) {
-            (Some(0), _) => found.push(Mistake::new(
+            (Some(0), _) => found.push(ConfigError::new(
                 "cycle_steps",
                 "`cycle_steps` is 0, which is below 1",
                 "use 1 or more, or null for the rest of the budget",
             )),
-            (Some(_), Shape::Constant | Shape::InverseSqrt) => found.push(Mistake::new(
+            (Some(_), Shape::Constant | Shape::InverseSqrt) => found.push(ConfigError::new(
                 "cycle_steps",
                 "`cycle_steps` is set, but only cosine and linear come to an end",
                 "leave it out, or use `shape: cosine`",

@@ -9,7 +9,6 @@ pub mod timing;
 
 use crate::base::bounds;
 use crate::base::events::{Event, Progress};
-use crate::config::Mistake;
 use crate::model::Model;
 use crate::registry::Registry;
 use crate::train::checkpoint::{self, CheckpointError, Part};
@@ -22,6 +21,7 @@ use crate::train::spec::RunSpec;
 use results::{Detail, Outcome, Point, Scores};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use settings::ConfigError;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -85,7 +85,7 @@ impl Default for BudgetConfig {
 
 impl BudgetConfig {
     /// Everything wrong with these settings.
-    pub fn check(&self) -> Vec<Mistake> {
+    pub fn check(&self) -> Vec<ConfigError> {
         let mut found = bounds::beyond(self);
         let counts = [
             ("steps", Some(self.steps)),
@@ -97,15 +97,15 @@ impl BudgetConfig {
             ("checkpoint_every", self.checkpoint_every),
         ];
         for (key, _) in counts.iter().filter(|(_, value)| *value == Some(0)) {
-            found.push(Mistake::new(key, format!("`{key}` is 0, which is below 1"), "use 1 or more"));
+            found.push(ConfigError::new(key, format!("`{key}` is 0, which is below 1"), "use 1 or more"));
         }
         if let Some(score) = self.stop_at.filter(|s| !(*s > 0.0 && *s <= 1.0)) {
             let problem = format!("`stop_at` is {score}, which is not a score above 0 and up to 1");
-            found.push(Mistake::new("stop_at", problem, "use a share such as 0.999"));
+            found.push(ConfigError::new("stop_at", problem, "use a share such as 0.999"));
         }
         if let Some(minutes) = self.timeout_minutes.filter(|m| !(*m > 0.0 && m.is_finite())) {
             let problem = format!("`timeout_minutes` is {minutes}, which is not above 0");
-            found.push(Mistake::new("timeout_minutes", problem, "use a number of minutes, or null for no limit"));
+            found.push(ConfigError::new("timeout_minutes", problem, "use a number of minutes, or null for no limit"));
         }
         found
     }

@@ -2,10 +2,9 @@
 //! shapes and costs would leave 64 bits: within them it cannot, for no product of lengths and widths in [`crate::Cost`] reaches
 //! 2^63.
 
-use crate::{ConfigError, Dims};
+use crate::Dims;
 use serde_json::Value;
-use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+use settings::{ConfigError, field_name, whole_numbers};
 
 /// Widest residual stream.
 pub const D_MODEL: i64 = 1 << 16;
@@ -43,23 +42,10 @@ pub(crate) fn beyond(settings: &Value, dims: &Dims) -> Vec<ConfigError> {
     for (key, value, most) in lengths {
         found.extend(refused(key, i128::from(value), most));
     }
-    for (key, value) in settings.as_object().into_iter().flatten() {
-        numbers(value, &mut |number| found.extend(refused(key, number, most(key))));
-    }
+    whole_numbers(settings, &mut |field, key, number| {
+        found.extend(refused(key, number, most(key)).map(|error| ConfigError { key: field_name(field), ..error }));
+    });
     found
-}
-
-/// Calls `each` with every whole number of a value, however deep.
-fn numbers(value: &Value, each: &mut impl FnMut(i128)) {
-    match value {
-        Value::Number(number) => {
-            let whole = number.as_i64().map(i128::from).or_else(|| number.as_u64().map(i128::from));
-            whole.into_iter().for_each(each);
-        }
-        Value::Array(items) => items.iter().for_each(|item| numbers(item, each)),
-        Value::Object(map) => map.values().for_each(|item| numbers(item, each)),
-        _ => {}
-    }
 }
 
 fn refused(key: &str, value: i128, most: i64) -> Option<ConfigError> {
@@ -70,19 +56,7 @@ fn refused(key: &str, value: i128, most: i64) -> Option<ConfigError> {
     } else {
         return None;
     };
-    Some(ConfigError { key: name(key), problem, help })
-}
-
-/// The name of a field as errors carry it. There are as many as fields, so that what is kept for good is little.
-fn name(key: &str) -> &'static str {
-    static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
-    let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(name) = names.get(key) {
-        return name;
-    }
-    let name: &'static str = String::leak(key.to_owned());
-    names.insert(name);
-    name
+    Some(ConfigError { key: field_name(key), problem, help })
 }
 
 /// The product of settings, `what` in words, must not be wider than a layer may be. Each factor is within its own limit.

@@ -1,18 +1,7 @@
 //! What can be wrong with a task's settings or its data.
 
+use settings::ConfigError;
 use std::path::PathBuf;
-
-/// One setting that cannot be, by key.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{problem}")]
-pub struct ConfigError {
-    /// The key of the task's own config that is to blame.
-    pub key: &'static str,
-    /// What is wrong, naming the key and its value.
-    pub problem: String,
-    /// What to write instead.
-    pub help: String,
-}
 
 /// Settings that were changed and do nothing when `source` is `source`.
 pub(crate) fn idle(source: &str, keys: &[(&'static str, bool)]) -> Vec<ConfigError> {

@@ -1,10 +1,9 @@
 //! The largest whole numbers a task's settings may have: beyond them no machine holds an example, and sums of lengths would leave
 //! their 32 bits. A task looks at its settings only once they are within these.
 
-use crate::{ConfigError, FRESH};
+use crate::FRESH;
 use serde_json::Value;
-use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+use settings::{ConfigError, field_name, whole_numbers};
 
 /// The power of two of the largest length, width, vocabulary, and of any whole number without a limit of its own.
 pub const SIZE: u32 = 20;
@@ -42,36 +41,12 @@ pub fn most(key: &str) -> Option<u32> {
 /// Whole numbers of `settings` that are beyond their limits, however deep they stand.
 pub(crate) fn beyond(settings: &Value) -> Vec<ConfigError> {
     let mut found = Vec::new();
-    for (key, value) in settings.as_object().into_iter().flatten() {
-        numbers(key, value, &mut |inner, number| {
-            let Some(power) = most(inner).filter(|power| number > 1 << power) else { return };
-            let problem = format!("`{inner}` is {number}, more than 2^{power}");
-            found.push(ConfigError { key: name(key), problem, help: format!("use at most {}", 1_u64 << power) });
-        });
-    }
+    whole_numbers(settings, &mut |field, key, number| {
+        let Some(power) = most(key).filter(|power| number > 1 << power) else { return };
+        let problem = format!("`{key}` is {number}, more than 2^{power}");
+        found.push(ConfigError::new(field_name(field), problem, format!("use at most {}", 1_u64 << power)));
+    });
     found
-}
-
-/// Calls `each` with every whole number of a value and the key it stands under.
-fn numbers(key: &str, value: &Value, each: &mut impl FnMut(&str, u64)) {
-    match value {
-        Value::Number(number) => number.as_u64().into_iter().for_each(|number| each(key, number)),
-        Value::Array(items) => items.iter().for_each(|item| numbers(key, item, each)),
-        Value::Object(map) => map.iter().for_each(|(key, item)| numbers(key, item, each)),
-        _ => {}
-    }
-}
-
-/// The name of a field as errors carry it. There are as many as fields, so that what is kept for good is little.
-fn name(key: &str) -> &'static str {
-    static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
-    let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(name) = names.get(key) {
-        return name;
-    }
-    let name: &'static str = String::leak(key.to_owned());
-    names.insert(name);
-    name
 }
 
 #[cfg(test)]
