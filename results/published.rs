@@ -440,9 +440,9 @@ mod tests {
             let said = format!("| `{name}` | {} | {} |", lines(text), of(text));
             assert!(own.contains(&said), "results/published/README.md does not say {said:?}");
         }
-        let (readme, total) = (include_str!("../README.md"), all().len());
+        let (method, total) = (include_str!("../docs/method.md"), all().len());
         let said = format!("`mixarena list published` prints all {total}");
-        assert!(readme.contains(&said), "README.md does not say {said:?}");
+        assert!(method.contains(&said), "docs/method.md does not say {said:?}");
     }
 
     fn models_of(cells: &[Published]) -> usize {
