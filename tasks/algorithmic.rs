@@ -23,7 +23,7 @@ use crate::core::drawn::{self, Counts};
 use crate::core::rng::{Purpose, Stream, owner};
 use crate::registry::{Family, Outline};
 use crate::{
-    Baseline, Bound, ConfigError, DataDir, DataError, Example, Goodness, Judge, Output, Sections, Split, Task,
+    Baseline, Bound, ConfigError, DataDir, DataError, Example, Goodness, Judge, Metric, Output, Sections, Split, Task,
     TaskSpec, core::bounds,
 };
 use serde::{Deserialize, Serialize};
@@ -405,7 +405,7 @@ impl Task for Algorithmic {
         let closing = self.cfg.kind == Kind::Dyck;
         TaskSpec {
             judge: if closing { Judge::Mass { share: 0.8 } } else { Judge::Class },
-            metric: if closing { "closing_accuracy" } else { "accuracy" }.into(),
+            metric: Metric::proportion(if closing { "closing_accuracy" } else { "accuracy" }),
             version: 1,
             ..self.cfg.outline().spec()
         }

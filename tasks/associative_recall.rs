@@ -16,7 +16,9 @@
 use crate::core::drawn::{self, Counts};
 use crate::core::rng::{Purpose, Stream};
 use crate::registry::{Family, Outline};
-use crate::{Bound, ConfigError, DataDir, DataError, Example, Goodness, Split, Targets, Task, TaskSpec, core::bounds};
+use crate::{
+    Bound, ConfigError, DataDir, DataError, Example, Goodness, Metric, Split, Targets, Task, TaskSpec, core::bounds,
+};
 use serde::{Deserialize, Serialize};
 
 /// Where a training example is scored; validation and test examples are scored at the answer.
@@ -197,7 +199,7 @@ pub(crate) fn targets(tokens: &[i64], answers: &[i64], scored: Scored) -> Target
 
 impl Task for AssociativeRecall {
     fn spec(&self) -> TaskSpec {
-        TaskSpec { metric: "accuracy".into(), version: 1, ..self.cfg.outline().spec() }
+        TaskSpec { metric: Metric::accuracy(), version: 1, ..self.cfg.outline().spec() }
     }
 
     fn len(&self, split: Split) -> u64 {

@@ -23,7 +23,8 @@ use crate::language::shared::{self, EVAL_SEQUENCES, Language};
 use crate::language::tokenizer::TokenizerConfig;
 use crate::registry::{Family, Outline};
 use crate::{
-    Baseline, Batch, Bound, ConfigError, DataDir, DataError, Example, Facet, Split, Targets, Task, TaskSpec, Tokenizer,
+    Baseline, Batch, Bound, ConfigError, DataDir, DataError, Example, Facet, Metric, Split, Targets, Task, TaskSpec,
+    Tokenizer,
 };
 use serde::{Deserialize, Serialize};
 
@@ -94,7 +95,11 @@ impl Clm {
 
 impl Task for Clm {
     fn spec(&self) -> TaskSpec {
-        TaskSpec { metric: "next-token accuracy".into(), version: 1, ..self.language.spec(self.cfg.outline()) }
+        TaskSpec {
+            metric: Metric::language_model("next-token accuracy"),
+            version: 1,
+            ..self.language.spec(self.cfg.outline())
+        }
     }
 
     fn len(&self, split: Split) -> u64 {

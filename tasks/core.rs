@@ -6,5 +6,6 @@ pub(crate) mod drawn;
 pub(crate) mod error;
 pub(crate) mod goodness;
 pub mod limits;
+pub mod metric;
 pub mod metrics;
 pub mod rng;

@@ -22,7 +22,7 @@ use crate::core::drawn::{self, Counts};
 use crate::core::rng::{self, Purpose, Stream};
 use crate::registry::{Family, Outline};
 use crate::{
-    Bound, ConfigError, DataDir, DataError, Example, FRESH, Goodness, Mark, Split, Targets, Task, TaskSpec,
+    Bound, ConfigError, DataDir, DataError, Example, FRESH, Goodness, Mark, Metric, Split, Targets, Task, TaskSpec,
     core::bounds,
 };
 use serde::{Deserialize, Serialize};
@@ -549,7 +549,7 @@ fn commonest(answers: &[i64]) -> i64 {
 impl Task for Depth {
     fn spec(&self) -> TaskSpec {
         let marks = if self.cfg.kind == Kind::Memorization { vec![Mark::TestIsTrain] } else { Vec::new() };
-        TaskSpec { metric: "accuracy".into(), version: 1, marks, ..self.cfg.outline().spec() }
+        TaskSpec { metric: Metric::accuracy(), version: 1, marks, ..self.cfg.outline().spec() }
     }
 
     fn len(&self, split: Split) -> u64 {

@@ -18,7 +18,8 @@ use crate::core::drawn::{self, Counts};
 use crate::core::rng::{Purpose, Stream};
 use crate::registry::{Family, Outline};
 use crate::{
-    Bound, ConfigError, DataDir, DataError, Example, Goodness, Sections, Split, Targets, Task, TaskSpec, core::bounds,
+    Bound, ConfigError, DataDir, DataError, Example, Goodness, Metric, Sections, Split, Targets, Task, TaskSpec,
+    core::bounds,
 };
 use serde::{Deserialize, Serialize};
 
@@ -173,7 +174,7 @@ impl Filler {
 impl Task for Filler {
     fn spec(&self) -> TaskSpec {
         TaskSpec {
-            metric: "accuracy".into(),
+            metric: Metric::accuracy(),
             version: 1,
             by_position: Some(i64::from(self.cfg.window)),
             ..self.cfg.outline().spec()

@@ -24,8 +24,8 @@ use crate::language::corpus::CorpusConfig;
 use crate::language::tokenizer::{Texts, Tokenizer, TokenizerConfig};
 use crate::registry::{Family, Outline};
 use crate::{
-    Bound, ConfigError, DataDir, DataError, Example, Input, Judge, Mark, Output, Section, Sections, Split, Targets,
-    Task, TaskSpec,
+    Bound, ConfigError, DataDir, DataError, Example, Input, Judge, Mark, Metric, Output, Section, Sections, Split,
+    Targets, Task, TaskSpec,
     core::{bounds, metrics},
     language::shared,
 };
@@ -147,13 +147,13 @@ impl Name {
         &files::FORMS[self as usize]
     }
 
-    /// What its score is, and that score's name.
-    fn judge(self) -> (Judge, &'static str) {
+    /// When an answer is right, and the score over all of them.
+    fn judge(self) -> (Judge, Metric) {
         match self {
-            Self::Cola => (Judge::Matthews, "Matthews correlation"),
-            Self::Mrpc | Self::Qqp => (Judge::F1Accuracy, "mean of F1 and accuracy"),
-            Self::Stsb => (Judge::Correlation, "mean of Pearson and Spearman correlation"),
-            Self::Sst2 | Self::Mnli | Self::Qnli | Self::Rte | Self::Wnli => (Judge::Class, "accuracy"),
+            Self::Cola => (Judge::Matthews, Metric::correlation("Matthews correlation")),
+            Self::Mrpc | Self::Qqp => (Judge::F1Accuracy, Metric::f1_accuracy("mean of F1 and accuracy")),
+            Self::Stsb => (Judge::Correlation, Metric::correlation("mean of Pearson and Spearman correlation")),
+            Self::Sst2 | Self::Mnli | Self::Qnli | Self::Rte | Self::Wnli => (Judge::Class, Metric::accuracy()),
         }
     }
 }
@@ -297,7 +297,7 @@ impl Task for Glue {
             vocab_size: self.tokenizer.vocab_size() as i64,
             pad_token: i64::from(self.tokenizer.specials().pad),
             judge,
-            metric: metric.into(),
+            metric,
             version: 1,
             marks: Mark::those([(true, Mark::ValidationIsTest), (reduced, Mark::Reduced)]),
             ..self.cfg.outline().spec()

@@ -21,7 +21,8 @@ mod tests;
 use crate::core::rng::{Purpose, Stream, owner};
 use crate::registry::{Family, Outline};
 use crate::{
-    Baseline, Bound, ConfigError, DataDir, DataError, Example, FRESH, Goodness, Judge, Split, Targets, Task, TaskSpec,
+    Baseline, Bound, ConfigError, DataDir, DataError, Example, FRESH, Goodness, Judge, Metric, Split, Targets, Task,
+    TaskSpec,
     core::{bounds, drawn},
 };
 use automaton::{Automaton, Ranges, Sizes, between};
@@ -361,7 +362,7 @@ impl Task for Icll {
         TaskSpec {
             pad_token: self.cfg.bar() + 1,
             judge: Judge::Allowed,
-            metric: "greedy validity".into(),
+            metric: Metric::proportion("greedy validity"),
             version: 1,
             ..self.cfg.outline().spec()
         }

@@ -17,7 +17,8 @@ mod records;
 use crate::data::subset::{self, Subset};
 use crate::registry::{Family, Outline};
 use crate::{
-    Bound, ConfigError, DataDir, DataError, Example, Input, Mark, Output, Split, Targets, Task, TaskSpec, data::shrink,
+    Bound, ConfigError, DataDir, DataError, Example, Input, Mark, Metric, Output, Split, Targets, Task, TaskSpec,
+    data::shrink,
 };
 use records::{CLASSES, PIXELS, SIDE};
 use serde::{Deserialize, Serialize};
@@ -209,7 +210,7 @@ fn pixels(convention: Convention, planes: &[u8], side: usize) -> Vec<i64> {
 impl Task for Image {
     fn spec(&self) -> TaskSpec {
         let marks = if self.cfg.side == SIDE as u32 { Vec::new() } else { vec![Mark::Reduced] };
-        TaskSpec { metric: "accuracy".into(), version: 1, marks, ..self.cfg.outline().spec() }
+        TaskSpec { metric: Metric::accuracy(), version: 1, marks, ..self.cfg.outline().spec() }
     }
 
     fn len(&self, split: Split) -> u64 {

@@ -16,7 +16,9 @@ use crate::associative_recall::{Scored, causal_error, targets};
 use crate::core::drawn::{self, Counts};
 use crate::core::rng::{Purpose, Stream};
 use crate::registry::{Family, Outline};
-use crate::{Bound, ConfigError, DataDir, DataError, Example, Goodness, Sections, Split, Task, TaskSpec, core::bounds};
+use crate::{
+    Bound, ConfigError, DataDir, DataError, Example, Goodness, Metric, Sections, Split, Task, TaskSpec, core::bounds,
+};
 use serde::{Deserialize, Serialize};
 
 /// Whose vocabulary.
@@ -219,7 +221,7 @@ impl InductionHeads {
 
 impl Task for InductionHeads {
     fn spec(&self) -> TaskSpec {
-        TaskSpec { metric: "accuracy".into(), version: 1, ..self.cfg.outline().spec() }
+        TaskSpec { metric: Metric::accuracy(), version: 1, ..self.cfg.outline().spec() }
     }
 
     fn len(&self, split: Split) -> u64 {

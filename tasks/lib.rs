@@ -40,6 +40,7 @@ static ALLOCATOR: fuzzing::Counting = fuzzing::Counting;
 pub use crate::core::batch::{Batch, Example, Order, Targets};
 pub use crate::core::error::DataError;
 pub use crate::core::goodness::Goodness;
+pub use crate::core::metric::{Metric, MetricKind};
 pub use data::formats::DataDir;
 pub use data::prepared::Prepared;
 pub use language::shared::spread;
@@ -273,8 +274,8 @@ pub struct TaskSpec {
     pub judge: Judge,
     /// Positions in a window over which loss and score of the test split are recorded by position; `None`: they are not.
     pub by_position: Option<i64>,
-    /// Name of the score; higher is better. Every score lies in 0 ..= 1, correlations in −1 ..= 1.
-    pub metric: String,
+    /// The score; higher is better.
+    pub metric: Metric,
     /// Raised whenever the task's distribution changes; part of a run's identity.
     pub version: u32,
     /// What a reader of a score must know.

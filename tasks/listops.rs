@@ -25,8 +25,8 @@ use crate::core::rng::{Purpose, Stream};
 use crate::data::prepared::Prepared;
 use crate::registry::{Family, Generated, Outline};
 use crate::{
-    Bound, ConfigError, DataDir, DataError, Example, Input, Mark, Output, Split, Targets, Task, TaskSpec, core::bounds,
-    data::subset,
+    Bound, ConfigError, DataDir, DataError, Example, Input, Mark, Metric, Output, Split, Targets, Task, TaskSpec,
+    core::bounds, data::subset,
 };
 use rows::Rows;
 use serde::{Deserialize, Serialize};
@@ -388,7 +388,7 @@ impl Task for ListOps {
     fn spec(&self) -> TaskSpec {
         let shorter = self.cfg.source == Source::Generate && self.cfg.max_length < Config::default().max_length;
         let marks = if shorter { vec![Mark::Reduced] } else { Vec::new() };
-        TaskSpec { metric: "accuracy".into(), version: 1, marks, ..self.cfg.outline().spec() }
+        TaskSpec { metric: Metric::accuracy(), version: 1, marks, ..self.cfg.outline().spec() }
     }
 
     fn len(&self, split: Split) -> u64 {

@@ -25,7 +25,8 @@ use crate::core::drawn::{self, Counts};
 use crate::core::rng::{Purpose, Stream};
 use crate::registry::{Family, Outline};
 use crate::{
-    Bound, ConfigError, DataDir, DataError, Example, Goodness, Mark, Output, Split, Task, TaskSpec, core::bounds,
+    Bound, ConfigError, DataDir, DataError, Example, Goodness, Mark, Metric, Output, Split, Task, TaskSpec,
+    core::bounds,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -405,7 +406,7 @@ impl Mad {
 impl Task for Mad {
     fn spec(&self) -> TaskSpec {
         let marks = if self.cfg.task == Kind::Memorization { vec![Mark::TestIsTrain] } else { Vec::new() };
-        TaskSpec { metric: "accuracy".into(), version: 1, marks, ..self.cfg.outline().spec() }
+        TaskSpec { metric: Metric::accuracy(), version: 1, marks, ..self.cfg.outline().spec() }
     }
 
     fn len(&self, split: Split) -> u64 {

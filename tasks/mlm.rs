@@ -26,8 +26,8 @@ use crate::language::shared::{self, EVAL_SEQUENCES, Language};
 use crate::language::tokenizer::TokenizerConfig;
 use crate::registry::{Family, Outline};
 use crate::{
-    Baseline, Batch, Bound, ConfigError, DataDir, DataError, Draw, Example, Facet, Goodness, Split, Targets, Task,
-    TaskSpec, Tokenizer,
+    Baseline, Batch, Bound, ConfigError, DataDir, DataError, Draw, Example, Facet, Goodness, Metric, Split, Targets,
+    Task, TaskSpec, Tokenizer,
 };
 use serde::{Deserialize, Serialize};
 
@@ -181,7 +181,11 @@ fn example(masked: &Masked) -> Example {
 
 impl Task for Mlm {
     fn spec(&self) -> TaskSpec {
-        TaskSpec { metric: "masked accuracy".into(), version: 1, ..self.language.spec(self.cfg.outline()) }
+        TaskSpec {
+            metric: Metric::language_model("masked accuracy"),
+            version: 1,
+            ..self.language.spec(self.cfg.outline())
+        }
     }
 
     fn len(&self, split: Split) -> u64 {

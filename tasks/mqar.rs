@@ -22,7 +22,7 @@ use crate::core::drawn::{self, Counts};
 use crate::core::rng::{Purpose, Stream};
 use crate::registry::{Family, Outline};
 use crate::{
-    Bound, ConfigError, DataDir, DataError, Example, FRESH, Goodness, Section, Sections, Split, Targets, Task,
+    Bound, ConfigError, DataDir, DataError, Example, FRESH, Goodness, Metric, Section, Sections, Split, Targets, Task,
     TaskSpec, core::bounds,
 };
 use serde::{Deserialize, Serialize};
@@ -379,7 +379,7 @@ fn slot_weights(slots: u64, power_a: f64) -> Vec<u64> {
 
 impl Task for Mqar {
     fn spec(&self) -> TaskSpec {
-        TaskSpec { metric: "accuracy".into(), version: 1, ..self.cfg.outline().spec() }
+        TaskSpec { metric: Metric::accuracy(), version: 1, ..self.cfg.outline().spec() }
     }
 
     fn len(&self, split: Split) -> u64 {

@@ -18,7 +18,7 @@ use crate::core::drawn::{self, Counts};
 use crate::core::rng::{Purpose, Stream};
 use crate::registry::{Family, Outline};
 use crate::{
-    Bound, ConfigError, DataDir, DataError, Example, Goodness, Judge, Sections, Split, Targets, Task, TaskSpec,
+    Bound, ConfigError, DataDir, DataError, Example, Goodness, Judge, Metric, Sections, Split, Targets, Task, TaskSpec,
     core::bounds,
 };
 use serde::{Deserialize, Serialize};
@@ -200,7 +200,12 @@ impl Passkey {
 
 impl Task for Passkey {
     fn spec(&self) -> TaskSpec {
-        TaskSpec { metric: "exact match".into(), judge: Judge::Exact, version: 1, ..self.cfg.outline().spec() }
+        TaskSpec {
+            metric: Metric::proportion("exact match"),
+            judge: Judge::Exact,
+            version: 1,
+            ..self.cfg.outline().spec()
+        }
     }
 
     fn len(&self, split: Split) -> u64 {

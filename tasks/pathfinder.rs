@@ -33,7 +33,8 @@ use crate::data::prepared::{Prepared, Request, Writer, stamp_of_settings, stamp_
 use crate::data::subset::{self, Rows, Subset};
 use crate::registry::{Family, Generated, Outline};
 use crate::{
-    Bound, ConfigError, DataDir, DataError, Example, Input, Mark, Output, Split, Targets, Task, TaskSpec, data::shrink,
+    Bound, ConfigError, DataDir, DataError, Example, Input, Mark, Metric, Output, Split, Targets, Task, TaskSpec,
+    data::shrink,
 };
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -324,7 +325,7 @@ fn split(rows: u64, shares: [f64; 2], limits: [Option<u64>; 3], seed: u64) -> [R
 impl Task for Pathfinder {
     fn spec(&self) -> TaskSpec {
         let marks = if self.cfg.read_side() == self.cfg.resolution { Vec::new() } else { vec![Mark::Reduced] };
-        TaskSpec { metric: "accuracy".into(), version: VERSION, marks, ..self.cfg.outline().spec() }
+        TaskSpec { metric: Metric::accuracy(), version: VERSION, marks, ..self.cfg.outline().spec() }
     }
 
     fn len(&self, split: Split) -> u64 {

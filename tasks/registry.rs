@@ -1,6 +1,6 @@
 //! The list of tasks. A new one is a file and a line here.
 
-use crate::{ConfigError, DataDir, DataError, Input, Output, Task, TaskSpec, core::limits};
+use crate::{ConfigError, DataDir, DataError, Input, Metric, Output, Task, TaskSpec, core::limits};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -76,7 +76,11 @@ impl Outline {
             output,
             judge: crate::Judge::Class,
             by_position: None,
-            metric: String::new(),
+            metric: if output == Output::Tokens {
+                Metric::language_model("token accuracy")
+            } else {
+                Metric::accuracy()
+            },
             version: 0,
             marks: Vec::new(),
         }

@@ -24,7 +24,8 @@ use crate::data::characters::{self, Vocabulary};
 use crate::data::subset::{self, Subset};
 use crate::registry::{Family, Generated, Outline};
 use crate::{
-    Bound, ConfigError, DataDir, DataError, Example, Input, Mark, Output, Split, Targets, Task, TaskSpec, core::bounds,
+    Bound, ConfigError, DataDir, DataError, Example, Input, Mark, Metric, Output, Split, Targets, Task, TaskSpec,
+    core::bounds,
 };
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -345,7 +346,7 @@ impl Task for Retrieval {
     fn spec(&self) -> TaskSpec {
         TaskSpec {
             vocab_size: self.vocabulary.as_ref().map_or(257, Vocabulary::size),
-            metric: "accuracy".into(),
+            metric: Metric::accuracy(),
             version: 1,
             marks: if self.synthetic { vec![Mark::Synthetic] } else { Vec::new() },
             ..self.cfg.outline().spec()

@@ -16,7 +16,8 @@ use crate::core::drawn::{self, Counts};
 use crate::core::rng::{Purpose, Stream};
 use crate::registry::{Family, Outline};
 use crate::{
-    Bound, ConfigError, DataDir, DataError, Example, Goodness, Sections, Split, Targets, Task, TaskSpec, core::bounds,
+    Bound, ConfigError, DataDir, DataError, Example, Goodness, Metric, Sections, Split, Targets, Task, TaskSpec,
+    core::bounds,
 };
 use serde::{Deserialize, Serialize};
 
@@ -151,7 +152,7 @@ pub struct SelectiveCopying {
 
 impl Task for SelectiveCopying {
     fn spec(&self) -> TaskSpec {
-        TaskSpec { metric: "accuracy".into(), version: 1, ..self.cfg.outline().spec() }
+        TaskSpec { metric: Metric::accuracy(), version: 1, ..self.cfg.outline().spec() }
     }
 
     fn len(&self, split: Split) -> u64 {

@@ -24,7 +24,7 @@ use crate::core::drawn::{self, Counts};
 use crate::core::rng::{Purpose, Stream};
 use crate::registry::{Family, Outline};
 use crate::{
-    Baseline, Bound, ConfigError, DataDir, DataError, Example, FRESH, Goodness, Input, Judge, Output, Section,
+    Baseline, Bound, ConfigError, DataDir, DataError, Example, FRESH, Goodness, Input, Judge, Metric, Output, Section,
     Sections, Split, Targets, Task, TaskSpec,
 };
 use serde::{Deserialize, Serialize};
@@ -346,7 +346,7 @@ impl Task for SparseRegression {
         TaskSpec {
             pad_token: ZERO,
             judge: Judge::Explained,
-            metric: "explained variance".into(),
+            metric: Metric::explained("explained variance"),
             version: 1,
             ..self.cfg.outline().spec()
         }

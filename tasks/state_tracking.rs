@@ -26,7 +26,8 @@ use crate::core::drawn::{self, Counts};
 use crate::core::rng::{Purpose, Stream, owner};
 use crate::registry::{Family, Outline};
 use crate::{
-    Bound, ConfigError, DataDir, DataError, Example, Goodness, Sections, Split, Targets, Task, TaskSpec, core::bounds,
+    Bound, ConfigError, DataDir, DataError, Example, Goodness, Metric, Sections, Split, Targets, Task, TaskSpec,
+    core::bounds,
 };
 use expressions::{OPERATORS, Symbols};
 use groups::Group;
@@ -392,7 +393,7 @@ impl Task for StateTracking {
     fn spec(&self) -> TaskSpec {
         TaskSpec {
             pad_token: self.problem.pad(),
-            metric: "accuracy".into(),
+            metric: Metric::accuracy(),
             version: 1,
             ..self.cfg.shape(&self.problem).spec()
         }

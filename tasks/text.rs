@@ -16,7 +16,9 @@ mod reviews;
 use crate::data::characters::{self, Vocabulary};
 use crate::data::subset::{self, Subset};
 use crate::registry::{Family, Outline};
-use crate::{Bound, ConfigError, DataDir, DataError, Example, Input, Mark, Output, Split, Targets, Task, TaskSpec};
+use crate::{
+    Bound, ConfigError, DataDir, DataError, Example, Input, Mark, Metric, Output, Split, Targets, Task, TaskSpec,
+};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -195,7 +197,7 @@ impl Task for Text {
     fn spec(&self) -> TaskSpec {
         TaskSpec {
             vocab_size: self.vocabulary.as_ref().map_or(257, Vocabulary::size),
-            metric: "accuracy".into(),
+            metric: Metric::accuracy(),
             version: 1,
             marks: Mark::those([
                 (self.cfg.validation == Validation::Test, Mark::ValidationIsTest),

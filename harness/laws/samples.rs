@@ -6,10 +6,14 @@ use crate::train::trainer::Trainer;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::Arc;
-use tasks::{DataDir, Input, Output, Task, TaskSpec};
+use tasks::{DataDir, Input, Metric, Output, Task, TaskSpec};
 
 /// Eleven tokens, five classes, twelve positions.
 pub(crate) fn task_spec(output: Output) -> TaskSpec {
+    let metric = match output {
+        Output::Tokens => Metric::language_model("next-token accuracy"),
+        _ => Metric::accuracy(),
+    };
     TaskSpec {
         vocab_size: 11,
         input: Input::Tokens,
@@ -21,7 +25,7 @@ pub(crate) fn task_spec(output: Output) -> TaskSpec {
         output,
         judge: tasks::Judge::Class,
         by_position: None,
-        metric: "accuracy".into(),
+        metric,
         version: 1,
         marks: Vec::new(),
     }

@@ -183,7 +183,7 @@ fn train(
     if task.fingerprint() != spec.data {
         return Err(TrainError::Spec("the data files are not the ones this run was planned with".into()));
     }
-    record.metric = task.spec().metric;
+    record.metric = task.spec().metric.name;
     record.notes = task.notes();
     record.marks = task.spec().marks.iter().map(|mark| mark.name().into()).collect();
     record.scores.floor = Some(task.floor()?.score);

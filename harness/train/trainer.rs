@@ -27,7 +27,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
-use tasks::{Batch, DataError, Order, Output, Split, Task, TaskSpec};
+use tasks::{Batch, DataError, Order, Split, Task, TaskSpec};
 use tch::nn::VarStore;
 use tch::{Device, Tensor};
 
@@ -260,19 +260,16 @@ pub struct Trainer {
     progressed: bool,
 }
 
-/// Whether the evaluation `new` is better than `best`, each a score and a loss. A language model is chosen as it is judged: by its
-/// loss. Any other by its score, and by its loss where that is equal. A model whose loss or score is no finite number is worse
+/// Whether the evaluation `new` is better than `best`, each a score and a loss. With `by_loss`, as for language models, the lower
+/// loss is better; otherwise the higher score is, and at equal scores the lower loss. A model whose loss or score is no finite number is worse
 /// than every one whose are: what it scores, it scores by accident.
-fn is_better(new: (f64, f64), best: (f64, f64), output: Output) -> bool {
+fn is_better(new: (f64, f64), best: (f64, f64), by_loss: bool) -> bool {
     let is_finite = |(score, loss): (f64, f64)| score.is_finite() && loss.is_finite();
     if !(is_finite(new) && is_finite(best)) {
         return is_finite(new);
     }
     let less_loss = new.1 < best.1;
-    match output {
-        Output::Tokens => less_loss,
-        _ => new.0 > best.0 || (new.0 == best.0 && less_loss),
-    }
+    if by_loss { less_loss } else { new.0 > best.0 || (new.0 == best.0 && less_loss) }
 }
 
 /// How a call of [`Trainer::train`] ended.
@@ -578,8 +575,8 @@ impl Trainer {
         (self.state.loss_sum, self.state.loss_count) = (0.0, 0);
         // Read back from a checkpoint a number that is not finite is absent.
         let [score, loss] = [self.state.best_score, self.state.best_loss].map(|best| best.unwrap_or(f64::NAN));
-        let better =
-            self.state.curve.is_empty() || is_better((look.score, look.loss), (score, loss), self.task_spec.output);
+        let better = self.state.curve.is_empty()
+            || is_better((look.score, look.loss), (score, loss), self.task_spec.metric.chosen_by_loss);
         self.state.curve.push(point);
         self.state.looks_since_best += 1;
         if better {
@@ -728,6 +725,7 @@ impl Trainer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tasks::Output;
 
     #[test]
     fn a_run_stopped_while_it_looks_looks_before_it_goes_on_and_ends_as_one_left_alone() {
@@ -929,15 +927,15 @@ mod tests {
     #[test]
     fn better_is_a_number_first_then_a_score_or_of_language_models_a_loss() {
         let (nan, inf) = (f64::NAN, f64::INFINITY);
-        for output in [Output::Tokens, Output::PerPosition, Output::PerSequence, Output::Value] {
+        for by_loss in [true, false] {
             for none in [(nan, nan), (0.9, nan), (0.9, inf), (nan, 0.1)] {
-                assert!(is_better((0.1, 9.0), none, output) && !is_better(none, (0.1, 9.0), output), "{none:?}");
-                assert!(!is_better(none, none, output));
+                assert!(is_better((0.1, 9.0), none, by_loss) && !is_better(none, (0.1, 9.0), by_loss), "{none:?}");
+                assert!(!is_better(none, none, by_loss));
             }
-            assert!(is_better((0.5, 1.0), (0.5, 2.0), output) && !is_better((0.5, 1.0), (0.5, 1.0), output));
+            assert!(is_better((0.5, 1.0), (0.5, 2.0), by_loss) && !is_better((0.5, 1.0), (0.5, 1.0), by_loss));
         }
-        assert!(is_better((0.1, 1.0), (0.9, 2.0), Output::Tokens));
-        assert!(!is_better((0.1, 1.0), (0.9, 2.0), Output::PerPosition));
+        assert!(is_better((0.1, 1.0), (0.9, 2.0), true));
+        assert!(!is_better((0.1, 1.0), (0.9, 2.0), false));
     }
 
     #[test]

@@ -120,7 +120,7 @@ fn each_task_has_the_score_of_its_paper() {
     let scores: BTreeMap<&str, (String, Judge, Output, i64)> = KEYS
         .into_iter()
         .map(|key| (key, open(&folder, bytes(named(key))).unwrap().spec()))
-        .map(|(key, spec)| (key, (spec.metric, spec.judge, spec.output, spec.classes)))
+        .map(|(key, spec)| (key, (spec.metric.name, spec.judge, spec.output, spec.classes)))
         .collect();
     let class = |n| ("accuracy".to_owned(), Judge::Class, Output::PerSequence, n);
     let both = ("mean of F1 and accuracy".to_owned(), Judge::F1Accuracy, Output::PerSequence, 2);

@@ -5,7 +5,7 @@
 use crate::core::rng::{Purpose, Stream};
 use crate::data::formats::tests::put;
 use crate::{
-    Batch, DataDir, Entry, Example, Family, Judge, Mark, Order, Output, Split, Targets, Task, TaskSpec,
+    Batch, DataDir, Entry, Example, Family, Judge, Mark, MetricKind, Order, Output, Split, Targets, Task, TaskSpec,
     core::{bounds, metrics},
     registry,
 };
@@ -401,6 +401,26 @@ fn the_outline_agrees_with_the_opened_task() {
             TaskSpec { metric, version, marks, pad_token, vocab_size, classes, judge, by_position, ..outline.spec() };
         assert_eq!(promised, spec, "{name} {changes}");
         assert_eq!(outline.needs_files, task.fingerprint().is_some(), "{name} {changes}");
+    }
+}
+
+#[test]
+fn a_metric_is_of_the_kind_that_its_judge_and_its_output_make_it() {
+    for (name, task) in every_task() {
+        let TaskSpec { metric, judge, output, .. } = task.spec();
+        let kind = match (output, judge) {
+            (Output::Tokens, _) => MetricKind::LanguageModel,
+            (_, Judge::Class | Judge::Allowed | Judge::Exact | Judge::Mass { .. }) => MetricKind::Proportion,
+            (_, Judge::Explained) => MetricKind::Explained,
+            (_, Judge::Matthews | Judge::Correlation) => MetricKind::Correlation,
+            (_, Judge::F1Accuracy) => MetricKind::F1Accuracy,
+        };
+        assert_eq!(metric.kind, kind, "{name}: {}", metric.name);
+        assert_eq!(metric.range, (if kind == MetricKind::Correlation { -1.0 } else { 0.0 }, 1.0), "{name}");
+        assert_eq!(metric.chosen_by_loss, output == Output::Tokens, "{name}: {}", metric.name);
+        for bound in [task.floor().unwrap(), task.ceiling().unwrap()] {
+            assert!((metric.range.0..=metric.range.1).contains(&bound.score), "{name}: {bound:?}");
+        }
     }
 }
 

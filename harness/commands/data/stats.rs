@@ -337,7 +337,7 @@ mod tests {
                 output: Output::PerSequence,
                 judge: tasks::Judge::Class,
                 by_position: None,
-                metric: "accuracy".into(),
+                metric: tasks::Metric::accuracy(),
                 version: 1,
                 marks: Vec::new(),
             }
