@@ -1,6 +1,7 @@
 //! One file a command; what they share stands here.
 
 mod bench;
+mod counted;
 mod data;
 mod doctor;
 mod export_weights;

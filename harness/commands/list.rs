@@ -4,7 +4,8 @@ use super::{fail, width};
 use crate::Exit;
 use crate::base::diagnostics::suggest;
 use crate::cli::{ListArgs, Listed};
-use crate::config::presets::{self, Counted};
+use crate::commands::counted::{self, Counted};
+use crate::config::presets;
 use crate::config::suggest_model;
 use crate::registry::Registry;
 use results::{Store, published, text};
@@ -266,7 +267,7 @@ fn score_page(model: &str, cells: &[&published::Published]) -> String {
 /// Every wanted preset with its variations.
 fn presets(args: &ListArgs, registry: &Registry) {
     let wanted = presets::all().iter().filter(|preset| args.name.as_ref().is_none_or(|only| only == preset.name));
-    let counted: Vec<Counted> = wanted.flat_map(|preset| preset.counted(registry)).collect();
+    let counted: Vec<Counted> = wanted.flat_map(|preset| counted::counted(preset, registry)).collect();
     if args.json {
         return print_json(&counted.iter().map(|one| json!(one)).collect());
     }

@@ -3,12 +3,8 @@
 //! A preset stands for keys of `model`; those a config writes, wherever it does, win. The mixer is the config's own: the one the model was
 //! published with is named here, so that its parameters can be counted (`mixarena list presets`).
 
-use crate::model::ModelConfig;
-use crate::registry::Registry;
-use crate::sweep::sizes::Sizes;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use tasks::{Input, Outline, Output};
 
 /// A model around any mixer, and the mixer it was published with.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +48,7 @@ pub struct Variation {
     /// Settings of the mixer over the preset's, JSON.
     settings: &'static str,
     /// Parameters printed, millions.
-    published: u64,
+    pub published: u64,
 }
 
 const DEVLIN: &str = "Devlin et al. 2019, arXiv:1810.04805, §3";
@@ -219,97 +215,25 @@ fn map(json: &str) -> Map<String, Value> {
     serde_json::from_str(json).expect("a preset is written as JSON")
 }
 
-fn over(lower: &str, upper: &str) -> Map<String, Value> {
-    let mut merged = map(lower);
-    merged.extend(map(upper));
-    merged
-}
-
-/// What a model with the mixer it was published with comes to.
-#[derive(Clone, Debug, Serialize)]
-pub struct Counted {
-    /// The preset, and the variation where it is one: `matrix_mixer_70m: dft`.
-    pub name: String,
-    /// What it is.
-    pub about: &'static str,
-    /// The mixer it was published with.
-    pub mixer: &'static str,
-    /// Its settings that are not defaults.
-    pub settings: Value,
-    /// The keys of `model` it stands for.
-    pub model: Value,
-    /// Layers.
-    pub layers: i64,
-    /// Width.
-    pub d_model: i64,
-    /// Tokens.
-    pub vocabulary: i64,
-    /// Positions of a sequence.
-    pub length: i64,
-    /// Trainable scalars of the language model built here.
-    pub parameters: u64,
-    /// As printed.
-    pub published: Option<Published>,
-    /// `parameters` over the printed ones.
-    pub ratio: Option<f64>,
-}
-
 impl Preset {
     /// Keys of `model` that the preset stands for.
     pub fn model(&self) -> Map<String, Value> {
         map(self.model)
     }
 
-    /// The preset and its variations, counted as the language models they were trained as.
-    pub fn counted(&self, registry: &Registry) -> Vec<Counted> {
-        let own = self.count(registry, self.name.into(), self.model(), map(self.settings), self.published);
-        let varied = self.variations.iter().map(|variation| {
-            let source = self.published.map_or("", |published| published.source);
-            let published = Published { parameters: variation.published * 1_000_000, source };
-            let name = format!("{}: {}", self.name, variation.name);
-            let (model, settings) = (over(self.model, variation.model), over(self.settings, variation.settings));
-            self.count(registry, name, model, settings, Some(published))
-        });
-        std::iter::once(own).chain(varied).collect()
+    /// Settings of the mixer it was published with.
+    pub fn settings(&self) -> Map<String, Value> {
+        map(self.settings)
     }
+}
 
-    fn count(
-        &self,
-        registry: &Registry,
-        name: String,
-        model: Map<String, Value>,
-        settings: Map<String, Value>,
-        published: Option<Published>,
-    ) -> Counted {
-        let config: ModelConfig =
-            serde_json::from_value(model.clone().into()).expect("a preset's keys are the model's");
-        let mixer = registry.mixer(self.mixer).expect("a preset's mixer is registered");
-        let all = (mixer.resolve)(&settings.clone().into()).expect("a preset's settings are the mixer's");
-        let task = Outline {
-            causal: false,
-            max_length: self.length,
-            needs_files: true,
-            vocab_size: self.vocabulary,
-            classes: self.vocabulary,
-            documents: 1,
-            input: Input::Tokens,
-            output: Output::Tokens,
-        };
-        let sizes = Sizes::of(&config, &task.spec(), mixer, &all).expect("no preset is too wide to be counted");
-        Counted {
-            name,
-            about: self.about,
-            mixer: self.mixer,
-            settings: settings.into(),
-            model: model.into(),
-            layers: config.n_layers,
-            d_model: config.d_model,
-            vocabulary: self.vocabulary,
-            length: self.length,
-            parameters: sizes.parameters,
-            published,
-            ratio: published.map(|published| sizes.parameters as f64 / published.parameters as f64),
-        }
+impl Variation {
+    /// The preset's model and mixer settings with what differs laid over them.
+    pub fn over(&self, preset: &Preset) -> (Map<String, Value>, Map<String, Value>) {
+        let (mut model, mut settings) = (preset.model(), preset.settings());
+        model.extend(map(self.model));
+        settings.extend(map(self.settings));
+        (model, settings)
     }
 }
 
@@ -317,25 +241,8 @@ impl Preset {
 mod tests {
     use super::*;
     use crate::config::Config;
-
-    /// Within one percent; what is printed is rounded to half a million.
-    fn near(counted: &Counted) -> bool {
-        let published = counted.published.expect("published").parameters as f64;
-        (counted.parameters as f64 - published).abs() <= 0.01 * published
-    }
-
-    #[test]
-    fn every_published_preset_has_the_published_parameters_within_one_percent() {
-        let registry = Registry::default();
-        for preset in all() {
-            let counted = preset.counted(&registry);
-            for one in &counted {
-                println!("{:<45} {:>11} {:?}", one.name, one.parameters, one.ratio);
-            }
-            let far = |one: &&Counted| one.published.is_some() && !near(one);
-            assert_eq!(counted.iter().filter(far).map(|one| one.name.as_str()).collect::<Vec<_>>(), Vec::<&str>::new());
-        }
-    }
+    use crate::model::ModelConfig;
+    use crate::registry::Registry;
 
     #[test]
     fn a_preset_lies_below_every_key_that_is_written() {

@@ -1,10 +1,85 @@
 //! Whether a run can start from another: the same body around the same mixer, told apart before anything is trained.
 
-use crate::config::Draft;
-use crate::model::{ModelConfig, Pooling, Positions};
+use crate::base::diagnostics::{Place, suggest};
+use crate::config::draft::{Draft, Start};
+use crate::config::entry::{Entry, Source, StartKey};
+use crate::config::reader::Reader;
+use crate::model::Positions;
 use crate::registry::Registry;
-use mixers::Precision;
 use serde_json::Value;
+use std::collections::HashMap;
+
+impl Reader<'_> {
+    /// Gives every run the run that it starts from. `wanted` has the key of each run's entry.
+    pub(super) fn starts(&mut self, runs: &mut [Draft], wanted: &[Option<StartKey>], tasks: &[Entry]) {
+        let labels: Vec<&str> = tasks.iter().map(|task| task.label.as_str()).collect();
+        let mut alike: HashMap<(String, String), Vec<usize>> = HashMap::new();
+        for (at, run) in runs.iter().enumerate() {
+            alike.entry((run.task_label.clone(), run.mixer_label.clone())).or_default().push(at);
+        }
+        // As often as there are tasks: a chain mlm → mnli → rte is found from its beginning on.
+        for pass in 0..=tasks.len() {
+            for at in 0..runs.len() {
+                let Some(StartKey { place, from }) = &wanted[at] else { continue };
+                let (label, seed) = match from {
+                    Source::Weights(path) => {
+                        runs[at].start = Some(Start::Weights(path.clone()));
+                        continue;
+                    }
+                    Source::Task(label, seed) => (label, seed.unwrap_or(runs[at].seed)),
+                };
+                let run = &runs[at];
+                let of_mixer = alike.get(&(label.clone(), run.mixer_label.clone())).map_or(&[][..], Vec::as_slice);
+                let mut of_mixer = of_mixer.iter().map(|&at| &runs[at]);
+                let same = |other: &&Draft| other.settings.iter().all(|setting| run.settings.contains(setting));
+                let known = of_mixer.clone().filter(same).find(|other| other.seed == seed).cloned();
+                if let Some(found) = known {
+                    let wrong = (pass == 0).then(|| mismatch(&runs[at], &found, self.registry)).flatten();
+                    if let Some((problem, help)) = wrong {
+                        self.found.error(place.clone(), problem, help);
+                    }
+                    runs[at].start = Some(Start::Run(Box::new(found)));
+                    continue;
+                }
+                if pass > 0 {
+                    continue;
+                }
+                let (problem, help) = if !labels.contains(&label.as_str()) {
+                    (format!("no task is labelled `{label}`"), suggest(label, &labels, "labels of tasks"))
+                } else if of_mixer.clone().any(|other| same(&other)) {
+                    let problem = format!("no run on `{label}` has seed {seed}");
+                    (problem, "give the seed to start from, as in `start: { task: LABEL, seed: 0 }`".into())
+                } else if let Some(other) = of_mixer.next() {
+                    let axes: Vec<String> = other.settings.iter().map(|(path, _)| format!("`{path}`")).collect();
+                    let problem = format!(
+                        "`{label}` is swept over {} and `{}` not over the same values: which run to start from is open",
+                        axes.join(", "),
+                        run.task_label
+                    );
+                    (problem, format!("put `grid: null` into the entry of `{label}`, or give both the same axis"))
+                } else {
+                    let problem = format!("`{}` does not run on `{label}`", run.mixer_label);
+                    (problem, "add that task to the mixer's `tasks`, or leave `start` out".into())
+                };
+                self.found.error(place.clone(), problem, help);
+            }
+        }
+        for (run, key) in runs.iter().zip(wanted) {
+            let (mut labels, mut at) = (vec![run.task_label.as_str()], run);
+            while let Some(Start::Run(next)) = &at.start {
+                if labels.contains(&next.task_label.as_str()) {
+                    let place = key.as_ref().map_or(Place::Whole, |key| key.place.clone());
+                    labels.push(&next.task_label);
+                    let chain = labels.join(" from ");
+                    self.found.error(place, format!("tasks start from each other: {chain}"), "leave one `start` out");
+                    return;
+                }
+                labels.push(&next.task_label);
+                at = next;
+            }
+        }
+    }
+}
 
 /// Why `run` cannot start from `first`, and what to write; `None` where it can. What reads the answer, dropout, precision and initial
 /// values may differ.
@@ -14,7 +89,7 @@ pub fn mismatch(run: &Draft, first: &Draft, registry: &Registry) -> Option<(Stri
         let problem = format!("the mixer has other settings here than on `{label}`, which its weights come from");
         return Some((problem, "give both the same, at the mixer's own entry".into()));
     }
-    let [here, there] = [run, first].map(|draft| body(&draft.model));
+    let [here, there] = [run, first].map(|draft| draft.model.body());
     let differs = |(key, value): &(&String, &Value)| there.get(key.as_str()) != Some(*value);
     if let Some((key, value)) = here.iter().find(differs) {
         let other = there.get(key).unwrap_or(&Value::Null);
@@ -42,35 +117,4 @@ pub fn mismatch(run: &Draft, first: &Draft, registry: &Registry) -> Option<(Stri
         return Some((problem, help));
     }
     None
-}
-
-/// The settings that decide which parameters a body has and what they mean.
-pub fn body(model: &ModelConfig) -> serde_json::Map<String, Value> {
-    let fresh = ModelConfig::default();
-    let in_front = if model.pooling == Pooling::Cls { Pooling::Cls } else { Pooling::Mean };
-    let model = ModelConfig {
-        head: None,
-        classifier_dropout: 0.0,
-        pooling: in_front,
-        pair_head: fresh.pair_head,
-        dropout: 0.0,
-        ffn_dropout: 0.0,
-        tied_dropout: false,
-        embedding_dropout: 0.0,
-        init_std: fresh.init_std,
-        embedding_std: None,
-        cls_std: None,
-        linear_std: None,
-        linear_init: None,
-        rescale_residual: false,
-        head_bias: true,
-        max_positions: None,
-        precision: Precision::F32,
-        checkpoint_activations: false,
-        ..model.resolved()
-    };
-    match serde_json::to_value(model) {
-        Ok(Value::Object(map)) => map,
-        _ => unreachable!("settings are a map"),
-    }
 }

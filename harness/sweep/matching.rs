@@ -1,50 +1,14 @@
 //! `match: { parameters: 0.02 }`: a sweep whose models differ in size by more than that is refused before it runs.
 
 use crate::base::bounds;
-use crate::base::diagnostics::{Diagnostics, Place};
+use crate::base::diagnostics::Diagnostics;
+use crate::config::matched::{Point, grid_point, percent};
 use crate::config::{Config, Draft};
 use crate::model::{Ffn, ModelConfig};
 use crate::sweep::progress::grouped;
 use crate::sweep::sizes::Counter;
 use mixers::core::limits::D_MODEL;
 use std::collections::{HashMap, HashSet};
-
-/// How alike a sweep's models must be in size.
-#[derive(Clone, Debug)]
-pub struct Matched {
-    /// Largest share by which a model may differ from the first mixer's on the same task.
-    within: f64,
-    place: Place,
-    source: String,
-    /// Every kind of run in the config, whatever a filter leaves of them.
-    kinds: Vec<Draft>,
-}
-
-impl Matched {
-    /// `place` in `source` asks that the models of `runs` be within a share of the first one's size.
-    pub fn new(within: f64, place: Place, source: String, runs: &[Draft]) -> Self {
-        let mut known = HashSet::new();
-        let kinds =
-            runs.iter().filter(|&draft| known.insert((&draft.mixer_label, grid_point(draft)))).cloned().collect();
-        Self { within, place, source, kinds }
-    }
-
-    /// What a table says of it.
-    pub fn sentence(&self) -> String {
-        format!("Models are matched by parameters within {} %.", percent(self.within))
-    }
-}
-
-fn percent(share: f64) -> f64 {
-    (share * 1e4).round() / 100.0
-}
-
-/// The task's label and the point of the grid.
-type Point<'a> = (&'a String, &'a Vec<(String, String)>);
-
-fn grid_point(draft: &Draft) -> Point<'_> {
-    (&draft.task_label, &draft.settings)
-}
 
 /// Every model of `config` that is larger or smaller than its `match` allows.
 pub fn check(config: &Config, counter: &mut Counter) -> Result<(), Diagnostics> {

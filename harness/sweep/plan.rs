@@ -1,11 +1,9 @@
 //! From a config to runs with identities, and what they would cost.
 
-use crate::config::{Config, Draft, Start};
+use crate::config::{Config, Draft, Matched, Start};
 use crate::model::ModelConfig;
 use crate::registry::Registry;
-use crate::sweep::matching::Matched;
 use crate::sweep::sizes::Counter;
-use crate::train::pretrain;
 use crate::train::spec::{self, Choice, ENGINE, LIBTORCH, RunSpec};
 use crate::train::trainer::BudgetConfig;
 use results::{Manifest, PlannedRun};
@@ -13,7 +11,7 @@ use serde::Serialize;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tasks::{DataDir, DataError, Outline, Output, Task, TaskSpec};
+use tasks::{DataDir, DataError, Outline, Output, Task};
 
 /// A planned run: its labels and its spec.
 #[derive(Clone, Debug)]
@@ -228,14 +226,6 @@ pub fn content_hash(path: &std::path::Path) -> Result<String, DataError> {
 }
 
 impl Draft {
-    /// This run, the run that it starts from, the run that that one starts from, and so on.
-    pub fn chain(&self) -> impl Iterator<Item = &Self> {
-        std::iter::successors(Some(self), |draft| match &draft.start {
-            Some(Start::Run(first)) => Some(first),
-            _ => None,
-        })
-    }
-
     /// Runs that come before this one.
     fn depth(&self) -> usize {
         self.chain().count() - 1
@@ -276,11 +266,6 @@ impl Draft {
             start: None,
             seed: self.seed,
         }
-    }
-
-    /// The task as this run's model sees it.
-    pub fn seen(&self, task: TaskSpec) -> TaskSpec {
-        pretrain::seen(task, self.pretrain.as_ref())
     }
 }
 

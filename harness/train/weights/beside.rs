@@ -5,7 +5,6 @@
 //! that the model holds otherwise is refused; keys about other things are left aside.
 
 use super::WeightsError;
-use crate::config::starts::body;
 use crate::model::{Ffn, HeadKind, ModelConfig, Positions};
 use crate::train::checkpoint::CheckpointError;
 use crate::train::spec::Choice;
@@ -115,7 +114,7 @@ impl Beside {
         }
         self.same_settings(settings, &self.keys, &known)?;
         if let Some(there) = own.and_then(|own| own.get("model")).and_then(Value::as_object) {
-            let here = body(model);
+            let here = model.body();
             let differs = |(key, value): &(&String, &Value)| here.get(key.as_str()).is_some_and(|ours| ours != *value);
             if let Some((key, value)) = there.iter().find(differs) {
                 let problem = format!("`{key}` is {value}, and {} in this model", here[key]);
@@ -290,7 +289,7 @@ pub fn write(path: &Path, model: &ModelConfig, mixer: &Choice, task: &TaskSpec) 
     }
     keys.insert("seq_len".into(), model.dims(task.max_length, task.causal).seq_len.into());
     let mixer = json!({ (mixer.name.as_str()): mixer.settings });
-    keys.insert(OWN.into(), json!({ "mixer": mixer, "model": body(model), "causal": task.causal }));
+    keys.insert(OWN.into(), json!({ "mixer": mixer, "model": model.body(), "causal": task.causal }));
     let text = serde_json::to_string_pretty(&keys).expect("settings are plain data") + "\n";
     let [own, shared] = places(path);
     let taken = std::fs::read(&shared).is_ok_and(|there| there != text.as_bytes());

@@ -1,0 +1,71 @@
+//! A run as the config describes it, before its data are opened.
+
+use crate::model::ModelConfig;
+use crate::train::analysis::AnalysisConfig;
+use crate::train::optimizer::OptimizerConfig;
+use crate::train::pretrain::{self, PretrainConfig};
+use crate::train::schedule::ScheduleConfig;
+use crate::train::spec::Choice;
+use crate::train::trainer::BudgetConfig;
+use results::published::Beside;
+use std::path::PathBuf;
+use tasks::TaskSpec;
+
+/// A run before its data are opened.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    /// Label of the mixer's entry.
+    pub mixer_label: String,
+    /// Label of the task's entry.
+    pub task_label: String,
+    /// The grid point, `("optimizer.lr", "0.001")`.
+    pub settings: Vec<(String, String)>,
+    /// The task and its settings.
+    pub task: Choice,
+    /// The mixer and its settings.
+    pub mixer: Choice,
+    /// The backbone.
+    pub model: ModelConfig,
+    /// The optimizer.
+    pub optimizer: OptimizerConfig,
+    /// The learning-rate schedule.
+    pub schedule: ScheduleConfig,
+    /// How long, how often.
+    pub budget: BudgetConfig,
+    /// What comes before the task.
+    pub pretrain: Option<PretrainConfig>,
+    /// What is looked at after training.
+    pub analysis: Option<AnalysisConfig>,
+    /// Trainable scalars of the published model that this one follows; only `plan` reads it.
+    pub reference_parameters: Option<u64>,
+    /// Where its initial weights come from; `None`: they are drawn.
+    pub start: Option<Start>,
+    /// The run's seed.
+    pub seed: u64,
+    /// The published numbers it stands beside; a label, no part of the spec.
+    pub published: Option<Beside>,
+}
+
+/// Where a run's initial weights come from.
+#[derive(Clone, Debug)]
+pub enum Start {
+    /// The best checkpoint of another run of the config.
+    Run(Box<Draft>),
+    /// A file of weights.
+    Weights(PathBuf),
+}
+
+impl Draft {
+    /// This run, the run that it starts from, the run that that one starts from, and so on.
+    pub fn chain(&self) -> impl Iterator<Item = &Self> {
+        std::iter::successors(Some(self), |draft| match &draft.start {
+            Some(Start::Run(first)) => Some(first),
+            _ => None,
+        })
+    }
+
+    /// The task as this run's model sees it.
+    pub fn seen(&self, task: TaskSpec) -> TaskSpec {
+        pretrain::seen(task, self.pretrain.as_ref())
+    }
+}

@@ -1,0 +1,99 @@
+//! Axes of the grid, and seeds.
+
+use crate::base::diagnostics::Diagnostics;
+use crate::config::layers::Setting;
+use crate::config::reader::Reader;
+use crate::config::yaml::Node;
+
+impl Reader<'_> {
+    /// `seeds: 3` means 0, 1, 2; a list is taken as it is.
+    pub(super) fn seeds(&mut self, node: Option<&Node>) -> Vec<u64> {
+        let Some(node) = node else { return vec![0] };
+        let help = "write a count, `seeds: 3`, or a list, `seeds: [0, 1, 2]`";
+        let wrong = |found: &mut Diagnostics, n: &Node| {
+            found.error(
+                n.place.clone(),
+                format!("a seed is {}, expected a whole number, 0 or more", n.describe()),
+                help,
+            );
+        };
+        let whole = |n: &Node| n.to_json().as_u64();
+        let mut seeds = Vec::new();
+        match (whole(node), node.as_list()) {
+            (Some(count @ 1..=10_000), _) => seeds.extend(0..count),
+            (Some(count), _) if count > 10_000 => {
+                self.found.error(node.place.clone(), format!("`seeds` asks for {count} seeds, at most 10000"), help);
+            }
+            (None, Some(items)) if !items.is_empty() => {
+                for item in items {
+                    match whole(item) {
+                        Some(seed) if seeds.contains(&seed) => {
+                            self.found.error(
+                                item.place.clone(),
+                                format!("seed {seed} is listed twice"),
+                                "list every seed once",
+                            );
+                        }
+                        Some(seed) => seeds.push(seed),
+                        None => wrong(self.found, item),
+                    }
+                }
+            }
+            (Some(_), _) | (None, Some(_)) => {
+                self.found.error(node.place.clone(), "`seeds` names no seed", help);
+            }
+            _ => wrong(self.found, node),
+        }
+        seeds
+    }
+
+    /// The axes of the grid, each a list of settings of one path.
+    pub(super) fn grid(&mut self, node: Option<&Node>) -> Vec<Vec<Setting>> {
+        let Some(node) = node else { return Vec::new() };
+        let help = "write `grid: { optimizer.lr: [1e-3, 3e-3] }`, or leave `grid` out";
+        let Some(axes) = node.as_map().filter(|m| !m.is_empty()) else {
+            let what = if node.as_map().is_some() { "an empty mapping".into() } else { node.describe() };
+            self.found.error(node.place.clone(), format!("`grid` is {what}, expected paths with their values"), help);
+            return Vec::new();
+        };
+        let mut grid = Vec::new();
+        for (key, values) in axes {
+            let list = values.as_list().unwrap_or_default();
+            if list.is_empty() {
+                let what = if values.as_list().is_some() { "an empty list".into() } else { values.describe() };
+                self.found.error(
+                    values.place.clone(),
+                    format!("grid axis `{}` is {what}, expected a list of values", key.name),
+                    help,
+                );
+                continue;
+            }
+            let path = path(&key.name);
+            if grid.iter().any(|axis: &Vec<Setting>| axis[0].path == path) {
+                let problem = format!("`{}` names the axis `{}` a second time", key.name, path.join("."));
+                self.found.error(key.place.clone(), problem, "keep one of the two");
+                continue;
+            }
+            let setting =
+                |value: &Node| Setting { path: path.clone(), key_place: key.place.clone(), value: value.clone() };
+            grid.push(list.iter().map(setting).collect());
+        }
+        grid
+    }
+}
+
+/// A dotted path; `pretrain` alone means its objective.
+pub fn path(text: &str) -> Vec<String> {
+    let text = if text == "pretrain" { "pretrain.objective" } else { text };
+    text.split('.').map(str::to_owned).collect()
+}
+
+/// Every combination of one value per axis; one empty combination without axes.
+pub fn points(axes: &[Vec<Setting>]) -> Vec<Vec<&Setting>> {
+    axes.iter().fold(vec![Vec::new()], |points, axis| {
+        points
+            .iter()
+            .flat_map(|p| axis.iter().map(move |s| [p.as_slice(), std::slice::from_ref(&s)].concat()))
+            .collect()
+    })
+}
