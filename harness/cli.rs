@@ -1,5 +1,6 @@
 //! The command line: what can be typed, and its help.
 
+use crate::base::choices::{DeviceKind, KeepKind};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -150,48 +151,6 @@ pub fn hint(error: &clap::Error) -> Option<&'static str> {
             Some("every assignment has a --set of its own: --set optimizer.lr=1e-3 --set budget.steps=100")
         }
         _ => None,
-    }
-}
-
-/// Which checkpoints of a finished run are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum KeepKind {
-    /// The best weights, for `start:`, `matrix` and `export-weights`
-    Best,
-    /// These, and the last ones with the optimizer's state: three times as large
-    All,
-    /// None, but for what a run of the sweep still starts from
-    None,
-}
-
-impl KeepKind {
-    /// As it is typed.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Best => "best",
-            Self::All => "all",
-            Self::None => "none",
-        }
-    }
-}
-
-impl From<KeepKind> for results::Keep {
-    fn from(kind: KeepKind) -> Self {
-        match kind {
-            KeepKind::Best => Self::Best,
-            KeepKind::All => Self::All,
-            KeepKind::None => Self::None,
-        }
-    }
-}
-
-impl From<results::Keep> for KeepKind {
-    fn from(keep: results::Keep) -> Self {
-        match keep {
-            results::Keep::Best => Self::Best,
-            results::Keep::All => Self::All,
-            results::Keep::None => Self::None,
-        }
     }
 }
 
@@ -750,25 +709,6 @@ pub struct DoctorArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
-}
-
-/// Where to compute.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum DeviceKind {
-    /// The processor
-    Cpu,
-    /// The first CUDA device, opened at run time
-    Cuda,
-}
-
-impl DeviceKind {
-    /// As typed.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Cpu => "cpu",
-            Self::Cuda => "cuda",
-        }
-    }
 }
 
 /// A number of seconds, 0 or more.

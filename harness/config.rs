@@ -26,8 +26,8 @@ pub(crate) use published::suggest_model;
 
 use crate::base::diagnostics::{Diagnostics, Place};
 use crate::base::names::{NAME_HELP, name_problem};
+use crate::base::text::grouped;
 use crate::registry::Registry;
-use crate::sweep::progress::grouped;
 use crate::train::spec::Choice;
 use check::Combination;
 use entry::{Entry, StartKey};

@@ -14,6 +14,7 @@ mod embedding;
 mod head;
 mod init;
 mod settings;
+pub(crate) mod sizes;
 
 pub use block::Block;
 pub(crate) use settings::dense_flops;

@@ -44,9 +44,9 @@ mod tests {
     use super::*;
     use crate::model::ModelConfig;
     use crate::train::analysis::AnalysisConfig;
+    use crate::train::budget::BudgetConfig;
     use crate::train::pretrain::PretrainConfig;
     use crate::train::schedule::ScheduleConfig;
-    use crate::train::trainer::BudgetConfig;
 
     fn found<T: Serialize + DeserializeOwned>(text: &str) -> Vec<String> {
         let section: T = serde_json::from_str(text).unwrap();

@@ -1,9 +1,25 @@
 //! CUDA is opened at run time: the same binary serves machines with and without it.
 
+use crate::base::choices::DeviceKind;
 use std::path::PathBuf;
+use tch::Device;
 
 /// The libraries of libtorch's CUDA half, in the order they must be loaded.
 const LIBRARIES: [&str; 2] = ["libc10_cuda.so", "libtorch_cuda.so"];
+
+/// The libtorch device behind a choice, or why it cannot be had.
+pub fn device(kind: DeviceKind) -> Result<Device, String> {
+    match kind {
+        DeviceKind::Cpu => Ok(Device::Cpu),
+        DeviceKind::Cuda => {
+            open()?;
+            match tch::Cuda::is_available() {
+                true => Ok(Device::Cuda(0)),
+                false => Err("libtorch sees no CUDA device; run `mixarena doctor`, or use --device cpu".into()),
+            }
+        }
+    }
+}
 
 /// Opens libtorch's CUDA half with its symbols global, once; what to do about it where that fails.
 pub fn open() -> Result<(), String> {

@@ -3,9 +3,9 @@
 
 use super::{Job, Said, Subject, Work};
 use crate::base::limits;
+use crate::base::process::{panic_reason, panic_text};
 use crate::model::Block;
 use crate::registry::Registry;
-use crate::sweep::run::panic_reason;
 use mixers::Context;
 use results::bench::{Memory, Pass};
 use std::io::{BufRead, Read, Write};
@@ -47,10 +47,7 @@ fn say(what: Said) {
 
 /// `f`, with a panic of libtorch as a reason.
 fn tried<T>(f: impl FnOnce() -> T) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(f)).map_err(|panic| {
-        let text = panic.downcast_ref::<String>().cloned();
-        panic_reason(&text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default())
-    })
+    catch_unwind(AssertUnwindSafe(f)).map_err(|panic| panic_reason(&panic_text(&*panic)))
 }
 
 /// A block that stands, with an input and a gradient to go through it.

@@ -3,11 +3,11 @@
 
 use super::{Job, Said, Subject, Work};
 use crate::base::limits;
+use crate::base::process::{computing, death};
 use crate::base::signals;
-use crate::sweep::launcher::{death, own_program};
 use results::bench::{Case, Pass, Protocol, State};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -162,13 +162,8 @@ impl Conductor {
 
     /// Runs a child on a job and passes on what it says.
     fn hear(&self, job: &Job, mut told: impl FnMut(Said)) -> Result<End, StartError> {
-        let mut command = Command::new(own_program()?);
-        command.arg("bench-child").env("OMP_NUM_THREADS", self.threads.to_string());
-        // Threads that spin while they wait starve each other on a busy machine.
-        if std::env::var_os("OMP_WAIT_POLICY").is_none() {
-            command.env("OMP_WAIT_POLICY", "passive");
-        }
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut command = computing(self.threads)?;
+        command.arg("bench-child").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // A group of its own: the terminal's Ctrl-C reaches this process alone.
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);

@@ -2,8 +2,8 @@
 
 use crate::config::presets::{Preset, Published};
 use crate::model::ModelConfig;
+use crate::model::sizes::Sizes;
 use crate::registry::Registry;
-use crate::sweep::sizes::Sizes;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use tasks::{Input, Outline, Output};

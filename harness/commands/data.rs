@@ -9,11 +9,11 @@ mod stats;
 
 use crate::Exit;
 use crate::base::diagnostics::{Diagnostics, Place, suggest};
+use crate::base::text::grouped;
 use crate::cli::{Cli, DataArgs, DataCommand};
 use crate::config::explain;
 use crate::config::yaml;
 use crate::registry::Registry;
-use crate::sweep::progress::grouped;
 use serde_json::{Map, Value};
 use std::sync::Mutex;
 use tasks::{Entry, data::prepared};

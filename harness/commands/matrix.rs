@@ -2,12 +2,13 @@
 
 use super::{data_errors, fail, load};
 use crate::Exit;
+use crate::base::process::panic_reason;
 use crate::cli::{Cli, Indices, MatrixArgs};
 use crate::config::{Config, Draft, mixer_item};
 use crate::model::{Inputs, Model};
 use crate::registry::Registry;
-use crate::sweep::plan::{Hashes, OpenedTask, Planned, open_tasks};
-use crate::sweep::run::panic_reason;
+use crate::sweep::opened::{OpenedTask, open_tasks};
+use crate::sweep::plan::{Hashes, Planned};
 use crate::train::checkpoint;
 use crate::train::seeds::{Purpose, reseed};
 use crate::train::spec::Choice;

@@ -3,14 +3,17 @@
 use super::sweep::share_cores;
 use super::{data_errors, fail, load, mistakes};
 use crate::Exit;
+use crate::base::choices::DeviceKind;
 use crate::base::limits;
-use crate::cli::{Cli, DeviceKind, PlanArgs};
+use crate::base::text::{duration, grouped};
+use crate::cli::{Cli, PlanArgs};
 use crate::registry::Registry;
 use crate::sweep::forecast::{Forecast, Terms, forecast};
+use crate::sweep::gauge::measured;
 use crate::sweep::machine::Machine;
 use crate::sweep::matching;
-use crate::sweep::plan::{Estimate, Plan, Speeds, estimates, open_tasks};
-use crate::sweep::progress::{duration, grouped};
+use crate::sweep::opened::open_tasks;
+use crate::sweep::plan::{Estimate, Plan, Speeds, estimates};
 use crate::sweep::sizes::Counter;
 use mixers::Precision;
 use results::Store;
@@ -67,7 +70,7 @@ pub fn plan(args: &PlanArgs, cli: &Cli, registry: &Registry) -> Exit {
     let (jobs, threads) = share_cores(limits::cores(), args.jobs, None);
     let jobs = jobs.min(config.runs.len().max(1));
     let machine = Machine::new(&args.folders.store, DeviceKind::Cpu, threads);
-    let Some(here) = machine.measured(Precision::F32, args.folders.store.is_dir()) else {
+    let Some(here) = measured(&machine, Precision::F32, args.folders.store.is_dir()) else {
         fail("the speed of this machine could not be measured", "`mixarena doctor` says what is missing");
         return Exit::Environment;
     };

@@ -5,17 +5,20 @@
 
 use super::fail;
 use crate::Exit;
+use crate::base::cuda::device;
 use crate::base::events::Event;
 use crate::base::limits;
 use crate::base::output;
 use crate::base::signals;
 use crate::cli::{Cli, RunArgs};
 use crate::registry::Registry;
+use crate::sweep::gauge::measured;
 use crate::sweep::launcher::{Job, Options, launch};
 use crate::sweep::machine::Machine;
 use crate::sweep::progress;
-use crate::sweep::run::{Place, RunError, device, read_spec, run as train};
+use crate::sweep::run::{Place, RunError, run as train};
 use crate::train::spec::RunSpec;
+use crate::train::vet;
 use results::{Outcome, Store};
 use std::io::{Read, Write};
 use std::sync::atomic::Ordering;
@@ -28,7 +31,7 @@ pub fn run(args: &RunArgs, cli: &Cli, registry: &Registry) -> Exit {
         // First of all: until now signals waited.
         signals::catch(None);
     }
-    let spec = match read_spec(&args.spec, registry) {
+    let spec = match vet::read_file(&args.spec, registry) {
         Ok(spec) => spec,
         Err(problem) => {
             fail(problem, "give a spec.json that `mixarena sweep` wrote");
@@ -47,7 +50,7 @@ pub fn run(args: &RunArgs, cli: &Cli, registry: &Registry) -> Exit {
     // Before anything computes here. A sweep has done it for its runs.
     let machine = Machine::new(&place.store, place.device, place.threads as usize);
     if !args.events || machine.known(spec.model.precision).is_none() {
-        machine.measured(spec.model.precision, true);
+        measured(&machine, spec.model.precision, true);
     }
     if args.events {
         return child(&spec, &place, registry);
@@ -82,7 +85,7 @@ fn child(spec: &RunSpec, place: &Place, registry: &Registry) -> Exit {
 
 /// Starts the process that trains, and shows how it gets on.
 fn parent(spec: RunSpec, place: Place, cli: &Cli) -> Result<Exit, String> {
-    device(place.device).map_err(|error| error.to_string())?;
+    device(place.device)?;
     let store = Store::open(&place.store).map_err(|error| error.to_string())?;
     let (id, name) = (spec.id(), format!("{} · {} · seed {}", spec.task.name, spec.mixer.name, spec.seed));
     let latest = store.latest(&id).map_err(|error| error.to_string())?;

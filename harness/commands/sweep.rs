@@ -2,18 +2,22 @@
 
 use super::{data_errors, fail, load, mistakes, width};
 use crate::Exit;
+use crate::base::choices::{DeviceKind, KeepKind};
+use crate::base::cuda::device;
 use crate::base::limits;
 use crate::base::output;
 use crate::base::signals;
 use crate::cli::{Cli, SweepArgs};
 use crate::config::{Config, MOST_RUNS};
 use crate::registry::Registry;
+use crate::sweep::gauge::measured;
 use crate::sweep::launcher::{self, Job, Options, Tally, launch, wants};
 use crate::sweep::machine::Machine;
 use crate::sweep::matching;
-use crate::sweep::plan::{Plan, Planned, open_tasks};
+use crate::sweep::opened::open_tasks;
+use crate::sweep::plan::{Plan, Planned};
 use crate::sweep::progress;
-use crate::sweep::run::{Place, device};
+use crate::sweep::run::Place;
 use crate::sweep::sizes::Counter;
 use mixers::Precision;
 use results::report::Report;
@@ -115,7 +119,7 @@ pub fn sweep(args: &SweepArgs, cli: &Cli, registry: &Registry) -> Exit {
             let machine = Machine::new(&args.folders.store, args.device, threads as usize);
             for precision in [Precision::F32, Precision::Bf16] {
                 if missing.iter().any(|run| run.spec.model.precision == precision) {
-                    machine.measured(precision, true);
+                    measured(&machine, precision, true);
                 }
             }
             let place = Place { store: args.folders.store.clone(), data, device: args.device, threads, memory, keep };
@@ -267,10 +271,10 @@ fn resuming(args: &SweepArgs) -> String {
     let mut text = command(args);
     let number = |flag: &str, n: Option<usize>| n.map_or(String::new(), |n| format!(" {flag} {n}"));
     text += &(number("-j", args.jobs) + &number("--threads", args.threads));
-    if args.device != crate::cli::DeviceKind::Cpu {
+    if args.device != DeviceKind::Cpu {
         text += &format!(" --device {}", args.device.word());
     }
-    if args.keep != crate::cli::KeepKind::Best {
+    if args.keep != KeepKind::Best {
         text += &format!(" --keep {}", args.keep.word());
     }
     if args.retry {

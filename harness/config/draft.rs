@@ -2,11 +2,11 @@
 
 use crate::model::ModelConfig;
 use crate::train::analysis::AnalysisConfig;
+use crate::train::budget::BudgetConfig;
 use crate::train::optimizer::OptimizerConfig;
 use crate::train::pretrain::{self, PretrainConfig};
 use crate::train::schedule::ScheduleConfig;
 use crate::train::spec::Choice;
-use crate::train::trainer::BudgetConfig;
 use results::published::Beside;
 use std::path::PathBuf;
 use tasks::TaskSpec;

@@ -10,10 +10,10 @@ use crate::config::reader::Reader;
 use crate::config::yaml::{Data, Key, Node};
 use crate::model::ModelConfig;
 use crate::train::analysis::AnalysisConfig;
+use crate::train::budget::BudgetConfig;
 use crate::train::optimizer::OptimizerConfig;
 use crate::train::pretrain::PretrainConfig;
 use crate::train::schedule::ScheduleConfig;
-use crate::train::trainer::BudgetConfig;
 use serde_json::Value;
 use settings::ConfigError;
 

@@ -2,18 +2,20 @@
 //! follows is an error with its place and its remedy, or a plan; never a panic.
 
 use crate::base::fields;
+use crate::base::process::panic_text;
 use crate::config::Config;
 use crate::laws::samples::small_mixers;
 use crate::model::ModelConfig;
 use crate::registry::Registry;
-use crate::sweep::plan::{Speeds, estimates, open_tasks};
+use crate::sweep::opened::open_tasks;
+use crate::sweep::plan::{Speeds, estimates};
 use crate::sweep::sizes::Counter;
-use crate::sweep::vet;
 use crate::train::analysis::AnalysisConfig;
+use crate::train::budget::BudgetConfig;
 use crate::train::optimizer::OptimizerConfig;
 use crate::train::pretrain::PretrainConfig;
 use crate::train::schedule::ScheduleConfig;
-use crate::train::trainer::BudgetConfig;
+use crate::train::vet;
 use proptest::prelude::*;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -159,10 +161,7 @@ fn planned(config: &Value) -> Result<Option<String>, String> {
         }
         None
     }));
-    tried.map_err(|panic| {
-        let said = panic.downcast_ref::<String>().cloned();
-        said.or_else(|| panic.downcast_ref::<&str>().map(|&said| said.to_owned())).unwrap_or_default()
-    })
+    tried.map_err(|panic| panic_text(&*panic))
 }
 
 /// Whether errors say where they are, what is wrong and what to do.
@@ -303,6 +302,6 @@ fn any_bytes_are_a_spec_that_can_run_or_are_refused() {
         let Ok(spec) = vet::read(bytes, "spec.json", &registry) else { return };
         let mixer = registry.mixer(&spec.mixer.name).unwrap();
         let outline = registry.task(&spec.task.name).unwrap().outline(&spec.task.settings);
-        crate::sweep::sizes::Sizes::up_to(SMALL, &spec.model, &outline.spec(), mixer, &spec.mixer.settings);
+        crate::model::sizes::Sizes::up_to(SMALL, &spec.model, &outline.spec(), mixer, &spec.mixer.settings);
     });
 }

@@ -21,6 +21,7 @@
 //! additions.
 //! What it cannot notice: what shows only at other sizes, longer lengths, on a GPU, in bf16 or after many steps.
 
+use crate::base::process::panic_text;
 use crate::laws::samples::{alone, trainer};
 use crate::train::spec::ENGINE;
 use crate::train::trainer::{Ended, State};
@@ -227,7 +228,7 @@ impl Bench<'_> {
         match std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)) {
             Ok(found) => Some(found),
             Err(panic) => {
-                let why = panic.downcast_ref::<String>().cloned().unwrap_or_default();
+                let why = panic_text(&*panic);
                 self.broken.push(format!("{config}: {why}"));
                 None
             }

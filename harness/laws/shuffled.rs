@@ -2,9 +2,9 @@
 
 use crate::laws::samples::alone;
 use crate::model::{Model, ModelConfig, Positions};
+use crate::train::evaluate;
 use crate::train::feed::to_tensors;
 use crate::train::optimizer::{AdamW, OptimizerConfig};
-use crate::train::scoring;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
@@ -112,13 +112,14 @@ fn shuffled_labels_teach_nothing() {
         for step in 0..STEPS {
             let batch = task.batch(Split::Train, step, &Order { seed: 0, batch_size: ROWS as usize }).expect("drawn");
             let (inputs, classes) = to_tensors(&shuffled(&batch), Device::Cpu);
-            let loss = scoring::loss(&model.forward(&inputs, true), &classes, &spec);
+            let loss = evaluate::loss(&model.forward(&inputs, true), &classes, &spec);
             optimizer.zero_grad();
             loss.backward();
             optimizer.step(1.0);
         }
         let never = AtomicBool::new(false);
-        let look = scoring::look(&model, &*task, Split::Test, ROWS, Device::Cpu, false, &never).expect("it is scored");
+        let look =
+            evaluate::evaluate(&model, &*task, Split::Test, ROWS, Device::Cpu, false, &never).expect("it is scored");
         let look = look.expect("nobody stops it");
         let floor = match spec.judge {
             Judge::Class => task.floor().expect("measured").score.max(blind(&*task)),

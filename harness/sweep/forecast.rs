@@ -7,15 +7,15 @@
 //! bound      FLOPs at the peak: no run is faster, most are much slower
 //! ```
 
+use crate::base::choices::DeviceKind;
 use crate::base::limits;
-use crate::cli::DeviceKind;
 use crate::config::{Config, Draft};
 use crate::registry::Registry;
 use crate::sweep::gauge::{Gauge, Job, Said};
 use crate::sweep::plan::{Estimate, shape_of};
 use crate::sweep::sizes::Counter;
+use crate::train::budget::BudgetConfig;
 use crate::train::spec::RunSpec;
-use crate::train::trainer::BudgetConfig;
 use results::{Outcome, Record};
 use std::collections::HashMap;
 use std::path::Path;

@@ -3,19 +3,21 @@
 //! The parent writes one job a line, the child answers one line each; a child that does not answer in time is killed, so that no
 //! measurement lasts longer than it may, whatever it runs into.
 
-use crate::cli::DeviceKind;
+use crate::base::choices::DeviceKind;
+use crate::base::cuda::device;
+use crate::base::limits;
+use crate::base::process::{computing, panic_reason};
 use crate::registry::Registry;
-use crate::sweep::launcher::own_program;
+use crate::sweep::machine::Machine;
 use crate::train::spec::RunSpec;
 use crate::train::trainer::Trainer;
 use crate::train::trainer::timing::StandIn;
-use crate::{base::limits, sweep::run};
 use mixers::Precision;
 use mixers::laws::goldens::quietly;
 use serde::{Deserialize, Serialize};
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -78,13 +80,8 @@ pub struct Gauge {
 impl Gauge {
     /// Starts one that computes on `device` with `threads` threads.
     pub fn start(device: DeviceKind, threads: usize) -> std::io::Result<Self> {
-        let mut command = Command::new(own_program()?);
+        let mut command = computing(threads)?;
         command.arg("gauge-child").arg("--device").arg(device.word()).arg("--threads").arg(threads.to_string());
-        command.env("OMP_NUM_THREADS", threads.to_string());
-        // As runs are started: threads that spin while they wait starve each other on a busy machine.
-        if std::env::var_os("OMP_WAIT_POLICY").is_none() {
-            command.env("OMP_WAIT_POLICY", "passive");
-        }
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
         let (stdin, stdout) = (child.stdin.take().expect("piped"), child.stdout.take().expect("piped"));
         let (sender, answers) = channel();
@@ -110,6 +107,22 @@ impl Drop for Gauge {
     }
 }
 
+/// How long a measurement may take, start of the process included.
+const PEAK_LIMIT: Duration = Duration::from_secs(20);
+
+/// Operations a second of matrix products on this machine, measured now unless they were before on a quiet machine. Nothing of this
+/// process may compute meanwhile. `keep`: whether the store of `machine` gets to know it.
+pub fn measured(machine: &Machine, precision: Precision, keep: bool) -> Option<f64> {
+    if let Some(settled) = machine.settled(precision) {
+        return Some(settled);
+    }
+    let (device, threads) = machine.place();
+    match Gauge::start(device, threads).ok()?.ask(&Job::Peak { precision }, PEAK_LIMIT) {
+        Ok(Said::Peak { flops, quiet }) => Some(machine.add(precision, flops, quiet, keep)),
+        _ => machine.known(precision),
+    }
+}
+
 /// The child: answers until its input closes.
 pub fn child(device: DeviceKind, threads: usize, registry: &Registry) {
     tch::set_num_threads(threads.max(1) as i32);
@@ -120,9 +133,7 @@ pub fn child(device: DeviceKind, threads: usize, registry: &Registry) {
     }
     for line in std::io::stdin().lock().lines().map_while(Result::ok) {
         let answer = match serde_json::from_str::<Job>(&line) {
-            Ok(job) => {
-                quietly(|| answer(&job, device, registry)).unwrap_or_else(|panic| Err(run::panic_reason(&panic)))
-            }
+            Ok(job) => quietly(|| answer(&job, device, registry)).unwrap_or_else(|panic| Err(panic_reason(&panic))),
             Err(error) => Err(error.to_string()),
         };
         let said = answer.unwrap_or_else(|why| Said::Failed { why });
@@ -134,8 +145,8 @@ pub fn child(device: DeviceKind, threads: usize, registry: &Registry) {
     }
 }
 
-fn answer(job: &Job, device: DeviceKind, registry: &Registry) -> Result<Said, String> {
-    let device = run::device(device).map_err(|error| error.to_string())?;
+fn answer(job: &Job, kind: DeviceKind, registry: &Registry) -> Result<Said, String> {
+    let device = device(kind)?;
     match job {
         Job::Peak { precision } => {
             let kind = match precision {
@@ -144,7 +155,8 @@ fn answer(job: &Job, device: DeviceKind, registry: &Registry) -> Result<Said, St
             };
             let before = Busy::now();
             let flops = product_speed(device, kind);
-            Ok(Said::Peak { flops, quiet: before.is_none_or(|before| before.others() < OTHERS) })
+            let quiet = before.zip(Busy::now()).is_none_or(|(before, now)| before.others(&now) < OTHERS);
+            Ok(Said::Peak { flops, quiet })
         }
         Job::Steps { spec, data, seconds } => steps(spec, data.as_ref(), *seconds, device, registry),
     }
@@ -221,23 +233,27 @@ struct Busy {
 
 impl Busy {
     fn now() -> Option<Self> {
-        // Ticks of 1/100 s, whatever the kernel's own.
-        let stat = std::fs::read_to_string("/proc/stat").ok()?;
-        let ticks: Vec<f64> = stat.lines().next()?.split_whitespace().skip(1).filter_map(|n| n.parse().ok()).collect();
-        let busy = ticks.iter().take(8).sum::<f64>() - ticks.get(3)? - ticks.get(4)?;
-        let own = std::fs::read_to_string("/proc/self/stat").ok()?;
-        // Behind the program's name, which may hold anything.
-        let fields: Vec<&str> = own.rsplit(')').next()?.split_whitespace().collect();
-        let spent: f64 = fields.get(11..13)?.iter().filter_map(|n| n.parse::<f64>().ok()).sum();
-        Some(Self { at: Instant::now(), all: busy / 100.0, own: spent / 100.0 })
+        let read = |path| std::fs::read_to_string(path).ok();
+        let (all, own) = busy_seconds(&read("/proc/stat")?, &read("/proc/self/stat")?)?;
+        Some(Self { at: Instant::now(), all, own })
     }
 
-    /// Cores that others kept busy since then.
-    fn others(&self) -> f64 {
-        let Some(now) = Self::now() else { return 0.0 };
+    /// Cores that others kept busy until `now`.
+    fn others(&self, now: &Self) -> f64 {
         let seconds = now.at.duration_since(self.at).as_secs_f64().max(0.01);
         ((now.all - self.all) - (now.own - self.own)) / seconds
     }
+}
+
+/// Seconds that all processors were busy, and those of this process, from the text of `/proc/stat` and `/proc/self/stat`.
+fn busy_seconds(stat: &str, own: &str) -> Option<(f64, f64)> {
+    // Ticks of 1/100 s, whatever the kernel's own.
+    let ticks: Vec<f64> = stat.lines().next()?.split_whitespace().skip(1).filter_map(|n| n.parse().ok()).collect();
+    let busy = ticks.iter().take(8).sum::<f64>() - ticks.get(3)? - ticks.get(4)?;
+    // Behind the program's name, which may hold anything.
+    let fields: Vec<&str> = own.rsplit(')').next()?.split_whitespace().collect();
+    let spent: f64 = fields.get(11..13)?.iter().filter_map(|n| n.parse::<f64>().ok()).sum();
+    Some((busy / 100.0, spent / 100.0))
 }
 
 #[cfg(test)]
@@ -245,14 +261,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_best_round_is_a_speed_and_the_busy_time_of_others_is_none_of_ours() {
-        let before = Busy::now();
+    fn a_matrix_product_has_a_speed() {
         let speed = product_speed(Device::Cpu, Kind::Float);
         assert!(speed > 1e8 && speed.is_finite(), "{speed}");
-        if let Some(before) = before {
-            let now = Busy::now().unwrap();
-            assert!(now.own > before.own, "the products took time of this process");
-            assert!(before.others() < now.all, "{}", before.others());
-        }
+    }
+
+    #[test]
+    fn the_busy_time_of_others_is_none_of_ours() {
+        // user nice system idle iowait irq softirq steal guest; of the process utime and stime, behind a name with a bracket.
+        let (stat, own) =
+            ("cpu  100 20 30 9000 500 4 5 6 7 0\ncpu0 1 2\n", "7 (a) b) S 1 2 3 4 5 6 7 8 9 10 150 50 0 0");
+        assert_eq!(busy_seconds(stat, own), Some((1.65, 2.0)));
+        assert_eq!(busy_seconds("", own), None);
+        let at = Instant::now();
+        let before = Busy { at, all: 10.0, own: 2.0 };
+        let after = |all: f64, own: f64| Busy { at: at + Duration::from_secs(2), all, own };
+        assert_eq!(before.others(&after(14.0, 5.0)), 0.5);
+        assert_eq!(before.others(&after(13.0, 5.0)), 0.0, "all of it was our own work");
     }
 }

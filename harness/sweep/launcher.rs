@@ -4,17 +4,19 @@
 //! could not. Closing a child's standard input asks it to checkpoint and stop, which also happens by itself when this
 //! process dies.
 
+use crate::base::choices::KeepKind;
 use crate::base::events::Event;
+use crate::base::process::{computing, death};
 use crate::base::signals;
 use crate::sweep::plan::Planned;
 use crate::sweep::progress::Display;
-use crate::sweep::run::{Place, blank, panic_reason};
+use crate::sweep::run::{Place, blank};
 use crate::train::spec::RunSpec;
 use results::{Blocked, Claim, Keep, Outcome, Record, Store};
 use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -330,9 +332,9 @@ impl Launcher<'_> {
         // A new file: a process of an earlier sweep may still write to its own.
         let _ = fs::remove_file(&log_path);
         let log = File::create(&log_path).map_err(|e| failed(&log_path, e))?;
-        let program = own_program().map_err(|e| failed(std::path::Path::new("mixarena"), e))?;
+        let program = std::path::Path::new("mixarena");
         let place = &self.options.place;
-        let mut command = Command::new(&program);
+        let mut command = computing(place.threads.max(1) as usize).map_err(|e| failed(program, e))?;
         command
             .arg("run")
             .arg(&spec_path)
@@ -342,20 +344,15 @@ impl Launcher<'_> {
             .arg("--data")
             .arg(&place.data.0);
         command.arg("--device").arg(place.device.word()).arg("--threads").arg(place.threads.to_string());
-        command.arg("--keep").arg(crate::cli::KeepKind::from(run.keep).word());
+        command.arg("--keep").arg(KeepKind::from(run.keep).word());
         if let Some(bytes) = place.memory {
             command.arg("--memory").arg(bytes.to_string());
-        }
-        command.env("OMP_NUM_THREADS", place.threads.to_string());
-        // Threads that spin while they wait starve each other on a busy machine (one trial: 5 steps/s against 296).
-        if std::env::var_os("OMP_WAIT_POLICY").is_none() {
-            command.env("OMP_WAIT_POLICY", "passive");
         }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
         // A group of its own: the terminal's Ctrl-C reaches this process, which passes it on.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         // Linking libtorch takes a child half a second, in which it could not answer a signal.
-        let mut child = signals::blocked(|| command.spawn()).map_err(|e| failed(&program, e))?;
+        let mut child = signals::blocked(|| command.spawn()).map_err(|e| failed(program, e))?;
         let slot = self.running.len();
         let stdout = child.stdout.take().expect("the output is piped");
         let sender = self.sender.clone();
@@ -482,12 +479,6 @@ fn past(outcome: &Outcome) -> String {
     outcome.word().replace('_', " ")
 }
 
-/// This program. On Linux the kernel's own link to it, which still works after the file was rebuilt or moved.
-pub fn own_program() -> std::io::Result<std::path::PathBuf> {
-    let link = std::path::PathBuf::from("/proc/self/exe");
-    if cfg!(target_os = "linux") && link.exists() { Ok(link) } else { std::env::current_exe() }
-}
-
 /// How a child ended that left no record: interrupted by a signal that asks a program to stop, wherever that struck it, and
 /// failed by anything else.
 fn ending(status: ExitStatus, log: &str) -> Outcome {
@@ -505,26 +496,6 @@ fn ending(status: ExitStatus, log: &str) -> Outcome {
             Outcome::Interrupted { reason: "stopped by a signal before it could write a checkpoint".into() }
         }
         None => Outcome::Failed { reason: death(status, log) },
-    }
-}
-
-/// What is known of a child's death from its status and what it wrote to its log.
-pub fn death(status: ExitStatus, log: &str) -> String {
-    let last = log.lines().rev().map(str::trim).find(|l| !l.is_empty());
-    let said = last.map_or(String::new(), |l| format!("; its last words: {}", l.chars().take(200).collect::<String>()));
-    if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
-        let of_memory = panic_reason(log);
-        return match signal {
-            _ if of_memory.starts_with("out of memory") => of_memory,
-            9 => format!("killed by SIGKILL: by hand, or by the kernel because memory ran out{said}"),
-            6 => format!("aborted (SIGABRT){said}"),
-            11 => format!("crashed (SIGSEGV){said}"),
-            n => format!("killed by signal {n}{said}"),
-        };
-    }
-    match status.code() {
-        Some(code) => format!("the process ended with code {code}{said}"),
-        None => format!("the process ended{said}"),
     }
 }
 

@@ -1,21 +1,17 @@
-//! How fast this machine takes large matrix products: measured once for each device, precision and number of threads, on a machine that
-//! does nothing else if it can be had, and kept in the store.
+//! How fast this machine takes large matrix products, as the store knows it: once for each device, precision and number of threads.
+//! [`crate::sweep::gauge`] measures it.
 //!
 //! ```text
 //! STORE/machine/HASH.json    one file a machine, device, precision and number of threads
 //! ```
 
+use crate::base::choices::DeviceKind;
 use crate::base::limits;
-use crate::cli::DeviceKind;
-use crate::sweep::gauge::{Gauge, Job, Said};
 use crate::train::spec::LIBTORCH;
 use mixers::Precision;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-/// How long a measurement may take, start of the process included.
-const LIMIT: Duration = Duration::from_secs(20);
 /// Times that a figure is taken again because the machine was busy. The best of them counts.
 const TRIES: u32 = 5;
 
@@ -31,17 +27,37 @@ struct Key {
     libtorch: String,
 }
 
+/// A speed and how it was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Figure {
+    /// Operations a second: the best of all tries.
+    pub flops_per_second: f64,
+    /// Whether nothing else kept the processor busy at the last try.
+    pub quiet: bool,
+    /// How often it was taken.
+    pub tries: u32,
+}
+
+impl Figure {
+    /// Whether it is taken no more: it is of a quiet machine, or the best of enough tries on a busy one.
+    fn is_settled(&self) -> bool {
+        self.quiet || self.tries >= TRIES
+    }
+
+    /// The figure after one more try, of which `before` is what the tries until now came to.
+    fn next(before: Option<Self>, flops: f64, quiet: bool) -> Self {
+        let (best, tries) = before.map_or((flops, 0), |before| (flops.max(before.flops_per_second), before.tries));
+        Self { flops_per_second: best, quiet, tries: tries + 1 }
+    }
+}
+
 /// A figure as it is kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Kept {
     #[serde(flatten)]
     key: Key,
-    /// Operations a second.
-    flops_per_second: f64,
-    /// Whether nothing else kept the processor busy when it was taken.
-    quiet: bool,
-    /// How often it was taken.
-    tries: u32,
+    #[serde(flatten)]
+    figure: Figure,
 }
 
 /// This machine as runs use it.
@@ -75,10 +91,16 @@ impl Machine {
         self.store.join("machine").join(format!("{}.json", &blake3::hash(&text).to_hex()[..16]))
     }
 
-    fn kept(&self, precision: Precision) -> Option<Kept> {
+    fn kept(&self, precision: Precision) -> Option<Figure> {
         let key = self.key(precision);
         let kept: Kept = serde_json::from_slice(&std::fs::read(self.path(&key)).ok()?).ok()?;
-        (kept.key == key && kept.flops_per_second > 0.0 && kept.flops_per_second.is_finite()).then_some(kept)
+        let flops = kept.figure.flops_per_second;
+        (kept.key == key && flops > 0.0 && flops.is_finite()).then_some(kept.figure)
+    }
+
+    /// Where it computes, and with how many threads.
+    pub fn place(&self) -> (DeviceKind, usize) {
+        (self.device, self.threads)
     }
 
     /// Operations a second, as far as they were measured.
@@ -86,24 +108,22 @@ impl Machine {
         Some(self.kept(precision)?.flops_per_second)
     }
 
-    /// The same, measured now unless it was before on a quiet machine. Nothing of this process may compute meanwhile. `keep`: whether
-    /// the store, which must be there, gets to know it; a store that cannot be written to is no reason to fail.
-    pub fn measured(&self, precision: Precision, keep: bool) -> Option<f64> {
-        let before = self.kept(precision);
-        if let Some(kept) = before.as_ref().filter(|kept| kept.quiet || kept.tries >= TRIES) {
-            return Some(kept.flops_per_second);
-        }
-        let asked = Gauge::start(self.device, self.threads).ok()?.ask(&Job::Peak { precision }, LIMIT);
-        let Ok(Said::Peak { flops, quiet }) = asked else { return before.map(|kept| kept.flops_per_second) };
-        let (best, tries) = before.map_or((flops, 0), |kept| (flops.max(kept.flops_per_second), kept.tries));
-        let kept = Kept { key: self.key(precision), flops_per_second: best, quiet, tries: tries + 1 };
+    /// The same, where they need not be measured again.
+    pub fn settled(&self, precision: Precision) -> Option<f64> {
+        Some(self.kept(precision).filter(Figure::is_settled)?.flops_per_second)
+    }
+
+    /// Takes one more measurement into account; operations a second, as far as is known now. `keep`: whether the store, which must
+    /// be there, gets to know it; a store that cannot be written to is no reason to fail.
+    pub fn add(&self, precision: Precision, flops: f64, quiet: bool, keep: bool) -> f64 {
+        let kept = Kept { key: self.key(precision), figure: Figure::next(self.kept(precision), flops, quiet) };
         if keep {
             let path = self.path(&kept.key);
             let text = serde_json::to_vec_pretty(&kept).expect("a figure is plain data");
             let folder = path.parent().expect("it lies in a folder");
             let _ = std::fs::create_dir_all(folder).and_then(|()| results::replace(&path, &text));
         }
-        Some(best)
+        kept.figure.flops_per_second
     }
 }
 
@@ -117,12 +137,12 @@ mod tests {
         let machine = |threads| Machine::new(folder.path(), DeviceKind::Cpu, threads);
         assert_eq!(machine(2).known(Precision::F32), None);
         let key = machine(2).key(Precision::F32);
-        let kept = Kept { key: key.clone(), flops_per_second: 7e10, quiet: true, tries: 1 };
+        let kept = Kept { key: key.clone(), figure: Figure { flops_per_second: 7e10, quiet: true, tries: 1 } };
         let path = machine(2).path(&key);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, serde_json::to_vec(&kept).unwrap()).unwrap();
         // Known, and not measured again: the figure stays to the digit.
-        assert_eq!(machine(2).measured(Precision::F32, true), Some(7e10));
+        assert_eq!(crate::sweep::gauge::measured(&machine(2), Precision::F32, true), Some(7e10));
         assert_eq!([machine(1).known(Precision::F32), machine(2).known(Precision::Bf16)], [None, None]);
         // Of another machine, or no figure at all.
         let other = Kept { key: Key { host: "another".into(), ..key }, ..kept };
@@ -130,5 +150,21 @@ mod tests {
         assert_eq!(machine(2).known(Precision::F32), None);
         std::fs::write(&path, "{").unwrap();
         assert_eq!(machine(2).known(Precision::F32), None);
+        // What `add` keeps is what is known from then on.
+        assert_eq!(machine(2).add(Precision::F32, 3e10, false, true), 3e10);
+        assert_eq!((machine(2).known(Precision::F32), machine(2).settled(Precision::F32)), (Some(3e10), None));
+        assert_eq!(machine(2).add(Precision::F32, 2e10, true, true), 3e10);
+        assert_eq!(machine(2).settled(Precision::F32), Some(3e10));
+    }
+
+    #[test]
+    fn a_figure_of_a_busy_machine_is_taken_again_until_it_is_quiet_or_enough_were_tried() {
+        let figure = |flops_per_second, quiet, tries| Figure { flops_per_second, quiet, tries };
+        assert_eq!(Figure::next(None, 5.0, false), figure(5.0, false, 1));
+        // The best counts, whether it comes before or after.
+        assert_eq!(Figure::next(Some(figure(5.0, false, 1)), 4.0, false), figure(5.0, false, 2));
+        assert_eq!(Figure::next(Some(figure(5.0, false, 2)), 6.0, true), figure(6.0, true, 3));
+        assert!(figure(6.0, true, 1).is_settled() && !figure(6.0, false, TRIES - 1).is_settled());
+        assert!(figure(6.0, false, TRIES).is_settled());
     }
 }

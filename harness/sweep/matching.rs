@@ -2,10 +2,10 @@
 
 use crate::base::bounds;
 use crate::base::diagnostics::Diagnostics;
+use crate::base::text::grouped;
 use crate::config::matched::{Point, grid_point, percent};
 use crate::config::{Config, Draft};
 use crate::model::{Ffn, ModelConfig};
-use crate::sweep::progress::grouped;
 use crate::sweep::sizes::Counter;
 use mixers::core::limits::D_MODEL;
 use std::collections::{HashMap, HashSet};

@@ -1,17 +1,19 @@
 //! From a config to runs with identities, and what they would cost.
 
+use crate::base::hashes::pairs_hash;
 use crate::config::{Config, Draft, Matched, Start};
 use crate::model::ModelConfig;
 use crate::registry::Registry;
+use crate::sweep::opened::OpenedTask;
 use crate::sweep::sizes::Counter;
+use crate::train::budget::BudgetConfig;
 use crate::train::spec::{self, Choice, ENGINE, LIBTORCH, RunSpec};
-use crate::train::trainer::BudgetConfig;
 use results::{Manifest, PlannedRun};
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tasks::{DataDir, DataError, Outline, Output, Task};
+use tasks::{DataError, Output, Task};
 
 /// A planned run: its labels and its spec.
 #[derive(Clone, Debug)]
@@ -39,27 +41,6 @@ pub struct Plan {
     pub needed: Vec<Planned>,
     /// What is drawn besides scores and learning curves.
     pub figures: Vec<results::Figure>,
-}
-
-/// A task by its settings, and what opening it gave.
-pub type OpenedTask = (Choice, Result<Arc<dyn Task>, Arc<DataError>>);
-
-/// Opens every task of the sweep whose outline is `wanted`, once.
-pub fn open_tasks(
-    config: &Config,
-    registry: &Registry,
-    data: &DataDir,
-    wanted: impl Fn(&Outline) -> bool,
-) -> Vec<OpenedTask> {
-    let mut opened: Vec<OpenedTask> = Vec::new();
-    for draft in config.runs.iter().flat_map(Draft::chain) {
-        let entry = registry.task(&draft.task.name).expect("the config was checked");
-        if !opened.iter().any(|(choice, _)| *choice == draft.task) && wanted(&entry.outline(&draft.task.settings)) {
-            let task = entry.open(&draft.task.settings, data).map(Arc::from).map_err(Arc::new);
-            opened.push((draft.task.clone(), task));
-        }
-    }
-    opened
 }
 
 impl Plan {
@@ -193,16 +174,6 @@ impl Planned {
     }
 }
 
-/// BLAKE3 of a file of minimal pairs, or of the files of a folder.
-pub fn pairs_hash(path: &std::path::Path) -> Result<String, DataError> {
-    let files = tasks::language::minimal_pairs::files(path)?;
-    if let [one] = files.as_slice() {
-        return content_hash(one);
-    }
-    let hashes = files.iter().map(|file| content_hash(file)).collect::<Result<Vec<_>, _>>()?;
-    Ok(blake3::hash(hashes.concat().as_bytes()).to_hex().to_string())
-}
-
 /// Whether the config beside a file of weights, where there is one, is that of the draft's model.
 fn described(file: &std::path::Path, draft: &Draft, task: tasks::TaskSpec) -> Result<(), DataError> {
     let malformed = |error: crate::train::weights::WeightsError| {
@@ -214,15 +185,6 @@ fn described(file: &std::path::Path, draft: &Draft, task: tasks::TaskSpec) -> Re
         None => Ok(()),
         Some(beside) => beside.held_against(&draft.model, &draft.mixer, &draft.seen(task)).map_err(malformed),
     }
-}
-
-/// BLAKE3 of a file.
-pub fn content_hash(path: &std::path::Path) -> Result<String, DataError> {
-    let mut hasher = blake3::Hasher::new();
-    std::fs::File::open(path)
-        .and_then(|file| hasher.update_reader(file).map(drop))
-        .map_err(|error| DataError::Unreadable { path: path.into(), why: error.to_string() })?;
-    Ok(hasher.finalize().to_hex().to_string())
 }
 
 impl Draft {
@@ -403,7 +365,9 @@ pub fn shape_of(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sweep::opened::open_tasks;
     use std::fs;
+    use tasks::DataDir;
 
     /// Identities of the runs of a config.
     fn ids(text: &str, data: &Path) -> Vec<String> {

@@ -1,6 +1,7 @@
 //! What a person sees while runs go on: bars on a terminal, plain lines elsewhere. Everything goes to stderr.
 
 use crate::base::events::Event;
+use crate::base::text::duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use results::{Outcome, Record, text};
 use std::collections::{HashMap, HashSet};
@@ -57,16 +58,6 @@ fn ending(name: &str, record: &Record) -> String {
         other => format!("{name}: {} - {}", other.word(), other.reason()),
     };
     text::line(&ending).into_owned()
-}
-
-/// `45 s`, `3 min 20 s`, `2 h 05 min`.
-pub fn duration(seconds: f64) -> String {
-    let s = seconds.max(0.0).round() as u64;
-    match s {
-        0..60 => format!("{s} s"),
-        60..3600 => format!("{} min {:02} s", s / 60, s % 60),
-        _ => format!("{} h {:02} min", s / 3600, s % 3600 / 60),
-    }
 }
 
 /// What is said of a run whose process of an earlier sweep is still writing its checkpoint.
@@ -208,28 +199,9 @@ impl Display for Lines {
     }
 }
 
-/// `1234567` as `1,234,567`.
-pub fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::new();
-    for (i, c) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(c);
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn digits_are_grouped_by_three() {
-        assert_eq!(grouped(1234567), "1,234,567");
-        assert_eq!(grouped(999), "999");
-    }
 
     #[test]
     fn a_remark_on_the_data_is_shown_once_a_task_and_groups_only_when_asked_for() {
@@ -240,12 +212,5 @@ mod tests {
         assert_eq!(remarks.lines("other · s4 · seed 0", &note, &group), ["other: 12 rows skipped"]);
         let all = Remarks::new(true).lines("glue · s4 · seed 0", &note, &group);
         assert_eq!(all, ["glue: 12 rows skipped", "glue · s4 · seed 0: 8 parameters at 1e-3"]);
-    }
-
-    #[test]
-    fn durations_read_like_a_person_says_them() {
-        assert_eq!(duration(59.4), "59 s");
-        assert_eq!(duration(200.0), "3 min 20 s");
-        assert_eq!(duration(7500.0), "2 h 05 min");
     }
 }

@@ -1,17 +1,18 @@
 //! One run, in this process: open the task, train, write the record.
 
+use crate::base::choices::DeviceKind;
+use crate::base::cuda::device;
 use crate::base::events::Event;
+use crate::base::limits;
+use crate::base::process::{one_line, panic_reason, panic_text};
 use crate::registry::Registry;
 use crate::sweep::machine::Machine;
+use crate::train::error::TrainError;
 use crate::train::spec::RunSpec;
-use crate::train::trainer::{Ended, TrainError, Trainer};
-use crate::{
-    base::{cuda, limits},
-    sweep::vet,
-};
+use crate::train::trainer::{Ended, Trainer};
 use results::{Blocked, Keep, Outcome, Record, Scores, Store, StoreError, Versions, WorkLock};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -31,7 +32,7 @@ pub struct Place {
     /// The data folder.
     pub data: DataDir,
     /// `cpu` or `cuda`.
-    pub device: crate::cli::DeviceKind,
+    pub device: DeviceKind,
     /// Threads of libtorch.
     pub threads: i64,
     /// Memory this process may use on the CPU, bytes; `None` for no limit.
@@ -73,7 +74,7 @@ pub fn run(
     stop: &AtomicBool,
     mut tell: impl FnMut(Event),
 ) -> Result<Record, RunError> {
-    let device = device(place.device)?;
+    let device = device(place.device).map_err(RunError::Environment)?;
     tch::set_num_threads(place.threads as i32);
     if let (Some(bytes), Device::Cpu) = (place.memory, device) {
         limits::limit_memory(bytes);
@@ -114,9 +115,7 @@ pub fn run(
             }
         }
         Err(panic) => {
-            let text =
-                panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|s| s.to_string()));
-            record.outcome = Outcome::Failed { reason: panic_reason(&text.unwrap_or_default()) };
+            record.outcome = Outcome::Failed { reason: panic_reason(&panic_text(&*panic)) };
         }
     }
     if record.wall_seconds == 0.0 {
@@ -254,49 +253,6 @@ pub fn blank(spec: &RunSpec, place: &Place, device: Device) -> Record {
     }
 }
 
-/// The libtorch device behind a choice.
-pub fn device(kind: crate::cli::DeviceKind) -> Result<Device, RunError> {
-    match kind {
-        crate::cli::DeviceKind::Cpu => Ok(Device::Cpu),
-        crate::cli::DeviceKind::Cuda => {
-            cuda::open().map_err(RunError::Environment)?;
-            match tch::Cuda::is_available() {
-                true => Ok(Device::Cuda(0)),
-                false => Err(RunError::Environment(
-                    "libtorch sees no CUDA device; run `mixarena doctor`, or use --device cpu".into(),
-                )),
-            }
-        }
-    }
-}
-
-/// What a panic's message says to a user: out of memory is told apart, the C++ backtrace is dropped.
-pub fn panic_reason(text: &str) -> String {
-    let line = one_line(text);
-    let lower = text.to_lowercase();
-    if ["can't allocate memory", "out of memory", "memory allocation of", "not enough memory", "bad_alloc"]
-        .iter()
-        .any(|s| lower.contains(s))
-    {
-        let tried = lower
-            .split("tried to allocate ")
-            .nth(1)
-            .and_then(|rest| rest.split(" bytes").next())
-            .and_then(|n| n.parse::<f64>().ok());
-        return match tried {
-            Some(bytes) => format!("out of memory: asked for {:.1} GiB at once", bytes / f64::from(1 << 30)),
-            None => format!("out of memory: {line}"),
-        };
-    }
-    format!("panic: {line}")
-}
-
-/// The first line that says something, at most 300 characters.
-fn one_line(text: &str) -> String {
-    let line = text.lines().map(str::trim).find(|l| !l.is_empty()).unwrap_or("no message");
-    line.chars().take(300).collect()
-}
-
 fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -307,22 +263,9 @@ fn median(values: &[f64]) -> f64 {
     }
 }
 
-/// Reads a spec written by `sweep`; an error where it could not be a run of this build.
-pub fn read_spec(path: &Path, registry: &Registry) -> Result<RunSpec, String> {
-    let text = std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
-    vet::read(&text, &path.display().to_string(), registry)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn out_of_memory_is_told_apart_from_other_panics() {
-        let text = "called `Result::unwrap()` on an `Err` value: Torch(\"[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 4398046511104 bytes. Error code 12\")";
-        assert_eq!(panic_reason(text), "out of memory: asked for 4096.0 GiB at once");
-        assert_eq!(panic_reason("shape mismatch\nat foo.cpp"), "panic: shape mismatch");
-    }
 
     #[test]
     fn the_median_of_an_even_count_is_between_the_middle_two() {

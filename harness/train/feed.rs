@@ -1,7 +1,7 @@
 //! Batches, made ahead of the trainer by threads of their own.
 
 use crate::model::Inputs;
-use crate::train::trainer::TrainError;
+use crate::train::error::TrainError;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Instant;

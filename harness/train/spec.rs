@@ -70,7 +70,7 @@ pub struct RunSpec {
     /// The learning-rate schedule.
     pub schedule: crate::train::schedule::ScheduleConfig,
     /// How long to train, how often to look.
-    pub budget: crate::train::trainer::BudgetConfig,
+    pub budget: crate::train::budget::BudgetConfig,
     /// What comes before the task; absent where it is learned from scratch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pretrain: Option<crate::train::pretrain::PretrainConfig>,
@@ -108,7 +108,7 @@ impl RunSpec {
     /// are read, for which hashes of what was read stand: of the task's data, of minimal pairs, of a file of weights.
     pub fn id(&self) -> String {
         let mut value = serde_json::to_value(self).expect("a spec is plain data");
-        for key in crate::train::trainer::BUDGET_KEYS_WITHOUT_EFFECT {
+        for key in crate::train::budget::BUDGET_KEYS_WITHOUT_EFFECT {
             value["budget"].as_object_mut().expect("the budget is a map").remove(*key);
         }
         let spec = value.as_object_mut().expect("a spec is a map");

@@ -7,21 +7,20 @@ mod starting;
 mod stepping;
 pub mod timing;
 
-use crate::base::bounds;
 use crate::base::events::{Event, Progress};
 use crate::model::Model;
 use crate::registry::Registry;
 use crate::train::checkpoint::{self, CheckpointError, Part};
+use crate::train::error::TrainError;
+use crate::train::evaluate::{self, Evaluation};
 use crate::train::feed::{Feed, FeedClock};
 use crate::train::optimizer::AdamW;
 use crate::train::pretrain::{self, Stage};
-use crate::train::scoring::{self, Look};
 use crate::train::seeds::{Purpose, reseed};
 use crate::train::spec::RunSpec;
 use results::{Detail, Outcome, Point, Scores};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use settings::ConfigError;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,105 +30,12 @@ use tasks::{Batch, DataError, Order, Split, Task, TaskSpec};
 use tch::nn::VarStore;
 use tch::{Device, Tensor};
 
-/// Keys of the budget that change no number, left out of a run's identity.
-pub const BUDGET_KEYS_WITHOUT_EFFECT: &[&str] = &["checkpoint_every", "timeout_minutes"];
 /// A stop that never comes.
 static NEVER: AtomicBool = AtomicBool::new(false);
 /// More threads than any machine has: a count above is not one.
 const MOST_THREADS: i64 = 4096;
 /// Seconds between two progress events.
 const PROGRESS_SECONDS: f64 = 0.5;
-
-/// `budget: { steps: 1000, batch_size: 32 }`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct BudgetConfig {
-    /// Optimizer steps at most.
-    pub steps: u64,
-    /// Sequences a step.
-    pub batch_size: u64,
-    /// Sequences at a time within a step, whose gradients are added up (pairs count once); `null`: the whole batch. A batch
-    /// norm sees these alone.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub micro_batch: Option<u64>,
-    /// Sequences at a time when scoring; `null`: as in training.
-    pub eval_batch_size: Option<u64>,
-    /// Steps between two looks at validation.
-    pub eval_every: u64,
-    /// Stop after so many looks without a better validation score; `null`: never.
-    pub patience: Option<u64>,
-    /// Stop once the validation score reaches this; `null`: never.
-    pub stop_at: Option<f64>,
-    /// Steps between two checkpoints; `null`: at every look.
-    pub checkpoint_every: Option<u64>,
-    /// Wall time of training over all attempts, minutes; `null`: no limit. Once the last step is done, test is scored and what is
-    /// asked for besides computed however long that takes.
-    pub timeout_minutes: Option<f64>,
-}
-
-impl Default for BudgetConfig {
-    fn default() -> Self {
-        Self {
-            steps: 1000,
-            batch_size: 32,
-            micro_batch: None,
-            eval_batch_size: None,
-            eval_every: 100,
-            patience: None,
-            stop_at: None,
-            checkpoint_every: None,
-            timeout_minutes: None,
-        }
-    }
-}
-
-impl BudgetConfig {
-    /// Everything wrong with these settings.
-    pub fn check(&self) -> Vec<ConfigError> {
-        let mut found = bounds::beyond(self);
-        let counts = [
-            ("steps", Some(self.steps)),
-            ("batch_size", Some(self.batch_size)),
-            ("micro_batch", self.micro_batch),
-            ("eval_batch_size", self.eval_batch_size),
-            ("eval_every", Some(self.eval_every)),
-            ("patience", self.patience),
-            ("checkpoint_every", self.checkpoint_every),
-        ];
-        for (key, _) in counts.iter().filter(|(_, value)| *value == Some(0)) {
-            found.push(ConfigError::new(key, format!("`{key}` is 0, which is below 1"), "use 1 or more"));
-        }
-        if let Some(score) = self.stop_at.filter(|s| !(*s > 0.0 && *s <= 1.0)) {
-            let problem = format!("`stop_at` is {score}, which is not a score above 0 and up to 1");
-            found.push(ConfigError::new("stop_at", problem, "use a share such as 0.999"));
-        }
-        if let Some(minutes) = self.timeout_minutes.filter(|m| !(*m > 0.0 && m.is_finite())) {
-            let problem = format!("`timeout_minutes` is {minutes}, which is not above 0");
-            found.push(ConfigError::new("timeout_minutes", problem, "use a number of minutes, or null for no limit"));
-        }
-        found
-    }
-}
-
-/// Why a run could not be trained to an outcome.
-#[derive(Debug, thiserror::Error)]
-pub enum TrainError {
-    /// The data are missing or malformed.
-    #[error(transparent)]
-    Data(#[from] DataError),
-    /// A checkpoint cannot be read or written.
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
-    /// The best checkpoint of a run that was trained is of no use: its weights are nowhere else.
-    #[error("{0}")]
-    BestLost(CheckpointError),
-    /// The run that this one starts from has no checkpoint to give.
-    #[error("{0}")]
-    StartLost(CheckpointError),
-    /// The spec names what this build does not have, or data that have changed.
-    #[error("{0}")]
-    Spec(String),
-}
 
 /// What the trainer knows at any time; saved with every checkpoint, wall time apart.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -595,14 +501,14 @@ impl Trainer {
     }
 
     /// One look at a split; `None` when it was stopped.
-    fn score(&self, split: Split, closely: bool, stop: &AtomicBool) -> Result<Option<Look>, TrainError> {
+    fn score(&self, split: Split, closely: bool, stop: &AtomicBool) -> Result<Option<Evaluation>, TrainError> {
         let rows = self.spec.budget.eval_batch_size.unwrap_or(self.spec.budget.batch_size);
-        scoring::look(&self.model, &*self.task, split, rows, self.vs.device(), closely, stop)
+        evaluate::evaluate(&self.model, &*self.task, split, rows, self.vs.device(), closely, stop)
     }
 
     /// The training loss of what the model says of a batch: a mean over what is asked.
     fn loss_of(&self, logits: &Tensor, classes: &Tensor) -> Tensor {
-        scoring::loss(logits, classes, &self.task_spec)
+        evaluate::loss(logits, classes, &self.task_spec)
     }
 
     fn model_tensors(&self) -> Vec<(String, Tensor)> {
@@ -954,12 +860,5 @@ mod tests {
         assert_eq!(said(true), (String::new(), "interrupted"), "one step");
         assert_eq!(said(false), ("evaluated 1, trained, evaluated 2, trained".into(), "finished"));
         assert_eq!(said(false), ("trained".into(), "finished"), "one that only has test left says so at once");
-    }
-
-    #[test]
-    fn a_budget_of_nothing_is_refused_key_by_key() {
-        let budget = BudgetConfig { steps: 0, eval_every: 0, stop_at: Some(2.0), ..Default::default() };
-        let keys: Vec<_> = budget.check().iter().map(|m| m.key).collect();
-        assert_eq!(keys, ["steps", "eval_every", "stop_at"]);
     }
 }

@@ -1,9 +1,10 @@
 //! What is looked at after training, on the best checkpoint.
 
-use super::{Ended, TrainError, Trainer};
+use super::{Ended, Trainer};
+use crate::train::error::TrainError;
+use crate::train::evaluate::{self, Evaluation};
 use crate::train::feed::{Feed, to_tensors};
 use crate::train::optimizer::AdamW;
-use crate::train::scoring::{self, Look};
 use crate::train::seeds::Purpose;
 use results::Detail;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -99,7 +100,7 @@ impl Trainer {
         };
         let layers = no_grad(|| self.model.after_layers(&inputs)).into_iter().map(with_ones).collect();
         let answers = match self.task_spec.output {
-            Output::Number | Output::Value => scoring::numbers(&classes, &self.task_spec, Kind::Double).unsqueeze(1),
+            Output::Number | Output::Value => evaluate::numbers(&classes, &self.task_spec, Kind::Double).unsqueeze(1),
             _ => classes.one_hot(self.task_spec.classes).to_kind(Kind::Double),
         };
         (layers, answers)
@@ -262,9 +263,9 @@ impl Trainer {
 }
 
 /// Keeps what a changed model scored beside the whole one.
-fn keep(ended: &mut Ended, series: &str, look: Look) {
-    ended.measures.insert(format!("{series}_score"), look.score);
-    ended.measures.insert(format!("{series}_loss"), look.loss);
+fn keep(ended: &mut Ended, series: &str, found: Evaluation) {
+    ended.measures.insert(format!("{series}_score"), found.score);
+    ended.measures.insert(format!("{series}_loss"), found.loss);
     let of = |d: Detail| Detail { series: series.into(), ..d };
-    ended.details.extend(look.details.into_iter().map(of));
+    ended.details.extend(found.details.into_iter().map(of));
 }

@@ -1,7 +1,8 @@
 //! The stage before the first step of a run: the same batches without their labels, an optimizer of its own.
 
-use super::{Ended, PROGRESS_SECONDS, TrainError, Trainer};
+use super::{Ended, PROGRESS_SECONDS, Trainer};
 use crate::base::events::{Event, Progress};
+use crate::train::error::TrainError;
 use crate::train::feed::Feed;
 use crate::train::optimizer::AdamW;
 use results::Outcome;

@@ -8,8 +8,9 @@
 //! Paper    Salazar et al. 2020, "Masked Language Model Scoring", arXiv:1910.14659, §2
 
 use super::analysing::detail;
-use super::{Ended, TrainError, Trainer};
+use super::{Ended, Trainer};
 use crate::model::Inputs;
+use crate::train::error::TrainError;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -157,7 +158,7 @@ impl Trainer {
             .spec
             .minimal_pairs
             .as_ref()
-            .is_some_and(|hash| crate::sweep::plan::pairs_hash(path).ok().as_ref() != Some(hash))
+            .is_some_and(|hash| crate::base::hashes::pairs_hash(path).ok().as_ref() != Some(hash))
         {
             let why = "these are not the minimal pairs this run was planned with; run the sweep again";
             return Err(TrainError::Spec(format!("{}: {why}", path.display())));

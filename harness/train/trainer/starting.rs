@@ -1,13 +1,13 @@
 //! Initial weights from another run's checkpoint, or from a file, and what becomes of them where they were made for sequences
 //! of another length.
 
-use super::{TrainError, Trainer};
+use super::Trainer;
 use crate::registry::Registry;
-use crate::sweep::run::read_spec;
 use crate::train::checkpoint::{self, CheckpointError, Part};
+use crate::train::error::TrainError;
 use crate::train::pretrain;
 use crate::train::spec::{RunSpec, Start};
-use crate::train::weights;
+use crate::train::{vet, weights};
 use std::path::Path;
 
 impl Trainer {
@@ -84,7 +84,7 @@ impl Trainer {
 
 /// The longest sequence that the models of the run in `spec.json` are built for.
 fn made_for(path: &Path, registry: &Registry) -> Result<i64, String> {
-    let spec: RunSpec = read_spec(path, registry)?;
+    let spec: RunSpec = vet::read_file(path, registry)?;
     let task = registry.task(&spec.task.name).ok_or_else(|| format!("this build has no task `{}`", spec.task.name))?;
     let seen = pretrain::seen(task.outline(&spec.task.settings).spec(), spec.pretrain.as_ref());
     Ok(spec.model.dims(seen.max_length, seen.causal).seq_len)

@@ -1,6 +1,7 @@
 //! How long a step takes: a few steps on the task's own batches, or on made-up ones where its data are not at hand.
 
-use super::{TrainError, Trainer};
+use super::Trainer;
+use crate::train::error::TrainError;
 use crate::train::feed::Feed;
 use std::time::{Duration, Instant};
 use tasks::{Bound, DataError, Example, Outline, Output, Split, Targets, Task, TaskSpec};

@@ -300,11 +300,11 @@ pub fn write(path: &Path, model: &ModelConfig, mixer: &Choice, task: &TaskSpec) 
 
 /// BLAKE3 of a file of weights, or of it and of the config beside it, which decides what the weights mean.
 pub fn fingerprint(path: &Path) -> Result<String, tasks::DataError> {
-    let weights = crate::sweep::plan::content_hash(path)?;
+    let weights = crate::base::hashes::content_hash(path)?;
     match places(path).into_iter().find(|at| at.is_file()) {
         None => Ok(weights),
         Some(config) => {
-            let both = weights + &crate::sweep::plan::content_hash(&config)?;
+            let both = weights + &crate::base::hashes::content_hash(&config)?;
             Ok(blake3::hash(both.as_bytes()).to_hex().to_string())
         }
     }

@@ -7,20 +7,20 @@
 //!           whole split
 //! loss      mean over scored positions of the cross-entropy, nats; of real numbers of the squared error
 //! ```
-//! Of the test split more is recorded than that: see [`Look::measures`] and [`Look::details`].
+//! Of the test split more is recorded than that: see [`Evaluation::measures`] and [`Evaluation::details`].
 
 use crate::model::Model;
+use crate::train::error::TrainError;
 use crate::train::feed::to_tensors;
-use crate::train::trainer::TrainError;
 use results::{Detail, Tested};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tasks::{Batch, Facet, Judge, Order, Output, Sections, Split, Targets, Task, TaskSpec, core::metrics};
 use tch::{Device, Kind, Tensor, no_grad};
 
-/// What one look at a split found.
+/// What evaluating a split found.
 #[derive(Clone, Debug, Default)]
-pub struct Look {
+pub struct Evaluation {
     /// Mean loss over scored positions.
     pub loss: f64,
     /// The score, 0 ..= 1.
@@ -31,23 +31,23 @@ pub struct Look {
     /// Of language models `perplexity`, e to the loss, and of causal ones `bits_per_byte`. Under the judges of GLUE `f1`, `mcc`,
     /// `pearson`, `spearman` as they apply.
     pub measures: BTreeMap<String, f64>,
-    /// What the score was taken over, where it was looked at closely.
+    /// What the score was taken over, where details were asked for.
     pub tested: Option<Tested>,
     /// `score`, `loss` and `risk` by stretch of the split, by position and by [`Task::facets`].
     pub details: Vec<Detail>,
 }
 
-/// Scores `split`, `rows` examples at a time; `None` when `stop` was set before the end. With `closely`, measures and details
+/// Scores `split`, `rows` examples at a time; `None` when `stop` was set before the end. With `with_details`, measures and details
 /// are found too.
-pub fn look(
+pub fn evaluate(
     model: &Model,
     task: &dyn Task,
     split: Split,
     rows: u64,
     device: Device,
-    closely: bool,
+    with_details: bool,
     stop: &AtomicBool,
-) -> Result<Option<Look>, TrainError> {
+) -> Result<Option<Evaluation>, TrainError> {
     let spec = task.spec();
     let sections = task.sections(split);
     let order = Order { seed: 0, batch_size: rows as usize };
@@ -67,27 +67,27 @@ pub fn look(
         };
         let part = sections.of_batch(index, rows).unwrap_or(0);
         tallies[part].add(&batch, &judged);
-        if closely {
+        if with_details {
             close.add(&batch, &judged, &spec);
             close.add_facets(&task.facets(&batch), &judged);
         }
     }
     let whole = tallies.iter().fold(Tally::default(), Tally::plus);
-    let mut look = Look { loss: whole.loss(), score: whole.score(&spec), ..Look::default() };
-    if closely {
-        look.measures = close.measures(&whole, &spec);
-        look.tested = Some(whole.tested(&spec));
+    let mut found = Evaluation { loss: whole.loss(), score: whole.score(&spec), ..Evaluation::default() };
+    if with_details {
+        found.measures = close.measures(&whole, &spec);
+        found.tested = Some(whole.tested(&spec));
         if let (Output::Tokens, Some(bytes)) = (spec.output, task.bytes(split)) {
             let bits = whole.loss * std::f64::consts::LOG2_E / bytes.max(1) as f64;
-            look.measures.insert("bits_per_byte".into(), bits);
+            found.measures.insert("bits_per_byte".into(), bits);
         }
         if !sections.axis.is_empty() {
             let parts = sections.parts.iter().zip(&tallies);
-            look.details = parts.flat_map(|(part, tally)| tally.details(sections.axis, part.at, &spec)).collect();
+            found.details = parts.flat_map(|(part, tally)| tally.details(sections.axis, part.at, &spec)).collect();
         }
-        look.details.extend(close.by_position(&spec));
+        found.details.extend(close.by_position(&spec));
     }
-    Ok(Some(look))
+    Ok(Some(found))
 }
 
 /// The classes that count at each scored position of a batch, where the judge asks for them.
@@ -406,7 +406,7 @@ fn shares(batch: &Batch, right: &[f32]) -> Vec<f64> {
     hits.iter().zip(&asked).map(|(hits, asked)| if *asked > 0.0 { hits / asked } else { 0.0 }).collect()
 }
 
-/// What is counted only when looking closely.
+/// What is counted only when looking with_details.
 #[derive(Debug, Default)]
 struct Close {
     /// By class: right, asked for, predicted.

@@ -4,6 +4,7 @@ use crate::registry::Registry;
 use crate::train::pretrain::Objective;
 use crate::train::spec::{ENGINE, LIBTORCH, RunSpec};
 use settings::ConfigError;
+use std::path::Path;
 
 fn said(section: &str, mistakes: Vec<ConfigError>) -> impl Iterator<Item = String> {
     mistakes.into_iter().map(move |mistake| format!("{section}: {}; {}", mistake.problem, mistake.help))
@@ -67,4 +68,10 @@ pub fn read(text: &[u8], source: &str, registry: &Registry) -> Result<RunSpec, S
         Some(wrong) => Err(format!("{source}: {wrong}")),
         None => Ok(spec),
     }
+}
+
+/// Reads a spec written by `sweep`; an error where it could not be a run of this build.
+pub fn read_file(path: &Path, registry: &Registry) -> Result<RunSpec, String> {
+    let text = std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    read(&text, &path.display().to_string(), registry)
 }

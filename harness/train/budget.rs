@@ -1,0 +1,90 @@
+//! How long a run trains, and how often it is evaluated and kept.
+
+use crate::base::bounds;
+use serde::{Deserialize, Serialize};
+use settings::ConfigError;
+
+/// Keys of the budget that change no number, left out of a run's identity.
+pub const BUDGET_KEYS_WITHOUT_EFFECT: &[&str] = &["checkpoint_every", "timeout_minutes"];
+/// `budget: { steps: 1000, batch_size: 32 }`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BudgetConfig {
+    /// Optimizer steps at most.
+    pub steps: u64,
+    /// Sequences a step.
+    pub batch_size: u64,
+    /// Sequences at a time within a step, whose gradients are added up (pairs count once); `null`: the whole batch. A batch
+    /// norm sees these alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub micro_batch: Option<u64>,
+    /// Sequences at a time when scoring; `null`: as in training.
+    pub eval_batch_size: Option<u64>,
+    /// Steps between two looks at validation.
+    pub eval_every: u64,
+    /// Stop after so many looks without a better validation score; `null`: never.
+    pub patience: Option<u64>,
+    /// Stop once the validation score reaches this; `null`: never.
+    pub stop_at: Option<f64>,
+    /// Steps between two checkpoints; `null`: at every look.
+    pub checkpoint_every: Option<u64>,
+    /// Wall time of training over all attempts, minutes; `null`: no limit. Once the last step is done, test is scored and what is
+    /// asked for besides computed however long that takes.
+    pub timeout_minutes: Option<f64>,
+}
+
+impl Default for BudgetConfig {
+    fn default() -> Self {
+        Self {
+            steps: 1000,
+            batch_size: 32,
+            micro_batch: None,
+            eval_batch_size: None,
+            eval_every: 100,
+            patience: None,
+            stop_at: None,
+            checkpoint_every: None,
+            timeout_minutes: None,
+        }
+    }
+}
+
+impl BudgetConfig {
+    /// Everything wrong with these settings.
+    pub fn check(&self) -> Vec<ConfigError> {
+        let mut found = bounds::beyond(self);
+        let counts = [
+            ("steps", Some(self.steps)),
+            ("batch_size", Some(self.batch_size)),
+            ("micro_batch", self.micro_batch),
+            ("eval_batch_size", self.eval_batch_size),
+            ("eval_every", Some(self.eval_every)),
+            ("patience", self.patience),
+            ("checkpoint_every", self.checkpoint_every),
+        ];
+        for (key, _) in counts.iter().filter(|(_, value)| *value == Some(0)) {
+            found.push(ConfigError::new(key, format!("`{key}` is 0, which is below 1"), "use 1 or more"));
+        }
+        if let Some(score) = self.stop_at.filter(|s| !(*s > 0.0 && *s <= 1.0)) {
+            let problem = format!("`stop_at` is {score}, which is not a score above 0 and up to 1");
+            found.push(ConfigError::new("stop_at", problem, "use a share such as 0.999"));
+        }
+        if let Some(minutes) = self.timeout_minutes.filter(|m| !(*m > 0.0 && m.is_finite())) {
+            let problem = format!("`timeout_minutes` is {minutes}, which is not above 0");
+            found.push(ConfigError::new("timeout_minutes", problem, "use a number of minutes, or null for no limit"));
+        }
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_of_nothing_is_refused_key_by_key() {
+        let budget = BudgetConfig { steps: 0, eval_every: 0, stop_at: Some(2.0), ..Default::default() };
+        let keys: Vec<_> = budget.check().iter().map(|m| m.key).collect();
+        assert_eq!(keys, ["steps", "eval_every", "stop_at"]);
+    }
+}
