@@ -251,6 +251,7 @@ fn clear(case: &mut Case) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::process::Command;
 
     #[test]
     fn a_child_that_died_before_it_heard_of_its_job_takes_nobody_along() {
