@@ -250,7 +250,10 @@ impl Reader<'_> {
             product.seeds.len(),
             grown(most.into())
         );
-        let help = format!("take values, entries or seeds out, or raise the limit: --max-runs {runs}");
+        // More than the option can say is no limit to raise to.
+        let raise =
+            u64::try_from(runs).map_or(String::new(), |runs| format!(", or raise the limit: --max-runs {runs}"));
+        let help = format!("take values, entries or seeds out{raise}");
         self.found.error(grid.cloned().unwrap_or(Place::Whole), problem, help);
         true
     }
@@ -336,15 +339,26 @@ impl Product {
         self.axes.iter().chain(own).cloned().collect()
     }
 
-    /// Takes these seeds in place of the file's. A note names the tasks whose own seeds they replace.
-    fn set_seeds(&mut self, seeds: Vec<u64>) -> Option<String> {
-        let own: Vec<&str> =
-            self.tasks.iter().filter(|task| task.seeds.is_some()).map(|task| task.label.as_str()).collect();
-        let note = format!("--set seeds also replaces the seeds in the entries of {}", quoted(&own));
-        let note = (!own.is_empty()).then_some(note);
-        self.tasks.iter_mut().for_each(|task| task.seeds = None);
+    /// Takes these seeds in place of the file's and of those of tasks' own. A task keeps its own where another task's `start` names
+    /// one of them: without it, that run would be missing. The notes say which were replaced and which were kept.
+    fn set_seeds(&mut self, seeds: Vec<u64>) -> Vec<String> {
+        let starts = self.tasks.iter().filter_map(|task| task.start.as_ref()?.as_ref()?.seed());
+        let named: HashSet<(String, u64)> = starts.collect();
+        let (mut kept, mut replaced) = (Vec::new(), Vec::new());
+        for task in &mut self.tasks {
+            let Some(own) = &task.seeds else { continue };
+            if own.iter().any(|seed| named.contains(&(task.label.clone(), *seed))) {
+                kept.push(task.label.as_str());
+            } else {
+                task.seeds = None;
+                replaced.push(task.label.as_str());
+            }
+        }
         self.seeds = seeds;
-        note
+        let note = |labels: &[&str], text: &str| (!labels.is_empty()).then(|| format!("{text} {}", quoted(labels)));
+        let replaced = note(&replaced, "--set seeds also replaces the seeds in the entries of");
+        let kept = note(&kept, "--set seeds leaves tasks their own seeds where others start from one of them:");
+        replaced.into_iter().chain(kept).collect()
     }
 
     /// How many runs it comes to.

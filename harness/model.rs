@@ -18,13 +18,12 @@ pub(crate) mod sizes;
 
 pub use block::Block;
 pub(crate) use settings::dense_flops;
-pub use settings::{BlockShape, Ffn, HeadKind, ModelConfig, NormPlace, Pooling, Positions};
+pub use settings::{Activation, BlockShape, Ffn, HeadKind, ModelConfig, NormKind, NormPlace, Pooling, Positions};
 
 use block::Norm;
 use embedding::{Encoder, sinusoids};
 use head::Head;
 use mixers::{Context, Cost, NotLinear, ParamRule, linear};
-use settings::NormKind;
 use tasks::{Input, Output, TaskSpec};
 use tch::nn;
 use tch::{Kind, Tensor};

@@ -77,8 +77,8 @@ mixers:
     insta::assert_snapshot!(said, @r#"
     error: bad.yaml:2:19: `d_model` is `wide`, expected a whole number
       help: write a whole number; the default is `128`
-    error: bad.yaml:2:32: `block` is `hidra`, which is not one of its words
-      help: did you mean `hydra`? words are transformer, s4, bigs, hydra; the default is `transformer`
+    error: bad.yaml:2:32: `block` is `hidra`, expected one of transformer, s4, bigs, hydra
+      help: did you mean `hydra`? the default is `transformer`
     error: bad.yaml:3:18: `steps` is `1.5`, expected a whole number, 0 or more
       help: write a whole number, 0 or more; the default is `1000`
     error: bad.yaml:3:35: `batch_size` is `-3`, expected a whole number, 0 or more
@@ -183,9 +183,9 @@ grid:
     insta::assert_snapshot!(said, @r#"
     error: bad.yaml:4:17: grid axis `optimizer.lr` is an empty list, expected a list of values
       help: write `grid: { optimizer.lr: [1e-3, 3e-3] }`, or leave `grid` out
-    error: bad.yaml:5:3: `optimzer.lr` leads nowhere
+    error: bad.yaml:5:3: `optimzer.lr` is not a setting
       help: did you mean `optimizer`? paths are model.KEY, optimizer.KEY, schedule.KEY, budget.KEY, pretrain.KEY, analysis.KEY, task.NAME.KEY and mixer.NAME.KEY (NAME as used in this config), and seeds for --set
-    error: bad.yaml:6:3: `mixer.s4.d_state` leads nowhere
+    error: bad.yaml:6:3: `mixer.s4.d_state` is not a setting
       help: paths are model.KEY, optimizer.KEY, schedule.KEY, budget.KEY, pretrain.KEY, analysis.KEY, task.NAME.KEY and mixer.NAME.KEY (NAME as used in this config), and seeds for --set
     error: bad.yaml:7:3: unknown field `d_modle` of `model`
       help: did you mean `d_model`? fields are block, d_model, n_layers, norm, norm_place, norm_eps, ffn, d_ff, positions, embedding_norm, dropout, tied_dropout, embedding_dropout, shared_depth, pooling, pair_head, init_std, ffn_activation, ffn_dropout, embedding_std, cls_std, head, head_bias, classifier_dropout, token_types, max_positions, linear_std, linear_init, rescale_residual, precision, checkpoint_activations, preset
@@ -346,7 +346,7 @@ mixers: [attention]
       help: write a whole number, 0 or more; the default is `1000`
     error: --set model.d_modle=4: unknown field `d_modle` of `model`
       help: did you mean `d_model`? fields are block, d_model, n_layers, norm, norm_place, norm_eps, ffn, d_ff, positions, embedding_norm, dropout, tied_dropout, embedding_dropout, shared_depth, pooling, pair_head, init_std, ffn_activation, ffn_dropout, embedding_std, cls_std, head, head_bias, classifier_dropout, token_types, max_positions, linear_std, linear_init, rescale_residual, precision, checkpoint_activations, preset
-    error: --set modle.d_model=4: `modle.d_model` leads nowhere
+    error: --set modle.d_model=4: `modle.d_model` is not a setting
       help: did you mean `model`? paths are model.KEY, optimizer.KEY, schedule.KEY, budget.KEY, pretrain.KEY, analysis.KEY, task.NAME.KEY and mixer.NAME.KEY (NAME as used in this config), and seeds for --set
     error: --set optimizer.lr: no `=` in it
       help: write PATH=VALUE, as in --set model.d_model=128; more of them each have a --set of their own
@@ -408,12 +408,12 @@ mixers:
       help: use 14 or 16
     error: bad.yaml:4:38: `kv_pairs` 4 and `passes` 1 need 2·4·1 + 2·4 = 16 tokens, more than `seq_len` = 15
       help: raise `seq_len` to 16 or lower `kv_pairs` to 3
-    error: bad.yaml:5:32: `pooling` is `max`, which is not one of its words
-      help: did you mean `mean`? words are mean, last, cls, first; the default is `mean`
+    error: bad.yaml:5:32: `pooling` is `max`, expected one of mean, last, cls, first
+      help: did you mean `mean`? the default is `mean`
     error: bad.yaml:6:18: `lr` is 0, which is not above 0
       help: use a number that is above 0
-    error: bad.yaml:7:20: `shape` is `cosin`, which is not one of its words
-      help: did you mean `cosine`? words are constant, cosine, linear, inverse_sqrt; the default is `cosine`
+    error: bad.yaml:7:20: `shape` is `cosin`, expected one of constant, cosine, linear, inverse_sqrt
+      help: did you mean `cosine`? the default is `cosine`
     error: bad.yaml:8:18: `steps` is `many`, expected a whole number, 0 or more
       help: write a whole number, 0 or more; the default is `1000`
     error: bad.yaml:10:27: unknown field `d_stat` of `hydra`
@@ -482,8 +482,8 @@ mixers:
 ",
     );
     insta::assert_snapshot!(said, @r#"
-    error: bad.yaml:2:24: `objective` is `mml`, which is not one of its words
-      help: did you mean `mlm`? words are none, mlm, clm; the default is `none`
+    error: bad.yaml:2:24: `objective` is `mml`, expected one of none, mlm, clm
+      help: did you mean `mlm`? the default is `none`
     error: bad.yaml:2:54: unknown field `rate` of `pretrain`
       help: fields are objective, steps, mask_rate, lr, warmup_steps
     error: bad.yaml:4:35: `pretrain` is a list, expected a mapping

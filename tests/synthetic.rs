@@ -70,7 +70,7 @@ fn a_figure_of_what_is_not_swept_and_an_analysis_of_nothing_are_refused() {
     let vectors = config("sparse_regression: { contexts: [4], test_contexts: [4] }") + "pretrain: mlm\n";
     folder.write("bad.yaml", vectors);
     let err = folder.run("plan bad.yaml").expect(2).err;
-    assert!(err.contains("bad.yaml:4:11") && err.contains("which self-pretraining cannot tell"), "{err}");
+    assert!(err.contains("bad.yaml:4:11") && err.contains("which self-pretraining cannot predict"), "{err}");
 }
 
 /// Real vectors, a swept axis, heads, probes and every kind of figure, in some seconds.

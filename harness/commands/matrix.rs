@@ -230,12 +230,12 @@ fn bare(args: &MatrixArgs, registry: &Registry) -> Result<Found, Exit> {
     Ok(Found { drawn, caption })
 }
 
-/// The config's runs; with `--seed` those of that seed. Where a kind of run has none, its seeds are set as `--set seeds=[N]` does.
+/// The config's runs; with `--seed` those of that seed. Where no run has it, seeds are set as `--set seeds=[N]` does: tasks whose seed
+/// others start from keep theirs, and have no run of this one.
 fn seeded(path: &Path, args: &MatrixArgs, cli: &Cli, registry: &Registry) -> Result<Config, Exit> {
     let mut config = load(path, &args.changes, cli.quiet, registry)?;
     let Some(seed) = args.seed else { return Ok(config) };
-    let missing = |config: &Config| kinds(config).iter().any(|kind| kind.iter().all(|draft| draft.seed != seed));
-    if missing(&config) {
+    if config.runs.iter().all(|draft| draft.seed != seed) {
         let mut changes = args.changes.clone();
         changes.sets.push(format!("seeds=[{seed}]"));
         config = load(path, &changes, true, registry)?;

@@ -143,7 +143,7 @@ impl Reader<'_> {
     fn pretrained(&mut self, of: &Combination, keys: &Keys, outline: &Outline, objective: Objective) {
         if objective != Objective::None && outline.input.width() > 1 {
             let label = &of.task.label;
-            let problem = format!("`{label}` has vectors of real numbers, which self-pretraining cannot tell");
+            let problem = format!("`{label}` has vectors of real numbers, which self-pretraining cannot predict");
             let place = keys.sections.of("pretrain").place_of("objective").unwrap_or(Place::Whole);
             self.found.error(place, problem, "put `pretrain: none` into the task's entry");
         }

@@ -66,6 +66,16 @@ const TASK_KEYS: [(&str, Read); 2] = [
     }),
 ];
 
+impl StartKey {
+    /// The task's label and its seed, where both are named.
+    pub fn seed(&self) -> Option<(String, u64)> {
+        match &self.from {
+            Source::Task(label, Some(seed)) => Some((label.clone(), *seed)),
+            _ => None,
+        }
+    }
+}
+
 impl Entry {
     fn plain(family: &str, place: Place) -> Self {
         Self {

@@ -26,55 +26,17 @@ pub fn explain(key: &str, node: &Node, default: &Value, error: &str, accepts: Ac
         Value::Null => String::new(),
         value => format!("; the default is `{}`", plain(value)),
     };
-    let named = |error: &str| -> Vec<String> { error.split('`').skip(1).step_by(2).map(str::to_owned).collect() };
-    let near = |words: &[String], word: &str, plural: &str| {
-        suggest(word, &words.iter().map(String::as_str).collect::<Vec<_>>(), plural)
-    };
     if error.contains("unknown field") {
         let words = named(error);
-        let (word, words) = words.split_first().map_or(("", &[][..]), |(word, words)| (word.as_str(), words));
-        return (format!("unknown field `{word}` in `{key}`"), near(words, word, "fields"));
+        let (word, words) = words.split_first().map_or(("", &[][..]), |(word, words)| (*word, words));
+        return (format!("unknown field `{word}` in `{key}`"), suggest(word, words, "fields"));
     }
     if error.contains("missing field") {
         let field = named(error).concat();
         return (format!("`{key}` lacks `{field}`"), format!("add `{field}` to it"));
     }
-    // A word where one of several is expected, or a mapping of one key, its name: both ways of writing it are tried.
-    let ask = |value: Value| accepts(&Value::Object(Map::from_iter([(key.to_owned(), value)])));
-    let nonsense =
-        ask(Value::from("\u{1}")).err().map(|error| error.to_string()).filter(|e| e.contains("unknown variant"));
-    if let Some(words) = nonsense.map(|error| named(&error)[1..].to_vec()) {
-        let form = |word: &String| match ask(Value::from(word.as_str())) {
-            Ok(()) => format!("`{word}`"),
-            Err(_) => format!("`{{ {word}: {{}} }}`"),
-        };
-        let chosen = match &node.data {
-            Data::Map(entries) => entries.first().map(|(key, _)| key.name.as_str()),
-            _ => node.as_str(),
-        };
-        let forms: Vec<String> = words.iter().map(form).collect();
-        let plain_words = forms.iter().all(|form| !form.contains('{'));
-        let known = chosen.and_then(|chosen| words.iter().position(|word| word == chosen));
-        let inside = known.is_some_and(|at| forms[at].contains('{')) && node.as_map().is_some_and(|map| map.len() == 1);
-        match known {
-            // One of the forms as it should be: the mistake is further in.
-            Some(_) if inside => {}
-            Some(at) => {
-                let problem = format!("`{key}` is {shown}, but `{}` is not written so", words[at]);
-                let form = forms[at].trim_matches('`');
-                return (problem, format!("write `{key}: {form}`; its forms are {}", forms.join(", ")));
-            }
-            None if plain_words => {
-                let problem = format!("`{key}` is {shown}, which is not one of its words");
-                return (problem, format!("{}{default_text}", near(&words, chosen.unwrap_or_default(), "words")));
-            }
-            None => {
-                let meant = near(&words, chosen.unwrap_or_default(), "");
-                let meant = meant.split_once('?').map_or(String::new(), |(start, _)| format!("{start}? "));
-                let problem = format!("`{key}` is {shown}, which is none of its forms");
-                return (problem, format!("{meant}its forms are {}", forms.join(", ")));
-            }
-        }
+    if let Some(found) = word_or_form(key, node, default, accepts) {
+        return found;
     }
     let expected = error.rsplit("expected ").next().unwrap_or_default().trim();
     let kind = match expected {
@@ -92,4 +54,49 @@ pub fn explain(key: &str, node: &Node, default: &Value, error: &str, accepts: Ac
         Some(got) => (format!("{got} in `{key}`, where {kind} is expected"), format!("write {kind} there")),
         None => (format!("`{key}` is {shown}, expected {kind}"), format!("write {kind}{default_text}")),
     }
+}
+
+/// Names in backticks.
+fn named(error: &str) -> Vec<&str> {
+    error.split('`').skip(1).step_by(2).collect()
+}
+
+/// What is said where `key` takes one of several words, or a mapping of one key, its name: both ways of writing it are tried.
+/// `None` where it takes something else, or where the form is right and the mistake is further in.
+fn word_or_form(key: &str, node: &Node, default: &Value, accepts: Accepts) -> Option<(String, String)> {
+    let ask = |value: Value| accepts(&Value::Object(Map::from_iter([(key.to_owned(), value)])));
+    let nonsense = ask(Value::from("\u{1}")).err().map(|error| error.to_string());
+    let nonsense = nonsense.filter(|error| error.contains("unknown variant"))?;
+    let words = named(&nonsense).split_off(1);
+    let form = |word: &&str| match ask(Value::from(*word)) {
+        Ok(()) => format!("`{word}`"),
+        Err(_) => format!("`{{ {word}: {{}} }}`"),
+    };
+    let forms: Vec<String> = words.iter().map(form).collect();
+    let chosen = match &node.data {
+        Data::Map(entries) => entries.first().map(|(key, _)| key.name.as_str()),
+        _ => node.as_str(),
+    };
+    let shown = node.describe();
+    if let Some(at) = chosen.and_then(|chosen| words.iter().position(|word| *word == chosen)) {
+        let inside = forms[at].contains('{') && node.as_map().is_some_and(|map| map.len() == 1);
+        let problem = format!("`{key}` is {shown}, but `{}` is not written so", words[at]);
+        let form = forms[at].trim_matches('`');
+        let help = format!("write `{key}: {form}`; its forms are {}", forms.join(", "));
+        return (!inside).then_some((problem, help));
+    }
+    let near = suggest(chosen.unwrap_or_default(), &words, "");
+    let near = near.split_once('?').map(|(question, _)| format!("{question}?"));
+    let default = match default {
+        Value::Null => None,
+        value => Some(format!("the default is `{}`", plain(value))),
+    };
+    let help: Vec<String> = near.into_iter().chain(default).collect();
+    let help = if help.is_empty() { "write one of them".into() } else { help.join(" ") };
+    let expected = if forms.iter().any(|form| form.contains('{')) {
+        format!("expected one of these forms: {}", forms.join(", "))
+    } else {
+        format!("expected one of {}", words.join(", "))
+    };
+    Some((format!("`{key}` is {shown}, {expected}"), help))
 }

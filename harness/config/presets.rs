@@ -281,10 +281,10 @@ mixers:
     }
 
     #[test]
-    fn a_preset_that_is_none_is_named_with_its_place_and_its_neighbour() {
+    fn an_unknown_preset_is_named_with_its_place_and_its_neighbour() {
         let text = "tasks: [mqar: { causal: false }]\nmodel: { preset: bert_bse }\nmixers: [attention]\n";
         let found = Config::parse(text, "x.yaml", "x", &[], &Registry::default()).unwrap_err();
-        assert_eq!(found.lines(), ["x.yaml:2:18: `preset` is `bert_bse`, which is none"]);
+        assert_eq!(found.lines(), ["x.yaml:2:18: unknown preset `bert_bse`"]);
         assert!(found.helps()[0].contains("did you mean `bert_base`?"), "{:?}", found.helps());
         let misspelt = text.replace("preset: bert_bse", "prset: bert_base");
         let found = Config::parse(&misspelt, "x.yaml", "x", &[], &Registry::default()).unwrap_err();

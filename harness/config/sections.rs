@@ -107,7 +107,11 @@ impl Reader<'_> {
         let Some(preset) = node.as_str().and_then(presets::find) else {
             let known: Vec<&str> = presets::all().iter().map(|preset| preset.name).collect();
             let help = suggest(node.as_str().unwrap_or_default(), &known, "presets");
-            self.found.error(node.place.clone(), format!("`preset` is {}, which is none", node.describe()), help);
+            let problem = match node.as_str() {
+                Some(name) => format!("unknown preset `{name}`"),
+                None => format!("`preset` is {}, expected the name of one", node.describe()),
+            };
+            self.found.error(node.place.clone(), problem, help);
             return sections;
         };
         let below = preset.model().into_iter().map(|(name, value)| {

@@ -48,14 +48,14 @@ impl Reader<'_> {
             _ => false,
         };
         if !ok {
-            let (problem, help) = nowhere(&path);
+            let (problem, help) = not_a_setting(&path);
             self.found.error(setting.key_place.clone(), problem, help);
         }
     }
 }
 
-/// Why a path of the grid or of `--set` is none, and which there are.
-pub fn nowhere(path: &[&str]) -> (String, String) {
+/// Why a path of the grid or of `--set` is not a setting, and which paths are.
+fn not_a_setting(path: &[&str]) -> (String, String) {
     const PATHS: &str = "paths are model.KEY, optimizer.KEY, schedule.KEY, budget.KEY, pretrain.KEY, analysis.KEY, task.NAME.KEY and \
                          mixer.NAME.KEY (NAME as used in this config), and seeds for --set";
     let shown = path.join(".");
@@ -87,7 +87,7 @@ pub fn nowhere(path: &[&str]) -> (String, String) {
     let first = path.first().copied().unwrap_or_default();
     let near = if known.contains(&first) { String::new() } else { suggest(first, &known, "") };
     let near = near.split_once('?').map_or(String::new(), |(start, _)| format!("{start}? "));
-    (format!("`{shown}` leads nowhere"), near + PATHS)
+    (format!("`{shown}` is not a setting"), near + PATHS)
 }
 
 /// What is to be said of a `--set` that entries of the config have values of their own for: it wins over those too.

@@ -331,6 +331,31 @@ grid: { pretrain: [none, mlm], mixer.attention.n_heads: [1, 2], task.mqar.kv_pai
     assert!(found[0].contains("`pretrain.objective` names the axis `pretrain.objective` a second time"), "{found:?}");
 }
 
+/// As `bigs.yaml` and `hydra_glue.yaml`: pretraining has one seed, and every fine-tuning starts from it.
+#[test]
+fn set_seeds_leave_a_task_the_seed_that_others_start_from() {
+    let text = "\
+seeds: 3
+tasks:
+  - { name: corpus, task: { mqar: { causal: false } }, seeds: [0] }
+  - { name: own, task: { mqar: { causal: false } }, seeds: [7] }
+  - { name: fine, task: { mqar: { causal: false } }, start: { task: corpus, seed: 0 } }
+  - { name: finer, task: { mqar: { causal: false } }, start: fine }
+mixers: [attention]
+";
+    let config = parse(text, &["seeds=[1,2]"]).unwrap_or_else(|e| panic!("{}", e.render()));
+    let runs: Vec<(&str, u64)> = config.runs.iter().map(|run| (run.task_label.as_str(), run.seed)).collect();
+    let want = [("corpus", 0), ("own", 1), ("own", 2), ("fine", 1), ("fine", 2), ("finer", 1), ("finer", 2)];
+    assert_eq!(runs, want);
+    assert_eq!(
+        config.notes,
+        [
+            "--set seeds also replaces the seeds in the entries of `own`",
+            "--set seeds leaves tasks their own seeds where others start from one of them: `corpus`",
+        ]
+    );
+}
+
 #[test]
 fn what_cannot_be_set_says_what_can() {
     let help = |set: &str| parse(BASE, &[set]).unwrap_err().render();
@@ -356,6 +381,13 @@ fn too_many_runs_are_refused_before_they_are_made() {
             && said.contains("--max-runs 2000000000"),
         "{said}"
     );
+    // A limit that the option cannot take is not offered.
+    let axes: Vec<String> = ["optimizer.beta1", "optimizer.beta2", "optimizer.weight_decay", "model.dropout"]
+        .map(|path| format!("{path}: [{axis}]"))
+        .into();
+    let beyond = text.replace("grid: { ", &format!("grid: {{ {}, ", axes.join(", ")));
+    let said = parse(&beyond, &[]).unwrap_err().render();
+    assert!(said.contains("help: take values, entries or seeds out\n") && !said.contains("--max-runs"), "{said}");
     let small = format!("{BASE}grid: {{ optimizer.lr: [1, 2, 3] }}\n");
     let within = |most| Config::parse_within(&small, "x.yaml", "x", &[], most, &Registry::default());
     assert_eq!(within(3).unwrap().runs.len(), 3);
@@ -411,7 +443,7 @@ fn a_setting_of_several_forms_is_told_how_each_is_written() {
         let text = format!("tasks: [mlm: {{ tokenizer: {tokenizer} }}]\nmixers: [attention]\n");
         parse(&text, &[]).unwrap_err().render()
     };
-    let forms = "its forms are `bytes`, `{ characters: {} }`, `{ wordpiece: {} }`, `{ bpe: {} }`, `{ file: {} }`";
+    let forms = "`bytes`, `{ characters: {} }`, `{ wordpiece: {} }`, `{ bpe: {} }`, `{ file: {} }`";
     for (tokenizer, problem, help) in [
         (
             "characters",
@@ -419,15 +451,15 @@ fn a_setting_of_several_forms_is_told_how_each_is_written() {
             "write `tokenizer: { characters: {} }`",
         ),
         ("{ bytes: {} }", "`tokenizer` is a mapping, but `bytes` is not written so", "write `tokenizer: bytes`"),
-        ("character", "`tokenizer` is `character`, which is none of its forms", "did you mean `characters`?"),
-        ("3", "`tokenizer` is `3`, which is none of its forms", forms),
-        ("[bpe]", "`tokenizer` is a list, which is none of its forms", forms),
+        ("character", "`tokenizer` is `character`, expected one of these forms: `bytes`", "did you mean `characters`?"),
+        ("3", "`tokenizer` is `3`, expected one of these forms: `bytes`", forms),
+        ("[bpe]", "`tokenizer` is a list, expected one of these forms: `bytes`", forms),
         (
             "{ bpe: {}, bytes: {} }",
             "`tokenizer` is a mapping, but `bpe` is not written so",
             "write `tokenizer: { bpe: {} }`",
         ),
-        ("{ bpes: {} }", "`tokenizer` is a mapping, which is none of its forms", "did you mean `bpe`?"),
+        ("{ bpes: {} }", "`tokenizer` is a mapping, expected one of these forms: `bytes`", "did you mean `bpe`?"),
     ] {
         let text = said(tokenizer);
         assert!(text.contains(problem) && text.contains(help) && text.contains(forms), "{tokenizer}: {text}");

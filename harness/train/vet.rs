@@ -47,7 +47,7 @@ pub fn wrong(spec: &RunSpec, registry: &Registry) -> Vec<String> {
     found.extend(said("model", spec.model.check_pooling(&outline, clm)));
     found.extend(analysis.into_iter().flat_map(|it| said("analysis", it.check_task(outline.output, outline.causal))));
     if pretrain.is_some() && outline.input.width() > 1 {
-        found.push("pretrain: the task has vectors of real numbers, which self-pretraining cannot tell".into());
+        found.push("pretrain: the task has vectors of real numbers, which self-pretraining cannot predict".into());
     }
     let of_mixer = mixer.check(&spec.mixer.settings, &dims);
     found.extend(of_mixer.into_iter().map(|e| format!("mixer: {}; {}", e.problem, e.help)));

@@ -24,7 +24,7 @@
 
 pub mod beside;
 
-use crate::model::{BlockShape, Ffn, ModelConfig, NormPlace, Positions};
+use crate::model::{Activation, BlockShape, Ffn, ModelConfig, NormKind, NormPlace, Positions};
 use crate::train::checkpoint::{self, CheckpointError};
 use crate::train::spec::RunSpec;
 use serde_json::Value;
@@ -124,7 +124,8 @@ fn like_bert(model: &ModelConfig, settings: &Value) -> bool {
     let plain = ["rotary_base", "window"].iter().all(|key| settings.get(key).is_none_or(Value::is_null));
     let post = model.norm_place == Some(NormPlace::Post);
     let embeddings = model.positions == Some(Positions::Learned) && model.embedding_norm == Some(true);
-    plain && post && embeddings && model.ffn == Some(Ffn::Mlp)
+    let norm = model.norm == Some(NormKind::Layer);
+    plain && post && norm && embeddings && model.ffn == Some(Ffn::Mlp) && model.ffn_activation == Activation::Gelu
 }
 
 impl Naming {

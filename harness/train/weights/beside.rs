@@ -5,7 +5,7 @@
 //! that the model holds otherwise is refused; keys about other things are left aside.
 
 use super::WeightsError;
-use crate::model::{Ffn, HeadKind, ModelConfig, Positions};
+use crate::model::{Activation, Ffn, HeadKind, ModelConfig, Positions};
 use crate::train::checkpoint::CheckpointError;
 use crate::train::spec::Choice;
 use serde_json::{Map, Value, json};
@@ -104,8 +104,7 @@ impl Beside {
                 let Some(theirs) = self.given(name) else { continue };
                 if !same(theirs, &fact.ours) && !fact.also.iter().any(|word| theirs.as_str() == Some(*word)) {
                     let problem = format!("`{name}` is {theirs}, and `{}` of this model is {}", fact.key, fact.ours);
-                    let shown = theirs.as_str().map_or_else(|| theirs.to_string(), String::from);
-                    return Err(self.refused(problem, fact.remedy.replace("{}", &shown)));
+                    return Err(self.refused(problem, remedy(&fact, theirs)));
                 }
             }
         }
@@ -259,19 +258,49 @@ fn facts(model: &ModelConfig, mixer: &Choice, task: &TaskSpec) -> Vec<Fact> {
         &[],
         "set `model: { norm_eps: {} }`",
     );
-    let exact = match (model.ffn, gate) {
-        (_, Some(_)) => settings.get("init").is_none_or(|init| init == "port"),
-        (Some(Ffn::Mlp), None) => true,
-        (_, None) => model.head == Some(HeadKind::Bert),
+    let names = &["hidden_act", "activation_function"];
+    if let (Some(Ffn::Mlp), None) = (model.ffn, gate) {
+        let (word, also) = activation(model.ffn_activation);
+        fact(names, "ffn_activation", Some(word.into()), also, "set `model: { ffn_activation: {} }`");
+        return facts;
+    }
+    let exact = match gate {
+        Some(_) => settings.get("init").is_none_or(|init| init == "port"),
+        None => model.head == Some(HeadKind::Bert),
     };
     fact(
-        &["hidden_act", "activation_function"],
+        names,
         "activation",
         exact.then(|| "gelu".into()),
-        &["gelu_python"],
+        activation(Activation::Gelu).1,
         "no setting gives `{}`: the activation of this model is the exact GELU",
     );
     facts
+}
+
+/// What Hugging Face calls an activation, and its other names there.
+fn activation(of: Activation) -> (&'static str, &'static [&'static str]) {
+    match of {
+        Activation::Gelu => ("gelu", &["gelu_python"]),
+        Activation::GeluTanh => ("gelu_new", &["gelu_pytorch_tanh"]),
+        Activation::Relu => ("relu", &[]),
+    }
+}
+
+/// What to do about a fact that the file has otherwise.
+fn remedy(fact: &Fact, theirs: &Value) -> String {
+    let shown = theirs.as_str().map_or_else(|| theirs.to_string(), String::from);
+    if fact.key != "ffn_activation" {
+        return fact.remedy.replace("{}", &shown);
+    }
+    let called = |of: &Activation| {
+        let (word, also) = activation(*of);
+        word == shown || also.contains(&shown.as_str())
+    };
+    match [Activation::Gelu, Activation::GeluTanh, Activation::Relu].into_iter().find(called) {
+        Some(ours) => fact.remedy.replace("{}", &plain(&json!(ours))),
+        None => format!("no setting gives `{shown}`: `ffn_activation` is gelu, gelu_tanh or relu"),
+    }
 }
 
 /// Writes the config of weights at `path`: the names that released models have for what there is, and our own description.

@@ -203,6 +203,8 @@ fn only_what_computes_as_bert_does_has_its_layers_names() {
         json!({"positions": "none"}),
         json!({"ffn": "glu"}),
         json!({"embedding_norm": false}),
+        json!({"ffn_activation": "relu"}),
+        json!({"norm": "rms"}),
     ];
     for (changed, settings) in changes.iter().map(|changed| (changed, json!({"n_heads": 2}))).chain([
         (&changes[0], json!({"n_heads": 2, "rotary_base": 100})),
@@ -357,8 +359,15 @@ fn a_config_beside_weights_that_says_otherwise_is_refused_with_key_values_and_re
         (
             "hidden_act",
             json!("relu"),
-            "is \"relu\", and `activation` of this model is \"gelu\"",
-            "no setting gives `relu`",
+            "is \"relu\", and `ffn_activation` of this model is \"gelu\"",
+            "set `model: { ffn_activation: relu }`",
+        ),
+        ("hidden_act", json!("gelu_pytorch_tanh"), "is \"gelu_pytorch_tanh\"", "ffn_activation: gelu_tanh }"),
+        (
+            "hidden_act",
+            json!("silu"),
+            "is \"silu\"",
+            "no setting gives `silu`: `ffn_activation` is gelu, gelu_tanh or relu",
         ),
         ("layer_norm_eps", json!(1e-5), "and `norm_eps` of this model is 1e-12", "norm_eps: 0.00001"),
         ("position_embedding_type", json!("relative_key"), "and `positions` of this model is", "`relative_key`"),
@@ -369,6 +378,23 @@ fn a_config_beside_weights_that_says_otherwise_is_refused_with_key_values_and_re
         let (said, help) = asked(keys).expect_err(key);
         assert!(said.contains(&format!("config.json: `{key}` is")) && said.contains(problem), "{said}");
         assert!(help.contains(remedy) && help.contains("if this file does not describe `w.safetensors`"), "{help}");
+    }
+    // Another activation is written and read by its own name, never as BERT's.
+    for (ours, named, other) in [("gelu_tanh", "gelu_new", "gelu_pytorch_tanh"), ("relu", "relu", "relu")] {
+        let mut config = bert.clone();
+        config["ffn_activation"] = json!(ours);
+        for name in [named, other] {
+            told(&json!({"hidden_act": name}), "attention", &heads, &config).unwrap();
+        }
+        let (said, help) = told(&right, "attention", &heads, &config).unwrap_err();
+        assert!(said.contains(&format!("and `ffn_activation` of this model is \"{named}\"")), "{said}");
+        assert!(help.contains("set `model: { ffn_activation: gelu }`"), "{help}");
+        let dir = tempfile::tempdir().unwrap();
+        let model: ModelConfig = serde_json::from_value(config).unwrap();
+        let choice = Choice { name: "attention".into(), settings: heads.clone() };
+        let at = beside::write(&dir.path().join("w.safetensors"), &model, &choice, &task(Output::Tokens)).unwrap();
+        let written: Value = serde_json::from_str(&std::fs::read_to_string(at).unwrap()).unwrap();
+        assert_eq!(written["hidden_act"], named);
     }
     // Heads that no mixer of the model has, and a feed-forward that is not there, say nothing.
     let bigs = json!({"block": "bigs", "d_model": 16, "n_layers": 2});
