@@ -360,7 +360,7 @@ pub(crate) fn replay(golden: &Golden) -> Result<Replay, GoldenError> {
     let d_model = golden.int("d_model")?;
     let causal = golden.flag_or("causal", false)?;
     let dims = Dims { d_model, seq_len: golden.axes("input.x", &["batch", "L", "d_model"])?[1], causal };
-    golden.checked(&cfg.check(&dims))?;
+    golden.settings(&cfg, &dims)?;
     let x = golden.input("x")?;
     let mut vs = nn::VarStore::new(Device::Cpu);
     let layer = Attention::new(&vs.root(), &dims, &cfg);

@@ -20,16 +20,16 @@
 //!            valid position then does not depend on padding. Without padding both are the same.
 //!          - `directions: one` is not in the paper: a alone opens the gate, the maps and the state space of b are not there,
 //!            and the layer is causal.
+//!          - Stacked: jxiw/transformers `eb48b53` (`modeling_flax_s4.py`, `FlaxS4Layer`) concatenates [SSM_f; SSM_b] and goes
+//!            straight into the feed-forward, under one norm and one residual. W (2d → d) and the residual around it are ours.
 //!
-//! The paper's ablation, `layer` × `routing`. Only gated/ssm is in the reference's repository; the rest is built from
-//! memory of the paper and was held against no reference:
+//! The paper's ablation, `layer` × `routing`; none of it but gated/ssm is in the reference's repository:
 //! ```text
 //! gated    ssm        the formula above
-//!          attention  a ⊙ b becomes Attention(σ(W_uf h))                      [recalled: attention inside the gated layer]
+//!          attention  a ⊙ b becomes Attention(σ(W_uf h))       no code found; our reading of GATED/attention in §3-4
 //!          none       SSM_f and SSM_b become the identity
-//! stacked  ssm        y = W [SSM_f(h); SSM_b(h)]     [recalled: both outputs combined and projected; that they are
-//!                     concatenated rather than added is our choice, after a comment of the official code]
-//!          attention  y = Attention(h)               the Transformer's
+//! stacked  ssm        y = W [SSM_f(h); SSM_b(h)]               after the first author's code, see Departs
+//!          attention  y = Attention(h)                         the Transformer's
 //!          none       y = W h
 //! ```
 //! The feed-forward of the stacked layout, with its residual and norm, is the backbone's (`ffn: mlp`).

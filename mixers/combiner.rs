@@ -34,6 +34,7 @@
 //!          line evenly, so `M[i,j]` sums several terms; the rows still sum to 1. Dropout falls on the softmax inside a region,
 //!          and for fixed and rowmajor on the direct weights (TF code; the JAX code and the mixtures differ).
 
+use crate::core::error::LENGTH_UNKNOWN;
 use crate::laws::goldens::{Golden, GoldenError, Replay};
 use crate::{
     ConfigError, Context, Cost, Dims, Family, Mixer, NotLinear, Precision, Recurrent, Structure, at_least, between,
@@ -273,8 +274,15 @@ impl Family for Config {
 
     /// Without a `segment` of its own its width follows the length, and with it what a token reads.
     fn carries(&self, from: Option<i64>, dims: &Dims) -> Result<(), ConfigError> {
-        let [there, here] = [from.unwrap_or(dims.seq_len), dims.seq_len].map(|length| self.width(length));
-        if there == here || self.pattern == Pattern::Logsparse {
+        if self.segment.is_some() || self.pattern == Pattern::Logsparse {
+            return Ok(());
+        }
+        let Some(from) = from else {
+            let problem = "`segment` is null, which is √seq_len, and nothing says what that was for the weights".into();
+            return Err(ConfigError { key: "segment", problem, help: LENGTH_UNKNOWN.into() });
+        };
+        let [there, here] = [from, dims.seq_len].map(|length| self.width(length));
+        if there == here {
             return Ok(());
         }
         let problem = format!("`segment` is null, which is √seq_len: {there} for the weights and {here} here");
@@ -308,6 +316,27 @@ impl Config {
     fn width(&self, seq_len: i64) -> i64 {
         self.segment.unwrap_or((seq_len as f64).sqrt().ceil() as i64).max(1)
     }
+
+    fn core(&self, dims: &Dims) -> Core {
+        Core {
+            pattern: self.pattern,
+            segment: self.width(dims.seq_len),
+            pool: self.pool,
+            map: self.map,
+            row_summary: self.row_summary,
+            own_segment: self.own_segment,
+            causal: dims.causal,
+            dropout: self.dropout,
+            eps: if self.naming == Naming::Jax { 1e-6 } else { 1e-5 },
+        }
+    }
+}
+
+/// DeepSets' weights of queries and of keys.
+fn deep_sets(vs: &nn::Path, d_head: i64) -> [Tensor; 2] {
+    let bound = (6.0 / (2 * d_head) as f64).sqrt();
+    let init = Init::Uniform { lo: -bound, up: bound };
+    ["pooling_query", "pooling_key"].map(|name| (vs / name / "dense").var("weight", &[d_head, d_head], init))
 }
 
 /// A learned map between `d_model` and heads: `[d_model, heads, d_head]`, or `[heads, d_head, d_model]` for the output.
@@ -342,17 +371,7 @@ impl Combiner {
         let (d, heads) = (dims.d_model, cfg.n_heads);
         let d_head = cfg.d_head.unwrap_or(d / heads);
         let bound = (6.0 / (d + heads * d_head) as f64).sqrt();
-        let core = Core {
-            pattern: cfg.pattern,
-            segment: cfg.width(dims.seq_len),
-            pool: cfg.pool,
-            map: cfg.map,
-            row_summary: cfg.row_summary,
-            own_segment: cfg.own_segment,
-            causal: dims.causal,
-            dropout: cfg.dropout,
-            eps: if cfg.naming == Naming::Jax { 1e-6 } else { 1e-5 },
-        };
+        let core = cfg.core(dims);
         let (weight, init) = match cfg.naming {
             Naming::Jax => ("kernel", Init::Uniform { lo: -bound, up: bound }),
             Naming::Tf => ("weight", Init::Randn { mean: 0.0, stdev: 0.02 }),
@@ -376,12 +395,7 @@ impl Combiner {
         };
         let mut learned = Vec::new();
         if cfg.map == Map::Deepset {
-            let bound = (6.0 / (2 * d_head) as f64).sqrt();
-            let init = Init::Uniform { lo: -bound, up: bound };
-            learned.extend(
-                ["pooling_query", "pooling_key"]
-                    .map(|name| (vs / name / "dense").var("weight", &[d_head, d_head], init)),
-            );
+            learned.extend(deep_sets(vs, d_head));
         }
         if core.reads_input() {
             let (paths, norm) = match cfg.naming {
@@ -503,9 +517,10 @@ pub fn replay(golden: &Golden) -> Result<Replay, GoldenError> {
     let quirk = golden.choice("quirk", false, &[("none", false), ("last_token_self_only", true)])?;
     golden.dropout(&["dropout", "dropout_rate"])?;
     let has = |name: &str| golden.has(&format!("param.{name}"));
+    let d_head = golden.size("d", "d")?;
     let cfg = Config {
-        n_heads: golden.int("H")?,
-        d_head: None,
+        n_heads: golden.size("H", "H")?,
+        d_head: Some(d_head),
         pattern,
         segment: Some(golden.int("w")?.max(1)), // 0 where the pattern has none
         pool,
@@ -516,55 +531,79 @@ pub fn replay(golden: &Golden) -> Result<Replay, GoldenError> {
         naming: if has("q.weight") { Naming::Tf } else { Naming::Jax },
         dropout: 0.0,
     };
-    let d_model = cfg.n_heads * golden.int("d")?;
     let causal = golden.flag_or("causal", false)?;
-    let length = if whole {
-        golden.agrees(
-            "d",
-            golden.axes("input.x", &["batch", "L", ""])?[2] / cfg.n_heads.max(1),
-            "`input.x` and `H` say",
-        )?;
-        golden.axes("input.x", &["batch", "L", ""])?[1]
+    let (length, d_model) = if whole {
+        let size = golden.axes("input.x", &["batch", "L", "d_model"])?;
+        (size[1], size[2])
     } else {
         for name in ["input.q", "input.k"] {
             golden.axes(name, &["batch", "L", "H", "d"])?;
         }
-        golden.axes("input.v", &["batch", "L", "H", "d"])?[1]
+        (golden.axes("input.v", &["batch", "L", "H", "d"])?[1], cfg.n_heads * d_head)
     };
     let dims = Dims { d_model, seq_len: length, causal };
+    golden.within_limits(&cfg, &dims)?;
+    if pattern != Pattern::Logsparse && cfg.width(length) > length.max(1) {
+        return Err(golden.malformed(format!("config `w` is {}, and there are {length} positions", cfg.width(length))));
+    }
     if let Some(wrong) = cfg.check(&dims).first() {
         return Err(GoldenError::Unsupported(wrong.problem.clone()));
     }
-    let mut vs = VarStore::new(Device::Cpu);
-    let mut combiner = Combiner::new(&vs.root(), &dims, &cfg);
-    combiner.core.eps = golden.number_or("ln_eps", combiner.core.eps)?;
-    if !whole {
-        let qkv = [golden.input("q")?, golden.input("k")?, golden.input("v")?];
-        let [q, k, v] = qkv.each_ref().map(Tensor::shallow_clone);
-        let o = pieces::attend(
-            &combiner.core,
-            &Operands { qkv, x: None, read: None, learned: Vec::new(), lengths: None },
-            false,
-        );
-        let inputs = [("q", &q), ("k", &k), ("v", &v)];
-        if !quirk {
-            return golden.replay(&[("o", &o)], &inputs, None);
-        }
-        // The reference drops the last token's history here, and its gradients with it: they are met with that token reading
-        // itself. What this mixer gives at every token is held against the file's own full-support result.
-        let last = v.narrow(1, -1, 1);
-        let as_there = Tensor::cat(&[o.narrow(1, 0, dims.seq_len - 1), last], 1);
-        let mut replay = golden.replay(&[("o", &as_there)], &inputs, None)?;
-        replay.0.insert("aux.o_full_support".into(), o.detach());
-        return Ok(replay);
+    let ln_eps = golden.number_or("ln_eps", cfg.core(&dims).eps)?;
+    if whole {
+        return replay_module(golden, &cfg, &dims, ln_eps, quirk);
     }
+    let core = Core { eps: ln_eps, ..cfg.core(&dims) };
+    if core.reads_input() {
+        let why = "config `row_summary`: this one reads the layer's input, which the attention alone does not have";
+        return Err(GoldenError::Unsupported(why.into()));
+    }
+    replay_core(golden, &core, d_head, quirk)
+}
+
+/// The whole module.
+fn replay_module(
+    golden: &Golden,
+    cfg: &Config,
+    dims: &Dims,
+    ln_eps: f64,
+    quirk: bool,
+) -> Result<Replay, GoldenError> {
     if quirk {
         return Err(GoldenError::Unsupported("config `quirk`: replayed for the attention alone".into()));
     }
+    golden.no_larger(cfg.scalars(dims))?;
+    let mut vs = VarStore::new(Device::Cpu);
+    let mut combiner = Combiner::new(&vs.root(), dims, cfg);
+    combiner.core.eps = ln_eps;
     golden.fill(&mut vs)?;
     let x = golden.input("x")?;
     let y = combiner.forward(&x, &Context::eval());
     golden.replay(&[("y", &y)], &[("x", &x)], Some(&vs))
+}
+
+/// The attention alone, with DeepSets' weights if it has them.
+fn replay_core(golden: &Golden, core: &Core, d_head: i64, quirk: bool) -> Result<Replay, GoldenError> {
+    let mut vs = VarStore::new(Device::Cpu);
+    let mut learned = Vec::new();
+    if core.map == Map::Deepset {
+        golden.no_larger(2.0 * (d_head * d_head) as f64)?;
+        learned.extend(deep_sets(&vs.root(), d_head));
+    }
+    golden.fill(&mut vs)?;
+    let qkv = [golden.input("q")?, golden.input("k")?, golden.input("v")?];
+    let [q, k, v] = qkv.each_ref().map(Tensor::shallow_clone);
+    let o = pieces::attend(core, &Operands { qkv, x: None, read: None, learned, lengths: None }, false);
+    let inputs = [("q", &q), ("k", &k), ("v", &v)];
+    if !quirk {
+        return golden.replay(&[("o", &o)], &inputs, Some(&vs));
+    }
+    // The reference drops the last token's history here, and its gradients with it: they are met with that token reading
+    // itself. What this mixer gives at every token is held against the file's own full-support result.
+    let as_there = Tensor::cat(&[o.narrow(1, 0, o.size()[1] - 1), v.narrow(1, -1, 1)], 1);
+    let mut replay = golden.replay(&[("o", &as_there)], &inputs, Some(&vs))?;
+    replay.0.insert("aux.o_full_support".into(), o.detach());
+    Ok(replay)
 }
 
 /// The config entry `local_summary`, such as `deepset-mean`, or `pool`.

@@ -447,7 +447,7 @@ pub fn replay(golden: &Golden) -> Result<Replay, GoldenError> {
     let d_model = golden.int("d_model")?;
     let seq_len = golden.axes("input.u", &["batch", "L", "d_model"])?[1];
     let dims = Dims { d_model, seq_len, causal: false };
-    golden.checked(&cfg.check(&dims))?;
+    golden.settings(&cfg, &dims)?;
     golden.checked(&at_least("d_conv", cfg.d_conv, 1).err().into_iter().collect::<Vec<_>>())?;
     golden.agrees("nheads", cfg.expand * d_model / cfg.headdim, "`expand`, `d_model` and `headdim` say")?;
     let u = golden.input("u")?;
@@ -461,8 +461,7 @@ pub fn replay(golden: &Golden) -> Result<Replay, GoldenError> {
 /// The core alone, everything it reads given: `quasiseparable_matrix__*`.
 pub fn replay_quasiseparable(golden: &Golden) -> Result<Replay, GoldenError> {
     const NAMES: [&str; 9] = ["x", "A", "dt_fwd", "B_fwd", "C_fwd", "dt_bwd", "B_bwd", "C_bwd", "diag"];
-    let chunk = golden.int("chunk_size")?;
-    golden.checked(&at_least("chunk_size", chunk, 1).err().into_iter().collect::<Vec<_>>())?;
+    let chunk = golden.size("chunk_size", "chunk_size")?;
     golden.axes("input.x", &["batch", "L", "nheads", "headdim"])?;
     golden.axes("input.A", &["nheads"])?;
     for name in ["dt_fwd", "dt_bwd", "diag"] {

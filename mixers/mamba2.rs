@@ -436,7 +436,7 @@ pub fn replay(golden: &Golden) -> Result<Replay, GoldenError> {
     let d_model = golden.int("d_model")?;
     let seq_len = golden.axes("input.u", &["batch", "L", "d_model"])?[1];
     let dims = Dims { d_model, seq_len, causal: true };
-    golden.checked(&cfg.check(&dims))?;
+    golden.settings(&cfg, &dims)?;
     golden.agrees("d_ssm", cfg.expand * d_model, "`expand` and `d_model` say")?;
     golden.agrees("nheads", cfg.expand * d_model / cfg.headdim, "`expand`, `d_model` and `headdim` say")?;
     let u = golden.input("u")?;
@@ -449,8 +449,7 @@ pub fn replay(golden: &Golden) -> Result<Replay, GoldenError> {
 
 /// The scan alone, everything it reads given: `ssd__*`. D, z, the bias of dt and the initial states may be absent.
 pub fn replay_ssd(golden: &Golden) -> Result<Replay, GoldenError> {
-    let chunk = golden.int("chunk_size")?;
-    golden.checked(&at_least("chunk_size", chunk, 1).err().into_iter().collect::<Vec<_>>())?;
+    let chunk = golden.size("chunk_size", "chunk_size")?;
     let softplus = golden.flag_or("dt_softplus", false)?;
     let range = golden.step_range("dt_limit")?;
     golden.without_effect(&["return_final_states"]);
@@ -462,13 +461,15 @@ pub fn replay_ssd(golden: &Golden) -> Result<Replay, GoldenError> {
     }
     let required = ["x", "dt", "A", "B", "C"].map(|name| golden.input(name).map(|t| (name, t)));
     let mut inputs = required.into_iter().collect::<Result<Vec<_>, _>>()?;
-    for (name, switches) in [
-        ("D", &["has_D"][..]),
-        ("z", &["has_z"][..]),
-        ("dt_bias", &["has_dt_bias", "has_bias", "dt_bias"][..]),
-        ("initial_states", &["initial_states", "has_initial_states"][..]),
+    let no_gradients = golden.names("grad_input").is_empty();
+    for (name, switches, constant) in [
+        ("D", &["has_D"][..], no_gradients),
+        ("z", &["has_z"][..], no_gradients),
+        // The bias of a softplus is read whenever it is there.
+        ("dt_bias", &["has_dt_bias", "has_bias", "dt_bias"][..], softplus),
+        ("initial_states", &["initial_states", "has_initial_states"][..], no_gradients),
     ] {
-        inputs.extend(golden.optional_input(name, switches)?.map(|t| (name, t)));
+        inputs.extend(golden.optional_input(name, switches, constant)?.map(|t| (name, t)));
     }
     let find = |name: &str| inputs.iter().find(|(n, _)| *n == name).map(|(_, t)| t);
     let get = |name: &str| find(name).expect("it is required").shallow_clone();

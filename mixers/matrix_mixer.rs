@@ -42,8 +42,9 @@ mod tests;
 
 pub use vandermonde::replay_core;
 
+use crate::core::error::LENGTH_UNKNOWN;
 use crate::core::limits::width;
-use crate::laws::goldens::{Golden, GoldenError, Replay, relative_error};
+use crate::laws::goldens::{F64_TOLERANCE, Golden, GoldenError, Replay, relative_error};
 use crate::math::depthwise::convolve;
 use crate::{
     ConfigError, Context, Cost, Dims, Family, Linear, Mixer, NotLinear, ParamRule, Structure, at_least, between,
@@ -51,7 +52,7 @@ use crate::{
 };
 use serde_json::{Value, json};
 use tch::nn::{self, Init, VarStore};
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// `mixer: { matrix_mixer: { matrix: toeplitz } }`
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
@@ -221,7 +222,14 @@ impl Family for Config {
     /// Parameters with a position or a lag for an axis, and scales of `1/√seq_len`, belong to one length.
     fn carries(&self, from: Option<i64>, dims: &Dims) -> Result<(), ConfigError> {
         let free = self.data_dependent && matches!(self.matrix, Matrix::Attention | Matrix::Quasiseparable);
-        let Some(from) = from.filter(|from| !free && *from != dims.seq_len) else { return Ok(()) };
+        if free || from == Some(dims.seq_len) {
+            return Ok(());
+        }
+        let Some(from) = from else {
+            let problem =
+                format!("`matrix: {}` belongs to the longest sequence, and nothing says which that was", self.word());
+            return Err(ConfigError { key: "matrix", problem, help: LENGTH_UNKNOWN.into() });
+        };
         let why = if self.data_dependent { "is scaled by" } else { "is made for" };
         let problem = format!(
             "`matrix: {}` {why} the longest sequence, which was {from} and is {} here",
@@ -635,7 +643,7 @@ fn stored(golden: &Golden) -> Result<(VarStore, MatrixMixer, Tensor), GoldenErro
     let d_model = golden.int("d_model")?;
     let length = golden.axes("input.u", &["batch", "L", "d_model"])?[1];
     let dims = Dims { d_model, seq_len: golden.int_or("max_seq_len", length)?, causal: false };
-    golden.checked(&cfg.check(&dims))?;
+    golden.settings(&cfg, &dims)?;
     let d_inner = cfg.expand * d_model;
     golden.agrees("nheads", d_inner / cfg.headdim(d_inner), "`expand`, `d_model` and `headdim` say")?;
     held_buffer(golden, &cfg, &dims)?;
@@ -652,8 +660,13 @@ fn held_buffer(golden: &Golden, cfg: &Config, dims: &Dims) -> Result<(), GoldenE
     if cfg.matrix != Matrix::Dft || !golden.has(key) {
         return Ok(());
     }
-    let error = relative_error(golden.tensor(key)?, &dft::cosines(dims.seq_len, dims.seq_len));
-    if error <= 1e-5 {
+    let held = golden.tensor(key)?;
+    if held.size() != [dims.seq_len, dims.seq_len] {
+        return Err(golden.malformed(format!("`{key}` has shape {:?}, and `max_seq_len` is {}", held.size(), dims.seq_len)));
+    }
+    // In float32 the reference rounds the angle 2π t s / L itself, which is up to 2π L.
+    let allowed = if golden.kind == Kind::Double { F64_TOLERANCE } else { 1.2e-6 * dims.seq_len as f64 };
+    if relative_error(held, &dft::cosines(dims.seq_len, dims.seq_len)) <= allowed {
         return Ok(());
     }
     Err(golden.malformed(format!("`{key}` is not cos(2π t s / L) for `max_seq_len` = {}", dims.seq_len)))

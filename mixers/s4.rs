@@ -42,6 +42,7 @@ pub(crate) use replay::{
     minimal as replay_minimal, state_forward as replay_state_forward, step as replay_step,
 };
 
+use crate::core::error::LENGTH_UNKNOWN;
 use crate::core::limits::width;
 use crate::math::conv::fft_conv_flops;
 use crate::math::hippo;
@@ -355,9 +356,7 @@ impl Family for Config {
         let (key, what) = if dplr { ("mode", "C̃ = C (I - Ā^L)") } else { ("disc", "C under `disc: dss`") };
         let problem =
             format!("`{key}`: {what} belongs to the length L it was made for, and nothing says which that was");
-        let help = "put beside the file the config.json that `mixarena export-weights` writes, or one with the longest \
-                    sequence of its training: { \"seq_len\": 1024 }";
-        Err(ConfigError { key, problem, help: help.into() })
+        Err(ConfigError { key, problem, help: LENGTH_UNKNOWN.into() })
     }
 
     fn build(&self, vs: &nn::Path, dims: &Dims) -> Box<dyn Mixer> {

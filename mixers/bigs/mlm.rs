@@ -12,9 +12,15 @@
 //!          zero), were held against nothing.
 
 use super::{Config, Gated, Layer, dense};
-use crate::{ConfigError, Context, Dims, Family, Linear, Mixer, at_least, between};
+use crate::core::limits;
+use crate::{ConfigError, Context, Dims, Family, Linear, Mixer, at_least, at_most};
 use tch::nn::{self, Init};
 use tch::{Kind, Reduction, Tensor};
+
+/// Most tokens there may be.
+const MOST_TOKENS: i64 = 1 << 20;
+/// Most layers there may be.
+const MOST_LAYERS: i64 = 1 << 10;
 
 /// Sizes of a [`MaskedLm`]; the defaults are the published pretraining's.
 #[derive(Clone, Debug, PartialEq)]
@@ -66,19 +72,32 @@ impl MlmConfig {
             problem: "`layer: stacked` needs a feed-forward, and this model has none".into(),
             help: "use `layer: gated`".into(),
         };
+        let between = |key, value: i64, least, most| at_least(key, value, least).and(at_most(key, value, most));
         let checks = [
-            at_least("vocab_size", self.vocab_size, 1),
-            at_least("d_model", self.d_model, 1),
-            at_least("n_layers", self.n_layers, 0),
-            at_least("max_positions", self.max_positions, 1),
-            at_least("token_types", self.token_types, 1),
-            between("pad_token", self.pad_token as f64, 0.0, (self.vocab_size - 1).max(0) as f64),
-            between("dropout", self.dropout, 0.0, 0.99),
+            between("vocab_size", self.vocab_size, 1, MOST_TOKENS),
+            between("d_model", self.d_model, 1, limits::D_MODEL),
+            between("n_layers", self.n_layers, 0, MOST_LAYERS),
+            between("max_positions", self.max_positions, 1, limits::SEQ_LEN),
+            between("token_types", self.token_types, 1, limits::WIDTH),
+            between("pad_token", self.pad_token, 0, self.vocab_size.saturating_sub(1).max(0)),
+            crate::between("dropout", self.dropout, 0.0, 0.99),
             if self.layer.layer == Layer::Stacked { Err(stacked) } else { Ok(()) },
         ];
         let mut wrong: Vec<ConfigError> = checks.into_iter().filter_map(Result::err).collect();
-        wrong.extend(self.layer.check(&self.dims()));
+        let layer = serde_json::to_value(&self.layer).expect("settings are plain data");
+        wrong.extend(limits::beyond(&layer, &self.dims()));
+        if wrong.is_empty() {
+            wrong.extend(self.layer.check(&self.dims()));
+        }
         wrong
+    }
+
+    /// Numbers that the model consists of, about.
+    pub fn scalars(&self) -> f64 {
+        let [d, words, positions, types, layers] =
+            [self.d_model, self.vocab_size, self.max_positions, self.token_types, self.n_layers].map(|n| n as f64);
+        let tables = words * if self.tied { 1.0 } else { 2.0 } + positions + types;
+        d * (tables + 2.0 * d + 8.0) + words + layers * (self.layer.scalars(&self.dims()) + 2.0 * d)
     }
 
     fn dims(&self) -> Dims {

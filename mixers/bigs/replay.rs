@@ -5,7 +5,8 @@ use super::mlm::{MaskedLm, MlmConfig};
 use super::ssm::{Kernel, Ssm};
 use super::{Config, Gated};
 use crate::laws::goldens::{Golden, GoldenError, Replay};
-use crate::{ConfigError, Context, Dims, Family, Mixer, at_least};
+use crate::{Context, Dims, Mixer};
+use serde_json::Value;
 use tch::nn::{self, VarStore};
 use tch::{Device, Kind, Tensor};
 
@@ -15,8 +16,8 @@ const WITHOUT_EFFECT: [&str; 4] = ["dt_min", "dt_max", "use_pykeops_kernel", "in
 /// `bigs_kernel`: the kernel alone.
 pub(crate) fn kernel(golden: &Golden) -> Result<Replay, GoldenError> {
     golden.without_effect(&WITHOUT_EFFECT);
-    let (d_state, length) = (golden.int("N")?, golden.int("L")?);
-    golden.checked(&wrong([at_least("N", d_state, 1), at_least("L", length, 1)]))?;
+    let d_state = golden.axes("param.C", &["N", ""])?[0];
+    let length = golden.axes("output.K", &["", "L"])?[1];
     let mut vs = VarStore::new(Device::Cpu);
     let kernel = Kernel::new(&vs.root(), &Config { d_state, ..Config::default() });
     golden.fill(&mut vs)?;
@@ -27,8 +28,7 @@ pub(crate) fn kernel(golden: &Golden) -> Result<Replay, GoldenError> {
 pub(crate) fn ssm(golden: &Golden) -> Result<Replay, GoldenError> {
     golden.without_effect(&WITHOUT_EFFECT);
     golden.axes("input.u", &["batch", "L", "hidden_size"])?;
-    let d_state = golden.int("num_ssm")?;
-    golden.checked(&wrong([at_least("num_ssm", d_state, 1)]))?;
+    let d_state = golden.axes("param.kernel.C", &["num_ssm", ""])?[0];
     let mut vs = VarStore::new(Device::Cpu);
     let ssm = Ssm::new(&vs.root(), &Config { d_state, ..Config::default() });
     golden.fill(&mut vs)?;
@@ -42,7 +42,7 @@ pub(crate) fn layer(golden: &Golden) -> Result<Replay, GoldenError> {
     let d_model = golden.int("hidden_size")?;
     let seq_len = golden.axes("input.x", &["batch", "L", "hidden_size"])?[1];
     let dims = Dims { d_model, seq_len, causal: false };
-    golden.checked(&cfg.check(&dims))?;
+    golden.settings(&cfg, &dims)?;
     let mut vs = VarStore::new(Device::Cpu);
     let layer = Gated::new(&vs.root(), &dims, &cfg);
     let norm = nn::LayerNormConfig { eps, ..Default::default() };
@@ -59,14 +59,14 @@ pub(crate) fn masked_lm(golden: &Golden) -> Result<Replay, GoldenError> {
     golden.only("position_embedding_type", &["absolute"])?;
     golden.without_effect(&["use_cache", "classifier_dropout", "decode", "pooler_type", "model_type"]);
     let token_types = golden.axes(TYPES, &["type_vocab_size", "hidden_size"])?[0];
-    let tied = golden.flag_or("tied_decoder", golden.flag_or("tie_word_embeddings", true)?)?;
+    let tied = tied(golden)?;
     let cfg = MlmConfig {
         vocab_size: golden.int("vocab_size")?,
         d_model: golden.int("hidden_size")?,
         n_layers: golden.int("num_hidden_layers")?,
         max_positions: golden.int("max_position_embeddings")?,
         token_types,
-        pad_token: golden.int_or("pad_token_id", 0)?,
+        pad_token: pad_token(golden)?,
         norm_eps: eps(golden)?,
         dropout: 0.0,
         tied,
@@ -74,6 +74,7 @@ pub(crate) fn masked_lm(golden: &Golden) -> Result<Replay, GoldenError> {
     };
     let length = golden.axes("input.input_ids", &["batch", "L"])?[1];
     golden.checked(&cfg.check())?;
+    golden.no_larger(cfg.scalars())?;
     if length > cfg.max_positions {
         let why = format!("config `max_position_embeddings` is {}, and there are {length} tokens", cfg.max_positions);
         return Err(golden.malformed(why));
@@ -123,6 +124,21 @@ fn eps(golden: &Golden) -> Result<f64, GoldenError> {
     golden.number_or("layer_norm_eps", 1e-12)
 }
 
-fn wrong<const N: usize>(checks: [Result<(), ConfigError>; N]) -> Vec<ConfigError> {
-    checks.into_iter().filter_map(Result::err).collect()
+/// Whether the decoder is the word embedding: two keys say it, and must not say different things.
+fn tied(golden: &Golden) -> Result<bool, GoldenError> {
+    let [decoder, words]: [Option<bool>; 2] =
+        [golden.setting("tied_decoder", None)?, golden.setting("tie_word_embeddings", None)?];
+    match (decoder, words) {
+        (Some(decoder), Some(words)) if decoder != words => Err(golden
+            .malformed(format!("config `tied_decoder` is {decoder}, and `tie_word_embeddings` is {words}"))),
+        _ => Ok(decoder.or(words).unwrap_or(true)),
+    }
+}
+
+/// The token whose row of the embedding gets no gradient from being read.
+fn pad_token(golden: &Golden) -> Result<i64, GoldenError> {
+    if golden.given("pad_token_id").is_some_and(Value::is_null) {
+        return Err(GoldenError::Unsupported("config `pad_token_id` is null: here a model has such a token".into()));
+    }
+    golden.int_or("pad_token_id", 0)
 }

@@ -3,6 +3,10 @@
 use crate::core::limits::width;
 use settings::{ConfigError, at_least, divides};
 
+/// What to do where weights belong to a length that nothing names.
+pub const LENGTH_UNKNOWN: &str = "put beside the file the config.json that `mixarena export-weights` writes, or one with the \
+                                  longest sequence of its training: { \"seq_len\": 1024 }";
+
 /// Why a mixer has no mixing matrix.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no mixing matrix: {0}")]

@@ -589,12 +589,22 @@ fn restored(case: &Case) -> Value {
 /// Weights of one length under another: where a mixer says that they carry over, a sequence that fits both gives the same.
 #[test]
 fn weights_made_for_another_length_give_what_they_gave() {
-    let (mut carried, mut refused) = (0, 0);
+    let (mut carried, mut refused, mut unknown) = (0, 0, 0);
     for case in under("weights made for another length give what they gave, or are refused", every) {
         let x = input(SEQ_LEN - 6, 3);
         let want = tch::no_grad(|| case.mixer.forward(&x, &Context::eval()));
         let entry = &case.entry;
         assert!(entry.carries(&case.settings, Some(SEQ_LEN), &case.dims).is_ok(), "the same length: {}", case.label);
+        // Where nobody knows the length, weights carry over if those of any length do, as they are.
+        let other = Dims { seq_len: SEQ_LEN + 8, ..case.dims };
+        match entry.carries(&case.settings, None, &case.dims) {
+            Ok(()) => {
+                let known = entry.carries(&case.settings, Some(SEQ_LEN), &other);
+                assert!(known.is_ok(), "an unknown length carries over, a known one does not: {}", case.label);
+                unknown += 1;
+            }
+            Err(wrong) => assert!(wrong.help.contains("config.json"), "{wrong:?}: {}", case.label),
+        }
         for seq_len in [SEQ_LEN - 5, SEQ_LEN + 8, 3 * SEQ_LEN] {
             let dims = Dims { seq_len, ..case.dims };
             if let Err(wrong) = entry.carries(&case.settings, Some(SEQ_LEN), &dims) {
@@ -609,13 +619,16 @@ fn weights_made_for_another_length_give_what_they_gave() {
                 assert_eq!(variable.size(), theirs[&name].size(), "{name}: {}", case.label);
                 tch::no_grad(|| variable.shallow_clone().copy_(&theirs[&name]));
             }
+            let got = |mixer: &dyn Mixer| tch::no_grad(|| mixer.forward(&x, &Context::eval()));
+            if entry.carries(&case.settings, None, &dims).is_ok() {
+                assert_close(&got(&*mixer), &want, &case, &format!("from an unknown length to {seq_len}"));
+            }
             mixer.adopt(SEQ_LEN).unwrap_or_else(|wrong| panic!("{wrong:?}: {}", case.label));
-            let got = tch::no_grad(|| mixer.forward(&x, &Context::eval()));
-            assert_close(&got, &want, &case, &format!("from {SEQ_LEN} to {seq_len}"));
+            assert_close(&got(&*mixer), &want, &case, &format!("from {SEQ_LEN} to {seq_len}"));
             carried += 1;
         }
     }
-    assert!(carried > refused && refused > 0, "{carried} carried over, {refused} refused");
+    assert!(unknown > 0 && carried > refused && refused > 0, "{carried} carried over, {refused} refused");
 }
 
 #[test]
@@ -698,8 +711,7 @@ fn every_fixture_is_met() {
 
 #[test]
 fn a_fixture_with_one_number_changed_is_not_met() {
-    let folder = std::env::temp_dir().join(format!("mixers-changed-goldens-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).expect("a folder for temporary files");
+    let folder = tempfile::tempdir().expect("a folder for temporary files");
     for path in fixtures() {
         let mut bytes = std::fs::read(&path).expect("a readable fixture");
         let (header, metadata) = safetensors::SafeTensors::read_metadata(&bytes).expect("safetensors");
@@ -710,10 +722,9 @@ fn a_fixture_with_one_number_changed_is_not_met() {
         let top = 8 + header + info.data_offsets.0 + info.dtype.bitsize() / 8 - 1;
         bytes[top] ^= 0x40;
         let name = format!("{} with one entry of {name} changed", path.display());
-        let changed = folder.join(path.file_name().expect("a file"));
+        let changed = folder.path().join(path.file_name().expect("a file"));
         std::fs::write(&changed, bytes).expect("a writable folder");
         let met = matches!(verify(&changed), Verdict::Compared(groups) if groups.iter().all(|g| g.passed()));
         assert!(!met, "{name}");
     }
-    std::fs::remove_dir_all(&folder).expect("it was just made");
 }

@@ -30,9 +30,22 @@ pub const F64_TOLERANCE: f64 = 1e-9;
 /// A role is a parameter's name without the numbers of layers: the gradients of one parameter in every layer are held as the
 /// one tensor they would be if layers were an axis, and so are scale and error. That matters for gradients of single numbers, such
 /// as BiGS's `log_step`: each is a small sum of large terms, so its rounding error relative to itself is anything, for the
-/// reference too (1e-7 to 1e-5 within one file), and four times a sample of one bounds nothing. Outputs, inputs and parameters
-/// that exist once are a role each. Errors and tolerances are shown relative to `max_r s_r`.
+/// reference too (1e-7 to 1e-5 within one file), and four times a sample of one bounds nothing. Tensors of another shape are
+/// another role; outputs, inputs and parameters that exist once are a role each. Errors and tolerances are shown relative to
+/// `max_r s_r`.
+///
+/// A gradient's scale is in both precisions at least 1e-4 of the file's largest gradient: one that is zero in exact arithmetic
+/// (a key bias under a softmax) is rounding noise in the reference and here.
 pub const F32_TOLERANCE: f64 = 1e-5;
+
+/// Least scale of a gradient, as a share of the file's largest.
+const LEAST_SCALE: f64 = 1e-4;
+
+/// What a gradient that `no_grad_flow` names may have, as a share of the file's largest gradient: rounding noise of a gradient
+/// that is zero in exact arithmetic.
+pub(crate) fn rounding_noise(kind: Kind) -> f64 {
+    if kind == Kind::Double { 1e-12 } else { 1e-5 }
+}
 
 /// Which mixer function a family of dumps exercises.
 type ReplayFn = fn(&Golden) -> Result<Replay, GoldenError>;
@@ -282,23 +295,40 @@ impl Golden {
         self.tensors.iter().map(|(k, t)| (k.as_str(), t)).filter(move |(k, _)| held(k))
     }
 
+    /// The largest entry of all gradients in the file; 0 where there are none.
+    pub(crate) fn largest_gradient(&self) -> f64 {
+        let gradients = self.tensors.iter().filter(|(key, _)| is_gradient(key));
+        gradients.map(|(_, t)| largest_entry(t)).fold(0.0, f64::max)
+    }
+
     /// What a tensor's deviation is measured in and how much of that it may be: see [`F32_TOLERANCE`].
     fn bound(&self, key: &str) -> Bound {
-        let scale =
-            |t: &Tensor| if t.numel() == 0 { 0.0 } else { t.to_kind(Kind::Double).abs().max().double_value(&[]) };
+        let least = if is_gradient(key) { LEAST_SCALE * self.largest_gradient() } else { 0.0 };
+        let scale = self.tensors.get(key).map_or(0.0, largest_entry);
         if self.kind == Kind::Double {
-            return Bound { scale: self.tensors.get(key).map_or(0.0, scale), tolerance: F64_TOLERANCE };
+            return Bound { scale: scale.max(least), tolerance: F64_TOLERANCE };
         }
-        let (mut largest, mut error) = (0f64, 0f64);
+        let (mut largest, mut error) = (least, 0f64);
+        let shape = self.tensors.get(key).map(Tensor::size);
         let of_role = role(key);
-        for (other, tensor) in self.tensors.iter().filter(|(other, _)| role(other) == of_role) {
-            let scale = scale(tensor);
+        let of_it = |other: &str, t: &Tensor| role(other) == of_role && Some(t.size()) == shape;
+        for (other, tensor) in self.tensors.iter().filter(|(other, tensor)| of_it(other, tensor)) {
+            let scale = largest_entry(tensor);
             largest = largest.max(scale);
             error = error.max(scale * self.f32_errors.get(other).copied().unwrap_or(0.0));
         }
         let relative = if largest > 0.0 { 4.0 * error / largest } else { 0.0 };
         Bound { scale: largest, tolerance: F32_TOLERANCE.max(relative) }
     }
+}
+
+fn is_gradient(key: &str) -> bool {
+    key.starts_with("grad_input.") || key.starts_with("grad_param.")
+}
+
+/// The largest magnitude in `t`; 0 where it has no entries.
+fn largest_entry(t: &Tensor) -> f64 {
+    if t.numel() == 0 { 0.0 } else { t.to_kind(Kind::Double).abs().max().double_value(&[]) }
 }
 
 /// How far a tensor may be off: `tolerance · scale`.
@@ -471,8 +501,7 @@ fn compare(golden: &Golden, replay: &Replay) -> Vec<GroupResult> {
 /// Largest deviation over the largest reference entry (over 1 where the reference is all zero). Another shape or a
 /// non-finite entry is infinitely wrong.
 pub fn relative_error(got: &Tensor, want: &Tensor) -> f64 {
-    let scale = if want.numel() == 0 { 0.0 } else { want.to_kind(Kind::Double).abs().max().double_value(&[]) };
-    error_in(scale, got, want)
+    error_in(largest_entry(want), got, want)
 }
 
 /// Largest deviation in units of `scale` (of 1 where that is 0).

@@ -139,9 +139,10 @@ pub fn diag_real(modes: i64) -> Tensor {
 pub(crate) fn replay(golden: &Golden) -> Result<Replay, GoldenError> {
     golden.only("measure", &["legs"])?;
     let n = golden.int("N")?;
-    if n < 2 || n % 2 != 0 {
-        return Err(golden.malformed(format!("config `N` is {n}, and states come in pairs")));
+    if !(2..=MOST_STATES).contains(&n) || n % 2 != 0 {
+        return Err(golden.malformed(format!("config `N` is {n}: states come in pairs, {MOST_STATES} at most")));
     }
+    golden.agrees("N", golden.tensor("output.B_dense")?.size()[0], "`output.B_dense` says")?;
     if !matches!(golden.variant.as_str(), "" | "legs") {
         return Err(GoldenError::Unsupported(format!("variant `{}`; replayed is `legs`", golden.variant)));
     }

@@ -297,7 +297,7 @@ pub fn replay_core(golden: &Golden) -> Result<Replay, GoldenError> {
     golden.only("is_dft", &[false])?;
     golden.only("is_data_dependent", &[false])?;
     golden.without_effect(&["device", "dtype"]);
-    let qk_dim = golden.int("qk_dim")?;
+    let qk_dim = golden.size("qk_dim", "qk_dim")?;
     let width = golden.axes("input.v", &["batch", "L", ""])?;
     let (length, d_inner) = (width[1], width[2]);
     golden.agrees("d_model", d_inner / golden.int_or("expand", 2)?.max(1), "`input.v` and `expand` say")?;

@@ -6,7 +6,7 @@ use super::minimal::{self, Minimal};
 use super::recurrent::Recurrence;
 use super::{Block, Config, Disc, DtTransform, FinalAct, Mode, RealTransform, StateInit, StepMode};
 use crate::laws::goldens::{Golden, GoldenError, Replay, relative_error, whole};
-use crate::{Context, Dims, Family, Mixer};
+use crate::{Context, Dims, Mixer};
 use serde_json::Value;
 use tch::nn::VarStore;
 use tch::{Device, Tensor, nn};
@@ -14,14 +14,33 @@ use tch::{Device, Tensor, nn};
 /// `s4_kernel_diag` and `s4_kernel_dplr`: the kernel alone, and what an initial state adds.
 pub(crate) fn kernel(golden: &Golden) -> Result<Replay, GoldenError> {
     let vs = VarStore::new(Device::Cpu);
-    let length = golden.int("L")?;
+    let length = golden.axes("output.K", &["", "d_model", "L"])?[2];
     let kernel = stored_kernel(golden, &vs, "", length)?;
     if !golden.flag_or("state", golden.has("input.state"))? {
         return golden.replay(&[("K", &kernel.kernel(length))], &[], Some(&vs));
     }
-    let state = golden.input("state")?;
-    let (k_state, k) = kernel.responses(length, Some(&state.view_as_complex()));
+    let (state, held) = initial_state(golden, &kernel)?;
+    let (k_state, k) = kernel.responses(length, Some(&held));
     golden.replay(&[("K", &k), ("K_state", &k_state)], &[("state", &state)], Some(&vs))
+}
+
+/// `input.state` as a leaf, and as the kernel holds it: complex, of a system of conjugate pairs, or real.
+fn initial_state(golden: &Golden, kernel: &Kernel) -> Result<(Tensor, Tensor), GoldenError> {
+    if kernel.disc == Disc::Dss {
+        let why = "config `disc` is dss: the reference adds a state to B without discretizing it";
+        return Err(GoldenError::Unsupported(why.into()));
+    }
+    let real = kernel.a_imag.is_none();
+    let axes = ["batch", "d_model", "", ""];
+    let size = golden.axes("input.state", &axes[..if real { 3 } else { 4 }])?;
+    let mut held = vec![size[0], kernel.c.size()[1], kernel.c.size()[2]];
+    held.extend((!real).then_some(2));
+    if size != held {
+        return Err(golden.malformed(format!("`input.state` has shape {size:?}, and `C` asks for {held:?}")));
+    }
+    let state = golden.input("state")?;
+    let complex = if real { state.shallow_clone() } else { state.view_as_complex() };
+    Ok((state, complex))
 }
 
 /// `s4_fftconv`: convolution, skip and activation.
@@ -43,10 +62,16 @@ pub(crate) fn state_forward(golden: &Golden) -> Result<Replay, GoldenError> {
     let gelu = activation(golden)?;
     let layer = stored_layer(golden, &vs)?;
     keeps_state(&layer, layout.length)?;
-    let (x, state) = (golden.input("x")?, golden.input("state")?);
-    let (y, next) = layer.forward_with_state(&layout.turn(&x), &state.view_as_complex());
+    if layer.kernel.rate != 1.0 {
+        let why = format!("config `rate` is {}: the reference takes its state forward at rate 1", layer.kernel.rate);
+        return Err(GoldenError::Unsupported(why));
+    }
+    let (state, held) = initial_state(golden, &layer.kernel)?;
+    let x = golden.input("x")?;
+    let (y, next) = layer.forward_with_state(&layout.turn(&x), &held);
     let y = layout.turn(&if gelu { y.gelu("none") } else { y });
-    golden.replay(&[("y", &y), ("next_state", &next.view_as_real())], &[("x", &x), ("state", &state)], Some(&vs))
+    let next = if next.is_complex() { next.view_as_real() } else { next };
+    golden.replay(&[("y", &y), ("next_state", &next)], &[("x", &x), ("state", &state)], Some(&vs))
 }
 
 /// A state stands for the past in one direction, with a kernel as long as the input, and for S4 at rate 1.
@@ -138,11 +163,12 @@ pub(super) fn stepped(layer: &Layer, x: &Tensor, mode: StepMode) -> (Tensor, Rec
 /// `s4d_minimal`: the minimal S4D layer.
 pub(crate) fn minimal(golden: &Golden) -> Result<Replay, GoldenError> {
     golden.dropout(&["dropout"])?;
-    golden.without_effect(&["dt_min", "dt_max", "lr"]);
+    golden.without_effect(&["dt_min", "dt_max"]);
+    trained(golden)?;
     let cfg = minimal::Config { d_state: golden.int_or("d_state", 64)?, ..Default::default() };
     let layout = Layout::read(golden)?;
     let dims = Dims { d_model: golden.int("d_model")?, seq_len: layout.length, causal: true };
-    golden.checked(&cfg.check(&dims))?;
+    golden.settings(&cfg, &dims)?;
     let mut vs = VarStore::new(Device::Cpu);
     let layer = Minimal::new(&vs.root(), &dims, &cfg);
     golden.fill(&mut vs)?;
@@ -170,35 +196,44 @@ pub(super) fn stored_layer(golden: &Golden, vs: &VarStore) -> Result<Layer, Gold
     Ok(Layer { kernel, d, bidirectional })
 }
 
-/// Words for initial values that upstream knows: with the parameters given they decide nothing.
-const INITS: [&str; 26] = [
-    "legs",
-    "legsd",
-    "legt",
-    "fout",
-    "fourier",
-    "fourier_diag",
-    "hippo",
-    "lagt",
-    "glagt",
-    "lmu",
-    "random",
-    "rand",
-    "diag",
-    "diag-lin",
-    "diag-inv",
-    "diag-legs",
-    "diag-real",
-    "diag-rand",
-    "lin",
-    "inv",
-    "inv2",
-    "quad",
-    "real",
-    "dplr",
-    "dplr-lin",
-    "dplr-inv",
-];
+/// Whether `config init` is one word for initial values that upstream has, or a list of them: with the parameters given they
+/// decide nothing.
+fn known_init(golden: &Golden) -> Result<(), GoldenError> {
+    let words = match golden.given("init") {
+        None | Some(Value::Null) => return Ok(()),
+        Some(Value::Array(words)) if !words.is_empty() => words.as_slice(),
+        Some(word) => std::slice::from_ref(word),
+    };
+    let list = words.len() > 1 || golden.given("init").is_some_and(Value::is_array);
+    match words.iter().find(|word| !word.as_str().is_some_and(|word| is_init(word, list))) {
+        None => Ok(()),
+        Some(word) => Err(golden.malformed(format!("config `init` is {word}, which upstream does not have"))),
+    }
+}
+
+/// One word. Those that stand for several inits stand for themselves in a list, where upstream has only `diag` of them.
+fn is_init(word: &str, in_list: bool) -> bool {
+    const KNOWN: [&str; 6] = ["legs", "legt", "fout", "fourier", "diag", "dplr"];
+    const SPECTRA: [&str; 13] = [
+        "random",
+        "rand",
+        "real",
+        "linear",
+        "lin",
+        "inverse",
+        "inv",
+        "inverse2",
+        "inv2",
+        "quadratic",
+        "quad",
+        "legs",
+        "hippo",
+    ];
+    let spectrum = word.strip_prefix("diag-").or_else(|| word.strip_prefix("dplr-"));
+    KNOWN.contains(&word)
+        || !in_list && ["hippo", "all"].contains(&word)
+        || spectrum.is_some_and(|spectrum| SPECTRA.contains(&spectrum))
+}
 
 /// `s4_block`: the mixer as a run builds it.
 pub(crate) fn block(golden: &Golden) -> Result<Replay, GoldenError> {
@@ -211,14 +246,17 @@ pub(crate) fn block(golden: &Golden) -> Result<Replay, GoldenError> {
     if !activation(golden)? {
         return Err(GoldenError::Unsupported("config `activation`: the block has its GELU always".into()));
     }
-    let final_act = match golden.given("final_act") {
-        Some(Value::Null) => FinalAct::Id,
-        _ => golden.choice("final_act", FinalAct::Glu, &[("glu", FinalAct::Glu), ("id", FinalAct::Id)])?,
-    };
+    if golden.given("final_act").is_some_and(Value::is_null) {
+        return Err(GoldenError::Unsupported("config `final_act` is null: the block has its map always".into()));
+    }
+    let final_act = golden.choice("final_act", FinalAct::Glu, &[("glu", FinalAct::Glu), ("id", FinalAct::Id)])?;
     let (layout, shared) = (Layout::read(golden)?, Shared::read(golden)?);
-    let mode = golden.setting("mode", Mode::Dplr)?;
+    let mode = mode(golden, Mode::Dplr)?;
     let dplr = mode == Mode::Dplr;
     let rank = golden.int_or("rank", 1)?;
+    if dplr && rank > 2 {
+        return Err(GoldenError::Unsupported(format!("config `rank` is {rank}: the block has 1 or 2")));
+    }
     let bidirectional = golden.flag_or("bidirectional", false)?;
     let cfg = Config {
         mode,
@@ -244,10 +282,10 @@ pub(crate) fn block(golden: &Golden) -> Result<Replay, GoldenError> {
         final_act,
         ..Config::default()
     };
-    let lengths: Option<Vec<i64>> = golden.setting("lengths", None)?;
+    let lengths = lengths(golden, layout.length)?;
     let d_model = golden.int("d_model")?;
     let dims = Dims { d_model, seq_len: layout.length, causal: !bidirectional };
-    golden.checked(&cfg.check(&dims))?;
+    golden.settings(&cfg, &dims)?;
     let mut vs = VarStore::new(Device::Cpu);
     let mut block = Block::new(&vs.root(), &dims, &cfg);
     golden.fill(&mut vs)?;
@@ -255,16 +293,44 @@ pub(crate) fn block(golden: &Golden) -> Result<Replay, GoldenError> {
         block.layer.kernel.l_kernel = tuned_length(golden, "layer.kernel.", shared.lags(layout.length), &shared)?;
     }
     let x = golden.input("x")?;
-    if let Some(lengths) = &lengths {
-        let rows = x.size()[0];
-        if lengths.len() as i64 != rows || lengths.iter().any(|l| !(0..=layout.length).contains(l)) {
-            let why = format!("config `lengths` is {lengths:?}: not one a row of {rows}, up to {}", layout.length);
-            return Err(golden.malformed(why));
-        }
-    }
     let ctx = Context { train: false, lengths: lengths.map(|l| Tensor::from_slice(&l)), ..Context::default() };
     let y = layout.turn(&block.forward(&layout.turn(&x), &ctx));
     golden.replay(&[("y", &y)], &[("x", &x)], Some(&vs))
+}
+
+/// Valid positions of each row: one number for all rows, or one a row; a number beside no list has to be the whole length.
+fn lengths(golden: &Golden, length: i64) -> Result<Option<Vec<i64>>, GoldenError> {
+    let rows = golden.tensor("input.x")?.size()[0];
+    let value = golden.setting("lengths", Value::Null)?;
+    let given: Vec<i64> = match &value {
+        Value::Null => return Ok(None),
+        Value::Number(whole) if whole.as_i64() == Some(length) => return Ok(None),
+        Value::Array(list) => list.iter().filter_map(Value::as_i64).collect(),
+        _ => Vec::new(),
+    };
+    let counted = [1, rows].contains(&(given.len() as i64)) && value.as_array().is_some_and(|l| l.len() == given.len());
+    if !counted || given.iter().any(|l| !(0..=length).contains(l)) {
+        return Err(golden.malformed(format!("config `lengths` is {value}: not one a row of {rows}, up to {length}")));
+    }
+    Ok(Some(if given.len() == 1 { vec![given[0]; rows as usize] } else { given }))
+}
+
+/// Upstream's names of the two kernels.
+fn mode(golden: &Golden, default: Mode) -> Result<Mode, GoldenError> {
+    let known =
+        [("s4d", Mode::Diag), ("diag", Mode::Diag), ("s4", Mode::Dplr), ("nplr", Mode::Dplr), ("dplr", Mode::Dplr)];
+    golden.choice("mode", default, &known)
+}
+
+/// A learning rate of 0 makes buffers of the reference's parameters, which a dump then does not hold as parameters.
+fn trained(golden: &Golden) -> Result<(), GoldenError> {
+    let zero = |rate: &Value| rate.as_f64() == Some(0.0);
+    match golden.given("lr") {
+        Some(lr) if zero(lr) || lr.as_object().is_some_and(|each| each.values().any(zero)) => {
+            Err(GoldenError::Unsupported(format!("config `lr` is {lr}: the reference keeps no parameters then")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What the config says of a kernel, whichever dump it stands in.
@@ -284,14 +350,11 @@ impl Shared {
     fn read(golden: &Golden) -> Result<Self, GoldenError> {
         golden.only("imag_transform", &["none"])?;
         golden.only("dt_fast", &[false])?;
-        let init = golden.word_or("init", "legs")?;
-        if !INITS.contains(&init.as_str()) {
-            return Err(golden.malformed(format!("config `init` is `{init}`, which upstream does not have")));
-        }
+        known_init(golden)?;
+        trained(golden)?;
         golden.without_effect(&[
             "dt_min",
             "dt_max",
-            "lr",
             "wd",
             "verbose",
             "deterministic",
@@ -321,7 +384,7 @@ impl Shared {
             real_transform: golden.choice("real_transform", RealTransform::Exp, &transforms)?,
             bandlimit: golden.setting("bandlimit", None)?,
             rate,
-            l_max: golden.setting("l_max", None)?,
+            l_max: golden.given("l_max").filter(|l| !l.is_null()).map(|_| golden.size("l_max", "l_max")).transpose()?,
             real: golden.flag_or("is_real", false)?,
         })
     }
@@ -338,19 +401,28 @@ impl Shared {
 fn tuned_length(golden: &Golden, prefix: &str, length: i64, shared: &Shared) -> Result<i64, GoldenError> {
     let key = format!("buffer.{prefix}l_kernel");
     let tuned = whole(golden.tensor(&key)?);
-    let first = golden.int_or("L_first", length)?;
+    let first = if golden.has_config("L_first") { golden.size("L_first", "l_max")? } else { length };
     let asked = |length: i64| (shared.rate * length as f64).round_ties_even() as i64;
-    let mut expected = shared.l_max.unwrap_or_else(|| asked(first));
-    for length in [first, length] {
-        while expected > 0 && expected < asked(length) {
-            expected *= 2;
+    // Without `l_max` the first forward decides, which may have run at this rate or at 1.
+    let expected = [asked(first), first].map(|ask| {
+        let mut reached = shared.l_max.unwrap_or(ask);
+        for ask in [ask, asked(length)] {
+            while reached > 0 && reached < ask {
+                reached *= 2;
+            }
         }
-    }
-    if tuned == expected {
+        reached
+    });
+    if expected.contains(&tuned) {
         return Ok(tuned);
     }
-    Err(golden.malformed(format!("`{key}` is {tuned}, and the lengths of the config come to {expected}")))
+    let [expected, at_one] = expected;
+    let or = if expected == at_one { String::new() } else { format!(", or {at_one} where it first ran at rate 1") };
+    Err(golden.malformed(format!("`{key}` is {tuned}, and the lengths of the config come to {expected}{or}")))
 }
+
+/// What a kernel of `points` positions for each of `c`'s entries may come to.
+const MOST_ENTRIES: f64 = (1_u64 << 30) as f64;
 
 /// The dump's parameters under `prefix`, as variables of `vs`, with its settings.
 fn stored_kernel(golden: &Golden, vs: &VarStore, prefix: &str, length: i64) -> Result<Kernel, GoldenError> {
@@ -360,11 +432,11 @@ fn stored_kernel(golden: &Golden, vs: &VarStore, prefix: &str, length: i64) -> R
     let parameter = |name: &str| stored(golden, &path, prefix, name);
     let has = |name: &str| golden.has(&format!("param.{prefix}{name}"));
     let dplr = has("P");
-    let word = golden.word_or("mode", if dplr { "dplr" } else { "diag" })?;
-    if word != if dplr { "dplr" } else { "diag" } {
-        return Err(
-            golden.malformed(format!("config `mode` is `{word}`, and there is {} `P`", if dplr { "a" } else { "no" }))
-        );
+    let there = if dplr { Mode::Dplr } else { Mode::Diag };
+    let given = mode(golden, there)?;
+    if given != there {
+        let what = if dplr { "a" } else { "no" };
+        return Err(golden.malformed(format!("config `mode` is {given:?}, and there is {what} `P`")));
     }
     let kernel = Kernel {
         inv_dt: parameter("inv_dt")?,
@@ -390,6 +462,10 @@ fn stored_kernel(golden: &Golden, vs: &VarStore, prefix: &str, length: i64) -> R
         l_max: shared.l_max,
     };
     fits(golden, &kernel, &shared)?;
+    let points = kernel.l_kernel.max(length) as f64 / shared.rate.min(1.0);
+    if points * kernel.c.numel() as f64 > MOST_ENTRIES {
+        return Err(golden.malformed(format!("a kernel of {points:.0} positions is more than this build replays")));
+    }
     Ok(kernel)
 }
 

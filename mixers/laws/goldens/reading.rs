@@ -3,7 +3,8 @@
 //! something else.
 
 use super::{Golden, GoldenError, Replay};
-use crate::ConfigError;
+use crate::core::limits;
+use crate::{ConfigError, Dims, Family};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::cell::RefCell;
@@ -199,6 +200,39 @@ impl Golden {
         }
     }
 
+    /// Whether a layer of these settings may be built: no number beyond its limit, nothing that [`Family::check`] refuses,
+    /// and no larger than the parameters in the file.
+    pub fn settings<F: Family>(&self, cfg: &F, dims: &Dims) -> Result<(), GoldenError> {
+        self.within_limits(cfg, dims)?;
+        self.checked(&cfg.check(dims))?;
+        self.no_larger(cfg.scalars(dims))
+    }
+
+    /// Whether every whole number of `cfg` and `dims` is within its limit; asked before anything is computed from them.
+    pub fn within_limits<F: Family>(&self, cfg: &F, dims: &Dims) -> Result<(), GoldenError> {
+        let values = serde_json::to_value(cfg).map_err(|e| self.malformed(e.to_string()))?;
+        self.checked(&limits::beyond(&values, dims))
+    }
+
+    /// Whether a layer of about `scalars` numbers can be the one in the file.
+    pub fn no_larger(&self, scalars: f64) -> Result<(), GoldenError> {
+        let stored: usize = self.names("param").iter().map(|name| self.tensors[&format!("param.{name}")].numel()).sum();
+        if scalars <= 2.5 * stored as f64 + 1e4 {
+            return Ok(());
+        }
+        Err(self.malformed(format!("the config asks for {scalars:.1e} parameters, and the file has {stored}")))
+    }
+
+    /// An integer of the case's config that has to be from 1 to the limit of the setting `like`.
+    pub fn size(&self, key: &str, like: &str) -> Result<i64, GoldenError> {
+        let size = self.int(key)?;
+        let most = limits::most(like);
+        if (1..=most).contains(&size) {
+            return Ok(size);
+        }
+        Err(self.malformed(format!("config `{key}` is {size}, and has to be from 1 to {most}")))
+    }
+
     /// Whether the config gives a value for `key`; asking does not mark it as read.
     pub fn has_config(&self, key: &str) -> bool {
         self.config.get(key).is_some_and(|value| !value.is_null())
@@ -223,16 +257,21 @@ impl Golden {
 
     /// `input.<name>` where the reference can do without it. Of `switches` the first key in the config decides: `false` or
     /// `null` leaves the input out, anything else wants it. Without such a key the input takes part if it has a gradient
-    /// here (or if no input has). One that takes part without a gradient was a constant for the reference; one that is left
-    /// out may lie in the file all the same, without a gradient.
-    pub fn optional_input(&self, name: &str, switches: &[&str]) -> Result<Option<Tensor>, GoldenError> {
+    /// here, and without one if it is `constant`. One that takes part without a gradient was a constant for the reference; one
+    /// that is left out may lie in the file all the same, without a gradient.
+    pub fn optional_input(
+        &self,
+        name: &str,
+        switches: &[&str],
+        constant: bool,
+    ) -> Result<Option<Tensor>, GoldenError> {
         let (key, gradient) = (format!("input.{name}"), format!("grad_input.{name}"));
         let switch = switches.iter().map(|switch| (switch, self.given(switch))).fold(None, |first, (switch, value)| {
             first.or_else(|| value.map(|value| (switch, !matches!(value, Value::Null | Value::Bool(false)))))
         });
         let takes_part = match switch {
             Some((_, on)) => on,
-            None => self.has(&key) && (self.has(&gradient) || self.names("grad_input").is_empty()),
+            None => self.has(&key) && (self.has(&gradient) || constant),
         };
         if takes_part && self.has(&gradient) {
             return self.input(name).map(Some);
@@ -297,8 +336,9 @@ impl Golden {
             }
         }
         self.gradients_are_there()?;
+        let noise = super::rounding_noise(self.kind) * self.largest_gradient();
         for key in &self.without_gradient {
-            let flows = got.0.get(key).is_some_and(|grad| grad.abs().max().double_value(&[]) > 0.0);
+            let flows = got.0.get(key).is_some_and(|grad| super::largest_entry(grad) > noise);
             if flows {
                 return Err(self.malformed(format!("`no_grad_flow` names `{key}`, which gets a gradient here")));
             }

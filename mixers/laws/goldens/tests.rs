@@ -4,6 +4,9 @@
 
 #![expect(clippy::assign_op_pattern, reason = "`+=` on tensors writes in place, through every alias")]
 
+mod others;
+mod state_spaces;
+
 use super::{Verdict, hold};
 use crate::laws::conformance::noise;
 use crate::{Context, Dims, Mixer, bigs, registry, s4};
@@ -11,7 +14,6 @@ use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor, no_grad};
 
@@ -53,7 +55,11 @@ impl Made {
             made.put(&format!("output.{name}"), output);
             made.put(&format!("grad_output.{name}"), &cotangent);
         }
-        loss.backward();
+        if loss.requires_grad() {
+            loss.backward();
+        } else {
+            outputs.iter().for_each(|(name, _)| made = made.clone().without(&format!("grad_output.{name}")));
+        }
         let named =
             |prefix: &'static str| move |(name, t): (&str, &Tensor)| (prefix, name.to_string(), t.shallow_clone());
         let inputs = inputs.iter().copied().map(named("input"));
@@ -72,11 +78,38 @@ impl Made {
 
     fn put(&mut self, key: &str, tensor: &Tensor) {
         let tensor = tensor.detach().contiguous();
-        let dtype = if tensor.kind() == Kind::Int64 { Dtype::I64 } else { Dtype::F64 };
-        let mut bytes = vec![0; tensor.numel() * 8];
+        let (dtype, width) = match tensor.kind() {
+            Kind::Int64 => (Dtype::I64, 8),
+            Kind::Float => (Dtype::F32, 4),
+            _ => (Dtype::F64, 8),
+        };
+        let mut bytes = vec![0; tensor.numel() * width];
         tensor.copy_data_u8(&mut bytes, tensor.numel());
         self.tensors.insert(key.into(), bytes);
         self.shapes.insert(key.into(), (dtype, tensor.size().iter().map(|&n| n as usize).collect()));
+    }
+
+    /// The tensor under `key`.
+    fn held(&self, key: &str) -> Tensor {
+        let (dtype, shape) = &self.shapes[key];
+        let kind = if *dtype == Dtype::I64 { Kind::Int64 } else { Kind::Double };
+        let shape: Vec<i64> = shape.iter().map(|&n| n as i64).collect();
+        Tensor::from_data_size(&self.tensors[key], &shape, kind)
+    }
+
+    /// The same with every number rounded to float32.
+    fn in_single(&self) -> Self {
+        let mut single = self.clone();
+        let real = self.shapes.iter().filter(|(_, (dtype, _))| *dtype == Dtype::F64);
+        real.for_each(|(key, _)| single.put(key, &self.held(key).to_kind(Kind::Float)));
+        single
+    }
+
+    /// The same with `key` of its config set to `value`.
+    fn with(&self, key: &str, value: Value) -> Self {
+        let mut config = self.config();
+        config.insert(key.into(), value);
+        Self { config: Value::Object(config).to_string(), label: format!("{}, `{key}` changed", self.label), ..self.clone() }
     }
 
     fn without(mut self, key: &str) -> Self {
@@ -99,13 +132,14 @@ impl Made {
             let (dtype, shape) = &self.shapes[key];
             (key.clone(), TensorView::new(*dtype, shape.clone(), bytes).expect("a tensor"))
         });
+        let single = self.shapes.values().any(|(dtype, _)| *dtype == Dtype::F32);
         let texts = HashMap::from([
-            ("dtype".to_string(), "float64".to_string()),
+            ("dtype".to_string(), if single { "float32" } else { "float64" }.to_string()),
             ("config".into(), self.config.clone()),
             ("variant".into(), self.variant.clone()),
             ("no_grad_flow".into(), json!(self.no_grad_flow).to_string()),
         ]);
-        let path = folder.join(format!("{}__made.f64.safetensors", self.family));
+        let path = folder.join(format!("{}__made.safetensors", self.family));
         std::fs::write(&path, safetensors::serialize(views, Some(texts)).expect("serialises")).expect("writes");
         path
     }
@@ -139,25 +173,6 @@ impl Made {
                 .map(|(key, view)| (key, (view.dtype(), view.shape().to_vec())))
                 .collect(),
         }
-    }
-}
-
-/// A folder that goes when the test ends.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Self {
-        static MADE: AtomicUsize = AtomicUsize::new(0);
-        let number = MADE.fetch_add(1, Ordering::Relaxed);
-        let folder = std::env::temp_dir().join(format!("mixers-made-goldens-{}-{number}", std::process::id()));
-        std::fs::create_dir_all(&folder).expect("a folder for temporary files");
-        Self(folder)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
@@ -481,7 +496,11 @@ fn of_masked_lms() -> Vec<Made> {
         let mut vs = VarStore::new(Device::Cpu);
         let model = bigs::mlm::MaskedLm::new(&vs.root(), &cfg).expect("sizes that fit");
         let params = moved(&mut vs);
-        let tokens = (noise(&[2, 7], 5) * 5.0 + 5.0).to_kind(Kind::Int64);
+        let mut tokens = (noise(&[2, 7], 5) * 5.0 + 5.0).to_kind(Kind::Int64);
+        // The token of padding and the one after it are read, so that it shows which of their rows gets no gradient.
+        for (at, token) in [(0, 1), (1, 2)] {
+            tokens = tokens.index_fill(1, &Tensor::from_slice(&[at]), token);
+        }
         let types = typed.then(|| (noise(&[2, 7], 6) + 1.0).to_kind(Kind::Int64).clamp(0, 1));
         let labels = (noise(&[2, 7], 7) * 5.0 + 5.0).to_kind(Kind::Int64);
         let logits = model.forward(&tokens, types.as_ref(), &Context::eval());
@@ -518,6 +537,22 @@ fn of_attention() -> Vec<Made> {
     variants.into_iter().map(made).collect()
 }
 
+/// A module in which the keys have a bias of their own: under the softmax its gradient is 0 but for rounding.
+fn shifted_attention() -> Made {
+    let settings = json!({ "n_heads": 2, "segment": 1, "naming": "tf", "bias": true });
+    let (_vs, mixer, params) = built("combiner", &settings, &Dims { d_model: 6, seq_len: 8, causal: true });
+    let x = leaf(&[2, 8, 6], 77);
+    let y = mixer.forward(&x, &Context::eval());
+    let config = json!({ "H": 2, "d": 3, "L": 8, "w": 1, "fn": "fixed", "level": "module", "causal": true });
+    Made::new("combiner", &config.to_string(), &[("x", &x)], &params, &[("y", &y)])
+}
+
+/// `cos(2π t s / L)`.
+fn cosines(length: i64) -> Tensor {
+    let at = Tensor::arange(length, (Kind::Int64, Device::Cpu));
+    ((at.unsqueeze(1) * &at).remainder(length).to_kind(Kind::Double) * (2.0 * std::f64::consts::PI / length as f64)).cos()
+}
+
 fn all_made() -> Vec<Made> {
     let made = [
         of_hydra(),
@@ -529,6 +564,14 @@ fn all_made() -> Vec<Made> {
         of_minimal(),
         of_masked_lms(),
         of_attention(),
+        vec![shifted_attention()],
+        others::of_bigs(),
+        others::of_combiner(),
+        others::of_hippo(),
+        others::of_matrix_cores(),
+        others::of_quasiseparable(),
+        state_spaces::kernels(),
+        state_spaces::layers(),
     ];
     made.concat()
 }
@@ -545,10 +588,10 @@ fn fixtures() -> Vec<Made> {
 
 #[test]
 fn every_switch_of_a_config_is_replayed() {
-    let folder = Folder::new();
+    let folder = tempfile::tempdir().expect("a folder");
     let mut wrong = Vec::new();
     for made in all_made() {
-        let (passed, said) = made.judged(&folder.0);
+        let (passed, said) = made.judged(folder.path());
         if !passed {
             wrong.push(format!("{}: {}\n  {said}", made.family, made.label));
         }
@@ -558,32 +601,54 @@ fn every_switch_of_a_config_is_replayed() {
 
 #[test]
 fn a_key_or_a_tensor_that_nobody_reads_is_refused_by_name() {
-    let folder = Folder::new();
+    let folder = tempfile::tempdir().expect("a folder");
     for made in fixtures() {
         let mut config = made.config();
         config.insert("frobnicate".into(), 3.into());
-        let (passed, said) = Made { config: Value::Object(config).to_string(), ..made.clone() }.judged(&folder.0);
+        let (passed, said) = Made { config: Value::Object(config).to_string(), ..made.clone() }.judged(folder.path());
         assert!(!passed && said.contains("config `frobnicate` (3)"), "{}: {said}", made.label);
         for key in ["input.extra", "buffer.extra", "param.extra", "output.extra", "weight.extra"] {
             let mut more = made.clone();
             more.put(key, &noise(&[2], 1));
             more.no_grad_flow.extend([format!("grad_{key}")]);
-            let (passed, said) = more.judged(&folder.0);
+            let (passed, said) = more.judged(folder.path());
             assert!(!passed && said.contains(&format!("`{key}`")), "{}, {key}: {said}", made.label);
         }
     }
 }
 
-/// Another value of the same type.
-fn another(key: &str, value: &Value) -> Value {
+/// Words that a key may have. The classes of matrices are those whose parameters have the same shapes.
+fn words(key: &str) -> &'static [&'static str] {
+    match key {
+        "disc" => &["zoh", "bilinear", "dss"],
+        "pool" => &["max", "mean", "sum"],
+        "local_summary" => &["identity-max", "relu-max", "identity-mean", "identity-sum", "deepset-max", "deepset-mean"],
+        "row_summary" => &["none", "wsum", "proj", "wsum_proj"],
+        "dt_transform" => &["exp", "softplus"],
+        "real_transform" => &["exp", "relu", "softplus", "none"],
+        "final_act" => &["glu", "id"],
+        "matrix_mixer_type" => {
+            &["dense", "toeplitz", "vandermonde", "cauchy", "low_rank", "attention", "quasiseparable"]
+        }
+        _ => &[],
+    }
+}
+
+/// Other values of the same type: a word that nobody knows, and every other one that the key may have.
+fn others(key: &str, value: &Value) -> Vec<Value> {
     match value {
-        Value::Bool(flag) => (!flag).into(),
-        Value::Number(n) if n.is_i64() => (n.as_i64().expect("an integer") + 1).into(),
-        Value::Number(_) if key == "bandlimit" => 1e-3.into(),
-        Value::Number(n) => (n.as_f64().expect("a number") + 0.5).into(),
-        Value::String(word) => format!("{word}x").into(),
-        Value::Array(_) => json!([0.4, 0.5]),
-        _ => "x".into(),
+        Value::Bool(flag) => vec![(!flag).into()],
+        Value::Number(n) if n.is_i64() => vec![(n.as_i64().expect("an integer") + 1).into()],
+        Value::Number(_) if key == "bandlimit" => vec![1e-3.into()],
+        Value::Number(n) => vec![(n.as_f64().expect("a number") + 0.5).into()],
+        Value::String(word) if key == "activation" && word == "gelu" => vec!["gelux".into(), Value::Null],
+        Value::Null if key == "activation" => vec!["gelu".into(), "x".into()],
+        Value::String(word) => {
+            let known = words(key).iter().filter(|other| *other != word).map(|word| (*word).into());
+            known.chain([format!("{word}x").into()]).collect()
+        }
+        Value::Array(_) => vec![json!([0.4, 0.5])],
+        _ => vec!["x".into()],
     }
 }
 
@@ -599,8 +664,6 @@ fn without_effect(made: &Made, key: &str) -> bool {
         (_, "use_mem_eff_path" | "dropout" | "pooler_type") => true,
         // Of two directions the port's layer does not read `pre_norm`.
         ("bigs_mlm", "pre_norm") => true,
-        // No row of the table is looked up that the one or the other would leave without a gradient.
-        ("bigs_mlm", "pad_token_id") => true,
         ("matrix_mixer", "qk_dim") => matches!(class, "dense" | "toeplitz") || class == "vandermonde" && !dependent,
         ("matrix_mixer", "max_seq_len") => matches!(class, "attention" | "quasiseparable") && dependent,
         ("combiner", "w") => config["fn"] == "logsparse",
@@ -612,26 +675,20 @@ fn without_effect(made: &Made, key: &str) -> bool {
 
 #[test]
 fn no_key_of_a_dump_can_change_without_the_verdict() {
-    let folder = Folder::new();
+    let folder = tempfile::tempdir().expect("a folder");
     let mut wrong = Vec::new();
     let mut tried = 0;
-    for made in fixtures().into_iter().chain(of_hydra()).chain(of_mamba2()).chain(of_s4_blocks()).chain(of_masked_lms())
-    {
+    let more = [of_hydra(), of_mamba2(), of_matrix_mixers(), of_s4_blocks(), of_masked_lms(), others::of_combiner()];
+    for made in fixtures().into_iter().chain(more.concat()) {
         for (key, value) in made.config() {
             if without_effect(&made, &key) {
                 continue;
             }
-            let mut config = made.config();
-            config.insert(key.clone(), another(&key, &value));
-            let (passed, _) = Made { config: Value::Object(config).to_string(), ..made.clone() }.judged(&folder.0);
-            tried += 1;
-            if passed {
-                wrong.push(format!(
-                    "{} `{key}` from {value} to {}: {}",
-                    made.family,
-                    another(&key, &value),
-                    made.label
-                ));
+            for other in others(&key, &value) {
+                tried += 1;
+                if made.with(&key, other.clone()).judged(folder.path()).0 {
+                    wrong.push(format!("{} `{key}` from {value} to {other}: {}", made.family, made.label));
+                }
             }
         }
     }
@@ -641,32 +698,32 @@ fn no_key_of_a_dump_can_change_without_the_verdict() {
 
 #[test]
 fn a_gradient_that_should_be_there_is_asked_for_and_one_that_should_not_is_refused() {
-    let folder = Folder::new();
+    let folder = tempfile::tempdir().expect("a folder");
     let ssd = of_ssd();
-    let (passed, said) = ssd[1].clone().without("grad_input.dt").judged(&folder.0);
+    let (passed, said) = ssd[1].clone().without("grad_input.dt").judged(folder.path());
     assert!(!passed && said.contains("`grad_input.dt` is missing"), "{said}");
     let mut off = ssd[1].clone();
     off.config = off.config.replace("\"has_D\":true", "\"has_D\":false");
     assert_ne!(off.config, ssd[1].config);
-    let (passed, said) = off.judged(&folder.0);
+    let (passed, said) = off.judged(folder.path());
     assert!(!passed && said.contains("config `has_D` leaves `input.D` out"), "{said}");
     let mut flows = of_minimal().remove(0);
     flows.no_grad_flow.push("grad_param.D".into());
-    let (passed, said) = flows.judged(&folder.0);
+    let (passed, said) = flows.judged(folder.path());
     assert!(!passed && said.contains("`no_grad_flow` names `grad_param.D`"), "{said}");
 }
 
 #[test]
 fn the_unused_key_is_named_where_the_replay_fails_for_another_reason() {
-    let folder = Folder::new();
+    let folder = tempfile::tempdir().expect("a folder");
     let mut made = of_hydra().remove(0);
     made.config = made.config.replacen('{', "{\"d_conv\":9,\"frobnicate\":[1],", 1);
-    let (passed, said) = made.judged(&folder.0);
+    let (passed, said) = made.judged(folder.path());
     assert!(
         !passed && said.contains("conv1d.weight` has shape") && said.contains("config `frobnicate` ([1])"),
         "{said}"
     );
-    assert!(matches!(hold(&made.write(&folder.0)).verdict, Verdict::Broken(_)));
+    assert!(matches!(hold(&made.write(folder.path())).verdict, Verdict::Broken(_)));
 }
 
 #[test]
