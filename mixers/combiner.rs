@@ -562,13 +562,7 @@ pub fn replay(golden: &Golden) -> Result<Replay, GoldenError> {
 }
 
 /// The whole module.
-fn replay_module(
-    golden: &Golden,
-    cfg: &Config,
-    dims: &Dims,
-    ln_eps: f64,
-    quirk: bool,
-) -> Result<Replay, GoldenError> {
+fn replay_module(golden: &Golden, cfg: &Config, dims: &Dims, ln_eps: f64, quirk: bool) -> Result<Replay, GoldenError> {
     if quirk {
         return Err(GoldenError::Unsupported("config `quirk`: replayed for the attention alone".into()));
     }

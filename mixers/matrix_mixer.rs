@@ -662,7 +662,11 @@ fn held_buffer(golden: &Golden, cfg: &Config, dims: &Dims) -> Result<(), GoldenE
     }
     let held = golden.tensor(key)?;
     if held.size() != [dims.seq_len, dims.seq_len] {
-        return Err(golden.malformed(format!("`{key}` has shape {:?}, and `max_seq_len` is {}", held.size(), dims.seq_len)));
+        return Err(golden.malformed(format!(
+            "`{key}` has shape {:?}, and `max_seq_len` is {}",
+            held.size(),
+            dims.seq_len
+        )));
     }
     // In float32 the reference rounds the angle 2π t s / L itself, which is up to 2π L.
     let allowed = if golden.kind == Kind::Double { F64_TOLERANCE } else { 1.2e-6 * dims.seq_len as f64 };

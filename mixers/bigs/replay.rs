@@ -129,8 +129,9 @@ fn tied(golden: &Golden) -> Result<bool, GoldenError> {
     let [decoder, words]: [Option<bool>; 2] =
         [golden.setting("tied_decoder", None)?, golden.setting("tie_word_embeddings", None)?];
     match (decoder, words) {
-        (Some(decoder), Some(words)) if decoder != words => Err(golden
-            .malformed(format!("config `tied_decoder` is {decoder}, and `tie_word_embeddings` is {words}"))),
+        (Some(decoder), Some(words)) if decoder != words => {
+            Err(golden.malformed(format!("config `tied_decoder` is {decoder}, and `tie_word_embeddings` is {words}")))
+        }
         _ => Ok(decoder.or(words).unwrap_or(true)),
     }
 }

@@ -71,7 +71,7 @@ const ABSURD: [(&str, &str, i64, &str); 19] = [
     ("matrix_mixer__cauchy_dd_L17", "qk_dim", 10_000, "parameters"),
     ("s4_block__diag_lin_lengths_L40", "channels", 20_000, "parameters"),
     ("s4_kernel_dplr__legs_state_L24", "l_max", 1 << 40, "config `l_max`"),
-    ("s4d_minimal__L33", "d_state", 1 << 16, "parameters"),
+    ("s4d_minimal__L33", "d_state", 4096, "parameters"),
     ("ssd__L33_chunk16_D_z_softplus", "chunk_size", 1 << 40, "config `chunk_size`"),
 ];
 

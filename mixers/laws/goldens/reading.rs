@@ -259,12 +259,7 @@ impl Golden {
     /// `null` leaves the input out, anything else wants it. Without such a key the input takes part if it has a gradient
     /// here, and without one if it is `constant`. One that takes part without a gradient was a constant for the reference; one
     /// that is left out may lie in the file all the same, without a gradient.
-    pub fn optional_input(
-        &self,
-        name: &str,
-        switches: &[&str],
-        constant: bool,
-    ) -> Result<Option<Tensor>, GoldenError> {
+    pub fn optional_input(&self, name: &str, switches: &[&str], constant: bool) -> Result<Option<Tensor>, GoldenError> {
         let (key, gradient) = (format!("input.{name}"), format!("grad_input.{name}"));
         let switch = switches.iter().map(|switch| (switch, self.given(switch))).fold(None, |first, (switch, value)| {
             first.or_else(|| value.map(|value| (switch, !matches!(value, Value::Null | Value::Bool(false)))))

@@ -109,7 +109,11 @@ impl Made {
     fn with(&self, key: &str, value: Value) -> Self {
         let mut config = self.config();
         config.insert(key.into(), value);
-        Self { config: Value::Object(config).to_string(), label: format!("{}, `{key}` changed", self.label), ..self.clone() }
+        Self {
+            config: Value::Object(config).to_string(),
+            label: format!("{}, `{key}` changed", self.label),
+            ..self.clone()
+        }
     }
 
     fn without(mut self, key: &str) -> Self {
@@ -498,7 +502,7 @@ fn of_masked_lms() -> Vec<Made> {
         let params = moved(&mut vs);
         let mut tokens = (noise(&[2, 7], 5) * 5.0 + 5.0).to_kind(Kind::Int64);
         // The token of padding and the one after it are read, so that it shows which of their rows gets no gradient.
-        for (at, token) in [(0, 1), (1, 2)] {
+        for (at, token) in [(0_i64, 1_i64), (1, 2)] {
             tokens = tokens.index_fill(1, &Tensor::from_slice(&[at]), token);
         }
         let types = typed.then(|| (noise(&[2, 7], 6) + 1.0).to_kind(Kind::Int64).clamp(0, 1));
@@ -550,7 +554,8 @@ fn shifted_attention() -> Made {
 /// `cos(2π t s / L)`.
 fn cosines(length: i64) -> Tensor {
     let at = Tensor::arange(length, (Kind::Int64, Device::Cpu));
-    ((at.unsqueeze(1) * &at).remainder(length).to_kind(Kind::Double) * (2.0 * std::f64::consts::PI / length as f64)).cos()
+    ((at.unsqueeze(1) * &at).remainder(length).to_kind(Kind::Double) * (2.0 * std::f64::consts::PI / length as f64))
+        .cos()
 }
 
 fn all_made() -> Vec<Made> {
@@ -622,7 +627,9 @@ fn words(key: &str) -> &'static [&'static str] {
     match key {
         "disc" => &["zoh", "bilinear", "dss"],
         "pool" => &["max", "mean", "sum"],
-        "local_summary" => &["identity-max", "relu-max", "identity-mean", "identity-sum", "deepset-max", "deepset-mean"],
+        "local_summary" => {
+            &["identity-max", "relu-max", "identity-mean", "identity-sum", "deepset-max", "deepset-mean"]
+        }
         "row_summary" => &["none", "wsum", "proj", "wsum_proj"],
         "dt_transform" => &["exp", "softplus"],
         "real_transform" => &["exp", "relu", "softplus", "none"],

@@ -51,10 +51,8 @@ pub(super) fn of_bigs() -> Vec<Made> {
         let params = moved(&mut vs);
         let x = leaf(&[2, length, 4], 8);
         let y = &x + mixer.forward(&norm.forward(&x), &Context::eval());
-        let config = joined(
-            &json!({ "batch": 2, "L": length, "hidden_size": 4, "intermediate_size": 5, "num_ssm": n }),
-            &more,
-        );
+        let config =
+            joined(&json!({ "batch": 2, "L": length, "hidden_size": 4, "intermediate_size": 5, "num_ssm": n }), &more);
         made.push(Made::new("bigs_layer", &config.to_string(), &[("x", &x)], &params, &[("y", &y)]));
     }
     made
@@ -96,9 +94,8 @@ fn module(theirs: &Value, ours: &Value, d_model: i64, causal: bool, variant: &st
 fn fixed_core(map: &str, pool: &str) -> Made {
     let (heads, d, length, w) = (2, 3, 12, 4);
     let [q, k, v] = [1, 2, 3].map(|salt| leaf(&[2, length, heads, d], salt));
-    let weights = [("pooling_query", 4), ("pooling_key", 5)].map(|(name, salt)| {
-        (format!("{name}.dense.weight"), leaf(&[d, d], salt))
-    });
+    let weights = [("pooling_query", 4), ("pooling_key", 5)]
+        .map(|(name, salt)| (format!("{name}.dense.weight"), leaf(&[d, d], salt)));
     let scaled = &q / f64::from(d as i32).sqrt();
     let mapped = |t: &Tensor, i: usize| match map {
         "identity" => t.shallow_clone(),

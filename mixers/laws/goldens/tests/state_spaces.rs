@@ -110,7 +110,8 @@ impl Bank {
     }
 
     fn made(&self, family: &'static str, inputs: &[(&str, &Tensor)], outputs: &[(&str, &Tensor)]) -> Made {
-        let sizes = json!({ "d_model": H, "d_state": if self.get("A_imag").is_some() { 2 * N } else { N }, "L": self.length });
+        let sizes =
+            json!({ "d_model": H, "d_state": if self.get("A_imag").is_some() { 2 * N } else { N }, "L": self.length });
         let made = Made::new(family, &joined(&sizes, &self.config).to_string(), inputs, &self.params, outputs);
         match self.tuned {
             Some(tuned) => made.whole(&format!("buffer.{}l_kernel", self.prefix), tuned),
@@ -187,7 +188,8 @@ impl Discrete {
 
     /// The state after `u`, `[batch, H, length]`.
     fn state_after(&self, u: &Tensor, state: &Tensor) -> Tensor {
-        (0..u.size()[2]).fold(state.shallow_clone(), |x, t| self.step(&x) + complex(&u.select(2, t).unsqueeze(-1)) * &self.b)
+        (0..u.size()[2])
+            .fold(state.shallow_clone(), |x, t| self.step(&x) + complex(&u.select(2, t).unsqueeze(-1)) * &self.b)
     }
 }
 
@@ -336,7 +338,8 @@ fn the_words_for_initial_values_are_upstream_s_and_no_others() {
         assert!(passed, "{word}: {message}");
     }
     let lists = [json!([]), json!(["hippo", "legs"]), json!(["legs", "lin"]), json!(["legs", 3]), json!(3)];
-    let words = ["legsd", "fourier_diag", "lagt", "glagt", "lmu", "lin", "inv", "quad", "rand", "diag-", "diag-fout", "real"];
+    let words =
+        ["legsd", "fourier_diag", "lagt", "glagt", "lmu", "lin", "inv", "quad", "rand", "diag-", "diag-fout", "real"];
     for word in words.map(Value::from).into_iter().chain(lists) {
         let (passed, message) = made.with("init", word.clone()).judged(folder.path());
         assert!(!passed && message.contains("which upstream does not have"), "{word}: {message}");
