@@ -3,7 +3,9 @@
 pub(crate) mod characters;
 pub mod fetch;
 pub mod formats;
+pub(crate) mod members;
 pub(crate) mod newfile;
+pub(crate) mod packed;
 pub mod prepared;
 pub(crate) mod shrink;
 pub(crate) mod subset;

@@ -496,12 +496,6 @@ impl Depth {
         let pair = |pair: &'a [i64]| (&pair[..item], pair[item] - i64::from(self.cfg.alphabet));
         Some((prompt.chunks_exact(item + 1).map(pair).collect(), asked))
     }
-
-    /// The label that most training sequences or templates have; ties go to the smaller.
-    fn favourite(&self) -> i64 {
-        let count = |label: i64| self.labels.values().filter(|&&other| other == label).count();
-        (0..i64::from(self.cfg.classes)).rev().max_by_key(|&label| count(label)).unwrap_or(0)
-    }
 }
 
 /// N different sequences.
@@ -606,9 +600,7 @@ impl Task for Depth {
 
     fn floor(&self) -> Result<Bound, DataError> {
         if !self.cfg.kind.in_context() {
-            let favourite = self.favourite();
-            let how = format!("the label that most of training has ({favourite})");
-            return bounds::guesser(self, self.cfg.data_seed, how, |_, _| vec![favourite]);
+            return bounds::best_constant(self);
         }
         bounds::guesser(self, self.cfg.data_seed, "the answer that is most frequent in the prompt", |example, _| {
             let (pairs, _) = self.read(&example.tokens).expect("prompts are of one length");

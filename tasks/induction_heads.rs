@@ -5,10 +5,12 @@
 //!       ^^^                 ↓
 //!                           7          induction_len symbols; all but the last are shown before the next is asked for
 //! ```
-//! Paper    Gu and Dao 2023 (Mamba), arXiv:2312.00752 (recalled: length 256, 16 tokens, one of them special, tested at
-//!          2^6 … 2^20); Fu et al. 2023 (H3), arXiv:2212.14052 (several symbols to copy, several places)
-//! Matches  the form of H3's generator: one place with probability ½, otherwise `triggers` places less those that overlap
-//! Departs  `seq_len` counts every input token; no input is shared between splits; the random bits are our own
+//! Paper    Gu and Dao 2023 (Mamba), arXiv:2312.00752; Fu et al. 2023 (H3), arXiv:2212.14052 (several symbols to copy, several
+//!          places)
+//! Matches  the form of HazyResearch/safari@42f326e:src/dataloaders/synthetics.py: one place with probability ½, otherwise
+//!          `triggers` places less those that overlap; its two special tokens with `form: h3`
+//! Departs  the Mamba paper's own generator is not public: length 256 and 16 tokens, one of them special, are our choice after the
+//!          paper's description; `seq_len` counts every input token; no input is shared between splits; the random bits are our own
 //!
 //! The last answer is not in the input, so with one symbol to copy a bidirectional mixer competes fairly.
 

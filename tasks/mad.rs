@@ -12,11 +12,12 @@
 //! Matches  the distributions of mad-lab's `instances.py`, its baselines and its one-at-a-time changes ([`changes`]), and the
 //!          number of targets measured on it; quirks included, each told of in the file of its task
 //! Departs  the probe of `fuzzy_recall` is always shown before it is asked for; with `multi_query: false` only the last value
-//!          is asked for in training too; noise is a matter of `noisy_recall` alone; the random bits are our own
+//!          is asked for in training too; noise is a matter of `noisy_recall` alone; the random bits are our own; the score
 //!
-//! The score is the mean over examples of the mean over an example's scored positions. mad-lab's accuracy is torchmetrics'
-//! default, the macro average over classes: the trainer records it as `macro_accuracy` beside `accuracy`, the plain share of
-//! right positions. mad-lab's score of a task is the mean over its baseline and all of its changes.
+//! The score here is the mean over examples of the share of an example's scored positions that are right; it chooses checkpoints
+//! and is what `stop_at` asks of. mad-lab's `test/Accuracy_epoch` is another: the mean over classes of the share of each class's
+//! positions that are right. The trainer records that as `macro_accuracy`, which stops nothing, and `accuracy`, the plain share
+//! of right positions. mad-lab's score of a task is the mean over its baseline and all of its changes.
 //!
 //! Recall that is read by next token shows the answer at the next position, so it is causal only. With `multi_query: false`
 //! the one answer asked for is not in the input, and bidirectional mixers may run; the other three tasks leak nothing.

@@ -5,10 +5,10 @@
 //!                                ↓  ↓  ↓  ↓
 //!                                5  9  2  7
 //! ```
-//! Paper    Gu and Dao 2023 (Mamba), arXiv:2312.00752 (recalled: length 4,096, 16 tokens, 16 to copy, examples ever new);
-//!          random places are due to Jing et al. 2019 (gated orthogonal recurrent units), arXiv:1706.02761
-//! Matches  the form: places without replacement, symbols with; answers asked at slots that are all the same token
-//! Departs  `seq_len` counts the slots too; no symbols to copy are shared between splits; the random bits are our own
+//! Paper    Gu and Dao 2023 (Mamba), arXiv:2312.00752; random places are due to Jing et al. 2019 (gated orthogonal recurrent units), arXiv:1706.02761
+//! Matches  the form: places without replacement, symbols with; answers asked at slots that are all the same token. Length 4,096,
+//!          16 tokens, 16 to copy as MinhZou/selective-copying-mamba@76160cf:config.py, somebody else's copy of the experiment
+//! Departs  the Mamba paper's own generator is not public; `seq_len` counts the slots too; no symbols to copy are shared between splits; the random bits are our own
 //!
 //! Slots hold no answer, so a bidirectional mixer competes fairly with `causal: false`.
 

@@ -9,10 +9,12 @@
 //! ```
 //! Paper    Merrill et al. 2024 (word problems), arXiv:2404.08819; Grazzi et al. 2025 (parity and modular arithmetic, train
 //!          short and test long), arXiv:2411.12537; parity and majority at an end token as zoology's `circuits`
-//! Matches  jopetty/word-problem: elements uniform, one prefix product a position, all sequences of length 2 in training
+//! Matches  jopetty/word-problem@0fb17d1:src/generate_data.py: elements uniform, one prefix product a position, what was reached
+//!          on the left; all sequences of length 2 in training. Parity at lengths 3 to 40, and 40 to 256 in test:
+//!          adankow/unlocking_state_tracking@7145c7a:xlstm/experiments/parity_delta_net_single_layer.yaml
 //! Departs  sequences are drawn when asked for, with replacement, so short ones may come twice in a split; a sequence belongs to
-//!          the split that its hash says; the lengths 3 to 40 and 40 to 256 of parity are recalled, not read; which way the
-//!          reference composes permutations is not known here; which expressions with brackets there are is our own choice
+//!          the split that its hash says; which of two permutations the reference's library applies first was not read; which
+//!          expressions with brackets there are is our choice
 //!
 //! Composing permutations the other way round is the same task with every element renamed to its inverse. No input holds an
 //! answer, so `causal: false` is allowed: a bidirectional mixer must still track the state at every scored position.

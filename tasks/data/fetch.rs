@@ -143,15 +143,33 @@ pub fn address(file: &RemoteFile, mirror: Option<&str>) -> String {
     format!("{}{path}", mirror.trim_end_matches('/'))
 }
 
-/// Most bytes that are taken of a file: what the user says, else its size where that is published or pinned, else a gigabyte and
+/// Most bytes that are taken of a file: what the user says, else its size where that is pinned or published, else a gigabyte and
 /// twice what it is thought to have.
 pub fn most(data: &DataDir, file: &RemoteFile, options: &Options) -> Result<u64, FetchError> {
     let generous = 2 * file.about_bytes.max(file.bytes.unwrap_or(0)) + (1 << 30);
-    let known = match options.accept {
-        true => None,
-        false => file.bytes.or(pins::read(&data.0)?.get(file.target).map(|pin| pin.bytes)),
-    };
+    let known = sizes(data, file, options)?.into_iter().max();
     Ok(options.most.or(known).unwrap_or(generous))
+}
+
+/// The sizes that a right file may have: that of its pin, which the user may have accepted against what is published, then the
+/// published one. None where any file is taken.
+fn sizes(data: &DataDir, file: &RemoteFile, options: &Options) -> Result<Vec<u64>, FetchError> {
+    if options.accept {
+        return Ok(Vec::new());
+    }
+    let pinned = pins::read(&data.0)?.get(file.target).map(|pin| pin.bytes);
+    Ok(pinned.into_iter().chain(file.bytes).collect())
+}
+
+/// Refuses a file of a wrong size before it is downloaded. Where neither a size is published nor a pin was accepted against
+/// one, the sum decides in the end.
+fn expected(url: &str, offered: Option<u64>, file: &RemoteFile, sizes: &[u64]) -> Result<(), FetchError> {
+    let (Some(offered), Some(wanted), Some(_)) = (offered, sizes.first(), file.bytes) else { return Ok(()) };
+    if sizes.contains(&offered) {
+        return Ok(());
+    }
+    let problem = format!("{url}: the server offers {offered} bytes, and {wanted} are expected");
+    Err(FetchError::refused(problem, "the address may have moved; to take it all the same, add --accept-checksum"))
 }
 
 /// Refuses what is longer than it may be.
@@ -171,9 +189,9 @@ pub fn fetch(
         return present(data, file, options);
     }
     let url = address(file, options.mirror.as_deref());
-    let most = most(data, file, options)?;
+    let limits = transfer::Limits { most: most(data, file, options)?, sizes: sizes(data, file, options)? };
     let mut part = Part::open(data, file)?;
-    let sums = match transfer::transfer(&mut part, file, &url, most, options, watch) {
+    let sums = match transfer::transfer(&mut part, file, &url, &limits, options, watch) {
         Ok(sums) => sums,
         Err(error) => {
             if part.length == 0 {
@@ -257,7 +275,8 @@ fn settle(
         Ok(basis) => basis,
         Err(error) => {
             // Only what may be the right file after all is kept.
-            let kept = if file.bytes.is_none_or(|bytes| bytes == sums.bytes) {
+            let sizes = sizes(data, file, options)?;
+            let kept = if file.bytes.is_none() || sizes.is_empty() || sizes.contains(&sums.bytes) {
                 let refused = with_suffix(&path, ".refused");
                 part.rename(&refused)?;
                 format!("kept as {}, not used", refused.display())

@@ -3,15 +3,15 @@
 //! A data set is a folder, or the archive it was downloaded as; both are read the same way, file by file, and nothing is
 //! unpacked to disk.
 
-use crate::{DataError, data::zip};
-use flate2::bufread::MultiGzDecoder;
+use crate::DataError;
+use crate::data::members::Members;
+use crate::data::packed::{gunzip, open};
+use crate::data::zip;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Longest line of a table, bytes: a hundred times the longest published.
 pub(crate) const LINE: usize = 16 << 20;
@@ -21,70 +21,6 @@ pub(crate) const DOCUMENT: u64 = 16 << 20;
 
 /// Largest picture file, bytes: 16 times one of 256 x 256 grey pixels that was not packed at all.
 pub(crate) const PICTURE: u64 = 1 << 20;
-
-/// What packed bytes may unpack to: text packs to a tenth, and a bomb of zeros to a thousandth. Nothing is said of less than
-/// [`Unpacked::FREE`].
-#[derive(Debug)]
-pub(crate) struct Unpacked<R> {
-    content: R,
-    packed: Arc<AtomicU64>,
-    given: u64,
-}
-
-impl<R: Read> Unpacked<R> {
-    /// Bytes that may come of any number of packed ones.
-    pub const FREE: u64 = 64 << 20;
-    /// Bytes that may come of each packed one.
-    pub const RATIO: u64 = 250;
-
-    /// Whether `given` bytes are too many to come of `packed` ones.
-    pub const fn too_many(given: u64, packed: u64) -> bool {
-        given > Self::FREE && given / Self::RATIO > packed
-    }
-}
-
-/// What is said of them.
-pub(crate) fn bomb() -> io::Error {
-    let why =
-        "unpacks to more than 250 times its size; if it is what it should be, unpack it and name the unpacked file";
-    io::Error::new(io::ErrorKind::FileTooLarge, why)
-}
-
-/// Counts what is read of a packed stream.
-#[derive(Debug)]
-pub(crate) struct Counted<R> {
-    inner: R,
-    read: Arc<AtomicU64>,
-}
-
-impl<R: Read> Read for Counted<R> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let bytes = self.inner.read(into)?;
-        self.read.fetch_add(bytes as u64, Ordering::Relaxed);
-        Ok(bytes)
-    }
-}
-
-/// A gzipped stream, its gzip undone.
-pub(crate) type Gunzipped<R> = Unpacked<MultiGzDecoder<BufReader<Counted<R>>>>;
-
-/// Undoes the gzip of a stream; an error where it unpacks to far more than it should.
-pub(crate) fn gunzip<R: Read>(packed: R) -> Gunzipped<R> {
-    let read = Arc::<AtomicU64>::default();
-    let counted = Counted { inner: packed, read: read.clone() };
-    Unpacked { content: MultiGzDecoder::new(BufReader::with_capacity(1 << 16, counted)), packed: read, given: 0 }
-}
-
-impl<R: Read> Read for Unpacked<R> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let bytes = self.content.read(into)?;
-        self.given += bytes as u64;
-        if Self::too_many(self.given, self.packed.load(Ordering::Relaxed)) {
-            return Err(bomb());
-        }
-        Ok(bytes)
-    }
-}
 
 /// Where data sets lie: `--data DIR`, else `MIXARENA_DATA`, else `data/` in the working directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -229,7 +165,7 @@ pub fn visit(
 
 /// One file as it is.
 pub(crate) fn plain_file(path: &Path) -> Result<Found<'static>, DataError> {
-    let file = File::open(path).map_err(|error| unreadable(path, &error))?;
+    let file = open(path).map_err(|error| unreadable(path, &error))?;
     Ok(Found { name: "", path: path.into(), content: Box::new(file) })
 }
 
@@ -283,7 +219,7 @@ pub fn is_archive(path: &Path) -> bool {
 pub fn tar_stream(path: &Path) -> Result<Box<dyn Read>, DataError> {
     let broken = |error: io::Error| unreadable(path, &error);
     let why = |why: &str| Err(DataError::Unreadable { path: path.into(), why: why.into() });
-    let mut file = BufReader::with_capacity(1 << 16, File::open(path).map_err(broken)?);
+    let mut file = BufReader::with_capacity(1 << 16, open(path).map_err(broken)?);
     let head = file.fill_buf().map_err(broken)?;
     if head.is_empty() {
         return why("is empty (0 bytes); download it again");
@@ -302,7 +238,7 @@ pub fn tar_stream(path: &Path) -> Result<Box<dyn Read>, DataError> {
             false => why("neither a folder nor a .tar.gz archive"),
         };
     }
-    Ok(Box::new(io::Cursor::new(block).chain(stream)))
+    Ok(Box::new(Members::new(io::Cursor::new(block).chain(stream))))
 }
 
 /// Bytes of a header.
@@ -342,7 +278,7 @@ fn visit_folder(
         if !wanted(name) {
             continue;
         }
-        let file = File::open(path).map_err(|error| unreadable(path, &error))?;
+        let file = open(path).map_err(|error| unreadable(path, &error))?;
         let content: Box<dyn Read> = if name == full { Box::new(file) } else { Box::new(gunzip(file)) };
         visitor(Found { name, path: path.into(), content })?;
     }
@@ -436,6 +372,7 @@ pub(crate) fn shorten(line: &[u8]) -> String {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use flate2::bufread::MultiGzDecoder;
     use flate2::{Compression, write::GzEncoder};
 
     /// A `.tar.gz` of these files.
@@ -555,6 +492,22 @@ pub(crate) mod tests {
                 "{error}"
             );
         }
+    }
+
+    #[test]
+    fn a_pipe_in_place_of_a_data_set_or_of_one_of_its_files_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("set.tar.gz");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs").success());
+        assert!(!is_archive(&pipe) && !zip::is_zip(&pipe));
+        let said = "set.tar.gz: is not a regular file, but a folder, a pipe or a device";
+        for error in
+            [names(&pipe).unwrap_err(), plain_file(&pipe).map(drop).unwrap_err(), file(&pipe).map(drop).unwrap_err()]
+        {
+            assert!(error.to_string().ends_with(said), "{error}");
+        }
+        assert!(zip::entries(&pipe).is_err());
+        assert_eq!(names(folder.path()).unwrap(), [], "a walk passes over it");
     }
 
     #[test]

@@ -18,6 +18,7 @@
 //! times of its files are not those they were checked with. One that is damaged, or of another form (an older [`FORMAT`]), is
 //! prepared again.
 
+use crate::data::packed;
 use crate::{DataDir, DataError};
 use fs4::FileExt;
 use memmap2::Mmap;
@@ -112,7 +113,7 @@ pub(crate) fn state_of<'a>(files: impl IntoIterator<Item = &'a Path>) -> Result<
     for (path, about) in &files {
         if bytes <= SMALL.0 && files.len() <= SMALL.1 {
             let mut content = blake3::Hasher::new();
-            let read = File::open(path).and_then(|file| content.update_reader(file).map(drop));
+            let read = packed::open(path).and_then(|file| content.update_reader(file).map(drop));
             read.map_err(|error| unreadable(path, &error))?;
             hasher.update(content.finalize().as_bytes());
         } else {

@@ -9,7 +9,7 @@
 //!
 //! Only the central directory is believed; a file's length and CRC-32 are held against it when its end is reached.
 
-use crate::data::formats::{Unpacked, bomb};
+use crate::data::packed::{Unpacked, bomb, open};
 use flate2::Crc;
 use flate2::read::DeflateDecoder;
 use std::fs::File;
@@ -52,13 +52,13 @@ fn u32_at(bytes: &[u8], at: usize) -> u64 {
 /// Whether a file begins as a zip archive does.
 pub(crate) fn is_zip(path: &Path) -> bool {
     let mut head = [0; 4];
-    let read = File::open(path).and_then(|mut file| file.read_exact(&mut head));
+    let read = open(path).and_then(|mut file| file.read_exact(&mut head));
     read.is_ok() && (head == *b"PK\x03\x04" || head == *b"PK\x05\x06")
 }
 
 /// Every name of an archive, in the order of its directory.
 pub(crate) fn entries(path: &Path) -> io::Result<Vec<Entry>> {
-    let mut file = File::open(path)?;
+    let mut file = open(path)?;
     let length = file.seek(SeekFrom::End(0))?;
     let tail_length = length.min((END + usize::from(u16::MAX)) as u64);
     let mut tail = vec![0; tail_length as usize];
@@ -129,7 +129,7 @@ impl Entry {
 
     /// Its content; an error at its end where that is not what the directory says.
     pub fn open(&self, archive: &Path) -> io::Result<impl Read + use<>> {
-        let mut file = File::open(archive)?;
+        let mut file = open(archive)?;
         file.seek(SeekFrom::Start(self.at))?;
         let mut header = [0; LOCAL];
         file.read_exact(&mut header)?;

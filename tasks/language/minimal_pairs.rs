@@ -8,9 +8,8 @@
 //! Departs  one file may hold many phenomena, told apart by `linguistics_term`, else `UID`, else `field`
 
 use crate::DataError;
-use crate::data::formats::read_line;
+use crate::data::{formats::read_line, packed};
 use serde::Deserialize;
-use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
@@ -73,7 +72,7 @@ pub fn read(path: &Path) -> Result<Vec<Pair>, DataError> {
 
 fn read_file(path: &Path, pairs: &mut Vec<Pair>) -> Result<(), DataError> {
     let unreadable = |error: std::io::Error| DataError::Unreadable { path: path.into(), why: error.to_string() };
-    let mut reader = BufReader::new(File::open(path).map_err(unreadable)?);
+    let mut reader = BufReader::new(packed::open(path).map_err(unreadable)?);
     let mut line = Vec::new();
     for row in 1.. {
         line.clear();
@@ -151,6 +150,17 @@ mod tests {
         );
         assert!(of(b"{\"sentence_good\":\"\xff").unwrap_err().to_string().contains("is no minimal pair"));
         assert!(refused("\n").contains("holds no minimal pair"));
+    }
+
+    #[test]
+    fn a_pipe_is_named_and_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pairs.jsonl");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs").success());
+        for path in [&*pipe, folder.path()] {
+            let error = read(path).unwrap_err().to_string();
+            assert!(error.ends_with("pairs.jsonl: is not a regular file, but a folder, a pipe or a device"), "{error}");
+        }
     }
 
     #[test]

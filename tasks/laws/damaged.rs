@@ -16,6 +16,7 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
+use tar::EntryType;
 
 /// A data folder in which a file is written again and again.
 struct Place(tempfile::TempDir);
@@ -132,6 +133,14 @@ fn reviews_in_archives() {
     };
     run(Target::new("tar", [tar.clone()]).mended(mend_tar), &<[u8]>::to_vec);
     run(Target::new("tar inside gzip", [tar.clone()]).mended(mend_tar), &gz);
+    let long = "aclImdb/train/pos/long/".repeat(8);
+    let mut named =
+        crate::data::members::tests::with_member(EntryType::GNULongName, long.len() as u64, long.as_bytes());
+    named.truncate(named.len() - 1024);
+    let pax = crate::data::members::tests::with_member(EntryType::XHeader, 30, b"30 path=aclImdb/train/neg/2_3\n");
+    for (what, names) in [("tar of long names", [&named, &tar[..]].concat()), ("tar of attributes", pax)] {
+        run(Target::new(what, [names]).mended(mend_tar), &<[u8]>::to_vec);
+    }
     run(Target::new("gzip", [packed]), &<[u8]>::to_vec);
     run(Target::new("zip", [zip.clone()]), &<[u8]>::to_vec);
     let here = Place::new(&[]);
@@ -407,6 +416,26 @@ fn bomb(zeros: u64) -> Vec<u8> {
     (0..zeros >> 20).for_each(|_| packed.write_all(&block).unwrap());
     packed.write_all(b"\nend").unwrap();
     packed.finish().unwrap()
+}
+
+#[test]
+fn a_name_of_gigabytes_in_an_archive_is_refused_and_little_is_held() {
+    let kinds = [EntryType::GNULongName, EntryType::GNULongLink, EntryType::XHeader];
+    let place = Place::new(&[]);
+    let entry = registry().into_iter().find(|entry| entry.name == "text").unwrap();
+    for kind in kinds {
+        let mut packed = GzEncoder::new(Vec::new(), Compression::best());
+        let head = crate::data::members::tests::with_member(kind, 256 << 20, b"");
+        packed.write_all(&head[..512]).unwrap();
+        let block = vec![b'a'; 1 << 20];
+        (0..256).for_each(|_| packed.write_all(&block).unwrap());
+        packed.write_all(&head[512..]).unwrap();
+        put(place.0.path(), "aclImdb_v1.tar.gz", &packed.finish().unwrap());
+        let (opened, peak) = fuzzing::peak_of(|| entry.open(&json!({}), &place.data()).map(drop));
+        let error = opened.unwrap_err().to_string();
+        assert!(error.contains("`set/odd` names another file with 268435456 bytes"), "{error}");
+        assert!(peak.bytes < 16 << 20, "{} bytes are held", peak.bytes);
+    }
 }
 
 #[test]

@@ -84,6 +84,26 @@ fn what_was_accepted_once_stays_right() {
 }
 
 #[test]
+fn a_file_accepted_against_its_published_size_is_fetched_again_at_either_size() {
+    let (place, file) = (Place::new(), file(Some(Checksum::Md5(MD5_OF_ABC)), Some(3)));
+    let options = Options::default();
+    let limits = || {
+        let sizes = sizes(&place.data(), &file, &options).unwrap();
+        (
+            most(&place.data(), &file, &options).unwrap(),
+            [3, 4, 5].map(|n| expected("u", Some(n), &file, &sizes).is_ok()),
+        )
+    };
+    assert_eq!(limits(), (3, [true, false, false]));
+    assert_eq!(place.take(&file, b"abcd", true).unwrap().basis, Basis::Accepted);
+    assert_eq!(limits(), (4, [true, true, false]));
+    fs::remove_file(place.data().0.join(file.target)).unwrap();
+    assert_eq!(place.take(&file, b"abcd", false).unwrap().basis, Basis::Pinned);
+    let accepting = Options { accept: true, ..Options::default() };
+    assert!(most(&place.data(), &file, &accepting).unwrap() > 1 << 30);
+}
+
+#[test]
 fn a_file_that_somebody_fetches_is_left_to_them() {
     let (place, file) = (Place::new(), file(None, None));
     let held = Part::open(&place.data(), &file).unwrap();

@@ -7,7 +7,8 @@
 //! RFC 9110, sections 13.1.5 and 14. A server that ignores ranges answers 200 and the file begins anew.
 
 use super::{
-    Event, FailureKind, FetchError, Options, Part, RemoteFile, Summer, Sums, io_error, read_into, room, size, too_long,
+    Event, FailureKind, FetchError, Options, Part, RemoteFile, Summer, Sums, expected, io_error, read_into, room, size,
+    too_long,
 };
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
@@ -46,12 +47,20 @@ enum Try {
     Broken(String),
 }
 
-/// Completes `part`, which may get `most` bytes, and gives its sums.
+/// How long a file may be.
+pub(super) struct Limits {
+    /// Most bytes that are taken.
+    pub most: u64,
+    /// The sizes that a right file may have; empty where they are not known.
+    pub sizes: Vec<u64>,
+}
+
+/// Completes `part` within these limits and gives its sums.
 pub(super) fn transfer(
     part: &mut Part,
     file: &RemoteFile,
     url: &str,
-    most: u64,
+    limits: &Limits,
     options: &Options,
     watch: &mut dyn FnMut(Event),
 ) -> Result<Sums, FetchError> {
@@ -64,7 +73,7 @@ pub(super) fn transfer(
         .build()
         .into();
     let mut transfer =
-        Transfer { agent, part, file, url, most, options, sums: Summer::new(file.checksum), farthest: 0 };
+        Transfer { agent, part, file, url, limits, sums: Summer::new(file.checksum), farthest: 0 };
     transfer.look_back(watch)?;
     let mut fruitless = 0;
     loop {
@@ -90,8 +99,7 @@ struct Transfer<'a> {
     part: &'a mut Part,
     file: &'a RemoteFile,
     url: &'a str,
-    most: u64,
-    options: &'a Options,
+    limits: &'a Limits,
     sums: Summer,
     farthest: u64, // the most bytes there have ever been
 }
@@ -166,8 +174,8 @@ impl Transfer<'_> {
         }
         self.restart()?;
         let bytes = response.body().content_length();
-        self.expected(bytes)?;
-        if bytes.is_some_and(|bytes| bytes > self.most) {
+        expected(self.url, bytes, self.file, &self.limits.sizes)?;
+        if bytes.is_some_and(|bytes| bytes > self.limits.most) {
             return Err(self.too_long());
         }
         room(&self.part.path, bytes.unwrap_or(self.file.about_bytes))?;
@@ -219,7 +227,7 @@ impl Transfer<'_> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Ok(Try::Broken(format!("the connection broke ({error})"))),
             };
-            if self.part.length + n as u64 > self.most {
+            if self.part.length + n as u64 > self.limits.most {
                 return Err(self.too_long());
             }
             self.part.append(&buffer[..n])?;
@@ -236,18 +244,7 @@ impl Transfer<'_> {
     /// Refuses a file of which there is more than may be taken; nothing of it stays.
     fn too_long(&mut self) -> FetchError {
         let left = self.restart().err();
-        left.unwrap_or_else(|| too_long(self.url, self.most))
-    }
-
-    /// Refuses a file of the wrong size before it is downloaded.
-    fn expected(&self, offered: Option<u64>) -> Result<(), FetchError> {
-        let (Some(offered), Some(expected)) = (offered, self.file.bytes) else { return Ok(()) };
-        if offered == expected || self.options.accept {
-            return Ok(());
-        }
-        let problem = format!("{}: the server offers {offered} bytes, and {expected} are expected", self.url);
-        let help = "the address may have moved; to take it all the same, add --accept-checksum";
-        Err(FetchError::refused(problem, help))
+        left.unwrap_or_else(|| too_long(self.url, self.limits.most))
     }
 
     fn unreachable(&self, error: &Error) -> FetchError {

@@ -80,7 +80,7 @@ impl Unpacking<'_> {
                     self.unpacked.links += 1;
                 }
                 EntryType::Directory => self.make(&parts)?,
-                EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => self.write(&parts, &mut entry)?,
+                EntryType::Regular | EntryType::Continuous => self.write(&parts, &mut entry)?,
                 EntryType::XGlobalHeader => {}
                 _ => return Err(evil(archive, &inner, "is a device or another thing that is no file")),
             }
@@ -161,6 +161,13 @@ impl Unpacking<'_> {
 }
 
 fn damaged(archive: &Path, error: &io::Error) -> FetchError {
+    if error.kind() == io::ErrorKind::Unsupported {
+        let problem = format!("{}: {error}; nothing was unpacked", archive.display());
+        return FetchError::refused(
+            problem,
+            "do not use this archive; fetch the set from its own address, or unpack it yourself",
+        );
+    }
     let help = "download it again; nothing was unpacked";
     FetchError::refused(format!("{}: damaged or cut short ({error})", archive.display()), help)
 }
@@ -253,6 +260,23 @@ mod tests {
             let error = done.unwrap_err().to_string();
             assert!(error.contains(said) && error.ends_with("nothing was unpacked"), "{error}");
             assert!(names(&folder.path().join("data")).is_empty() && names(folder.path()) == ["data", "down"]);
+        }
+    }
+
+    #[test]
+    fn a_sparse_file_and_a_name_of_more_than_a_mebibyte_are_refused_before_they_grow() {
+        use crate::data::members::tests::{sparse, with_member};
+        for (bytes, said) in [
+            (sparse(), "`set/odd` is a sparse file"),
+            (
+                with_member(EntryType::GNULongName, 1 << 40, b""),
+                "`set/odd` names another file with 1099511627776 bytes",
+            ),
+        ] {
+            let (folder, done) = tried(&bytes, "set.tar");
+            let error = done.unwrap_err().to_string();
+            assert!(error.contains(said) && error.ends_with("nothing was unpacked"), "{error}");
+            assert!(names(&folder.path().join("data")).is_empty());
         }
     }
 

@@ -4,7 +4,7 @@ use super::documents::{Inner, Long, Position, Tally};
 use super::sources::Source;
 use super::{CorpusConfig, InvalidUtf8};
 use crate::DataError;
-use crate::data::formats::Unpacked;
+use crate::data::packed::Unpacked;
 use parquet::basic::Type;
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::{ByteArray, ByteArrayType};

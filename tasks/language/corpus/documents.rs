@@ -5,11 +5,12 @@ use super::jsonl::Jsonl;
 use super::lines::{Lines, cut_at, lines_unless_cut, trimmed};
 use super::sources::{Source, Sources};
 use super::{CorpusConfig, Documents, Format, PIECE};
-use crate::data::formats::{Gunzipped, gunzip, unreadable};
+use crate::data::formats::unreadable;
+use crate::data::packed::{self, Counted, Gunzipped, gunzip};
 use crate::{DataError, Split};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -227,25 +228,9 @@ pub(super) trait Input: Read {
     }
 }
 
-/// Counts what is read of a file.
-struct Counted {
-    file: File,
-    read: Arc<AtomicU64>,
-}
-
-impl Read for Counted {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let bytes = self.file.read(into)?;
-        self.read.fetch_add(bytes as u64, Ordering::Relaxed);
-        Ok(bytes)
-    }
-}
-
-impl Input for Counted {
+impl Input for Counted<File> {
     fn skip(&mut self, bytes: u64) -> io::Result<()> {
-        self.file.seek(SeekFrom::Current(bytes as i64))?;
-        self.read.fetch_add(bytes, Ordering::Relaxed);
-        Ok(())
+        self.pass(bytes)
     }
 }
 
@@ -256,7 +241,7 @@ impl Input for io::Cursor<Vec<u8>> {}
 
 /// The text of a file that is not Parquet.
 fn text_of(source: &Source, file: File, read: &Arc<AtomicU64>) -> Box<dyn Input> {
-    let file = Counted { file, read: read.clone() };
+    let file = Counted::new(file, read.clone());
     match source.gzipped() {
         true => Box::new(gunzip(file)),
         false => Box::new(file),
@@ -278,7 +263,7 @@ pub(super) fn refuse_unbroken(config: &CorpusConfig, sources: &Sources) -> Resul
         if source.format != Format::Text {
             return Ok(());
         }
-        let file = File::open(&source.path).map_err(|error| unreadable(&source.path, &error))?;
+        let file = packed::open(&source.path).map_err(|error| unreadable(&source.path, &error))?;
         let lines = lines_unless_cut(text_of(source, file, &Arc::default()));
         let Some(lines) = lines.map_err(|error| unreadable(&source.path, &error))? else { return Ok(()) };
         if lines >= MANY_LINES && unbroken.is_none() {
@@ -307,7 +292,7 @@ fn open(
     from: &Position,
     read: &Arc<AtomicU64>,
 ) -> Result<Box<dyn Inner>, DataError> {
-    let file = File::open(&source.path).map_err(|error| unreadable(&source.path, &error))?;
+    let file = packed::open(&source.path).map_err(|error| unreadable(&source.path, &error))?;
     if source.format == Format::Parquet {
         return Ok(Box::new(Columns::open(source, file, config, from, read.clone())?));
     }

@@ -96,14 +96,17 @@ impl Meta {
     pub fn checked(folder: &Path) -> Result<Self, DataError> {
         let meta = Self::read(folder)?;
         let names: Vec<String> = files(folder)?.iter().map(|path| name_of(path)).collect();
-        prepared::check_once(folder, &names, || {
-            if hash_files(folder)? == meta.files {
-                return Ok(());
-            }
-            let why = "is not what was prepared; delete the folder to prepare it again".into();
-            Err(DataError::Unreadable { path: folder.into(), why })
-        })?;
+        prepared::check_once(folder, &names, || meta.verify(folder))?;
         Ok(meta)
+    }
+
+    /// Reads every byte of the set and holds it against the hash that is kept here.
+    pub fn verify(&self, folder: &Path) -> Result<(), DataError> {
+        if hash_files(folder)? == self.files {
+            return Ok(());
+        }
+        let why = "is not what was prepared; delete the folder to prepare it again".into();
+        Err(DataError::Unreadable { path: folder.into(), why })
     }
 }
 
@@ -121,7 +124,7 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
 }
 
 /// Hash of every file of a set but those about it.
-pub(super) fn hash_files(folder: &Path) -> Result<String, DataError> {
+fn hash_files(folder: &Path) -> Result<String, DataError> {
     let mut hashes = BTreeMap::new();
     for path in files(folder)? {
         let (mut hasher, name) = (blake3::Hasher::new(), name_of(&path));
