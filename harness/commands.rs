@@ -135,13 +135,7 @@ fn data_error(error: &DataError) {
             }
             help.lines().for_each(|line| eprintln!("  {line}"));
         }
-        _ => {
-            let text = error.to_string();
-            // What the reader of a file knows to be done stands in its own words.
-            let advised =
-                ["start again", "download it again", "prepare it again"].iter().any(|known| text.contains(known));
-            fail(text, if advised { "" } else { "mend the file, or move it away" });
-        }
+        _ => fail(error.to_string(), error.help()),
     }
 }
 

@@ -19,14 +19,16 @@
 //! that has 4,096 inputs or more. What is fed, and the next bracket, stand in the input one position on: these forms are causal
 //! only. Blanks and membership leak nothing, so `causal: false` lets bidirectional mixers compete.
 
-use crate::core::drawn::{self, Counts};
+use crate::core::drawn::{self, Counts, Synthetic};
+use crate::core::family::{Family, Outline, Variant};
 use crate::core::rng::{Purpose, Stream, owner};
-use crate::registry::{Family, Outline};
 use crate::{
-    Baseline, Bound, ConfigError, DataDir, DataError, Example, Goodness, Judge, Metric, Output, Sections, Split, Task,
-    TaskSpec, core::bounds,
+    Baseline, Bound, ConfigError, DataDir, DataError, Example, Goodness, Judge, Metric, Output, Split, Task, TaskSpec,
+    core::bounds,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use std::fmt::Debug;
 
 mod dyck;
@@ -35,7 +37,7 @@ mod tests;
 mod transduction;
 
 /// What is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// The input again.
@@ -68,7 +70,7 @@ impl Kind {
 }
 
 /// Where an answer of several tokens is asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Answers {
     /// Behind its predecessor, which is in the input: next-token prediction.
@@ -81,7 +83,7 @@ pub enum Answers {
 /// `task: { algorithmic: { kind: sort, test_lengths: [20, 40] } }`
 ///
 /// What is `null` has a default that depends on the kind; a key that the kind has no use for must be `null`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Which of the five.
@@ -236,6 +238,8 @@ impl Config {
 impl Family for Config {
     const NAME: &'static str = "algorithmic";
     const ABOUT: &'static str = "copy, reverse, sort, Dyck-(k, D): trained on short inputs, tested on longer ones";
+    const PAPER: &'static str =
+        "Graves et al. 2014 (copy), arXiv:1410.5401; Hewitt et al. 2020 (Dyck-(k, D)), arXiv:2010.07515";
 
     fn check(&self) -> Vec<ConfigError> {
         let mut errors = Vec::new();
@@ -326,6 +330,39 @@ impl Family for Config {
     fn open(&self, _: &DataDir) -> Result<Box<dyn Task>, DataError> {
         Ok(Box::new(Algorithmic::new(self.clone())))
     }
+
+    fn variants() -> Vec<Variant> {
+        // One of n tokens, or another that equals it; lengths 20 and 40.
+        let chance =
+            |equal: f64| [20.0, 40.0].map(|n: f64| 1.0 / n + (1.0 - 1.0 / n) * equal).iter().sum::<f64>() / 2.0;
+        vec![
+            Variant::drawn(json!({ "train_min": 4, "test_lengths": [20, 40] }))
+                .floor(chance(1.0 / 32.0), 0.007)
+                .pin("51faba20ba081e7c"),
+            Variant::drawn(json!({ "kind": "reverse", "answers": "fed", "train_min": 4, "test_lengths": [20, 40] }))
+                .floor(chance(1.0 / 32.0), 0.007)
+                .pin("0c3a0bc00fe92c8d"),
+            Variant::drawn(json!({ "kind": "sort", "train_min": 4, "test_lengths": [20, 40], "causal": false }))
+                .floor(chance(1.0 / 100.0), 0.006)
+                .pin("84eef15abd819c1a"),
+            Variant::drawn(json!({
+                "kind": "sort", "distinct": true, "answers": "fed", "train_min": 4, "test_lengths": [20, 40],
+            }))
+            .floor(chance(0.0), 0.006)
+            .pin("b6154a553dfc14f4"),
+            Variant::drawn(json!({ "kind": "dyck", "train_max": 30, "test_lengths": [30, 60] }))
+                .floor(1.0 / 8.0, 0.012)
+                .pin("d266d325c6ad017b"),
+            Variant::drawn(
+                json!({ "kind": "dyck_membership", "train_max": 30, "test_lengths": [30, 60], "causal": false }),
+            )
+            .pin("2620b4beabfb24bd"),
+        ]
+    }
+
+    fn small() -> Vec<Value> {
+        vec![json!({ "train_max": 8, "test_lengths": [8] })]
+    }
 }
 
 /// One of the kinds: how an example is drawn, and answered.
@@ -364,10 +401,6 @@ impl Algorithmic {
         Self { cfg, form, test_lengths }
     }
 
-    fn counts(&self) -> Counts<'_> {
-        self.cfg.counts(&self.test_lengths)
-    }
-
     /// n of an example.
     fn length(&self, split: Split, index: u64, stream: &mut Stream) -> u64 {
         if split == Split::Test {
@@ -384,13 +417,13 @@ impl Algorithmic {
     /// Of two neighbours one is labelled 1, which of them is drawn: half of any stretch.
     fn odd(&self, split: Split, index: u64) -> bool {
         self.cfg.kind == Kind::DyckMembership && {
-            let mut stream = Stream::new(self.cfg.data_seed, Purpose::AlgorithmicLabel(split), index / 2);
+            let mut stream = Stream::new(self.cfg.data_seed, Purpose::of_split("algorithmic label", split), index / 2);
             (stream.below(2) + index) % 2 == 1
         }
     }
 
     fn drawn(&self, split: Split, index: u64) -> Vec<i64> {
-        let mut stream = Stream::new(self.cfg.data_seed, Purpose::Algorithmic(split), index);
+        let mut stream = Stream::new(self.cfg.data_seed, Purpose::of_split(Config::STREAM, split), index);
         let (n, odd) = (self.length(split, index, &mut stream), self.odd(split, index));
         let shared = self.form.inputs(n) < FEW;
         let unseen = usize::from(self.cfg.kind == Kind::Dyck); // the last bracket is only ever asked for
@@ -400,8 +433,8 @@ impl Algorithmic {
     }
 }
 
-impl Task for Algorithmic {
-    fn spec(&self) -> TaskSpec {
+impl Synthetic for Algorithmic {
+    fn describe(&self) -> TaskSpec {
         let closing = self.cfg.kind == Kind::Dyck;
         TaskSpec {
             judge: if closing { Judge::Mass { share: 0.8 } } else { Judge::Class },
@@ -411,19 +444,15 @@ impl Task for Algorithmic {
         }
     }
 
-    fn len(&self, split: Split) -> u64 {
-        self.counts().len(split)
+    fn counts(&self) -> Counts<'_> {
+        self.cfg.counts(&self.test_lengths)
     }
 
-    fn sections(&self, split: Split) -> Sections {
-        self.counts().sections(split)
+    fn draw(&self, split: Split, index: u64) -> Example {
+        self.form.example(self.drawn(split, index), split)
     }
 
-    fn example(&self, split: Split, index: u64) -> Result<Example, DataError> {
-        Ok(self.form.example(self.drawn(split, index), split))
-    }
-
-    fn allowed(&self, split: Split, index: u64) -> Result<Option<Vec<Vec<i64>>>, DataError> {
+    fn accepted(&self, split: Split, index: u64) -> Result<Option<Vec<Vec<i64>>>, DataError> {
         if self.cfg.kind != Kind::Dyck {
             return Ok(None);
         }
@@ -432,7 +461,7 @@ impl Task for Algorithmic {
         Ok(Some(vec![(brackets..2 * brackets).collect(); asked]))
     }
 
-    fn distributions(&self, examples: u64) -> Result<Vec<Goodness>, DataError> {
+    fn tested(&self, examples: u64) -> Result<Vec<Goodness>, DataError> {
         let rows = examples.min(self.len(Split::Train));
         let drawn: Vec<Vec<i64>> = (0..rows).map(|index| self.drawn(Split::Train, index)).collect();
         let (min, max) = (self.cfg.train_min(), self.cfg.train_max());
@@ -444,7 +473,7 @@ impl Task for Algorithmic {
         Ok(found.into_iter().flatten().collect())
     }
 
-    fn floor(&self) -> Result<Bound, DataError> {
+    fn guess(&self) -> Result<Bound, DataError> {
         if self.cfg.kind == Kind::DyckMembership {
             let labels = (0..self.len(Split::Test)).map(|index| u8::from(self.odd(Split::Test, index)));
             return Ok(bounds::constant(labels));
@@ -454,11 +483,7 @@ impl Task for Algorithmic {
         })
     }
 
-    fn ceiling(&self) -> Result<Bound, DataError> {
-        bounds::oracle(self)
-    }
-
-    fn baselines(&self) -> Result<Vec<Baseline>, DataError> {
+    fn simpler(&self) -> Result<Vec<Baseline>, DataError> {
         if self.cfg.kind != Kind::Dyck {
             return Ok(Vec::new());
         }
@@ -476,11 +501,11 @@ impl Task for Algorithmic {
         Ok(found)
     }
 
-    fn solve(&self, example: &Example) -> Option<Vec<i64>> {
+    fn answer(&self, example: &Example) -> Option<Vec<i64>> {
         self.form.solve(example)
     }
 
-    fn notes(&self) -> Vec<String> {
+    fn remarks(&self) -> Vec<String> {
         let trained = self.cfg.train_min()..=self.cfg.train_max();
         let few: Vec<u64> =
             trained.chain(self.test_lengths.iter().map(|&n| n.into())).filter(|&n| self.form.inputs(n) < FEW).collect();

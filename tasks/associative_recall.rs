@@ -13,16 +13,18 @@
 //!
 //! The value asked for is not in the input, so with `targets: last` a bidirectional mixer competes fairly.
 
-use crate::core::drawn::{self, Counts};
+use crate::core::drawn::{self, Counts, Synthetic};
+use crate::core::family::{Family, Outline, Variant};
 use crate::core::rng::{Purpose, Stream};
-use crate::registry::{Family, Outline};
 use crate::{
     Bound, ConfigError, DataDir, DataError, Example, Goodness, Metric, Split, Targets, Task, TaskSpec, core::bounds,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 /// Where a training example is scored; validation and test examples are scored at the answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Scored {
     /// Every position, on its next token.
@@ -32,7 +34,7 @@ pub enum Scored {
 }
 
 /// `task: { associative_recall: { vocab_size: 40, seq_len: 128 } }`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Tokens there are; the last two are `=>` and `.`. H3: 20 or 40.
@@ -108,6 +110,8 @@ pub(crate) fn causal_error(causal: bool, targets: Scored) -> Option<ConfigError>
 impl Family for Config {
     const NAME: &'static str = "associative_recall";
     const ABOUT: &'static str = "associative recall (H3, Hyena): many key-value pairs, then the value of one key";
+    const PAPER: &'static str = "Fu et al. 2023 (H3), arXiv:2212.14052; Poli et al. 2023 (Hyena), arXiv:2302.10866";
+    const STREAM: &'static str = "associative recall";
 
     fn check(&self) -> Vec<ConfigError> {
         let mut errors = self.counts().errors();
@@ -150,6 +154,21 @@ impl Family for Config {
     fn open(&self, _: &DataDir) -> Result<Box<dyn Task>, DataError> {
         Ok(Box::new(AssociativeRecall { cfg: self.clone() }))
     }
+
+    fn variants() -> Vec<Variant> {
+        vec![
+            // The key was shown with probability 1 − (8/9)^20, and then one of 9 values.
+            Variant::drawn(json!({})).floor(0.9052 / 9.0, 0.054).pin("3f5bb39807f73401"),
+            // It was always shown: one of 19 values.
+            Variant::drawn(json!({ "vocab_size": 40, "allow_dot": false, "targets": "last", "causal": false }))
+                .floor(1.0 / 19.0, 0.04)
+                .pin("fa9352e669b96014"),
+        ]
+    }
+
+    fn small() -> Vec<Value> {
+        vec![json!({ "seq_len": 16, "targets": "last" })]
+    }
 }
 
 /// The opened task.
@@ -160,7 +179,7 @@ pub struct AssociativeRecall {
 
 impl AssociativeRecall {
     /// An input: pairs, `=>`, a key.
-    fn draw(&self, stream: &mut Stream) -> Vec<i64> {
+    fn input(&self, stream: &mut Stream) -> Vec<i64> {
         let (keys, values) = (self.cfg.keys(), self.cfg.values());
         let map: Vec<i64> = (0..keys).map(|_| (keys + stream.below(values)) as i64).collect();
         let mut shown = vec![false; keys as usize];
@@ -179,7 +198,7 @@ impl AssociativeRecall {
     }
 
     /// The value that stands behind the last token where it came before, or `.`.
-    fn answer(&self, tokens: &[i64]) -> Option<i64> {
+    fn value(&self, tokens: &[i64]) -> Option<i64> {
         let (asked, before) = tokens.split_last()?;
         let shown = before.chunks_exact(2).find(|pair| pair[0] == *asked).map(|pair| pair[1]);
         Some(shown.unwrap_or(self.cfg.prefix() + 1))
@@ -197,31 +216,31 @@ pub(crate) fn targets(tokens: &[i64], answers: &[i64], scored: Scored) -> Target
     }
 }
 
-impl Task for AssociativeRecall {
-    fn spec(&self) -> TaskSpec {
+impl Synthetic for AssociativeRecall {
+    fn describe(&self) -> TaskSpec {
         TaskSpec { metric: Metric::accuracy(), version: 1, ..self.cfg.outline().spec() }
     }
 
-    fn len(&self, split: Split) -> u64 {
-        self.cfg.counts().len(split)
+    fn counts(&self) -> Counts<'_> {
+        self.cfg.counts()
     }
 
-    fn example(&self, split: Split, index: u64) -> Result<Example, DataError> {
-        let mut stream = Stream::new(self.cfg.data_seed, Purpose::AssociativeRecall(split), index);
-        let tokens = drawn::owned(split, self.cfg.data_seed, || self.draw(&mut stream));
-        let answer = self.answer(&tokens).unwrap_or_default();
+    fn draw(&self, split: Split, index: u64) -> Example {
+        let mut stream = Stream::new(self.cfg.data_seed, Purpose::of_split(Config::STREAM, split), index);
+        let tokens = drawn::owned(split, self.cfg.data_seed, || self.input(&mut stream));
+        let answer = self.value(&tokens).unwrap_or_default();
         let scored = if split == Split::Train { self.cfg.targets } else { Scored::Last };
         let targets = targets(&tokens, &[answer], scored);
-        Ok(Example::new(tokens, targets))
+        Example::new(tokens, targets)
     }
 
-    fn distributions(&self, examples: u64) -> Result<Vec<Goodness>, DataError> {
+    fn tested(&self, examples: u64) -> Result<Vec<Goodness>, DataError> {
         let inputs: Vec<Vec<i64>> =
             (0..examples).map(|i| self.example(Split::Train, i).map(|e| e.tokens)).collect::<Result<_, _>>()?;
         let (keys, values) = (self.cfg.keys(), self.cfg.values());
         let at = |place: usize, from: u64| inputs.iter().map(move |tokens| tokens[place] as u64 - from);
         let asked = self.cfg.seq_len as usize + 1;
-        let dots = inputs.iter().filter(|tokens| self.answer(tokens) == Some(self.cfg.prefix() + 1)).count() as u64;
+        let dots = inputs.iter().filter(|tokens| self.value(tokens) == Some(self.cfg.prefix() + 1)).count() as u64;
         let tests = [
             drawn::uniform("first key", keys, at(0, 0)),
             drawn::uniform("first value", values, at(1, keys)),
@@ -231,7 +250,7 @@ impl Task for AssociativeRecall {
         Ok(tests.into_iter().flatten().collect())
     }
 
-    fn floor(&self) -> Result<Bound, DataError> {
+    fn guess(&self) -> Result<Bound, DataError> {
         let (keys, values, shown) = (self.cfg.keys(), self.cfg.values(), self.cfg.shown());
         let noop = 1.0 - shown > shown / values as f64;
         let how = if noop { "always `.`" } else { "a uniform guess among the values there are" };
@@ -240,12 +259,8 @@ impl Task for AssociativeRecall {
         })
     }
 
-    fn ceiling(&self) -> Result<Bound, DataError> {
-        bounds::oracle(self)
-    }
-
-    fn solve(&self, example: &Example) -> Option<Vec<i64>> {
-        let answer = self.answer(&example.tokens)?;
+    fn answer(&self, example: &Example) -> Option<Vec<i64>> {
+        let answer = self.value(&example.tokens)?;
         (example.targets.classes().len() == 1).then(|| vec![answer])
     }
 }
@@ -289,7 +304,7 @@ mod tests {
         let Targets::PerPosition { positions, classes } = &train.targets else { panic!("positions") };
         assert!(positions.iter().copied().eq(0..42));
         assert_eq!(classes[..41], train.tokens[1..]);
-        assert_eq!(classes[41], task.answer(&train.tokens).unwrap());
+        assert_eq!(classes[41], task.value(&train.tokens).unwrap());
         let test = task.example(Split::Test, 3).unwrap();
         assert!(matches!(test.targets, Targets::PerPosition { positions, .. } if positions == [41]));
     }

@@ -18,18 +18,21 @@
 //! Scores of the test split are kept by `frequency` (how often the token stands in train, by powers of ten), `position`
 //! (sixteenths of `seq_len`) and `distance` (tokens back to the nearest occurrence of the same token, by powers of two).
 
+use crate::core::family::{Family, Outline, Variant};
+use crate::core::limits::COUNT;
 use crate::language::corpus::{CorpusConfig, Packing, Shape};
 use crate::language::shared::{self, EVAL_SEQUENCES, Language};
 use crate::language::tokenizer::TokenizerConfig;
-use crate::registry::{Family, Outline};
 use crate::{
     Baseline, Batch, Bound, ConfigError, DataDir, DataError, Example, Facet, Metric, Split, Targets, Task, TaskSpec,
     Tokenizer,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 /// `task: { clm: { corpus: { path: tinystories }, tokenizer: { bpe: { vocab_size: 4096 } }, seq_len: 128 } }`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// The text.
@@ -59,6 +62,9 @@ impl Default for Config {
 impl Family for Config {
     const NAME: &'static str = "clm";
     const ABOUT: &'static str = "causal language modelling on any text: say every token from those before it";
+    const PAPER: &'static str =
+        "Bengio et al. 2003, JMLR 3; bits per byte: Gao et al. 2021 (The Pile), arXiv:2101.00027";
+    const LIMITS: &'static [(&'static str, u32)] = &[("eval_sequences", COUNT), ("min_frequency", COUNT)];
     const SOURCES: &'static [&'static str] = &["/corpus", "/tokenizer"];
 
     fn check(&self) -> Vec<ConfigError> {
@@ -71,6 +77,22 @@ impl Family for Config {
 
     fn open(&self, data: &DataDir) -> Result<Box<dyn Task>, DataError> {
         Ok(Box::new(Clm::open(self.clone(), data)?))
+    }
+
+    fn variants() -> Vec<Variant> {
+        vec![
+            // Half of the 5,760 letters are e.
+            Variant::new(json!({
+                "corpus": { "path": "letters", "documents": "line" }, "tokenizer": "bytes", "packing": "padded",
+                "seq_len": 34,
+            }))
+            .floor(0.5, 4.0 * (0.25_f64 / 5_760.0).sqrt()),
+            Variant::new(json!({
+                "corpus": { "path": "letters", "documents": "line" }, "tokenizer": { "characters": {} },
+                "packing": "packed", "seq_len": 34,
+            }))
+            .floor(0.5, 4.0 * (0.25_f64 / 5_760.0).sqrt()),
+        ]
     }
 }
 

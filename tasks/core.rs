@@ -1,9 +1,10 @@
 //! What every task is made of: batches, metrics, bounds, limits and random streams.
 
 pub(crate) mod batch;
-pub(crate) mod bounds;
-pub(crate) mod drawn;
+pub mod bounds;
+pub mod drawn;
 pub(crate) mod error;
+pub(crate) mod family;
 pub(crate) mod goodness;
 pub mod limits;
 pub mod metric;

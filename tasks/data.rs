@@ -10,3 +10,13 @@ pub mod prepared;
 pub(crate) mod shrink;
 pub(crate) mod subset;
 pub(crate) mod zip;
+
+/// Where the examples of a task come from that can be drawn and read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// Drawn here.
+    Generate,
+    /// The official files.
+    Files,
+}

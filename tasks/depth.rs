@@ -19,17 +19,19 @@ mod templates;
 mod tests;
 
 use crate::core::drawn::{self, Counts};
+use crate::core::family::{Family, Outline, Variant};
 use crate::core::rng::{self, Purpose, Stream};
-use crate::registry::{Family, Outline};
 use crate::{
     Bound, ConfigError, DataDir, DataError, Example, FRESH, Goodness, Mark, Metric, Split, Targets, Task, TaskSpec,
     core::bounds,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
 
 /// Which of the four tasks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// Sequence classification: learn N labels by heart. One layer suffices in the paper.
@@ -53,7 +55,7 @@ impl Kind {
 }
 
 /// `task: { depth: { kind: in_context_qa, pairs: 8 } }`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Which of the four tasks.
@@ -171,6 +173,7 @@ impl Config {
 impl Family for Config {
     const NAME: &'static str = "depth";
     const ABOUT: &'static str = "what depth buys (in the style of Chen and Zou 2024): memorization, in-context answers, templates, templates in context";
+    const PAPER: &'static str = "Chen and Zou 2024, arXiv:2404.01601";
 
     fn check(&self) -> Vec<ConfigError> {
         let mut errors = Vec::new();
@@ -268,6 +271,36 @@ impl Family for Config {
     fn open(&self, _: &DataDir) -> Result<Box<dyn Task>, DataError> {
         Ok(Box::new(Depth::new(self.clone())))
     }
+
+    fn variants() -> Vec<Variant> {
+        vec![
+            // The most frequent of n uniform answers out of C, asked for once: E[largest count]/n, by the multinomial's exact
+            // sums; deviations over 500 examples. Memorization: of N = 96 labels, C = 8, whose largest count has deviation
+            // 0.017 N.
+            Variant::new(json!({ "kind": "memorization", "sequences": 96 }))
+                .floor(0.178_585, 0.07)
+                .pin("dd5183fb85926203"),
+            // n = 8, C = 8.
+            Variant::drawn(json!({ "kind": "in_context_qa" })).floor(0.324_654, 0.084).pin("3d9d44ca0e7b9809"),
+            // Answers differ.
+            Variant::drawn(
+                json!({ "kind": "in_context_qa", "question_length": 2, "pairs": 4, "distinct_answers": true }),
+            )
+            .floor(0.25, 0.078)
+            .pin("4172f484de607ee7"),
+            // 15 templates, 8 labels.
+            Variant::drawn(json!({ "kind": "template_matching" })).floor(2.0 / 15.0, 0.061).pin("4deaad750baa253f"),
+            Variant::drawn(json!({ "kind": "in_context_template" })).floor(0.324_654, 0.084).pin("8f4cef4ac6a60845"),
+            // n = 4, C = 8.
+            Variant::drawn(json!({ "kind": "in_context_template", "held_out": 0.0, "pairs": 4, "templates": 10 }))
+                .floor(0.412_109, 0.088)
+                .pin("03bd80033973affd"),
+        ]
+    }
+
+    fn small() -> Vec<Value> {
+        vec![json!({ "kind": "in_context_qa", "pairs": 4, "alphabet": 32 }), json!({ "kind": "template_matching" })]
+    }
 }
 
 impl Config {
@@ -351,7 +384,7 @@ impl Depth {
     /// The task of settings that passed their check.
     pub fn new(cfg: Config) -> Self {
         let mut task = Self { cfg, learnt: Vec::new(), labels: HashMap::new(), templates: Vec::new() };
-        let mut stream = Stream::new(task.cfg.data_seed, Purpose::DepthTable, 0);
+        let mut stream = Stream::new(task.cfg.data_seed, Purpose::new("depth table"), 0);
         if task.cfg.kind == Kind::Memorization {
             let sequences = sequences(&task.cfg, &mut stream);
             task.learnt = sequences.into_iter().map(|s| (s, stream.below(task.cfg.classes.into()) as i64)).collect();
@@ -421,7 +454,7 @@ impl Depth {
             let (sequence, label) = &self.learnt[index as usize];
             return (sequence.clone(), *label, index as usize);
         }
-        let mut stream = Stream::new(self.cfg.data_seed, Purpose::Depth(split), index);
+        let mut stream = Stream::new(self.cfg.data_seed, Purpose::of_split(Config::STREAM, split), index);
         match self.cfg.kind {
             Kind::TemplateMatching => self.template_matching(split, &mut stream),
             Kind::InContextTemplate => self.in_context_template(split, &mut stream),

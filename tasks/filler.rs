@@ -14,20 +14,21 @@
 //! A mixer that has learned the text has almost no loss at the training length. A state that collapses shows as a loss that
 //! rises with position although nothing new is read.
 
-use crate::core::drawn::{self, Counts};
+use crate::core::drawn::{self, Counts, Synthetic};
+use crate::core::family::{Family, Outline, Variant};
 use crate::core::rng::{Purpose, Stream};
-use crate::registry::{Family, Outline};
 use crate::{
-    Bound, ConfigError, DataDir, DataError, Example, Goodness, Metric, Sections, Split, Targets, Task, TaskSpec,
-    core::bounds,
+    Bound, ConfigError, DataDir, DataError, Example, Goodness, Metric, Split, Targets, Task, TaskSpec, core::bounds,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 /// The token that ends a paragraph.
 const NEWLINE: i64 = 0;
 
 /// What test examples are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Text {
     /// A paragraph again and again.
@@ -37,7 +38,7 @@ pub enum Text {
 }
 
 /// `task: { filler: { train_length: 256, test_lengths: [256, 1024], test_text: newlines } }`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Tokens there are: the newline is 0.
@@ -92,6 +93,7 @@ impl Family for Config {
     const NAME: &'static str = "filler";
     const ABOUT: &'static str =
         "state collapse (Stuffed Mamba): loss by position on repeated text, past the training length";
+    const PAPER: &'static str = "Chen et al. 2024 (Stuffed Mamba), arXiv:2410.07145";
 
     fn check(&self) -> Vec<ConfigError> {
         let mut errors = self.counts().errors();
@@ -150,6 +152,25 @@ impl Family for Config {
     fn open(&self, _: &DataDir) -> Result<Box<dyn Task>, DataError> {
         Ok(Box::new(Filler { cfg: self.clone() }))
     }
+
+    fn variants() -> Vec<Variant> {
+        let text = |test_text: &str| {
+            Variant::drawn(json!({
+                "vocab_size": 20, "paragraph": 5, "train_length": 40, "test_lengths": [40, 80], "test_examples": 50,
+                "test_text": test_text,
+            }))
+        };
+        vec![
+            // Of a paragraph of five all but its first token are scored, one of which is the newline.
+            text("paragraphs").floor(1.0 / 4.0, 1e-9).pin("b2a82b7f294530f6"),
+            // Newlines are scored and nothing else.
+            text("newlines").floor(1.0, 0.0).pin("006a68a765ba5e41"),
+        ]
+    }
+
+    fn small() -> Vec<Value> {
+        vec![json!({ "vocab_size": 20, "paragraph": 5, "train_length": 20, "test_lengths": [20] })]
+    }
 }
 
 /// The opened task.
@@ -171,8 +192,8 @@ impl Filler {
     }
 }
 
-impl Task for Filler {
-    fn spec(&self) -> TaskSpec {
+impl Synthetic for Filler {
+    fn describe(&self) -> TaskSpec {
         TaskSpec {
             metric: Metric::accuracy(),
             version: 1,
@@ -181,17 +202,13 @@ impl Task for Filler {
         }
     }
 
-    fn len(&self, split: Split) -> u64 {
-        self.cfg.counts().len(split)
+    fn counts(&self) -> Counts<'_> {
+        self.cfg.counts()
     }
 
-    fn sections(&self, split: Split) -> Sections {
-        self.cfg.counts().sections(split)
-    }
-
-    fn example(&self, split: Split, index: u64) -> Result<Example, DataError> {
+    fn draw(&self, split: Split, index: u64) -> Example {
         let (cfg, c) = (&self.cfg, self.cfg.paragraph as usize);
-        let mut stream = Stream::new(cfg.data_seed, Purpose::Filler(split), index);
+        let mut stream = Stream::new(cfg.data_seed, Purpose::of_split(Config::STREAM, split), index);
         let paragraph = drawn::owned(split, cfg.data_seed, || stream.distinct(c - 1, cfg.vocab_size as usize - 1));
         let length = cfg.counts().length(split, index, cfg.train_length) as usize;
         let paragraphs = match (split, cfg.test_text) {
@@ -207,11 +224,11 @@ impl Task for Filler {
         let positions: Vec<i64> = (0..length).filter(known).map(|at| at as i64).collect();
         let classes = positions.iter().map(|&at| tokens[at as usize + 1]).collect();
         tokens.truncate(length);
-        Ok(Example::new(tokens, Targets::PerPosition { positions, classes }))
+        Example::new(tokens, Targets::PerPosition { positions, classes })
     }
 
     /// The first token; whether an example goes over to newlines; and after how many paragraphs.
-    fn distributions(&self, examples: u64) -> Result<Vec<Goodness>, DataError> {
+    fn tested(&self, examples: u64) -> Result<Vec<Goodness>, DataError> {
         let (c, length) = (self.cfg.paragraph as usize, self.cfg.train_length as usize);
         let (mut first, mut turned) = (Vec::new(), Vec::new());
         for index in 0..examples {
@@ -231,20 +248,16 @@ impl Task for Filler {
         Ok(tests.into_iter().flatten().collect())
     }
 
-    fn floor(&self) -> Result<Bound, DataError> {
+    fn guess(&self) -> Result<Bound, DataError> {
         bounds::uniform(self, self.cfg.data_seed, self.cfg.vocab_size.into(), "all tokens")
     }
 
-    fn ceiling(&self) -> Result<Bound, DataError> {
-        bounds::oracle(self)
-    }
-
-    fn solve(&self, example: &Example) -> Option<Vec<i64>> {
+    fn answer(&self, example: &Example) -> Option<Vec<i64>> {
         let Targets::PerPosition { positions, .. } = &example.targets else { return None };
         positions.iter().map(|&at| self.next(&example.tokens[..=at as usize])).collect()
     }
 
-    fn notes(&self) -> Vec<String> {
+    fn remarks(&self) -> Vec<String> {
         match self.cfg.test_text {
             Text::Paragraphs => Vec::new(),
             Text::Newlines => {

@@ -17,12 +17,13 @@
 
 mod files;
 
+use crate::core::family::{Family, Outline, Variant};
+use crate::core::limits::COUNT;
 use crate::core::rng::{Permutation, Purpose};
 use crate::data::fetch::SETS;
 use crate::data::prepared::{Part, Prepared};
 use crate::language::corpus::CorpusConfig;
 use crate::language::tokenizer::{Texts, Tokenizer, TokenizerConfig};
-use crate::registry::{Family, Outline};
 use crate::{
     Bound, ConfigError, DataDir, DataError, Example, Input, Judge, Mark, Metric, Output, Section, Sections, Split,
     Targets, Task, TaskSpec,
@@ -30,12 +31,14 @@ use crate::{
     language::shared,
 };
 use files::Form;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 /// Which of the nine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Name {
     /// Corpus of Linguistic Acceptability (Warstadt et al. 2018): is a sentence English?
@@ -59,7 +62,7 @@ pub enum Name {
 }
 
 /// `task: { glue: { task: cola, tokenizer: { wordpiece: { vocab_size: 8192 } } } }`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Which of the nine.
@@ -99,6 +102,8 @@ const SHORTEST: u32 = 5;
 impl Family for Config {
     const NAME: &'static str = "glue";
     const ABOUT: &'static str = "GLUE: CoLA, SST-2, MRPC, STS-B, QQP, MNLI, QNLI, RTE, WNLI from the official files";
+    const PAPER: &'static str = "Wang et al. 2019, arXiv:1804.07461";
+    const LIMITS: &'static [(&'static str, u32)] = &[("min_frequency", COUNT)];
     const SOURCES: &'static [&'static str] = &["/folder", "/corpus", "/tokenizer"];
 
     fn check(&self) -> Vec<ConfigError> {
@@ -138,6 +143,25 @@ impl Family for Config {
 
     fn open(&self, data: &DataDir) -> Result<Box<dyn Task>, DataError> {
         Ok(Box::new(Glue::open(self.clone(), data)?))
+    }
+
+    fn variants() -> Vec<Variant> {
+        vec![
+            Variant::new(json!({ "tokenizer": { "wordpiece": { "vocab_size": 80 } } })),
+            Variant::new(json!({ "task": "sst2", "tokenizer": "bytes", "train_examples": 50 })),
+            Variant::new(json!({ "task": "mrpc", "tokenizer": "bytes" })),
+            // A constant has no correlation.
+            Variant::new(json!({ "task": "stsb", "tokenizer": "bytes" })).floor(0.0, 0.0),
+            Variant::new(json!({ "task": "qqp", "tokenizer": "bytes" })),
+            Variant::new(json!({ "task": "mnli", "tokenizer": "bytes" })),
+            Variant::new(json!({ "task": "qnli", "tokenizer": "bytes", "max_length": 512 })),
+            Variant::new(json!({ "task": "rte", "tokenizer": "bytes" })),
+            Variant::new(json!({ "task": "wnli", "tokenizer": "bytes" })),
+        ]
+    }
+
+    fn published(&self) -> Option<&'static str> {
+        Some(["CoLA", "SST2", "MRPC", "STS-B", "QQP", "MNLI", "QNLI", "RTE", "WNLI"][self.task as usize])
     }
 }
 
@@ -209,7 +233,7 @@ impl Glue {
         if cfg.train_examples.is_some() && wanted > there {
             notes.push(format!("train holds {there} examples, fewer than `train_examples` = {wanted}"));
         }
-        let order = Permutation::new(there, 0, Purpose::Subset, 0);
+        let order = Permutation::new(there, 0, Purpose::SUBSET, 0);
         let train = (0..there).filter(|&row| order.at(row) < wanted).map(|row| row as u32).collect();
         let tokenizer = match &cfg.corpus {
             Some(corpus) => Tokenizer::obtain(data, &cfg.tokenizer, &corpus.stamp(data)?, &mut || {

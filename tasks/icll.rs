@@ -18,8 +18,9 @@ mod baselines;
 #[cfg(test)]
 mod tests;
 
+use crate::core::family::{Family, Outline, Variant};
+use crate::core::limits::COUNT;
 use crate::core::rng::{Purpose, Stream, owner};
-use crate::registry::{Family, Outline};
 use crate::{
     Baseline, Bound, ConfigError, DataDir, DataError, Example, FRESH, Goodness, Judge, Metric, Split, Targets, Task,
     TaskSpec,
@@ -27,14 +28,16 @@ use crate::{
 };
 use automaton::{Automaton, Ranges, Sizes, between};
 use baselines::{BaumWelch, Hmm, Learner, Ngram};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use std::collections::HashSet;
 
 /// How many times as many languages as automata asked for there must be: drawing new ones would not end otherwise.
 const PLENTY: f64 = 100.0;
 
 /// `task: { icll: { max_states: 8 } }`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Letters there are; behind them come `|` and the pad `.`.
@@ -173,6 +176,8 @@ impl Family for Config {
     const NAME: &'static str = "icll";
     const ABOUT: &'static str =
         "in-context language learning: which letters may come next in a random automaton's words";
+    const PAPER: &'static str = "Akyürek et al. 2024, arXiv:2401.12973";
+    const LIMITS: &'static [(&'static str, u32)] = &[("hmm_prompts", COUNT)];
 
     fn check(&self) -> Vec<ConfigError> {
         let mut errors = Vec::new();
@@ -253,6 +258,26 @@ impl Family for Config {
     fn open(&self, _: &DataDir) -> Result<Box<dyn Task>, DataError> {
         Ok(Box::new(Icll::new(self.clone())))
     }
+
+    fn variants() -> Vec<Variant> {
+        vec![
+            // The token between words, wherever one may end, is right more often than a guess: measured.
+            Variant::drawn(json!({})).floor(0.127, 0.03).pin("7f0d9a364c2e958c"),
+            Variant::drawn(json!({
+                "letters": 6, "min_alphabet": 4, "max_alphabet": 6, "max_states": 5, "max_edges": 2, "max_words": 12,
+                "max_word_length": 9,
+            }))
+            .floor(0.274, 0.04)
+            .pin("6c9cc61dbe2daf24"),
+        ]
+    }
+
+    fn small() -> Vec<Value> {
+        vec![json!({
+            "letters": 6, "min_alphabet": 4, "max_alphabet": 6, "max_states": 5, "max_edges": 2, "max_words": 4,
+            "max_word_length": 9,
+        })]
+    }
 }
 
 /// The opened task: the automata of its finite splits.
@@ -287,7 +312,7 @@ impl Icll {
 
     /// All tokens of a prompt, the last one included.
     fn prompt(&self, split: Split, index: u64, automaton: &Automaton) -> Vec<i64> {
-        let mut stream = Stream::new(self.cfg.data_seed, Purpose::IcllWords(split), index);
+        let mut stream = Stream::new(self.cfg.data_seed, Purpose::of_split("icll words", split), index);
         let words = between((self.cfg.min_words, self.cfg.max_words), &mut stream);
         let mut tokens = Vec::new();
         for word in 0..words {
@@ -347,7 +372,7 @@ fn loop_until_new(
     index: u64,
     mut new: impl FnMut(&Automaton) -> bool,
 ) -> (Automaton, Sizes) {
-    let mut stream = Stream::new(cfg.data_seed, Purpose::IcllAutomaton(split), index);
+    let mut stream = Stream::new(cfg.data_seed, Purpose::of_split("icll automaton", split), index);
     loop {
         let (automaton, sizes) = cfg.ranges().draw(&mut stream);
         let automaton = automaton.minimal();
@@ -408,7 +433,7 @@ impl Task for Icll {
         if self.cfg.hmm_prompts > 0 {
             let (states, iterations) = (self.cfg.hmm_states as usize, self.cfg.hmm_iterations);
             let learner = |index| -> Box<dyn Learner> {
-                let mut stream = Stream::new(self.cfg.data_seed, Purpose::IcllHmm, index);
+                let mut stream = Stream::new(self.cfg.data_seed, Purpose::new("icll hmm"), index);
                 Box::new(BaumWelch { hmm: Hmm::random(states, letters, &mut stream), iterations })
             };
             found.extend(self.measure("Baum-Welch", all.min(self.cfg.hmm_prompts), learner));

@@ -14,19 +14,22 @@
 
 mod records;
 
+use crate::core::family::{Family, Outline, Variant};
+use crate::core::limits::{self, COUNT};
 use crate::data::subset::{self, Subset};
-use crate::registry::{Family, Outline};
 use crate::{
     Bound, ConfigError, DataDir, DataError, Example, Input, Mark, Metric, Output, Split, Targets, Task, TaskSpec,
     data::shrink,
 };
 use records::{CLASSES, PIXELS, SIDE};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use std::path::PathBuf;
 
 /// Whose experiment: the grey of a pixel, what a pixel is to a model, and which images validate go together, because
 /// published scores have no other combinations.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Convention {
     /// Real-valued pixels; random images of every class validate.
@@ -36,7 +39,7 @@ pub enum Convention {
 }
 
 /// `task: { image: { convention: s4 } }`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Grey, pixels and validation as in `s4` (real-valued, random validation) or `lra` (tokens, the last validate).
@@ -76,6 +79,9 @@ impl Default for Config {
 impl Family for Config {
     const NAME: &'static str = "image";
     const ABOUT: &'static str = "Long Range Arena Image: grey CIFAR-10 pixel by pixel, from the official binary files";
+    const PAPER: &'static str = "Krizhevsky 2009 (CIFAR-10); Tay et al. 2020 (Long Range Arena), arXiv:2011.04006; Gu et al. 2022 (S4), arXiv:2111.00396";
+    const LIMITS: &'static [(&'static str, u32)] =
+        &[("train_limit", COUNT), ("test_limit", COUNT), ("side", limits::SIDE)];
     const SOURCES: &'static [&'static str] = &["/path"];
 
     fn check(&self) -> Vec<ConfigError> {
@@ -122,6 +128,17 @@ impl Family for Config {
 
     fn open(&self, data: &DataDir) -> Result<Box<dyn Task>, DataError> {
         Ok(Box::new(Image::open(self.clone(), data)?))
+    }
+
+    fn variants() -> Vec<Variant> {
+        vec![
+            Variant::new(json!({ "batch_files": 1, "side": 8 })),
+            Variant::new(json!({ "batch_files": 1, "convention": "lra" })),
+        ]
+    }
+
+    fn published(&self) -> Option<&'static str> {
+        Some("Image")
     }
 }
 

@@ -15,16 +15,16 @@
 //! The last answer is not in the input, so with one symbol to copy a bidirectional mixer competes fairly.
 
 use crate::associative_recall::{Scored, causal_error, targets};
-use crate::core::drawn::{self, Counts};
+use crate::core::drawn::{self, Counts, Synthetic};
+use crate::core::family::{Family, Outline, Variant};
 use crate::core::rng::{Purpose, Stream};
-use crate::registry::{Family, Outline};
-use crate::{
-    Bound, ConfigError, DataDir, DataError, Example, Goodness, Metric, Sections, Split, Task, TaskSpec, core::bounds,
-};
+use crate::{Bound, ConfigError, DataDir, DataError, Example, Goodness, Metric, Split, Task, TaskSpec, core::bounds};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 /// Whose vocabulary.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Form {
     /// The last token is special.
@@ -34,7 +34,7 @@ pub enum Form {
 }
 
 /// `task: { induction_heads: { form: mamba, seq_len: 256, test_lengths: [256, 1024, 4096] } }`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Whose vocabulary: `mamba` has one special token, `h3` two.
@@ -110,6 +110,8 @@ impl Config {
 impl Family for Config {
     const NAME: &'static str = "induction_heads";
     const ABOUT: &'static str = "induction heads (H3, Mamba): what followed the special symbol before, at any length";
+    const PAPER: &'static str = "Gu and Dao 2023 (Mamba), arXiv:2312.00752; Fu et al. 2023 (H3), arXiv:2212.14052";
+    const STREAM: &'static str = "induction heads";
 
     fn check(&self) -> Vec<ConfigError> {
         let mut errors = self.counts().errors();
@@ -169,6 +171,24 @@ impl Family for Config {
     fn open(&self, _: &DataDir) -> Result<Box<dyn Task>, DataError> {
         Ok(Box::new(InductionHeads { cfg: self.clone() }))
     }
+
+    fn variants() -> Vec<Variant> {
+        vec![
+            Variant::drawn(json!({ "test_examples": 250, "seq_len": 48, "test_lengths": [32, 64] }))
+                .floor(1.0 / 15.0, 0.045)
+                .pin("e16a73c19af6dc73"),
+            Variant::drawn(json!({
+                "form": "h3", "vocab_size": 20, "test_lengths": [64], "seq_len": 64, "induction_len": 3, "triggers": 4,
+                "targets": "all",
+            }))
+            .floor(1.0 / 18.0, 0.024)
+            .pin("39dfb6c80181bf51"),
+        ]
+    }
+
+    fn small() -> Vec<Value> {
+        vec![json!({ "seq_len": 16, "test_lengths": [16] })]
+    }
 }
 
 /// The opened task.
@@ -179,7 +199,7 @@ pub struct InductionHeads {
 
 impl InductionHeads {
     /// An input of `length` tokens that `split` owns. Its first tokens decide, and the rest is drawn only then.
-    fn draw(&self, length: u32, split: Split, stream: &mut Stream) -> Vec<i64> {
+    fn input(&self, length: u32, split: Split, stream: &mut Stream) -> Vec<i64> {
         let (n, body) = (self.cfg.induction_len as usize, self.cfg.body(length));
         let mut at = Vec::new();
         let mut tokens = drawn::owned(split, self.cfg.data_seed, || {
@@ -221,29 +241,25 @@ impl InductionHeads {
     }
 }
 
-impl Task for InductionHeads {
-    fn spec(&self) -> TaskSpec {
+impl Synthetic for InductionHeads {
+    fn describe(&self) -> TaskSpec {
         TaskSpec { metric: Metric::accuracy(), version: 1, ..self.cfg.outline().spec() }
     }
 
-    fn len(&self, split: Split) -> u64 {
-        self.cfg.counts().len(split)
+    fn counts(&self) -> Counts<'_> {
+        self.cfg.counts()
     }
 
-    fn sections(&self, split: Split) -> Sections {
-        self.cfg.counts().sections(split)
-    }
-
-    fn example(&self, split: Split, index: u64) -> Result<Example, DataError> {
+    fn draw(&self, split: Split, index: u64) -> Example {
         let length = self.cfg.counts().length(split, index, self.cfg.seq_len);
-        let mut stream = Stream::new(self.cfg.data_seed, Purpose::InductionHeads(split), index);
-        let tokens = self.draw(length, split, &mut stream);
+        let mut stream = Stream::new(self.cfg.data_seed, Purpose::of_split(Config::STREAM, split), index);
+        let tokens = self.input(length, split, &mut stream);
         let scored = if split == Split::Train { self.cfg.targets } else { Scored::Last };
         let targets = targets(&tokens, self.answers(&tokens).unwrap_or_default(), scored);
-        Ok(Example::new(tokens, targets))
+        Example::new(tokens, targets)
     }
 
-    fn distributions(&self, examples: u64) -> Result<Vec<Goodness>, DataError> {
+    fn tested(&self, examples: u64) -> Result<Vec<Goodness>, DataError> {
         let inputs: Vec<Vec<i64>> =
             (0..examples).map(|i| self.example(Split::Train, i).map(|e| e.tokens)).collect::<Result<_, _>>()?;
         let prefix = self.cfg.prefix();
@@ -261,17 +277,13 @@ impl Task for InductionHeads {
         Ok(found.into_iter().flatten().collect())
     }
 
-    fn floor(&self) -> Result<Bound, DataError> {
+    fn guess(&self) -> Result<Bound, DataError> {
         bounds::guesser(self, self.cfg.data_seed, "a uniform guess among the plain symbols", |_, stream| {
             drawn::symbols(stream, self.cfg.induction_len as usize, self.cfg.plain())
         })
     }
 
-    fn ceiling(&self) -> Result<Bound, DataError> {
-        bounds::oracle(self)
-    }
-
-    fn solve(&self, example: &Example) -> Option<Vec<i64>> {
+    fn answer(&self, example: &Example) -> Option<Vec<i64>> {
         let answers = self.answers(&example.tokens)?;
         (example.targets.classes().len() == answers.len()).then(|| answers.to_vec())
     }

@@ -6,8 +6,7 @@
 pub mod core;
 pub mod data;
 pub mod language;
-#[cfg(test)]
-mod laws;
+pub mod laws;
 
 mod registry;
 
@@ -38,14 +37,16 @@ pub mod text;
 static ALLOCATOR: fuzzing::Counting = fuzzing::Counting;
 
 pub use crate::core::batch::{Batch, Example, Order, Targets};
+pub use crate::core::drawn::{Counts, Synthetic};
 pub use crate::core::error::DataError;
+pub use crate::core::family::{Entry, Family, Generated, Outline, Variant, without};
 pub use crate::core::goodness::Goodness;
 pub use crate::core::metric::{Metric, MetricKind};
 pub use data::formats::DataDir;
 pub use data::prepared::Prepared;
 pub use language::shared::spread;
 pub use language::tokenizer::Tokenizer;
-pub use registry::{Entry, Family, Generated, Outline, registry, without};
+pub use registry::registry;
 
 pub use settings::ConfigError;
 

@@ -19,32 +19,25 @@ mod tree;
 
 pub use files::{Checked, check_labels};
 
-use crate::core::drawn::COUNT_KEYS;
 use crate::core::error::idle;
+use crate::core::family::{Family, Generated, Outline, Variant};
+use crate::core::limits::COUNT_KEYS;
 use crate::core::rng::{Purpose, Stream};
+use crate::data::Source;
 use crate::data::prepared::Prepared;
-use crate::registry::{Family, Generated, Outline};
 use crate::{
     Bound, ConfigError, DataDir, DataError, Example, Input, Mark, Metric, Output, Split, Targets, Task, TaskSpec,
     core::bounds, data::subset,
 };
 use rows::Rows;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use tree::{SYMBOLS, Shape, Symbol};
 
-/// Where the expressions come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Source {
-    /// Drawn here.
-    Generate,
-    /// The official files.
-    Files,
-}
-
 /// Which number a symbol gets, and how a sequence ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Tokens {
     /// As S4 (Gu et al. 2022): 0 `<pad>`, 1 `<unk>`, 2 `<eos>`, symbols from 3; `<eos>` is appended. Vocabulary 18.
@@ -85,7 +78,7 @@ impl Tokens {
 }
 
 /// `task: { listops: { source: generate, max_length: 2000 } }`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Whether expressions are drawn here (`generate`) or read from the official `files`.
@@ -202,7 +195,7 @@ impl Config {
     /// Limits that no tree, or too few trees, can keep: found by drawing and by counting.
     fn check_trees(&self) -> Option<ConfigError> {
         let (low, high) = (self.min_length, self.max_length);
-        let mut stream = Stream::new(self.data_seed, Purpose::ListOps(Split::Train), 0);
+        let mut stream = Stream::new(self.data_seed, Purpose::of_split(Config::STREAM, Split::Train), 0);
         if self.shape().draw(&mut stream, &mut Vec::new(), rows::TRIES).is_none() {
             let problem = format!(
                 "none of {} expressions drawn with `max_depth` {} and `max_args` {} had a length strictly between {low} and {high}",
@@ -250,6 +243,8 @@ impl Family for Config {
     const NAME: &'static str = "listops";
     const ABOUT: &'static str =
         "Long Range Arena ListOps: evaluate nested MIN, MAX, MED and SM; drawn here or from the files";
+    const PAPER: &'static str =
+        "Nangia and Bowman 2018, arXiv:1804.06028; Tay et al. 2020 (Long Range Arena), arXiv:2011.04006";
     const SOURCES: &'static [&'static str] = &["/path", "/verify_labels"];
 
     fn check(&self) -> Vec<ConfigError> {
@@ -292,6 +287,23 @@ impl Family for Config {
     fn generate(&self, folder: &Path, step: &(dyn Fn(u64, u64) + Sync)) -> Option<Result<Generated, DataError>> {
         let draws = self.source == Source::Generate;
         draws.then(|| files::write(&self.shape(), self.counts(), self.data_seed, folder, step))
+    }
+
+    fn variants() -> Vec<Variant> {
+        vec![
+            Variant::drawn(json!({ "min_length": 5, "max_length": 50, "max_depth": 3 })).pin("47b8be781dd7ce7f"),
+            Variant::drawn(json!({ "min_length": 5, "max_length": 50, "max_depth": 3, "tokens": "lra" }))
+                .pin("752c87c1d1380d0c"),
+            Variant::new(json!({ "source": "files", "path": "drawn/listops-1000" })),
+        ]
+    }
+
+    fn small() -> Vec<Value> {
+        vec![json!({ "min_length": 5, "max_length": 30, "max_depth": 3, "train_examples": 500 })]
+    }
+
+    fn published(&self) -> Option<&'static str> {
+        Some("ListOps")
     }
 }
 

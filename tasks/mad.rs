@@ -23,12 +23,13 @@
 //! the one answer asked for is not in the input, and bidirectional mixers may run; the other three tasks leak nothing.
 
 use crate::core::drawn::{self, Counts};
+use crate::core::family::{Family, Outline, Variant};
 use crate::core::rng::{Purpose, Stream};
-use crate::registry::{Family, Outline};
 use crate::{
     Bound, ConfigError, DataDir, DataError, Example, Goodness, Mark, Metric, Output, Split, Task, TaskSpec,
     core::bounds,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::fmt::Debug;
@@ -42,7 +43,7 @@ mod recall;
 mod tests;
 
 /// Which of the six.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// Recall values of keys within the example.
@@ -102,7 +103,7 @@ impl Kind {
 /// `task: { mad: { task: fuzzy_recall, vocab_size: 32 } }`
 ///
 /// What is `null` is as in the published baseline of the task; a key that the task has no use for must be `null`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Which of the six tasks.
@@ -283,6 +284,7 @@ impl Config {
 impl Family for Config {
     const NAME: &'static str = "mad";
     const ABOUT: &'static str = "MAD: recall plain, fuzzy and noisy, selective copying, compression, memorization";
+    const PAPER: &'static str = "Poli et al. 2024, arXiv:2403.17844";
 
     fn check(&self) -> Vec<ConfigError> {
         let mut errors = Vec::new();
@@ -371,6 +373,53 @@ impl Family for Config {
     fn open(&self, _: &DataDir) -> Result<Box<dyn Task>, DataError> {
         Ok(Box::new(Mad::new(self.clone())))
     }
+
+    fn variants() -> Vec<Variant> {
+        vec![
+            // A pair of those shown has the asked key in one of K cases, or another key of the same value in one of V. Early on
+            // fewer pairs are shown and one of them must have the key, which the measured score shows: within 0.03.
+            Variant::drawn(json!({})).floor(1.0 / 8.0 + 7.0 / 64.0, 0.07).pin("d810e6ebfa628634"),
+            Variant::drawn(json!({ "multi_query": false, "causal": false }))
+                .floor(1.0 / 8.0 + 7.0 / 64.0, 0.07)
+                .pin("da7d426999626fa9"),
+            Variant::drawn(json!({ "task": "noisy_recall" }))
+                .floor(1.0 / 8.0 + 7.0 / 64.0, 0.07)
+                .pin("fb085f98721ce23b"),
+            // 15 steps of which a fifth are pairs: of 1 to 15, 3.8 on average; the key asked for is one of those.
+            Variant::drawn(json!({ "task": "noisy_recall", "multi_query": false, "frac_noise": 0.8, "seq_len": 32 }))
+                .floor(0.4, 0.1)
+                .pin("7ec2bbbfe1e8b292"),
+            // Of V = 16: 8 symbols of values, 4 targets; without the copy prefix one less of either kind.
+            Variant::drawn(json!({ "task": "fuzzy_recall" })).floor(1.0 / 8.0, 0.04).pin("4b8c45025aea2007"),
+            Variant::drawn(json!({ "task": "fuzzy_recall", "multi_query": false, "motif_length": 2, "causal": false }))
+                .floor(1.0 / 7.0, 0.06)
+                .pin("e5a062dc62b7205c"),
+            // The token asked for in one of 16 cases, another that equals it in one of 14.
+            Variant::drawn(json!({ "task": "selective_copying" }))
+                .floor(1.0 / 16.0 + 15.0 / 16.0 / 14.0, 0.015)
+                .pin("a624b0cfc240d47d"),
+            Variant::drawn(
+                json!({ "task": "selective_copying", "seq_len": 64, "fix_last_blank": true, "causal": false }),
+            )
+            .floor(1.0 / 16.0 + 15.0 / 16.0 / 14.0, 0.015)
+            .pin("867b8d77b839c343"),
+            // 31 guesses among 15 tokens, and the last position is known.
+            Variant::drawn(json!({ "task": "compression", "causal": false }))
+                .floor((31.0 / 15.0 + 1.0) / 32.0, 0.009)
+                .pin("b302afe6a65fa9c3"),
+            // 63 symbols: keys 0 .. 31, values 31 .. 63.
+            Variant::drawn(json!({ "task": "memorization", "vocab_size": 64 }))
+                .floor(1.0 / 32.0, 0.008)
+                .pin("71ccd2ae4fefd1eb"),
+        ]
+    }
+
+    fn small() -> Vec<Value> {
+        vec![
+            json!({ "task": "in_context_recall", "seq_len": 24 }),
+            json!({ "task": "compression", "seq_len": 12, "causal": false }),
+        ]
+    }
 }
 
 /// One of the six tasks: how an example is drawn, and answered.
@@ -415,7 +464,9 @@ impl Task for Mad {
     }
 
     fn example(&self, split: Split, index: u64) -> Result<Example, DataError> {
-        Ok(self.form.example(split, &mut Stream::new(self.cfg.data_seed, Purpose::Mad(split), index)))
+        Ok(self
+            .form
+            .example(split, &mut Stream::new(self.cfg.data_seed, Purpose::of_split(Config::STREAM, split), index)))
     }
 
     fn distributions(&self, examples: u64) -> Result<Vec<Goodness>, DataError> {

@@ -19,20 +19,23 @@
 //! (sixteenths of `seq_len`), `distance` (tokens to the nearest visible occurrence of the same token in the sequence, by
 //! powers of two: context it could be copied from) and `fate` (0: behind \[MASK\], 1: behind a random token, 2: left as it was).
 
+use crate::core::family::{Family, Outline, Variant};
+use crate::core::limits::COUNT;
 use crate::core::rng::{Purpose, Stream};
 use crate::language::corpus::{CorpusConfig, Packing, Shape};
 use crate::language::masking::{Count, Masked, Masking, plain};
 use crate::language::shared::{self, EVAL_SEQUENCES, Language};
 use crate::language::tokenizer::TokenizerConfig;
-use crate::registry::{Family, Outline};
 use crate::{
     Baseline, Batch, Bound, ConfigError, DataDir, DataError, Draw, Example, Facet, Goodness, Metric, Split, Targets,
     Task, TaskSpec, Tokenizer,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 /// `task: { mlm: { corpus: { path: tinystories }, tokenizer: { wordpiece: { vocab_size: 4096 } }, seq_len: 128 } }`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// The text.
@@ -107,6 +110,8 @@ impl Family for Config {
     const NAME: &'static str = "mlm";
     const ABOUT: &'static str =
         "masked language modelling on any text: say the hidden tokens of a sequence (BERT, BiGS, Hydra)";
+    const PAPER: &'static str = "Devlin et al. 2019 (BERT), arXiv:1810.04805; Wang et al. 2022 (BiGS), arXiv:2212.10544; Hwang et al. 2024 (Hydra), arXiv:2407.09941";
+    const LIMITS: &'static [(&'static str, u32)] = &[("eval_sequences", COUNT), ("min_frequency", COUNT)];
     const SOURCES: &'static [&'static str] = &["/corpus", "/tokenizer"];
 
     fn check(&self) -> Vec<ConfigError> {
@@ -141,6 +146,28 @@ impl Family for Config {
 
     fn open(&self, data: &DataDir) -> Result<Box<dyn Task>, DataError> {
         Ok(Box::new(Mlm::open(self.clone(), data)?))
+    }
+
+    fn variants() -> Vec<Variant> {
+        vec![
+            // Half of the letters are e. 5,760 letters, 0.15 of them asked for.
+            Variant::new(json!({
+                "corpus": { "path": "letters", "documents": "line" }, "tokenizer": "bytes", "packing": "padded",
+                "seq_len": 34, "dynamic": false,
+            }))
+            .floor(0.5, 4.0 * (0.25_f64 / 860.0).sqrt()),
+            // e is rarer where pairs are merged.
+            Variant::new(json!({
+                "corpus": { "path": "letters", "documents": "line" }, "tokenizer": { "bpe": { "vocab_size": 265 } },
+                "packing": "packed", "seq_len": 34, "dynamic": false, "count": "exact", "whole_words": true,
+                "eval_sequences": 30,
+            }))
+            .floor(0.25, 0.15),
+        ]
+    }
+
+    fn published(&self) -> Option<&'static str> {
+        Some("C4-MLM-acc")
     }
 }
 
@@ -195,7 +222,7 @@ impl Task for Mlm {
     fn example(&self, split: Split, index: u64) -> Result<Example, DataError> {
         let rate = if split == Split::Train { self.cfg.mask_rate } else { self.cfg.eval_rate() };
         let sequence = self.language.place(split, index);
-        let stream = Stream::new(self.cfg.mask_seed, Purpose::FixedMask(split), sequence);
+        let stream = Stream::new(self.cfg.mask_seed, Purpose::of_split("fixed mask", split), sequence);
         Ok(example(&self.masked(split, sequence, rate, stream)))
     }
 
@@ -203,7 +230,7 @@ impl Task for Mlm {
         if !self.cfg.dynamic {
             return self.example(Split::Train, index);
         }
-        let stream = Stream::new(draw.seed, Purpose::DynamicMask, draw.epoch << EPOCH_SHIFT | index);
+        let stream = Stream::new(draw.seed, Purpose::new("dynamic mask"), draw.epoch << EPOCH_SHIFT | index);
         Ok(example(&self.masked(Split::Train, index, self.cfg.mask_rate, stream)))
     }
 
@@ -249,7 +276,7 @@ impl Task for Mlm {
         self.plain.iter().for_each(|&token| expected[cell(token)] += 1.0);
         let mut randoms = Vec::new();
         for index in 0..examples.min(self.len(Split::Train)) {
-            let stream = Stream::new(self.cfg.mask_seed, Purpose::FixedMask(Split::Train), index);
+            let stream = Stream::new(self.cfg.mask_seed, Purpose::of_split("fixed mask", Split::Train), index);
             let masked = self.masked(Split::Train, index, self.cfg.mask_rate, stream);
             for hidden in &masked.hidden {
                 fates[hidden.fate as usize] += 1;

@@ -19,16 +19,19 @@
 //! mixer gains nothing from seeing the whole sequence, and `causal: false` lets mixers without a causal form compete.
 
 use crate::core::drawn::{self, Counts};
+use crate::core::family::{Family, Outline, Variant};
+use crate::core::limits::COUNT;
 use crate::core::rng::{Purpose, Stream};
-use crate::registry::{Family, Outline};
 use crate::{
     Bound, ConfigError, DataDir, DataError, Example, FRESH, Goodness, Metric, Section, Sections, Split, Targets, Task,
     TaskSpec, core::bounds,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 /// A published mixture of kinds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Mixture {
     /// Figure 2 of Based.
@@ -36,7 +39,7 @@ pub enum Mixture {
 }
 
 /// Examples of one length and one number of pairs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Kind {
     /// Tokens of every example; even.
@@ -62,7 +65,7 @@ impl Mixture {
 }
 
 /// `task: { mqar: { seq_len: 64, kv_pairs: 4 } }`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Tokens there are: keys are `1 .. vocab_size / 2`, values `vocab_size / 2 .. vocab_size`, 0 is the filler.
@@ -228,6 +231,9 @@ impl Kind {
 impl Family for Config {
     const NAME: &'static str = "mqar";
     const ABOUT: &'static str = "multi-query associative recall (Zoology): recall the value of each key that returns";
+    const PAPER: &'static str = "Arora et al. 2024 (Zoology), arXiv:2312.04927";
+    const STREAM: &'static str = "mqar";
+    const LIMITS: &'static [(&'static str, u32)] = &[("examples", COUNT)];
 
     fn check(&self) -> Vec<ConfigError> {
         let mut errors: Vec<ConfigError> = Vec::new();
@@ -286,6 +292,29 @@ impl Family for Config {
     fn open(&self, _: &DataDir) -> Result<Box<dyn Task>, DataError> {
         Ok(Box::new(Mqar::new(self.clone())))
     }
+
+    fn variants() -> Vec<Variant> {
+        vec![
+            // One of K = 4 values; 500 examples of 4 queries are 2,000 guesses of deviation 0.01.
+            Variant::drawn(json!({})).floor(0.25, 0.04).pin("542205ed54cad881"),
+            Variant::drawn(json!({ "seq_len": 32, "vocab_size": 64 })).floor(0.25, 0.04).pin("d7c27d9b975a4f13"),
+            Variant::drawn(json!({ "seq_len": 32, "vocab_size": 64, "random_non_queries": false, "passes": 2 })).floor(0.25, 0.04).pin("65e391d7eaeb8216"),
+            // Three examples of 4 pairs to one of 16: 300 · 4 and 100 · 16 guesses.
+            Variant::new(json!({
+                "train_mixture": [
+                    { "seq_len": 32, "kv_pairs": 4, "examples": 60 }, { "seq_len": 64, "kv_pairs": 8, "examples": 30 },
+                ],
+                "test_mixture": [
+                    { "seq_len": 64, "kv_pairs": 4, "examples": 300 }, { "seq_len": 128, "kv_pairs": 16, "examples": 100 },
+                ],
+                "validation_examples": 20,
+            })).floor(0.75 / 4.0 + 0.25 / 16.0, 0.04).pin("32558635f8105d1d"),
+        ]
+    }
+
+    fn small() -> Vec<Value> {
+        vec![json!({ "seq_len": 24, "kv_pairs": 4, "vocab_size": 32 })]
+    }
 }
 
 /// The opened task: nothing but its settings, examples are drawn when asked for.
@@ -321,7 +350,7 @@ impl Mqar {
 
     /// Example `index` of a split, of the given kind.
     fn draw(&self, split: Split, index: u64, part: &Part) -> Example {
-        let mut stream = Stream::new(self.cfg.data_seed, Purpose::Mqar(split), index);
+        let mut stream = Stream::new(self.cfg.data_seed, Purpose::of_split(Config::STREAM, split), index);
         let (k, context) = (part.kind.kv_pairs as usize, part.kind.context(self.cfg.passes) as usize);
         let (vocab_size, first_value) = (self.cfg.vocab_size as usize, self.cfg.first_value() as usize);
         let keys = stream.distinct(k, first_value - 1); // one less than the key

@@ -14,14 +14,16 @@
 //! Training lengths are uniform between two bounds; test lengths are stretches of the test split, in each of which every
 //! depth comes equally often.
 
-use crate::core::drawn::{self, Counts};
+use crate::core::drawn::{self, Counts, Synthetic};
+use crate::core::family::{Family, Outline, Variant};
 use crate::core::rng::{Purpose, Stream};
-use crate::registry::{Family, Outline};
 use crate::{
-    Bound, ConfigError, DataDir, DataError, Example, Goodness, Judge, Metric, Sections, Split, Targets, Task, TaskSpec,
+    Bound, ConfigError, DataDir, DataError, Example, Goodness, Judge, Metric, Split, Targets, Task, TaskSpec,
     core::bounds,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 /// Tokens 0 to 9 are the digits.
 const DIGITS: u64 = 10;
@@ -35,7 +37,7 @@ const SLOT: i64 = 12;
 const FILLER: i64 = 13;
 
 /// `task: { passkey: { train_max_length: 256, test_lengths: [256, 1024] } }`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Shortest training example, in tokens.
@@ -115,6 +117,8 @@ impl Family for Config {
     const NAME: &'static str = "passkey";
     const ABOUT: &'static str =
         "passkey retrieval (Stuffed Mamba): a five-digit number somewhere in a long stretch of filler";
+    const PAPER: &'static str =
+        "Mohtashami and Jaggi 2023, arXiv:2305.16300; Chen et al. 2024 (Stuffed Mamba), arXiv:2410.07145";
 
     fn check(&self) -> Vec<ConfigError> {
         let mut errors = self.counts().errors();
@@ -166,6 +170,18 @@ impl Family for Config {
     fn open(&self, _: &DataDir) -> Result<Box<dyn Task>, DataError> {
         Ok(Box::new(Passkey { cfg: self.clone() }))
     }
+
+    fn variants() -> Vec<Variant> {
+        vec![
+            Variant::drawn(json!({
+                "train_min_length": 24, "train_max_length": 64, "test_lengths": [32, 64], "test_examples": 100, "filler": 5,
+            })).floor(0.0, 0.01).pin("19931cef18b9fb96"),
+        ]
+    }
+
+    fn small() -> Vec<Value> {
+        vec![json!({ "train_min_length": 40, "train_max_length": 48, "test_lengths": [48] })]
+    }
 }
 
 /// The opened task.
@@ -198,8 +214,8 @@ impl Passkey {
     }
 }
 
-impl Task for Passkey {
-    fn spec(&self) -> TaskSpec {
+impl Synthetic for Passkey {
+    fn describe(&self) -> TaskSpec {
         TaskSpec {
             metric: Metric::proportion("exact match"),
             judge: Judge::Exact,
@@ -208,17 +224,13 @@ impl Task for Passkey {
         }
     }
 
-    fn len(&self, split: Split) -> u64 {
-        self.cfg.counts().len(split)
+    fn counts(&self) -> Counts<'_> {
+        self.cfg.counts()
     }
 
-    fn sections(&self, split: Split) -> Sections {
-        self.cfg.counts().sections(split)
-    }
-
-    fn example(&self, split: Split, index: u64) -> Result<Example, DataError> {
+    fn draw(&self, split: Split, index: u64) -> Example {
         let (cfg, depths) = (&self.cfg, u64::from(self.cfg.depths));
-        let mut stream = Stream::new(cfg.data_seed, Purpose::Passkey(split), index);
+        let mut stream = Stream::new(cfg.data_seed, Purpose::of_split(Config::STREAM, split), index);
         let digits = drawn::owned(split, cfg.data_seed, || drawn::symbols(&mut stream, cfg.digits as usize, DIGITS));
         let (length, depth) = match split {
             Split::Test => (cfg.test_lengths[(index / cfg.test_examples) as usize], index % cfg.test_examples % depths),
@@ -227,11 +239,11 @@ impl Task for Passkey {
                 (cfg.train_min_length + more as u32, stream.below(depths))
             }
         };
-        Ok(self.prompt(length, cfg.place(depth, length), digits))
+        self.prompt(length, cfg.place(depth, length), digits)
     }
 
     /// The first and the last digit, the length, and, given the lengths, the paragraph.
-    fn distributions(&self, examples: u64) -> Result<Vec<Goodness>, DataError> {
+    fn tested(&self, examples: u64) -> Result<Vec<Goodness>, DataError> {
         let drawn: Vec<Example> = (0..examples).map(|i| self.example(Split::Train, i)).collect::<Result<_, _>>()?;
         let (least, most) = (self.cfg.train_min_length, self.cfg.train_max_length);
         let digit = |place: usize| drawn.iter().map(move |example| example.targets.classes()[place] as u64);
@@ -253,18 +265,14 @@ impl Task for Passkey {
         Ok(found.into_iter().flatten().collect())
     }
 
-    fn floor(&self) -> Result<Bound, DataError> {
+    fn guess(&self) -> Result<Bound, DataError> {
         bounds::guesser(self, self.cfg.data_seed, "a uniform guess among the digits", |_, stream| {
             drawn::symbols(stream, self.cfg.digits as usize, DIGITS)
         })
     }
 
-    fn ceiling(&self) -> Result<Bound, DataError> {
-        bounds::oracle(self)
-    }
-
     /// The digits behind the first key token.
-    fn solve(&self, example: &Example) -> Option<Vec<i64>> {
+    fn answer(&self, example: &Example) -> Option<Vec<i64>> {
         let stated = example.tokens.iter().position(|&token| token == KEY)?;
         example.tokens.get(stated + 1..=stated + self.cfg.digits as usize).map(<[i64]>::to_vec)
     }

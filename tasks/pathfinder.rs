@@ -26,31 +26,24 @@ mod stimulus;
 pub use statistics::{Facts, Statistics, THRESHOLDS, facts};
 pub use stimulus::{Generator, Image};
 
-use crate::core::drawn::COUNT_KEYS;
 use crate::core::error::idle;
+use crate::core::family::{Family, Generated, Outline, Variant};
+use crate::core::limits::{COUNT_KEYS, SIDE};
 use crate::core::rng::{Permutation, Purpose};
+use crate::data::Source;
 use crate::data::prepared::{Prepared, Request, Writer, stamp_of_settings, stamp_of_source};
 use crate::data::subset::{self, Rows, Subset};
-use crate::registry::{Family, Generated, Outline};
 use crate::{
     Bound, ConfigError, DataDir, DataError, Example, Input, Mark, Metric, Output, Split, Targets, Task, TaskSpec,
     data::shrink,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
-/// Where the images come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Source {
-    /// Drawn here.
-    Generate,
-    /// The official files.
-    Files,
-}
-
 /// What a pixel is to a model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Pixels {
     /// As S4 (Gu et al. 2022): a real number, (x / 255 - 1/2) / (1/2).
@@ -60,7 +53,7 @@ pub enum Pixels {
 }
 
 /// `task: { pathfinder: { resolution: 32, contour_length: 14 } }`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Whether images are drawn here (`generate`) or read from the official `files`.
@@ -192,6 +185,9 @@ impl Family for Config {
     const NAME: &'static str = "pathfinder";
     const ABOUT: &'static str =
         "Long Range Arena Pathfinder and Path-X: are two marked ends joined by a contour; drawn here or from the files";
+    const PAPER: &'static str =
+        "Linsley et al. 2018, arXiv:1805.08315; Tay et al. 2020 (Long Range Arena), arXiv:2011.04006";
+    const LIMITS: &'static [(&'static str, u32)] = &[("resolution", SIDE)];
     const SOURCES: &'static [&'static str] = &["/path"];
 
     fn check(&self) -> Vec<ConfigError> {
@@ -239,6 +235,27 @@ impl Family for Config {
     /// test.
     fn generate(&self, folder: &Path, step: &(dyn Fn(u64, u64) + Sync)) -> Option<Result<Generated, DataError>> {
         (self.source == Source::Generate).then(|| folder::write(self, folder, step))
+    }
+
+    fn variants() -> Vec<Variant> {
+        vec![
+            Variant::drawn(json!({ "contour_length": 6, "train_examples": 60, "test_examples": 40 }))
+                .pin("af075bf99bd1ddd9"),
+            Variant::new(json!({ "source": "files", "contour_length": 9, "pixels": "lra" })),
+        ]
+    }
+
+    fn small() -> Vec<Value> {
+        vec![json!({ "contour_length": 6, "train_examples": 200 })]
+    }
+
+    fn published(&self) -> Option<&'static str> {
+        match (self.contour_length, self.resolution) {
+            (14, 32) => Some("Pathfinder"),
+            (14, 128) => Some("Path-X"),
+            (14, 256) => Some("PathX-256"),
+            _ => None,
+        }
     }
 }
 
@@ -311,7 +328,7 @@ fn split(rows: u64, shares: [f64; 2], limits: [Option<u64>; 3], seed: u64) -> [R
         share.start..share.end.min(share.start.saturating_add(limit.unwrap_or(u64::MAX)))
     };
     let shares: Vec<_> = shares.into_iter().zip(limits).map(limit).collect();
-    let ranks = Permutation::new(rows, seed, Purpose::Subset, 0);
+    let ranks = Permutation::new(rows, seed, Purpose::SUBSET, 0);
     let mut splits: [Rows; 3] = Default::default();
     for row in 0..rows {
         let rank = ranks.at(row);

@@ -18,21 +18,23 @@
 mod files;
 mod synthetic;
 
-use crate::core::drawn::COUNT_KEYS;
 use crate::core::error::idle;
+use crate::core::family::{Family, Generated, Outline, Variant};
+use crate::core::limits::{COUNT, COUNT_KEYS};
 use crate::data::characters::{self, Vocabulary};
 use crate::data::subset::{self, Subset};
-use crate::registry::{Family, Generated, Outline};
 use crate::{
     Bound, ConfigError, DataDir, DataError, Example, Input, Mark, Metric, Output, Split, Targets, Task, TaskSpec,
     core::bounds,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use synthetic::Drawn;
 
 /// Where the pairs come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
     /// The official files, or others of their form.
@@ -42,7 +44,7 @@ pub enum Source {
 }
 
 /// What one token is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Tokens {
     /// A byte.
@@ -52,7 +54,7 @@ pub enum Tokens {
 }
 
 /// `task: { retrieval: { tokens: bytes, max_length: 4000 } }`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Whether pairs are read from the official `files` or drawn here (`synthetic`), which marks every score.
@@ -191,6 +193,8 @@ impl Family for Config {
     const NAME: &'static str = "retrieval";
     const ABOUT: &'static str =
         "Long Range Arena Retrieval: whether two papers cite each other, from the AAN files; or synthetic pairs";
+    const PAPER: &'static str = "Radev et al. 2013 (AAN); Tay et al. 2020 (Long Range Arena), arXiv:2011.04006";
+    const LIMITS: &'static [(&'static str, u32)] = &[("min_freq", COUNT)];
     const SOURCES: &'static [&'static str] = &["/path"];
 
     fn check(&self) -> Vec<ConfigError> {
@@ -242,6 +246,28 @@ impl Family for Config {
     fn generate(&self, folder: &Path, step: &(dyn Fn(u64, u64) + Sync)) -> Option<Result<Generated, DataError>> {
         let draws = self.source == Source::Synthetic;
         draws.then(|| files::write(&self.drawn(), self.counts(), folder, step))
+    }
+
+    fn variants() -> Vec<Variant> {
+        let synthetic = |mut changes: Value| {
+            let short = json!({ "source": "synthetic", "document_length": 90, "mentions": 4 });
+            changes.as_object_mut().expect("a map").extend(short.as_object().expect("a map").clone());
+            Variant::drawn(changes)
+        };
+        vec![
+            synthetic(json!({})).pin("354fdaa9891a36bb"),
+            synthetic(json!({ "tokens": "chars", "topics": 30 })).pin("fd6bd1675050c618"),
+            Variant::new(json!({ "path": "drawn/retrieval-synthetic" })),
+            Variant::new(json!({ "tokens": "chars", "max_length": 60 })),
+        ]
+    }
+
+    fn small() -> Vec<Value> {
+        vec![json!({ "source": "synthetic", "document_length": 40, "mentions": 4, "train_examples": 500 })]
+    }
+
+    fn published(&self) -> Option<&'static str> {
+        Some("Retrieval")
     }
 }
 

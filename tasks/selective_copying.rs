@@ -12,17 +12,18 @@
 //!
 //! Slots hold no answer, so a bidirectional mixer competes fairly with `causal: false`.
 
-use crate::core::drawn::{self, Counts};
+use crate::core::drawn::{self, Counts, Synthetic};
+use crate::core::family::{Family, Outline, Variant};
 use crate::core::rng::{Purpose, Stream};
-use crate::registry::{Family, Outline};
 use crate::{
-    Bound, ConfigError, DataDir, DataError, Example, Goodness, Metric, Sections, Split, Targets, Task, TaskSpec,
-    core::bounds,
+    Bound, ConfigError, DataDir, DataError, Example, Goodness, Metric, Split, Targets, Task, TaskSpec, core::bounds,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 /// `task: { selective_copying: { seq_len: 256, copy: 16 } }`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Tokens there are: noise first, then the symbols, and last the token of the slots. Mamba: 16.
@@ -94,6 +95,8 @@ impl Family for Config {
     const NAME: &'static str = "selective_copying";
     const ABOUT: &'static str =
         "selective copying (Mamba): symbols scattered among noise, repeated in order at the end";
+    const PAPER: &'static str = "Gu and Dao 2023 (Mamba), arXiv:2312.00752; Jing et al. 2019, arXiv:1706.02761";
+    const STREAM: &'static str = "selective copying";
 
     fn check(&self) -> Vec<ConfigError> {
         let mut errors = self.counts().errors();
@@ -142,6 +145,21 @@ impl Family for Config {
     fn open(&self, _: &DataDir) -> Result<Box<dyn Task>, DataError> {
         Ok(Box::new(SelectiveCopying { cfg: self.clone() }))
     }
+
+    fn variants() -> Vec<Variant> {
+        vec![
+            Variant::drawn(json!({ "seq_len": 48, "copy": 6 })).floor(1.0 / 14.0, 0.019).pin("5d44798f5efaaa7b"),
+            Variant::drawn(
+                json!({ "seq_len": 40, "copy": 5, "noise_tokens": 4, "test_lengths": [40, 64], "causal": false }),
+            )
+            .floor(1.0 / 11.0, 0.017)
+            .pin("8b578e41c06646c9"),
+        ]
+    }
+
+    fn small() -> Vec<Value> {
+        vec![json!({ "seq_len": 24, "copy": 4 })]
+    }
 }
 
 /// The opened task.
@@ -150,23 +168,19 @@ pub struct SelectiveCopying {
     cfg: Config,
 }
 
-impl Task for SelectiveCopying {
-    fn spec(&self) -> TaskSpec {
+impl Synthetic for SelectiveCopying {
+    fn describe(&self) -> TaskSpec {
         TaskSpec { metric: Metric::accuracy(), version: 1, ..self.cfg.outline().spec() }
     }
 
-    fn len(&self, split: Split) -> u64 {
-        self.cfg.counts().len(split)
+    fn counts(&self) -> Counts<'_> {
+        self.cfg.counts()
     }
 
-    fn sections(&self, split: Split) -> Sections {
-        self.cfg.counts().sections(split)
-    }
-
-    fn example(&self, split: Split, index: u64) -> Result<Example, DataError> {
+    fn draw(&self, split: Split, index: u64) -> Example {
         let length = self.cfg.counts().length(split, index, self.cfg.seq_len);
         let (copy, body, noise) = (self.cfg.copy as usize, self.cfg.body(length), u64::from(self.cfg.noise_tokens));
-        let mut stream = Stream::new(self.cfg.data_seed, Purpose::SelectiveCopying(split), index);
+        let mut stream = Stream::new(self.cfg.data_seed, Purpose::of_split(Config::STREAM, split), index);
         let drawn = drawn::owned(split, self.cfg.data_seed, || drawn::symbols(&mut stream, copy, self.cfg.symbols()));
         let classes: Vec<i64> = drawn.into_iter().map(|symbol| symbol + noise as i64).collect();
         let mut places = stream.distinct(copy, body);
@@ -178,11 +192,11 @@ impl Task for SelectiveCopying {
         places.iter().zip(&classes).for_each(|(&at, &symbol)| tokens[at as usize] = symbol);
         tokens.resize(length as usize, self.cfg.slot());
         let positions = (body as i64..i64::from(length)).collect();
-        Ok(Example::new(tokens, Targets::PerPosition { positions, classes }))
+        Example::new(tokens, Targets::PerPosition { positions, classes })
     }
 
     /// The first symbol and its place: of k places out of n the first is g with probability C(n − 1 − g, k − 1) / C(n, k).
-    fn distributions(&self, examples: u64) -> Result<Vec<Goodness>, DataError> {
+    fn tested(&self, examples: u64) -> Result<Vec<Goodness>, DataError> {
         let (body, noise) = (self.cfg.body(self.cfg.seq_len), i64::from(self.cfg.noise_tokens));
         let (mut places, mut symbols) = (vec![0; body], Vec::new());
         for index in 0..examples {
@@ -206,7 +220,7 @@ impl Task for SelectiveCopying {
         Ok(tests.into_iter().flatten().collect())
     }
 
-    fn floor(&self) -> Result<Bound, DataError> {
+    fn guess(&self) -> Result<Bound, DataError> {
         let noise = i64::from(self.cfg.noise_tokens);
         bounds::guesser(self, self.cfg.data_seed, "a uniform guess among the symbols", |_, stream| {
             let guess = drawn::symbols(stream, self.cfg.copy as usize, self.cfg.symbols());
@@ -214,12 +228,8 @@ impl Task for SelectiveCopying {
         })
     }
 
-    fn ceiling(&self) -> Result<Bound, DataError> {
-        bounds::oracle(self)
-    }
-
     /// What is neither noise nor a slot, in order.
-    fn solve(&self, example: &Example) -> Option<Vec<i64>> {
+    fn answer(&self, example: &Example) -> Option<Vec<i64>> {
         let symbols = i64::from(self.cfg.noise_tokens)..self.cfg.slot();
         Some(example.tokens.iter().copied().filter(|token| symbols.contains(token)).collect())
     }

@@ -21,19 +21,21 @@ mod solvers;
 mod tests;
 
 use crate::core::drawn::{self, Counts};
+use crate::core::family::{Family, Outline, Variant};
 use crate::core::rng::{Purpose, Stream};
-use crate::registry::{Family, Outline};
 use crate::{
     Baseline, Bound, ConfigError, DataDir, DataError, Example, FRESH, Goodness, Input, Judge, Metric, Output, Section,
     Sections, Split, Targets, Task, TaskSpec,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use solvers::{Method, Problem};
 use statrs::function::beta::beta_reg;
 use std::sync::OnceLock;
 
 /// How the non-zero coordinates of w* are drawn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Weights {
     /// Each from N(0, 1).
@@ -43,7 +45,7 @@ pub enum Weights {
 }
 
 /// The diagonal of Σ.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Covariance {
     /// 1 for every coordinate.
@@ -53,7 +55,7 @@ pub enum Covariance {
 }
 
 /// `task: { sparse_regression: { dimension: 16, sparsity: 4 } }`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// d: coordinates of x.
@@ -158,6 +160,8 @@ impl Family for Config {
     const NAME: &'static str = "sparse_regression";
     const ABOUT: &'static str =
         "sparse linear regression in context (in the style of Chen, Zhao and Zou 2024), against six baselines";
+    const PAPER: &'static str = "Chen, Zhao and Zou 2024, arXiv:2408.04532";
+    const STREAM: &'static str = "sparse regression";
 
     fn check(&self) -> Vec<ConfigError> {
         let mut errors = Vec::new();
@@ -217,6 +221,24 @@ impl Family for Config {
     fn open(&self, _: &DataDir) -> Result<Box<dyn Task>, DataError> {
         Ok(Box::new(SparseRegression::new(self.clone())))
     }
+
+    fn variants() -> Vec<Variant> {
+        vec![
+            // A constant explains nothing but the mean that a finite test happens to have.
+            Variant::drawn(json!({ "contexts": [8, 12], "test_contexts": [4, 16, 20] }))
+                .floor(0.0, 0.01)
+                .pin("358f7d4a93cea026"),
+            Variant::drawn(json!({
+                "contexts": [6], "dimension": 5, "weights": "unit_norm", "covariance": "decaying", "noise": 0.0,
+            }))
+            .floor(0.0, 0.01)
+            .pin("6638e833061787f2"),
+        ]
+    }
+
+    fn small() -> Vec<Value> {
+        vec![json!({ "dimension": 4, "sparsity": 2, "contexts": [8], "test_contexts": [8] })]
+    }
 }
 
 /// The opened task.
@@ -268,7 +290,7 @@ impl SparseRegression {
     /// Prompt `index` of a split, and its n.
     fn prompt(&self, split: Split, index: u64) -> (Drawn, u32) {
         let n = self.cfg.contexts(split)[self.sections(split).find(index).0];
-        (self.draw(Purpose::SparseRegression(split), index, n), n)
+        (self.draw(Purpose::of_split(Config::STREAM, split), index, n), n)
     }
 
     /// What a solver sees of a prompt: the numbers a model reads.
@@ -311,7 +333,7 @@ impl SparseRegression {
                 let moments = problem.moments();
                 (problem, moments)
             };
-            let apart = |i| self.draw(Purpose::SparseRegressionTuning, u64::from(n) << 32 | i, n);
+            let apart = |i| self.draw(Purpose::new("sparse regression tuning"), u64::from(n) << 32 | i, n);
             let tuning: Vec<_> = (0..TUNING).map(|i| ready(apart(i))).collect();
             let test: Vec<_> =
                 (begin..begin + section.examples).map(|i| ready(self.prompt(Split::Test, i).0)).collect();

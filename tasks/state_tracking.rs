@@ -24,22 +24,23 @@ mod groups;
 #[cfg(test)]
 mod tests;
 
-use crate::core::drawn::{self, Counts};
+use crate::core::drawn::{self, Counts, Synthetic};
+use crate::core::family::{Family, Outline, Variant};
 use crate::core::rng::{Purpose, Stream, owner};
-use crate::registry::{Family, Outline};
 use crate::{
-    Bound, ConfigError, DataDir, DataError, Example, Goodness, Metric, Sections, Split, Targets, Task, TaskSpec,
-    core::bounds,
+    Bound, ConfigError, DataDir, DataError, Example, Goodness, Metric, Split, Targets, Task, TaskSpec, core::bounds,
 };
 use expressions::{OPERATORS, Symbols};
 use groups::Group;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 /// Fewest sequences a length must have for some of them to be held out: of these, one in ten validates and one tests.
 const FEWEST: u64 = 1000;
 
 /// Which positions are scored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Scored {
     /// Every one.
@@ -49,7 +50,7 @@ pub enum Scored {
 }
 
 /// `task: { state_tracking: { problem: s5 } }`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// `parity`, `majority`, `modular`, `modular_brackets`, or a group: `zN` cyclic, `sN` symmetric, `aN` alternating, and
@@ -293,6 +294,8 @@ impl Family for Config {
     const NAME: &'static str = "state_tracking";
     const ABOUT: &'static str =
         "word problems of groups, parity, majority, modular arithmetic: train short and test long";
+    const PAPER: &'static str = "Merrill et al. 2024, arXiv:2404.08819; Grazzi et al. 2025, arXiv:2411.12537";
+    const STREAM: &'static str = "state tracking";
 
     fn check(&self) -> Vec<ConfigError> {
         let mut errors = Vec::new();
@@ -327,6 +330,34 @@ impl Family for Config {
 
     fn open(&self, _: &DataDir) -> Result<Box<dyn Task>, DataError> {
         Ok(Box::new(StateTracking::new(self.clone())))
+    }
+
+    fn variants() -> Vec<Variant> {
+        // One of C classes, at 500 examples of each test length or at each of their positions.
+        let of = |classes: f64, changes: Value| {
+            let share: f64 = 1.0 / classes;
+            Variant::drawn(changes).floor(share, 4.0 * (share * (1.0 - share) / 500.0).sqrt())
+        };
+        vec![
+            of(2.0, json!({ "train_min": 12, "train_max": 20, "test_lengths": [20, 30] })).pin("56469bdeaf42ef90"),
+            of(6.0, json!({ "problem": "s3", "train_min": 4, "train_max": 9, "test_lengths": [9, 17] })).pin("bc81050da314716f"),
+            of(120.0, json!({ "problem": "s5", "train_min": 8, "train_max": 8, "test_lengths": [8] })).pin("7b20f6078e3fdb6f"),
+            of(60.0, json!({ "problem": "a4xz5", "train_max": 12, "test_lengths": [12], "scored": "last" })).pin("47687d49827d1969"),
+            of(
+                2.0,
+                json!({ "problem": "parity", "train_min": 30, "end_token": true, "train_max": 30, "test_lengths": [30] }),
+            ).pin("8c9d53e8ee113908"),
+            of(2.0, json!({ "problem": "majority", "train_min": 20, "test_lengths": [40], "causal": false })).pin("5d48e3896718e7a2"),
+            of(5.0, json!({ "problem": "modular", "train_max": 15, "test_lengths": [15, 31] })).pin("b3a6dee1ef24af59"),
+            of(5.0, json!({ "problem": "modular_brackets", "train_max": 15, "test_lengths": [15, 31] })).pin("062a56a7f7fcac96"),
+        ]
+    }
+
+    fn small() -> Vec<Value> {
+        vec![
+            json!({ "train_max": 16, "test_lengths": [16] }),
+            json!({ "problem": "s3", "train_max": 12, "test_lengths": [12] }),
+        ]
     }
 }
 
@@ -368,7 +399,7 @@ impl StateTracking {
 
     /// The elements, bits or tokens of an example, without its end token.
     fn sequence(&self, split: Split, index: u64) -> Vec<i64> {
-        let mut stream = Stream::new(self.cfg.data_seed, Purpose::StateTracking(split), index);
+        let mut stream = Stream::new(self.cfg.data_seed, Purpose::of_split(Config::STREAM, split), index);
         let length = self.length(split, index, &mut stream);
         loop {
             let sequence = self.problem.draw(length, &mut stream);
@@ -391,8 +422,8 @@ impl StateTracking {
     }
 }
 
-impl Task for StateTracking {
-    fn spec(&self) -> TaskSpec {
+impl Synthetic for StateTracking {
+    fn describe(&self) -> TaskSpec {
         TaskSpec {
             pad_token: self.problem.pad(),
             metric: Metric::accuracy(),
@@ -401,15 +432,11 @@ impl Task for StateTracking {
         }
     }
 
-    fn len(&self, split: Split) -> u64 {
-        self.cfg.counts().len(split)
+    fn counts(&self) -> Counts<'_> {
+        self.cfg.counts()
     }
 
-    fn sections(&self, split: Split) -> Sections {
-        self.cfg.counts().sections(split)
-    }
-
-    fn example(&self, split: Split, index: u64) -> Result<Example, DataError> {
+    fn draw(&self, split: Split, index: u64) -> Example {
         let mut tokens = self.sequence(split, index);
         let mut classes = self.problem.answers(&tokens).expect("what is drawn has an answer");
         if self.cfg.has_end(&self.problem) {
@@ -420,20 +447,16 @@ impl Task for StateTracking {
         }
         let length = tokens.len() as i64;
         let positions = (length - classes.len() as i64..length).collect();
-        Ok(Example::new(tokens, Targets::PerPosition { positions, classes }))
+        Example::new(tokens, Targets::PerPosition { positions, classes })
     }
 
-    fn floor(&self) -> Result<Bound, DataError> {
+    fn guess(&self) -> Result<Bound, DataError> {
         let classes = self.problem.classes() as u64;
         bounds::uniform(self, self.cfg.data_seed, classes, &format!("{classes} classes"))
     }
 
-    fn ceiling(&self) -> Result<Bound, DataError> {
-        bounds::oracle(self)
-    }
-
     /// Follows the moves: of a group by moving its points, without the table of products.
-    fn solve(&self, example: &Example) -> Option<Vec<i64>> {
+    fn answer(&self, example: &Example) -> Option<Vec<i64>> {
         let Targets::PerPosition { positions, .. } = &example.targets else { return None };
         let end = usize::from(self.cfg.has_end(&self.problem));
         let sequence = example.tokens.get(..example.tokens.len().checked_sub(end)?)?;
@@ -451,7 +474,7 @@ impl Task for StateTracking {
         Some(answers[answers.len().checked_sub(positions.len())?..].to_vec())
     }
 
-    fn distributions(&self, examples: u64) -> Result<Vec<Goodness>, DataError> {
+    fn tested(&self, examples: u64) -> Result<Vec<Goodness>, DataError> {
         let (first, many) = Config::lengths(&self.problem, self.cfg.train_min, self.cfg.train_max);
         let step = if matches!(self.problem, Problem::Modular { .. }) { 2 } else { 1 };
         let classes = self.problem.classes() as usize;
@@ -486,7 +509,7 @@ impl Task for StateTracking {
         Ok(tests.into_iter().flatten().collect())
     }
 
-    fn notes(&self) -> Vec<String> {
+    fn remarks(&self) -> Vec<String> {
         let mut notes = Vec::new();
         let (first, held) = (self.cfg.train_min, self.held_out_from);
         if first < held {

@@ -13,17 +13,20 @@
 
 mod reviews;
 
+use crate::core::family::{Family, Outline, Variant};
+use crate::core::limits::COUNT;
 use crate::data::characters::{self, Vocabulary};
 use crate::data::subset::{self, Subset};
-use crate::registry::{Family, Outline};
 use crate::{
     Bound, ConfigError, DataDir, DataError, Example, Input, Mark, Metric, Output, Split, Targets, Task, TaskSpec,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use std::path::PathBuf;
 
 /// What one token is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Tokens {
     /// A byte.
@@ -33,7 +36,7 @@ pub enum Tokens {
 }
 
 /// Which reviews validate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Validation {
     /// A part of train that is not learned from.
@@ -43,7 +46,7 @@ pub enum Validation {
 }
 
 /// `task: { text: { tokens: bytes, max_length: 4096 } }`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// What one token is: `bytes` as in LRA or `chars` as in S4.
@@ -87,6 +90,9 @@ impl Family for Config {
     const NAME: &'static str = "text";
     const ABOUT: &'static str =
         "Long Range Arena Text: sentiment of IMDB reviews by byte or character, from the official files";
+    const PAPER: &'static str = "Maas et al. 2011 (IMDB); Tay et al. 2020 (Long Range Arena), arXiv:2011.04006";
+    const LIMITS: &'static [(&'static str, u32)] =
+        &[("train_limit", COUNT), ("test_limit", COUNT), ("min_freq", COUNT)];
     const SOURCES: &'static [&'static str] = &["/path"];
 
     fn check(&self) -> Vec<ConfigError> {
@@ -134,6 +140,18 @@ impl Family for Config {
 
     fn open(&self, data: &DataDir) -> Result<Box<dyn Task>, DataError> {
         Ok(Box::new(Text::open(self.clone(), data)?))
+    }
+
+    fn variants() -> Vec<Variant> {
+        vec![
+            Variant::new(json!({})),
+            Variant::new(json!({ "tokens": "chars", "min_freq": 2, "max_length": 20 })).overlapping(),
+            Variant::new(json!({ "validation": "test" })),
+        ]
+    }
+
+    fn published(&self) -> Option<&'static str> {
+        Some("Text")
     }
 }
 

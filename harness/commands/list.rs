@@ -53,16 +53,11 @@ pub fn list(args: &ListArgs, registry: &Registry) -> Exit {
 
 fn tasks(args: &ListArgs, entries: Vec<&tasks::Entry>) {
     if args.json {
-        let one = |t: &&tasks::Entry| json!({"name": t.name, "about": t.about, "settings": (t.defaults)()});
+        let one = |t: &&tasks::Entry| json!({"name": t.name, "about": t.about, "paper": t.paper, "settings": (t.defaults)(), "schema": (t.schema)()});
         print_json(&entries.iter().map(one).collect());
         return;
     }
-    for task in entries {
-        println!("{:<12} {}", task.name, task.about);
-        for (key, value) in (task.defaults)().as_object().into_iter().flatten() {
-            println!("             {key}: {value}");
-        }
-    }
+    print_pages(args, &entries.into_iter().map(Described::task).collect::<Vec<_>>());
     println!(
         "\nWhole numbers go up to 2^{}, numbers of examples up to 2^{}, sides of pictures up to 2^{}; seeds are any.",
         tasks::core::limits::SIZE,
@@ -80,36 +75,68 @@ fn mixers(args: &ListArgs, entries: Vec<&mixers::Entry>) {
         print_json(&entries.iter().map(one).collect());
         return;
     }
-    let (width, bold) = (width().min(WIDEST), std::io::stdout().is_terminal());
-    let pages: Vec<String> = entries.iter().map(|m| page(m, width, bold, args.name.is_some())).collect();
-    print!("{}", pages.join("\n\n"));
+    print_pages(args, &entries.into_iter().map(Described::mixer).collect::<Vec<_>>());
     if args.name.is_none() {
         println!("\n`mixarena list mixers NAME` says what each word means.");
     }
+}
+
+/// What a page is about: a mixer or a task.
+struct Described<'a> {
+    name: &'static str,
+    about: &'static str,
+    facts: Vec<(&'static str, &'static str)>,
+    defaults: Value,
+    schema: Value,
+    /// The largest whole number under a key, in words.
+    limit: Box<dyn Fn(&str) -> String + 'a>,
+}
+
+impl<'a> Described<'a> {
+    fn mixer(entry: &'a mixers::Entry) -> Self {
+        let facts = vec![("  paper  ", entry.paper), ("  cost   ", entry.complexity)];
+        let limit = |key: &str| format!("whole number up to {}", mixers::core::limits::most(key));
+        let (defaults, schema) = ((entry.defaults)(), (entry.schema)());
+        Self { name: entry.name, about: entry.about, facts, defaults, schema, limit: Box::new(limit) }
+    }
+
+    fn task(entry: &'a tasks::Entry) -> Self {
+        let limit = |key: &str| {
+            let most = entry.most(key).map(|power| format!(" up to 2^{power}"));
+            format!("whole number{}", most.unwrap_or_default())
+        };
+        let (facts, defaults, schema) = (vec![("  paper  ", entry.paper)], (entry.defaults)(), (entry.schema)());
+        Self { name: entry.name, about: entry.about, facts, defaults, schema, limit: Box::new(limit) }
+    }
+}
+
+fn print_pages(args: &ListArgs, described: &[Described]) {
+    let (width, bold) = (width().min(WIDEST), std::io::stdout().is_terminal());
+    let pages: Vec<String> = described.iter().map(|one| page(one, width, bold, args.name.is_some())).collect();
+    print!("{}", pages.join("\n\n"));
 }
 
 fn print_json(all: &Vec<Value>) {
     println!("{}", serde_json::to_string_pretty(all).expect("plain data"));
 }
 
-/// One mixer: what it is, then every setting with its default, what it may be and what it means. `words` explains each of
-/// the words a setting may be.
-fn page(mixer: &mixers::Entry, width: usize, bold: bool, words: bool) -> String {
+/// One mixer or task: what it is, then every setting with its default, what it may be and what it means. `words` explains each of
+/// the words a setting may be, and each key of a map.
+fn page(of: &Described, width: usize, bold: bool, words: bool) -> String {
     let mut out = String::new();
-    let head = wrap(mixer.about, width.saturating_sub(mixer.name.len() + 2));
+    let head = wrap(of.about, width.saturating_sub(of.name.len() + 2));
     for (i, line) in head.iter().enumerate() {
         match (i, bold) {
-            (0, true) => writeln!(out, "\x1b[1m{}\x1b[0m  {line}", mixer.name),
-            (0, false) => writeln!(out, "{}  {line}", mixer.name),
-            _ => writeln!(out, "{:indent$}{line}", "", indent = mixer.name.len() + 2),
+            (0, true) => writeln!(out, "\x1b[1m{}\x1b[0m  {line}", of.name),
+            (0, false) => writeln!(out, "{}  {line}", of.name),
+            _ => writeln!(out, "{:indent$}{line}", "", indent = of.name.len() + 2),
         }
         .expect("a string takes all");
     }
-    block(&mut out, "  paper  ", mixer.paper, width);
-    block(&mut out, "  cost   ", mixer.complexity, width);
-    let schema = (mixer.schema)();
-    let defaults = (mixer.defaults)();
-    let settings: Vec<(String, &str, &Value)> = defaults
+    of.facts.iter().for_each(|(lead, fact)| block(&mut out, lead, fact, width));
+    let schema = &of.schema;
+    let settings: Vec<(String, &str, &Value)> = of
+        .defaults
         .as_object()
         .into_iter()
         .flatten()
@@ -129,10 +156,9 @@ fn page(mixer: &mixers::Entry, width: usize, bold: bool, words: bool) -> String 
             writeln!(out, "  {text}").expect("a string takes all");
         }
         let lead = if fits { format!("  {text:<column$}") } else { " ".repeat(column + 2) };
-        let limit = format!("whole number up to {}", mixers::core::limits::most(key));
-        block(&mut out, &lead, &kind(&schema, field).replace("whole number", &limit), width);
+        block(&mut out, &lead, &kind(schema, field).replace("whole number", &(of.limit)(key)), width);
         block(&mut out, &" ".repeat(column + 2), &meaning, width);
-        let known = choices(&schema, field);
+        let known = [choices(schema, field), keys(schema, field)].concat();
         let longest = known.iter().map(|(word, _)| word.chars().count()).max().unwrap_or(0);
         for (word, meaning) in known.iter().filter(|(_, meaning)| words && !meaning.is_empty()) {
             block(&mut out, &format!("{:column$}    {word:<longest$}  ", ""), meaning, width);
@@ -169,15 +195,35 @@ fn followed<'a>(root: &'a Value, node: &'a Value) -> &'a Value {
     path.and_then(|path| root.pointer(path)).unwrap_or(node)
 }
 
-/// The words a setting may be, each with its meaning.
-fn choices<'a>(root: &'a Value, node: &'a Value) -> Vec<(&'a str, String)> {
+/// What a node says of itself, on one line.
+fn meaning_of(node: &Value) -> String {
+    node["description"].as_str().unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The keys of a setting that is a map or a list of maps, each with its meaning.
+fn keys(root: &Value, node: &Value) -> Vec<(String, String)> {
     let node = followed(root, node);
-    let meaning = node["description"].as_str().unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ");
+    let fields = node["properties"].as_object().into_iter().flatten();
+    let own = fields.map(|(key, field)| (format!("{key}:"), meaning_of(field)));
+    let inner = ["anyOf"].iter().filter_map(|part| node[part].as_array()).flatten().chain([&node["items"]]);
+    own.chain(inner.filter(|part| part.is_object()).flat_map(|part| keys(root, part))).collect()
+}
+
+/// The words a setting may be, each with its meaning: of a choice with settings of its own `{ name: {…} }`.
+fn choices(root: &Value, node: &Value) -> Vec<(String, String)> {
+    let node = followed(root, node);
     if let Some(word) = node["const"].as_str() {
-        return vec![(word, meaning)];
+        return vec![(word.to_owned(), meaning_of(node))];
     }
     if let Some(words) = node["enum"].as_array() {
-        return words.iter().filter_map(|word| Some((word.as_str()?, String::new()))).collect();
+        return words.iter().filter_map(|word| Some((word.as_str()?.to_owned(), String::new()))).collect();
+    }
+    // An object of one key that must be there is how a choice with settings is written; a map of settings requires none.
+    if let (Some([only]), false) =
+        (node["required"].as_array().map(Vec::as_slice), node["additionalProperties"].is_null())
+        && let Some(name) = only.as_str().filter(|_| node["properties"].as_object().is_some_and(|keys| keys.len() == 1))
+    {
+        return vec![(format!("{{ {name}: {{…}} }}"), meaning_of(node))];
     }
     let parts = ["oneOf", "anyOf"].iter().filter_map(|key| node[key].as_array()).flatten();
     parts.flat_map(|part| choices(root, part)).collect()
@@ -185,7 +231,7 @@ fn choices<'a>(root: &'a Value, node: &'a Value) -> Vec<(&'a str, String)> {
 
 /// What a setting may be, in a user's words: `dplr | diag`, `whole number or null`.
 fn kind(root: &Value, node: &Value) -> String {
-    let words: Vec<&str> = choices(root, node).into_iter().map(|(word, _)| word).collect();
+    let words: Vec<String> = choices(root, node).into_iter().map(|(word, _)| word).collect();
     let node = followed(root, node);
     let nullable = |kinds: &[Value]| kinds.iter().any(|kind| kind == "null" || kind["type"] == "null");
     if !words.is_empty() {
@@ -345,23 +391,50 @@ fn runs(args: &ListArgs) -> Exit {
 mod tests {
     use super::*;
 
+    /// Every mixer and every task.
+    fn with_every_page(mut each: impl FnMut(&Described)) {
+        mixers::registry().iter().for_each(|entry| each(&Described::mixer(entry)));
+        tasks::registry().iter().for_each(|entry| each(&Described::task(entry)));
+    }
+
     #[test]
-    fn every_setting_of_every_mixer_has_a_kind_a_default_and_a_meaning() {
-        for mixer in mixers::registry() {
-            let schema = (mixer.schema)();
-            let page = page(&mixer, 100, false, true);
-            for (key, default) in (mixer.defaults)().as_object().unwrap() {
-                let field = &schema["properties"][key];
-                assert!(field["description"].as_str().is_some_and(|text| !text.is_empty()), "{}: {key}", mixer.name);
-                assert_ne!(kind(&schema, field), "any value", "{}: {key}", mixer.name);
+    fn every_setting_of_every_mixer_and_task_has_a_kind_a_default_and_a_meaning() {
+        with_every_page(|of| {
+            let page = page(of, 100, false, true);
+            for (key, default) in of.defaults.as_object().unwrap() {
+                let field = &of.schema["properties"][key];
+                assert!(field["description"].as_str().is_some_and(|text| !text.is_empty()), "{}: {key}", of.name);
+                assert_ne!(kind(&of.schema, field), "any value", "{}: {key}", of.name);
                 let default = default.as_str().map_or_else(|| default.to_string(), str::to_owned);
-                assert!(page.contains(&format!("\n  {key}: {default}")), "{}: {key}\n{page}", mixer.name);
+                assert!(page.contains(&format!("\n  {key}: {default}")), "{}: {key}\n{page}", of.name);
             }
-            for text in [mixer.about, mixer.paper, mixer.complexity] {
+            for text in of.facts.iter().map(|(_, fact)| fact).chain([&of.about]) {
                 let flat = page.split_whitespace().collect::<Vec<_>>().join(" ");
                 assert!(flat.contains(&text.split_whitespace().collect::<Vec<_>>().join(" ")), "{text}\n{page}");
             }
+        });
+    }
+
+    #[test]
+    fn a_task_says_what_its_maps_hold_and_how_large_its_numbers_may_be() {
+        let registry = tasks::registry();
+        let page = |name: &str| {
+            let page =
+                page(&Described::task(registry.iter().find(|task| task.name == name).unwrap()), 100, false, true);
+            page.split_whitespace().collect::<Vec<_>>().join(" ")
+        };
+        let mlm = page("mlm");
+        for said in [
+            "bytes | { characters: {…} } | { wordpiece: {…} } | { bpe: {…} } | { file: {…} }",
+            "held_out: Share of the documents",
+        ] {
+            assert!(mlm.contains(said), "{said}\n{mlm}");
         }
+        let mqar = page("mqar");
+        for said in ["whole number up to 2^40", "vocab_size: 8192 whole number up to 2^20", "kv_pairs: K.", "based"] {
+            assert!(mqar.contains(said), "{said}\n{mqar}");
+        }
+        assert!(page("pathfinder").contains("resolution: 32 whole number up to 2^10"), "{}", page("pathfinder"));
     }
 
     #[test]
@@ -410,7 +483,7 @@ mod tests {
             for width in [80, 100] {
                 let long = |line: &&str| line.chars().count() > width && line.trim().contains("  ");
                 let page = page(&mixer, width, false, true);
-                assert_eq!(page.lines().find(long), None, "{} at {width}:\n{page}", mixer.name);
+                assert_eq!(page.lines().find(long), None, "{} at {width}:\n{page}", of.name);
             }
         }
         assert_eq!(wrap("one two three four five six", 20), ["one two three four", "five six"]);

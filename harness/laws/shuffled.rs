@@ -1,4 +1,5 @@
-//! Shuffled labels teach nothing: a law over every task that draws its examples, with a model small enough for a test.
+//! Shuffled labels teach nothing: a law over every registered task that draws its examples, at its small settings
+//! ([`tasks::Family::small`]), with a model small enough for a test.
 
 use crate::laws::samples::alone;
 use crate::model::{Model, ModelConfig, Positions};
@@ -15,38 +16,18 @@ use tch::nn::VarStore;
 const STEPS: u64 = 60;
 const ROWS: u64 = 32;
 
-/// Small settings of every task that can be drawn.
-fn settings() -> Vec<(&'static str, Value)> {
-    vec![
-        ("mqar", json!({ "seq_len": 24, "kv_pairs": 4, "vocab_size": 32 })),
-        ("associative_recall", json!({ "seq_len": 16, "targets": "last" })),
-        ("induction_heads", json!({ "seq_len": 16, "test_lengths": [16] })),
-        ("selective_copying", json!({ "seq_len": 24, "copy": 4 })),
-        ("passkey", json!({ "train_min_length": 40, "train_max_length": 48, "test_lengths": [48] })),
-        ("mad", json!({ "task": "in_context_recall", "seq_len": 24 })),
-        ("mad", json!({ "task": "compression", "seq_len": 12, "causal": false })),
-        ("depth", json!({ "kind": "in_context_qa", "pairs": 4, "alphabet": 32 })),
-        ("depth", json!({ "kind": "template_matching" })),
-        ("state_tracking", json!({ "train_max": 16, "test_lengths": [16] })),
-        ("state_tracking", json!({ "problem": "s3", "train_max": 12, "test_lengths": [12] })),
-        ("algorithmic", json!({ "train_max": 8, "test_lengths": [8] })),
-        ("sparse_regression", json!({ "dimension": 4, "sparsity": 2, "contexts": [8], "test_contexts": [8] })),
-        ("listops", json!({ "min_length": 5, "max_length": 30, "max_depth": 3, "train_examples": 500 })),
-    ]
-}
-
-fn open(name: &str, changes: &Value) -> Box<dyn Task> {
-    let entry = tasks::registry().into_iter().find(|entry| entry.name == name).expect("the name is registered");
-    let mut settings = (entry.defaults)();
+fn open(entry: &tasks::Entry, small: &Value) -> Box<dyn Task> {
+    let mut settings = (entry.resolve)(small).expect("settings of the right types");
     let known = settings.as_object_mut().expect("a map");
     for (key, value) in [("validation_examples", 20), ("test_examples", 400)] {
         if known.contains_key(key) {
             known.insert(key.into(), json!(value));
         }
     }
-    known.extend(changes.as_object().expect("a map").clone());
-    assert_eq!(entry.check(&settings), [], "{name} {changes}");
-    entry.open(&settings, &DataDir("none".into())).expect("it is drawn")
+    assert_eq!(entry.check(&settings), [], "{} {small}", entry.name);
+    // What a task prepares is for this test alone.
+    let data = tempfile::tempdir().expect("a folder");
+    entry.open(&settings, &DataDir(data.path().into())).expect("it is drawn")
 }
 
 /// The same batch, each row asked for the answers of the row before it.
@@ -95,8 +76,9 @@ fn shuffled_labels_teach_nothing() {
     }
     let mixer = mixers::registry().into_iter().find(|entry| entry.name == "attention").expect("it is registered");
     let attention = (mixer.resolve)(&json!({ "n_heads": 1 })).expect("settings");
-    for (name, changes) in settings() {
-        let task = open(name, &changes);
+    let small = |entry: tasks::Entry| (entry.small)().into_iter().map(move |settings| (entry, settings));
+    for (entry, changes) in tasks::registry().into_iter().flat_map(small) {
+        let (name, task) = (entry.name, open(&entry, &changes));
         let spec = task.spec();
         tch::manual_seed(0);
         let vs = VarStore::new(Device::Cpu);

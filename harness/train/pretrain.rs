@@ -176,7 +176,7 @@ struct Question {
 impl Question {
     /// About batch `step` of the run with `seed`; padding is never told, nor is anything told from it.
     fn new(config: &PretrainConfig, batch: &Batch, seed: u64, step: u64) -> Self {
-        let mut stream = Stream::new(seed, rng::Purpose::Mask, step);
+        let mut stream = Stream::new(seed, rng::Purpose::MASK, step);
         let (mut at, mut classes) = (Vec::new(), Vec::new());
         for (row, &n) in batch.lengths.iter().enumerate() {
             let start = (row * batch.length) as i64;

@@ -111,7 +111,7 @@ pub(crate) fn collate<T: Task + ?Sized>(task: &T, split: Split, index: u64, orde
             let n = task.len(split);
             let place = |row| {
                 let (epoch, place) = ((index * rows + row) / n, (index * rows + row) % n);
-                (Permutation::new(n, order.seed, Purpose::Epoch, epoch).at(place), epoch)
+                (Permutation::new(n, order.seed, Purpose::EPOCH, epoch).at(place), epoch)
             };
             (0..rows).map(place).map(drawn).collect::<Result<_, _>>()?
         }
@@ -126,12 +126,12 @@ pub(crate) fn collate<T: Task + ?Sized>(task: &T, split: Split, index: u64, orde
 fn of_one_section(sections: &Sections, in_all: u64, index: u64, order: &Order) -> Vec<u64> {
     let rows = order.batch_size as u64;
     let (epoch, place) = (index / in_all, index % in_all);
-    let mut batch = Permutation::new(in_all, order.seed, Purpose::EpochBatches, epoch).at(place);
+    let mut batch = Permutation::new(in_all, order.seed, Purpose::EPOCH_BATCHES, epoch).at(place);
     let mut begin = 0;
     for (s, part) in (0_u64..).zip(&sections.parts) {
         let own = in_epoch(part.examples, rows);
         if batch < own && part.examples > 0 {
-            let shuffled = Permutation::new(part.examples, order.seed, Purpose::EpochSection, epoch << 16 | s);
+            let shuffled = Permutation::new(part.examples, order.seed, Purpose::EPOCH_SECTION, epoch << 16 | s);
             let end = part.examples.min((batch + 1) * rows);
             return (batch * rows..end).map(|i| begin + shuffled.at(i)).collect();
         }

@@ -1,7 +1,7 @@
 //! What guessing and perfect solvers score: measured on the test split, never assumed.
 
 use crate::core::rng::{Purpose, Stream};
-use crate::{Bound, DataError, Example, Judge, Split, Task, core::drawn};
+use crate::{Bound, DataError, Example, Judge, Split, Task};
 use std::collections::BTreeMap;
 
 /// The best constant answer to one class a sequence, judged by accuracy: the commonest class of the split that is scored, the smallest
@@ -51,7 +51,7 @@ impl Constants {
 }
 
 /// The best constant answer on the test split of a task whose every answer may be right everywhere.
-pub(crate) fn best_constant<T: Task + ?Sized>(task: &T) -> Result<Bound, DataError> {
+pub fn best_constant<T: Task + ?Sized>(task: &T) -> Result<Bound, DataError> {
     let (rows, mut constants) = (task.len(Split::Test), Constants::default());
     for index in 0..rows {
         constants.add(task, index, &task.example(Split::Test, index)?)?;
@@ -60,7 +60,7 @@ pub(crate) fn best_constant<T: Task + ?Sized>(task: &T) -> Result<Bound, DataErr
 }
 
 /// The task's own [`Task::solve`] on every test example; an example it cannot solve counts as wrong.
-pub(crate) fn oracle<T: Task + ?Sized>(task: &T) -> Result<Bound, DataError> {
+pub fn oracle<T: Task + ?Sized>(task: &T) -> Result<Bound, DataError> {
     let rows = task.len(Split::Test);
     let (mut score, mut unsolved) = (0.0, 0_u64);
     for index in 0..rows {
@@ -79,7 +79,7 @@ pub(crate) fn oracle<T: Task + ?Sized>(task: &T) -> Result<Bound, DataError> {
 
 /// What guessing scores on the test split: `guess` answers example by example, from a stream of the guesser's own. Where some
 /// constant answer scores more, it is that.
-pub(crate) fn guesser<T: Task + ?Sized>(
+pub fn guesser<T: Task + ?Sized>(
     task: &T,
     data_seed: u64,
     how: impl Into<String>,
@@ -90,7 +90,7 @@ pub(crate) fn guesser<T: Task + ?Sized>(
     for index in 0..rows {
         let example = task.example(Split::Test, index)?;
         constants.add(task, index, &example)?;
-        let answer = guess(&example, &mut Stream::new(data_seed, Purpose::Guess, index));
+        let answer = guess(&example, &mut Stream::new(data_seed, Purpose::GUESS, index));
         score += judged(task, Split::Test, index, &answer, &example)?;
     }
     let guessed = Bound { score: share(score, rows), how: format!("{}, measured on test", how.into()) };
@@ -98,14 +98,9 @@ pub(crate) fn guesser<T: Task + ?Sized>(
 }
 
 /// A uniform guess among `0 .. classes`, which the message calls `what`.
-pub(crate) fn uniform<T: Task + ?Sized>(
-    task: &T,
-    data_seed: u64,
-    classes: u64,
-    what: &str,
-) -> Result<Bound, DataError> {
+pub fn uniform<T: Task + ?Sized>(task: &T, data_seed: u64, classes: u64, what: &str) -> Result<Bound, DataError> {
     guesser(task, data_seed, format!("a uniform guess among {what}"), |example, stream| {
-        drawn::symbols(stream, example.targets.classes().len(), classes)
+        (0..example.targets.classes().len()).map(|_| stream.below(classes) as i64).collect()
     })
 }
 

@@ -1,8 +1,14 @@
 //! What tasks that draw their examples share: numbers of examples, splits without a common input, and tests of single draws.
 
+use crate::core::bounds;
+use crate::core::family::Outline;
+use crate::core::limits::COUNT_KEYS;
 use crate::core::rng::{Stream, owner};
-use crate::registry::Outline;
-use crate::{ConfigError, FRESH, Goodness, Input, Output, Section, Sections, Split};
+use crate::{
+    Baseline, Bound, ConfigError, DataError, Example, FRESH, Goodness, Input, Output, Section, Sections, Split, Task,
+    TaskSpec,
+};
+use std::fmt::Debug;
 
 /// Leading tokens whose hash decides which split owns an input: two inputs that differ here differ, and a million tokens need
 /// not be hashed.
@@ -14,11 +20,8 @@ pub(crate) const INPUTS: u64 = 1_000;
 /// Cells of a test of uniformity over many values.
 const CELLS: u64 = 48;
 
-/// Keys of the numbers of examples, in the order of [`Split::ALL`].
-pub(crate) const COUNT_KEYS: [&str; 3] = ["train_examples", "validation_examples", "test_examples"];
-
 /// The outline of one sequence of tokens with classes at its positions; lengths, tokens and classes are the task's.
-pub(crate) const OUTLINE: Outline = Outline {
+pub const OUTLINE: Outline = Outline {
     causal: true,
     max_length: 0,
     needs_files: false,
@@ -29,9 +32,93 @@ pub(crate) const OUTLINE: Outline = Outline {
     output: Output::PerPosition,
 };
 
+/// A task that draws each example when it is asked for it. It is a [`Task`] by that: what it says here is all there is to say.
+pub trait Synthetic: Debug + Send + Sync {
+    /// [`Task::spec`].
+    fn describe(&self) -> TaskSpec;
+
+    /// How many examples the splits have, and what lengths test has.
+    fn counts(&self) -> Counts<'_>;
+
+    /// Example `index` of a split; the same on any machine.
+    fn draw(&self, split: Split, index: u64) -> Example;
+
+    /// What guessing scores on test: [`Task::floor`].
+    fn guess(&self) -> Result<Bound, DataError>;
+
+    /// What a program finds from the inputs alone, [`Task::solve`]: its score is the ceiling.
+    fn answer(&self, example: &Example) -> Option<Vec<i64>>;
+
+    /// [`Task::allowed`].
+    fn accepted(&self, _split: Split, _index: u64) -> Result<Option<Vec<Vec<i64>>>, DataError> {
+        Ok(None)
+    }
+
+    /// What simpler methods reach: [`Task::baselines`].
+    fn simpler(&self) -> Result<Vec<Baseline>, DataError> {
+        Ok(Vec::new())
+    }
+
+    /// Tests of what is drawn: [`Task::distributions`].
+    fn tested(&self, _examples: u64) -> Result<Vec<Goodness>, DataError> {
+        Ok(Vec::new())
+    }
+
+    /// [`Task::notes`].
+    fn remarks(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+impl<T: Synthetic> Task for T {
+    fn spec(&self) -> TaskSpec {
+        self.describe()
+    }
+
+    fn len(&self, split: Split) -> u64 {
+        self.counts().len(split)
+    }
+
+    fn sections(&self, split: Split) -> Sections {
+        self.counts().sections(split)
+    }
+
+    fn example(&self, split: Split, index: u64) -> Result<Example, DataError> {
+        Ok(self.draw(split, index))
+    }
+
+    fn allowed(&self, split: Split, index: u64) -> Result<Option<Vec<Vec<i64>>>, DataError> {
+        self.accepted(split, index)
+    }
+
+    fn baselines(&self) -> Result<Vec<Baseline>, DataError> {
+        self.simpler()
+    }
+
+    fn distributions(&self, examples: u64) -> Result<Vec<Goodness>, DataError> {
+        self.tested(examples)
+    }
+
+    fn floor(&self) -> Result<Bound, DataError> {
+        self.guess()
+    }
+
+    fn ceiling(&self) -> Result<Bound, DataError> {
+        bounds::oracle(self)
+    }
+
+    fn solve(&self, example: &Example) -> Option<Vec<i64>> {
+        self.answer(example)
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.remarks()
+    }
+}
+
 /// How many examples a task draws, and how long those of its test split are.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Counts<'a> {
+pub struct Counts<'a> {
     each: [u64; 3], // in the order of `Split::ALL`, of test for each length
     test_lengths: &'a [u32],
 }
@@ -39,17 +126,17 @@ pub(crate) struct Counts<'a> {
 impl<'a> Counts<'a> {
     /// `train` is `None` where training examples are always new, `test` is of each length, and `test_lengths` is empty where
     /// they are as in training.
-    pub(crate) fn new(train: Option<u64>, validation: u64, test: u64, test_lengths: &'a [u32]) -> Self {
+    pub fn new(train: Option<u64>, validation: u64, test: u64, test_lengths: &'a [u32]) -> Self {
         Self { each: [train.unwrap_or(FRESH), validation, test], test_lengths }
     }
 
     /// The numbers with their keys, in the order of [`Split::ALL`].
-    pub(crate) fn keyed(&self) -> [(&'static str, u64); 3] {
+    pub fn keyed(&self) -> [(&'static str, u64); 3] {
         std::array::from_fn(|split| (COUNT_KEYS[split], self.each[split]))
     }
 
     /// Numbers that cannot be.
-    pub(crate) fn errors(&self) -> Vec<ConfigError> {
+    pub fn errors(&self) -> Vec<ConfigError> {
         let wrong = self.keyed().into_iter().filter(|(_, count)| !(1..=FRESH).contains(count));
         wrong
             .map(|(key, count)| {
@@ -61,19 +148,19 @@ impl<'a> Counts<'a> {
     }
 
     /// Numbers that are 0.
-    pub(crate) fn zeros(&self) -> impl Iterator<Item = ConfigError> {
+    pub fn zeros(&self) -> impl Iterator<Item = ConfigError> {
         let zero = self.keyed().into_iter().filter(|(_, count)| *count == 0);
         zero.map(|(key, _)| ConfigError { key, problem: format!("`{key}` is 0"), help: "use 1 or more".into() })
     }
 
     /// Examples in a split.
-    pub(crate) fn len(&self, split: Split) -> u64 {
+    pub fn len(&self, split: Split) -> u64 {
         let stretches = if split == Split::Test { self.test_lengths.len().max(1) } else { 1 };
         self.each[split as usize] * stretches as u64
     }
 
     /// The stretches of a split: of test one of each length.
-    pub(crate) fn sections(&self, split: Split) -> Sections {
+    pub fn sections(&self, split: Split) -> Sections {
         if split != Split::Test || self.test_lengths.is_empty() {
             return whole(self.len(split));
         }
@@ -82,7 +169,7 @@ impl<'a> Counts<'a> {
     }
 
     /// Length of an example: `trained`, or its stretch's.
-    pub(crate) fn length(&self, split: Split, index: u64, trained: u32) -> u32 {
+    pub fn length(&self, split: Split, index: u64, trained: u32) -> u32 {
         if split != Split::Test || self.test_lengths.is_empty() {
             return trained;
         }
@@ -90,13 +177,13 @@ impl<'a> Counts<'a> {
     }
 
     /// The longest example where none of training is longer than `trained`.
-    pub(crate) fn longest(&self, trained: u32) -> i64 {
+    pub fn longest(&self, trained: u32) -> i64 {
         self.test_lengths.iter().copied().fold(trained, u32::max).into()
     }
 }
 
 /// A list of test lengths that cannot be: `shortest` is the least length of an example, `train` the longest of training.
-pub(crate) fn length_errors(lengths: &[u32], shortest: u64, train: u32) -> Vec<ConfigError> {
+pub fn length_errors(lengths: &[u32], shortest: u64, train: u32) -> Vec<ConfigError> {
     let mut errors = Vec::new();
     let mut wrong = |problem: String, help: String| errors.push(ConfigError { key: "test_lengths", problem, help });
     let Some(&longest) = lengths.iter().max() else {
@@ -126,7 +213,7 @@ pub(crate) fn whole(examples: u64) -> Sections {
 }
 
 /// The first input that `draw` makes and `split` owns, by its first tokens.
-pub(crate) fn owned(split: Split, data_seed: u64, mut draw: impl FnMut() -> Vec<i64>) -> Vec<i64> {
+pub fn owned(split: Split, data_seed: u64, mut draw: impl FnMut() -> Vec<i64>) -> Vec<i64> {
     loop {
         let input = draw();
         if owner(&input[..input.len().min(HEAD)], data_seed) == split {
@@ -136,7 +223,7 @@ pub(crate) fn owned(split: Split, data_seed: u64, mut draw: impl FnMut() -> Vec<
 }
 
 /// Whether `draws`, each in `0 .. n`, are uniform. More than 48 values are counted in 48 cells of neighbours.
-pub(crate) fn uniform(what: impl Into<String>, n: u64, draws: impl Iterator<Item = u64>) -> Option<Goodness> {
+pub fn uniform(what: impl Into<String>, n: u64, draws: impl Iterator<Item = u64>) -> Option<Goodness> {
     let cells = n.min(CELLS);
     let cell = |value: u64| (value * cells / n) as usize;
     let mut expected = vec![0.0; cells as usize];
@@ -147,7 +234,7 @@ pub(crate) fn uniform(what: impl Into<String>, n: u64, draws: impl Iterator<Item
 }
 
 /// Tokens uniform in `0 .. symbols`.
-pub(crate) fn symbols(stream: &mut Stream, count: usize, symbols: u64) -> Vec<i64> {
+pub fn symbols(stream: &mut Stream, count: usize, symbols: u64) -> Vec<i64> {
     (0..count).map(|_| stream.below(symbols) as i64).collect()
 }
 
@@ -158,7 +245,7 @@ mod tests {
 
     #[test]
     fn many_values_are_tested_in_cells_of_known_size() {
-        let mut stream = Stream::new(4, Purpose::Guess, 0);
+        let mut stream = Stream::new(4, Purpose::GUESS, 0);
         let even = uniform("even", 1000, (0..5000).map(|_| stream.below(1000))).expect("cells");
         assert!(even.degrees == 47 && even.p > 0.01, "{even:?}");
         let low = uniform("low", 1000, (0..5000).map(|_| stream.below(950))).expect("cells");
@@ -183,7 +270,7 @@ mod tests {
 
     #[test]
     fn an_input_belongs_to_the_split_it_is_drawn_for() {
-        let mut stream = Stream::new(4, Purpose::Guess, 1);
+        let mut stream = Stream::new(4, Purpose::GUESS, 1);
         for split in Split::ALL {
             let input = owned(split, 9, || symbols(&mut stream, 100, 4));
             assert_eq!(owner(&input[..HEAD], 9), split);

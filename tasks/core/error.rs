@@ -47,3 +47,31 @@ pub enum DataError {
         problem: String,
     },
 }
+
+impl DataError {
+    /// What to do about it; empty where the message says so itself.
+    pub fn help(&self) -> &str {
+        // The readers of this crate end what can be mended by doing something again with these words.
+        let says_so =
+            |text: &str| ["start again", "download it again", "prepare it again"].iter().any(|end| text.contains(end));
+        match self {
+            Self::Missing { help, .. } => help,
+            Self::Unreadable { why: text, .. } | Self::Malformed { problem: text, .. } if says_so(text) => "",
+            Self::Unreadable { .. } | Self::Malformed { .. } => "mend the file, or move it away",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_is_given_where_the_message_gives_none() {
+        let unreadable = |why: &str| DataError::Unreadable { path: "a".into(), why: why.into() };
+        assert_eq!(unreadable("ends early; download it again").help(), "");
+        assert_eq!(unreadable("permission denied").help(), "mend the file, or move it away");
+        let missing = DataError::Missing { what: "it".into(), looked: Vec::new(), help: "get it".into() };
+        assert_eq!(missing.help(), "get it");
+    }
+}

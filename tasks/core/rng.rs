@@ -11,143 +11,48 @@ use crate::Split;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
-/// What a stream is for; streams of different purposes never share a word.
+/// What a stream is for: a key of words, such as `mqar/train`. Streams of different keys never share a word. A task's key is its
+/// own ([`crate::Family::STREAM`]); those of what all tasks share are here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Purpose {
-    /// The order of a training epoch; the index is the epoch.
-    Epoch,
-    /// The order of an epoch's batches where a split has several stretches; the index is the epoch.
-    EpochBatches,
-    /// The order within one of several stretches; the index is the epoch and the stretch.
-    EpochSection,
-    /// An MQAR example; the index is the example's.
-    Mqar(Split),
-    /// An example of associative recall; the index is the example's.
-    AssociativeRecall(Split),
-    /// An example of induction heads; the index is the example's.
-    InductionHeads(Split),
-    /// An example of selective copying; the index is the example's.
-    SelectiveCopying(Split),
-    /// A passkey example; the index is the example's.
-    Passkey(Split),
-    /// A filler text; the index is the example's.
-    Filler(Split),
-    /// A ListOps example; the index is the example's.
-    ListOps(Split),
-    /// A synthetic pair of documents; the index is the pair's.
-    Retrieval(Split),
-    /// Which of two neighbouring synthetic pairs is the one of equal topics; the index is theirs, halved.
-    RetrievalLabel(Split),
-    /// A Pathfinder image; the index is the image's.
-    Pathfinder(Split),
-    /// The table behind a depth task: sequences and labels, templates and labels.
-    DepthTable,
-    /// An example of a depth task; the index is the example's.
-    Depth(Split),
-    /// A state-tracking sequence; the index is the example's.
-    StateTracking(Split),
-    /// A MAD example; the index is the example's.
-    Mad(Split),
-    /// The map that MAD's memorization is about; the index is 0.
-    MadMap,
-    /// An example of copy, reverse, sort or Dyck; the index is the example's.
-    Algorithmic(Split),
-    /// Which of two neighbouring strings of brackets is nested rightly; the index is theirs, halved.
-    AlgorithmicLabel(Split),
-    /// A prompt of sparse regression; the index is the example's.
-    SparseRegression(Split),
-    /// A prompt on which sparse regression's baselines are tuned; the index is n and a number.
-    SparseRegressionTuning,
-    /// An automaton of in-context language learning; the index is the example's.
-    IcllAutomaton(Split),
-    /// The words of its prompt; the index is the example's.
-    IcllWords(Split),
-    /// Where Baum–Welch begins; the index is the test example's.
-    IcllHmm,
-    /// Which examples of a class are used, and which of them validate; the index is the class.
-    Subset,
-    /// The guesses behind a task's floor; the index is the example's.
-    Guess,
-    /// The positions that self-pretraining hides; the index is the step.
-    Mask,
-    /// A sequence's tokens that are hidden for good; the index is the sequence's.
-    FixedMask(Split),
-    /// Those of a training sequence that are hidden this time; the index is the epoch and the sequence.
-    DynamicMask,
+pub struct Purpose {
+    key: &'static str,
+    split: Option<Split>,
 }
 
 impl Purpose {
-    /// The words that enter the key.
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Epoch => "epoch",
-            Self::EpochBatches => "epoch/batches",
-            Self::EpochSection => "epoch/section",
-            Self::Mqar(Split::Train) => "mqar/train",
-            Self::Mqar(Split::Validation) => "mqar/validation",
-            Self::Mqar(Split::Test) => "mqar/test",
-            Self::AssociativeRecall(Split::Train) => "associative recall/train",
-            Self::AssociativeRecall(Split::Validation) => "associative recall/validation",
-            Self::AssociativeRecall(Split::Test) => "associative recall/test",
-            Self::InductionHeads(Split::Train) => "induction heads/train",
-            Self::InductionHeads(Split::Validation) => "induction heads/validation",
-            Self::InductionHeads(Split::Test) => "induction heads/test",
-            Self::SelectiveCopying(Split::Train) => "selective copying/train",
-            Self::SelectiveCopying(Split::Validation) => "selective copying/validation",
-            Self::SelectiveCopying(Split::Test) => "selective copying/test",
-            Self::Passkey(Split::Train) => "passkey/train",
-            Self::Passkey(Split::Validation) => "passkey/validation",
-            Self::Passkey(Split::Test) => "passkey/test",
-            Self::Filler(Split::Train) => "filler/train",
-            Self::Filler(Split::Validation) => "filler/validation",
-            Self::Filler(Split::Test) => "filler/test",
-            Self::ListOps(Split::Train) => "listops/train",
-            Self::ListOps(Split::Validation) => "listops/validation",
-            Self::ListOps(Split::Test) => "listops/test",
-            Self::Retrieval(Split::Train) => "retrieval/train",
-            Self::Retrieval(Split::Validation) => "retrieval/validation",
-            Self::Retrieval(Split::Test) => "retrieval/test",
-            Self::RetrievalLabel(Split::Train) => "retrieval label/train",
-            Self::RetrievalLabel(Split::Validation) => "retrieval label/validation",
-            Self::RetrievalLabel(Split::Test) => "retrieval label/test",
-            Self::Pathfinder(Split::Train) => "pathfinder/train",
-            Self::Pathfinder(Split::Validation) => "pathfinder/validation",
-            Self::Pathfinder(Split::Test) => "pathfinder/test",
-            Self::DepthTable => "depth table",
-            Self::Depth(Split::Train) => "depth/train",
-            Self::Depth(Split::Validation) => "depth/validation",
-            Self::Depth(Split::Test) => "depth/test",
-            Self::StateTracking(Split::Train) => "state tracking/train",
-            Self::StateTracking(Split::Validation) => "state tracking/validation",
-            Self::StateTracking(Split::Test) => "state tracking/test",
-            Self::Mad(Split::Train) => "mad/train",
-            Self::Mad(Split::Validation) => "mad/validation",
-            Self::Mad(Split::Test) => "mad/test",
-            Self::MadMap => "mad/map",
-            Self::Algorithmic(Split::Train) => "algorithmic/train",
-            Self::Algorithmic(Split::Validation) => "algorithmic/validation",
-            Self::Algorithmic(Split::Test) => "algorithmic/test",
-            Self::AlgorithmicLabel(Split::Train) => "algorithmic label/train",
-            Self::AlgorithmicLabel(Split::Validation) => "algorithmic label/validation",
-            Self::AlgorithmicLabel(Split::Test) => "algorithmic label/test",
-            Self::SparseRegression(Split::Train) => "sparse regression/train",
-            Self::SparseRegression(Split::Validation) => "sparse regression/validation",
-            Self::SparseRegression(Split::Test) => "sparse regression/test",
-            Self::SparseRegressionTuning => "sparse regression tuning",
-            Self::IcllAutomaton(Split::Train) => "icll automaton/train",
-            Self::IcllAutomaton(Split::Validation) => "icll automaton/validation",
-            Self::IcllAutomaton(Split::Test) => "icll automaton/test",
-            Self::IcllWords(Split::Train) => "icll words/train",
-            Self::IcllWords(Split::Validation) => "icll words/validation",
-            Self::IcllWords(Split::Test) => "icll words/test",
-            Self::IcllHmm => "icll hmm",
-            Self::Subset => "subset",
-            Self::Guess => "guess",
-            Self::Mask => "mask",
-            Self::FixedMask(Split::Train) => "fixed mask/train",
-            Self::FixedMask(Split::Validation) => "fixed mask/validation",
-            Self::FixedMask(Split::Test) => "fixed mask/test",
-            Self::DynamicMask => "dynamic mask",
+    /// The order of a training epoch; the index is the epoch.
+    pub const EPOCH: Self = Self::new("epoch");
+    /// The order of an epoch's batches where a split has several subsets; the index is the epoch.
+    pub const EPOCH_BATCHES: Self = Self::new("epoch/batches");
+    /// The order within one of several subsets; the index is the epoch and the subset.
+    pub const EPOCH_SECTION: Self = Self::new("epoch/section");
+    /// Which examples of a class are used, and which of them validate; the index is the class.
+    pub const SUBSET: Self = Self::new("subset");
+    /// The guesses behind a task's floor; the index is the example's.
+    pub const GUESS: Self = Self::new("guess");
+    /// The positions that self-pretraining masks; the index is the step.
+    pub const MASK: Self = Self::new("mask");
+
+    /// Every key that is not a task's.
+    pub const SHARED: [Self; 6] =
+        [Self::EPOCH, Self::EPOCH_BATCHES, Self::EPOCH_SECTION, Self::SUBSET, Self::GUESS, Self::MASK];
+
+    /// What `key` names.
+    pub const fn new(key: &'static str) -> Self {
+        Self { key, split: None }
+    }
+
+    /// The examples of a split: `key/train`.
+    pub const fn of_split(key: &'static str, split: Split) -> Self {
+        Self { key, split: Some(split) }
+    }
+
+    /// Calls `add` with the bytes that enter the hash.
+    fn bytes(self, mut add: impl FnMut(&[u8])) {
+        add(self.key.as_bytes());
+        if let Some(split) = self.split {
+            add(b"/");
+            add(split.name().as_bytes());
         }
     }
 }
@@ -160,8 +65,9 @@ impl Stream {
     /// The stream of (seed, purpose, index), at its beginning.
     pub fn new(seed: u64, purpose: Purpose, index: u64) -> Self {
         let mut hasher = blake3::Hasher::new();
-        hasher.update(b"mixarena random stream 1\0").update(purpose.name().as_bytes()).update(b"\0");
-        hasher.update(&seed.to_le_bytes()).update(&index.to_le_bytes());
+        hasher.update(b"mixarena random stream 1\0");
+        purpose.bytes(|bytes| _ = hasher.update(bytes));
+        hasher.update(b"\0").update(&seed.to_le_bytes()).update(&index.to_le_bytes());
         Self(ChaCha8Rng::from_seed(*hasher.finalize().as_bytes()))
     }
 
@@ -338,16 +244,16 @@ mod tests {
     use proptest::prelude::*;
 
     fn stream(index: u64) -> Stream {
-        Stream::new(7, Purpose::Guess, index)
+        Stream::new(7, Purpose::GUESS, index)
     }
 
     #[test]
     fn pinned_values_have_not_moved() {
-        let mut words = Stream::new(1, Purpose::Epoch, 2);
+        let mut words = Stream::new(1, Purpose::EPOCH, 2);
         assert_eq!([words.word(), words.word()], [17_376_081_152_870_657_103, 926_057_790_505_647_516]);
-        let mut draws = Stream::new(0, Purpose::Mqar(Split::Test), 5);
+        let mut draws = Stream::new(0, Purpose::of_split("mqar", Split::Test), 5);
         assert_eq!([(); 6].map(|()| draws.below(1000)), [942, 304, 328, 345, 949, 129]);
-        let order = Permutation::new(10, 3, Purpose::Epoch, 0);
+        let order = Permutation::new(10, 3, Purpose::EPOCH, 0);
         assert_eq!((0..10).map(|i| order.at(i)).collect::<Vec<_>>(), [6, 5, 4, 0, 7, 3, 9, 1, 2, 8]);
     }
 
@@ -374,24 +280,31 @@ mod tests {
     #[test]
     fn seed_purpose_and_index_each_change_the_stream() {
         let first = |seed, purpose, index| Stream::new(seed, purpose, index).word();
-        let base = first(1, Purpose::Guess, 1);
-        assert_eq!(base, first(1, Purpose::Guess, 1));
-        for other in [first(2, Purpose::Guess, 1), first(1, Purpose::Subset, 1), first(1, Purpose::Guess, 2)] {
+        let base = first(1, Purpose::GUESS, 1);
+        assert_eq!(base, first(1, Purpose::GUESS, 1));
+        for other in [first(2, Purpose::GUESS, 1), first(1, Purpose::SUBSET, 1), first(1, Purpose::GUESS, 2)] {
             assert_ne!(base, other);
         }
         let splits = [Split::Train, Split::Validation, Split::Test];
         let words: std::collections::HashSet<u64> = splits
             .iter()
             .flat_map(|&split| {
-                let later = [Purpose::Retrieval(split), Purpose::RetrievalLabel(split), Purpose::Pathfinder(split)];
-                let recall = [
-                    Purpose::AssociativeRecall(split),
-                    Purpose::InductionHeads(split),
-                    Purpose::SelectiveCopying(split),
-                    Purpose::Passkey(split),
-                    Purpose::Filler(split),
+                let later = [
+                    Purpose::of_split("retrieval", split),
+                    Purpose::of_split("retrieval label", split),
+                    Purpose::of_split("pathfinder", split),
                 ];
-                [Purpose::Mqar(split), Purpose::ListOps(split)].into_iter().chain(later).chain(recall)
+                let recall = [
+                    Purpose::of_split("associative recall", split),
+                    Purpose::of_split("induction heads", split),
+                    Purpose::of_split("selective copying", split),
+                    Purpose::of_split("passkey", split),
+                    Purpose::of_split("filler", split),
+                ];
+                [Purpose::of_split("mqar", split), Purpose::of_split("listops", split)]
+                    .into_iter()
+                    .chain(later)
+                    .chain(recall)
             })
             .map(|purpose| first(0, purpose, 0))
             .collect();
@@ -443,7 +356,7 @@ mod tests {
         for n in [2_u64, 3, 5, 10] {
             let mut first = vec![0_u64; n as usize];
             for epoch in 0..2_000 * n {
-                first[Permutation::new(n, 11, Purpose::Epoch, epoch).at(0) as usize] += 1;
+                first[Permutation::new(n, 11, Purpose::EPOCH, epoch).at(0) as usize] += 1;
             }
             assert!(first.iter().all(|&count| count.abs_diff(2_000) < 200), "n = {n}: {first:?}");
         }
@@ -451,14 +364,14 @@ mod tests {
 
     #[test]
     fn an_empty_permutation_can_be_made_and_a_single_item_stays() {
-        assert_eq!(Permutation::new(1, 0, Purpose::Epoch, 0).at(0), 0);
-        let _ = Permutation::new(0, 0, Purpose::Epoch, 0);
+        assert_eq!(Permutation::new(1, 0, Purpose::EPOCH, 0).at(0), 0);
+        let _ = Permutation::new(0, 0, Purpose::EPOCH, 0);
     }
 
     proptest! {
         #[test]
         fn every_index_is_hit_once(n in 0_u64..3_000, seed in any::<u64>(), epoch in any::<u64>()) {
-            let order = Permutation::new(n, seed, Purpose::Epoch, epoch);
+            let order = Permutation::new(n, seed, Purpose::EPOCH, epoch);
             let mut hit: Vec<u64> = (0..n).map(|i| order.at(i)).collect();
             hit.sort_unstable();
             prop_assert!(hit.into_iter().eq(0..n));
@@ -466,13 +379,13 @@ mod tests {
 
         #[test]
         fn the_largest_domains_stay_inside(n in (u64::MAX - 5)..=u64::MAX, i in 0..u64::MAX - 6, seed in any::<u64>()) {
-            prop_assert!(Permutation::new(n, seed, Purpose::Epoch, 0).at(i) < n);
+            prop_assert!(Permutation::new(n, seed, Purpose::EPOCH, 0).at(i) < n);
         }
 
         #[test]
         fn distinct_values_are_distinct_and_in_range(k in 0_usize..40, spare in 0_usize..1_000, seed in any::<u64>()) {
             let n = k + spare;
-            let mut drawn = Stream::new(seed, Purpose::Guess, 0).distinct(k, n);
+            let mut drawn = Stream::new(seed, Purpose::GUESS, 0).distinct(k, n);
             drawn.sort_unstable();
             prop_assert!(drawn.windows(2).all(|pair| pair[0] < pair[1]));
             prop_assert!(drawn.iter().all(|&value| (0..n as i64).contains(&value)));

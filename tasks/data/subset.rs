@@ -70,7 +70,7 @@ pub(crate) fn choose(labels: &[u8], classes: usize, limit: Option<u64>, fraction
         if fraction > 0.0 { share.clamp(1, quota.max(2) - 1) } else { 0 }
     };
     let apart: Vec<u64> = quotas.iter().map(|&quota| apart(quota)).collect();
-    let order = |(class, &count): (usize, &u64)| Permutation::new(count, seed, Purpose::Subset, class as u64);
+    let order = |(class, &count): (usize, &u64)| Permutation::new(count, seed, Purpose::SUBSET, class as u64);
     let ranks: Vec<Permutation> = counts.iter().enumerate().map(order).collect();
     let (mut set_apart, mut rest, mut seen) = (Rows::new(), Rows::new(), vec![0_u64; classes]);
     for (row, &label) in (0..).zip(labels) {

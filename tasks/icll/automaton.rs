@@ -157,7 +157,7 @@ mod tests {
 
     fn drawn(index: u64, ranges: Ranges) -> (Automaton, Sizes) {
         let fits = Ranges { edges: (ranges.edges.0, ranges.edges.1.min(ranges.states.0 - 1)), ..ranges };
-        fits.draw(&mut Stream::new(3, Purpose::Guess, index))
+        fits.draw(&mut Stream::new(3, Purpose::GUESS, index))
     }
 
     /// Every word of up to 7 letters.

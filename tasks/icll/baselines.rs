@@ -183,7 +183,7 @@ mod tests {
     use crate::core::rng::Purpose;
 
     fn hmm(states: usize, letters: usize, index: u64) -> Hmm {
-        Hmm::random(states, letters, &mut Stream::new(0, Purpose::Guess, index))
+        Hmm::random(states, letters, &mut Stream::new(0, Purpose::GUESS, index))
     }
 
     #[test]

@@ -24,7 +24,9 @@ mod columns;
 mod documents;
 mod jsonl;
 mod lines;
+mod long;
 mod prepare;
+mod reader;
 mod sources;
 
 use crate::data::prepared::{Event, tell};
@@ -92,8 +94,24 @@ impl<'de> Deserialize<'de> for Paths {
     }
 }
 
+impl schemars::JsonSchema for Paths {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Paths".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }]
+        })
+    }
+}
+
 /// How a file holds text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
     /// By its name: `*.jsonl`, `*.ndjson`, `*.json`; `*.parquet`; `wiki.*.raw`, `wiki.*.tokens`; else text. `.gz` may follow.
@@ -109,7 +127,7 @@ pub enum Format {
 }
 
 /// What a document is in plain text: splits are drawn document by document.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Documents {
     /// What stands between separators where `separator` is set or `<|endoftext|>` occurs in the first MiB of a file; else a
@@ -124,7 +142,7 @@ pub enum Documents {
 }
 
 /// What becomes of bytes that are not UTF-8.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum InvalidUtf8 {
     /// An error names file, line and byte.
@@ -137,7 +155,7 @@ pub enum InvalidUtf8 {
 
 /// What becomes of a line of JSONL that is no JSON object, is longer than 64 MiB, or holds no string under `field`; one whose
 /// text is `null` or empty is an empty document.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Malformed {
     /// An error names file and line.
@@ -154,7 +172,7 @@ impl Malformed {
 }
 
 /// `corpus: { path: tinystories }`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CorpusConfig {
     /// Files or folders, relative to the data folder or absolute; `wikitext2`, `tinyshakespeare` and `tinystories` are folders
@@ -303,7 +321,7 @@ impl CorpusConfig {
 }
 
 /// How sequences are made of documents.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Packing {
     /// Documents follow each other, `[SEP]` between them, and are cut into sequences of equal length. Nothing keeps a mixer from

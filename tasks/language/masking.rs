@@ -20,7 +20,7 @@ use crate::core::rng::Stream;
 use serde::{Deserialize, Serialize};
 
 /// How many tokens are hidden.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Count {
     /// Each by itself, with the probability of the rate.
@@ -187,7 +187,7 @@ mod tests {
     };
 
     fn stream(index: u64) -> Stream {
-        Stream::new(3, Purpose::Guess, index)
+        Stream::new(3, Purpose::GUESS, index)
     }
 
     /// A sequence of text between special tokens.
@@ -263,7 +263,7 @@ mod tests {
             let masking = Masking { rate, count, most, whole_words, mask_share, random_share: (1.0 - mask_share) / 2.0 };
             let (tokenizer, tokens) = (Tokenizer::bytes(), sequence(&text));
             let plain = plain(&tokenizer);
-            let draw = || masking.draw(&tokens, &tokenizer, &plain, &mut Stream::new(seed, Purpose::Guess, 0));
+            let draw = || masking.draw(&tokens, &tokenizer, &plain, &mut Stream::new(seed, Purpose::GUESS, 0));
             let masked = draw();
             prop_assert_eq!(&masked, &draw());
             prop_assert!(!masked.hidden.is_empty());

@@ -1,8 +1,8 @@
 //! What language models' tasks share: the corpus behind them, what counting words alone reaches, and facets of a token.
 
+use crate::core::family::Outline;
 use crate::language::corpus::{Corpus, CorpusConfig, Shape};
 use crate::language::tokenizer::TokenizerConfig;
-use crate::registry::Outline;
 use crate::{
     Baseline, Batch, Bound, ConfigError, DataDir, DataError, Facet, Input, Output, Split, Targets, Task, TaskSpec,
     Tokenizer,

@@ -17,6 +17,7 @@
 //! is full, and of equally frequent pairs the one of smaller numbers. Text is cut at white space first and each piece between
 //! is cut once and remembered, and words of ASCII in long pieces are cut by code of our own (`unbroken`), which changes no token.
 
+mod bytes;
 mod files;
 mod pieces;
 mod train;
@@ -24,6 +25,7 @@ mod unbroken;
 
 use crate::data::prepared::{Request, stamp_of_settings};
 use crate::{ConfigError, DataDir, DataError};
+use bytes::in_word;
 use pieces::Pieces;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -57,7 +59,7 @@ const NAMES: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
 const FIRST: u32 = NAMES.len() as u32;
 
 /// Characters as tokens.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CharactersConfig {
     /// Most tokens, the five special ones among them: the most frequent characters have one, others are unknown.
@@ -69,7 +71,7 @@ pub struct CharactersConfig {
 }
 
 /// Word pieces, trained.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct WordpieceConfig {
     /// Tokens, the five special ones among them; fewer where the text has too few words.
@@ -85,7 +87,7 @@ pub struct WordpieceConfig {
 }
 
 /// Byte-level pairs, trained.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct BpeConfig {
     /// Tokens, the five special ones and 256 bytes among them; fewer where the text has too few words.
@@ -97,7 +99,7 @@ pub struct BpeConfig {
 }
 
 /// A tokenizer that somebody made.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FileConfig {
     /// `tokenizer.json` of Hugging Face, or a list of word pieces, one a line (`vocab.txt` of BERT); absolute, or below the
@@ -109,7 +111,7 @@ pub struct FileConfig {
 }
 
 /// `tokenizer: bytes`, `tokenizer: { wordpiece: { vocab_size: 4096 } }`, `tokenizer: { file: { path: bert/vocab.txt } }`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TokenizerConfig {
     /// One token a byte.
@@ -256,11 +258,6 @@ impl Characters {
     fn character(&self, token: u32) -> Option<char> {
         self.characters.get(token.checked_sub(FIRST)? as usize).copied()
     }
-}
-
-/// Whether a byte of UTF-8 belongs to a word: letters, digits, and all that is not ASCII.
-fn in_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || !byte.is_ascii()
 }
 
 impl Tokenizer {

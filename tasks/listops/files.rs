@@ -8,10 +8,10 @@
 
 use super::rows;
 use super::tree::{self, CLOSE, MIN, SM, Shape, Symbol};
+use crate::Generated;
 use crate::data::formats::{self, Found};
 use crate::data::newfile::NewFile;
 use crate::data::prepared::{self, Prepared, Request, Writer};
-use crate::registry::Generated;
 use crate::{DataDir, DataError, Split};
 use std::path::Path;
 

@@ -56,7 +56,7 @@ struct Draws {
 
 impl Draws {
     fn new(data_seed: u64, split: Split, index: u64) -> Self {
-        Self { stream: Stream::new(data_seed, Purpose::ListOps(split), index), tree: Vec::new(), drawn: 0 }
+        Self { stream: Stream::new(data_seed, Purpose::of_split("listops", split), index), tree: Vec::new(), drawn: 0 }
     }
 
     fn next(&mut self, shape: &Shape) -> &[Symbol] {

@@ -250,7 +250,7 @@ mod tests {
         let shape = Shape { longer_than: 20, shorter_than: 60, max_depth: 4, max_args: 5 };
         let mut tree = Vec::new();
         for index in 0..500 {
-            let mut stream = Stream::new(0, Purpose::ListOps(Split::Train), index);
+            let mut stream = Stream::new(0, Purpose::of_split("listops", Split::Train), index);
             shape.draw(&mut stream, &mut tree, 100_000).unwrap();
             assert!((21..60).contains(&tree.len()));
             evaluate(&tree).unwrap();
@@ -273,7 +273,7 @@ mod tests {
     #[test]
     fn an_impossible_length_gives_up() {
         let shape = Shape { longer_than: 4, shorter_than: 6, max_depth: 9, max_args: 2 };
-        let mut stream = Stream::new(0, Purpose::Guess, 0);
+        let mut stream = Stream::new(0, Purpose::GUESS, 0);
         assert_eq!(shape.draw(&mut stream, &mut Vec::new(), 1_000), None, "binary trees have 1, 4, 7, … tokens");
     }
 
@@ -281,7 +281,7 @@ mod tests {
     fn the_count_of_distinct_trees_is_what_drawing_finds() {
         let shape = Shape { longer_than: 0, shorter_than: 6, max_depth: 2, max_args: 2 };
         let (mut seen, mut tree) = (HashSet::new(), Vec::new());
-        let mut stream = Stream::new(0, Purpose::Guess, 0);
+        let mut stream = Stream::new(0, Purpose::GUESS, 0);
         for _ in 0..20_000 {
             shape.draw(&mut stream, &mut tree, 1_000).unwrap();
             seen.insert(tree.clone());

@@ -29,12 +29,12 @@ impl Memorization {
         let values = symbols / 2..symbols;
         // To pair both in random order is to put the values in random order.
         let mut map: Vec<i64> = values.clone().collect();
-        Stream::new(cfg.data_seed, Purpose::MadMap, 0).shuffle(&mut map);
+        Stream::new(cfg.data_seed, Purpose::new("mad/map"), 0).shuffle(&mut map);
         map.truncate(keys);
         let mut form = Self { map, shown: vec![false; keys], values, pairs: cfg.seq_len() as usize / 2 };
         let mut left = keys;
         for index in 0..cfg.examples(Split::Train) {
-            let stream = &mut Stream::new(cfg.data_seed, Purpose::Mad(Split::Train), index);
+            let stream = &mut Stream::new(cfg.data_seed, Purpose::of_split("mad", Split::Train), index);
             for key in form.example(Split::Train, stream).tokens.into_iter().step_by(2) {
                 left -= usize::from(!std::mem::replace(&mut form.shown[key as usize], true));
             }

@@ -103,7 +103,7 @@ fn fuzzy_keys_have_one_to_three_symbols_in_training_and_three_in_test() {
         runs.map(<[i64]>::len).collect()
     };
     for index in 0..50 {
-        let draw = |split| fuzzy.example(split, &mut Stream::new(0, Purpose::Mad(split), index)).tokens;
+        let draw = |split| fuzzy.example(split, &mut Stream::new(0, Purpose::of_split("mad", split), index)).tokens;
         assert!(run(&draw(Split::Train)).iter().all(|size| (1..=3).contains(size)));
         assert!(run(&draw(Split::Test)).iter().all(|&size| size == 3));
     }

@@ -7,7 +7,7 @@ use serde_json::json;
 
 /// Half of the letters are `e`, the others even among eight: a unigram's scores follow by arithmetic.
 fn letters(seed: u64, count: usize) -> String {
-    let mut stream = Stream::new(seed, Purpose::Guess, 7);
+    let mut stream = Stream::new(seed, Purpose::GUESS, 7);
     let mut letter = || if stream.chance(0.5) { 'e' } else { char::from(b"abcdfghi"[stream.below(8) as usize]) };
     (0..count).map(|_| letter()).collect()
 }

@@ -13,9 +13,9 @@
 
 use super::level::{self, Level};
 use super::{Config, Generator, Image, Statistics, facts};
+use crate::Generated;
 use crate::data::formats;
 use crate::data::prepared::Writer;
-use crate::registry::Generated;
 use crate::{DataDir, DataError, Split};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};

@@ -65,7 +65,7 @@ impl Generator {
 
     /// What image `index` of a split shows.
     pub(super) fn scene(&self, split: Split, index: u64) -> Scene<'_> {
-        let mut stream = Stream::new(self.data_seed, Purpose::Pathfinder(split), index);
+        let mut stream = Stream::new(self.data_seed, Purpose::of_split("pathfinder", split), index);
         let label = stream.below(2) as u8;
         let bars = &self.bars[stream.below(self.bars.len() as u64) as usize];
         let mut field = Field::new(self, bars, stream);

@@ -161,7 +161,7 @@ fn splits_are_parts_of_one_permutation_and_a_limit_takes_the_first_of_each() {
     let mut together: Vec<u32> = [&train[..], &validation, &test].concat();
     together.sort_unstable();
     assert!(together.into_iter().eq(0..1_000));
-    let ranks = Permutation::new(1_000, 7, Purpose::Subset, 0);
+    let ranks = Permutation::new(1_000, 7, Purpose::SUBSET, 0);
     assert!(validation.iter().all(|&row| ranks.at(u64::from(row)) < 100));
     let limited = split(1_000, [0.1, 0.2], [Some(50), None, Some(u64::MAX)], 7);
     assert_eq!(limited.each_ref().map(Vec::len), [50, 100, 200]);

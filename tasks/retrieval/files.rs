@@ -7,11 +7,11 @@
 //! this form is skipped, counted and named; a file with more than one such row in a hundred is refused.
 
 use super::synthetic::{self, Drawn};
+use crate::Generated;
 use crate::data::characters::Census;
 use crate::data::formats::{self, Found};
 use crate::data::newfile::NewFile;
 use crate::data::prepared::{self, Prepared, Request, Writer};
-use crate::registry::Generated;
 use crate::{DataDir, DataError, Split};
 use std::path::Path;
 

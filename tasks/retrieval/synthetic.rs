@@ -40,13 +40,13 @@ impl Drawn {
 
     /// 1 for one of every two neighbours, a coin says which.
     pub fn label(&self, split: Split, index: u64) -> u8 {
-        let coin = Stream::new(self.seed, Purpose::RetrievalLabel(split), index / 2).below(2);
+        let coin = Stream::new(self.seed, Purpose::of_split("retrieval label", split), index / 2).below(2);
         (coin ^ (index % 2)) as u8
     }
 
     /// The two documents of a pair.
     pub fn documents(&self, split: Split, index: u64) -> [Vec<u8>; 2] {
-        let mut stream = Stream::new(self.seed, Purpose::Retrieval(split), index);
+        let mut stream = Stream::new(self.seed, Purpose::of_split("retrieval", split), index);
         let first = stream.below(self.topics);
         let second = match self.label(split, index) {
             1 => first,

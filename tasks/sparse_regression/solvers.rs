@@ -250,7 +250,7 @@ mod tests {
     }
 
     fn gaussian(d: usize, n: usize) -> (Vec<f64>, Vec<f64>) {
-        let mut stream = Stream::new(5, Purpose::Guess, (d * n) as u64);
+        let mut stream = Stream::new(5, Purpose::GUESS, (d * n) as u64);
         let w: Vec<f64> = (0..d).map(|_| stream.normal()).collect();
         (w, (0..n * d).map(|_| stream.normal()).collect())
     }
@@ -292,7 +292,7 @@ mod tests {
     fn lasso_without_penalty_is_least_squares_and_with_it_meets_its_own_condition() {
         let (d, n) = (8, 30);
         let (w, x) = gaussian(d, n);
-        let mut stream = Stream::new(6, Purpose::Guess, 0);
+        let mut stream = Stream::new(6, Purpose::GUESS, 0);
         let y: Vec<f64> = x.chunks(d).map(|row| dot(row, &w) + stream.normal()).collect();
         let moments = Moments::of(&x, &y);
         let mut found = vec![0.0; d];

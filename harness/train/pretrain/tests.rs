@@ -32,7 +32,7 @@ fn batch(lengths: &[i64]) -> Batch {
 /// Batches of one to six rows of one to forty positions.
 fn batches() -> impl Iterator<Item = Batch> {
     (0..100).map(|index| {
-        let mut stream = Stream::new(5, rng::Purpose::Guess, index);
+        let mut stream = Stream::new(5, rng::Purpose::GUESS, index);
         let lengths: Vec<i64> = (0..=stream.below(6)).map(|_| 1 + stream.below(40) as i64).collect();
         batch(&lengths)
     })

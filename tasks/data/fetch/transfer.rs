@@ -72,8 +72,7 @@ pub(super) fn transfer(
         .timeout_per_read(Some(Duration::from_secs(60)))
         .build()
         .into();
-    let mut transfer =
-        Transfer { agent, part, file, url, limits, sums: Summer::new(file.checksum), farthest: 0 };
+    let mut transfer = Transfer { agent, part, file, url, limits, sums: Summer::new(file.checksum), farthest: 0 };
     transfer.look_back(watch)?;
     let mut fruitless = 0;
     loop {

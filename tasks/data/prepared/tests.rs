@@ -284,28 +284,35 @@ fn slowly(writer: &mut Writer) -> Result<(), DataError> {
     })
 }
 
-#[test]
-fn prepares_in_a_child_process() {
-    let Some(folder) = std::env::var_os(CHILD) else { return };
+/// In a child process, which [`child`] starts with the test that calls this: prepares a set, slowly, and says so.
+fn is_child() -> bool {
+    let Some(folder) = std::env::var_os(CHILD) else { return false };
     listen(Box::new(|event| println!("{event:?}")));
     let set = DataDir(folder.into()).prepared(&request(&["train"]), |writer| {
         println!("it is me who prepares");
         slowly(writer)
     });
     println!("{} rows", set.unwrap().parts[0].len());
+    true
 }
 
-fn child(folder: &Path, rest: u32) -> std::process::Child {
+/// A process that runs `test` of this file alone, with a folder to prepare in.
+fn child(test: &str, folder: &Path, rest: u32) -> std::process::Child {
+    let (_, module) = module_path!().split_once("::").expect("a module of the crate");
     let mut command = std::process::Command::new(std::env::current_exe().unwrap());
-    command.args(["prepared::tests::prepares_in_a_child_process", "--exact", "--nocapture"]);
+    command.args([&*format!("{module}::{test}"), "--exact", "--nocapture"]);
     command.env(CHILD, folder).env(REST, rest.to_string());
     command.stdout(std::process::Stdio::piped()).spawn().unwrap()
 }
 
 #[test]
 fn of_two_processes_one_prepares_and_the_other_waits_for_it() {
+    if is_child() {
+        return;
+    }
+    let child = |folder| child("of_two_processes_one_prepares_and_the_other_waits_for_it", folder, 2);
     let folder = tempfile::tempdir().unwrap();
-    let children = [child(folder.path(), 2), child(folder.path(), 2)];
+    let children = [child(folder.path()), child(folder.path())];
     let said = children.map(|child| String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap());
     let both = said.concat();
     assert_eq!(both.matches("it is me who prepares").count(), 1, "{both}");
@@ -315,8 +322,11 @@ fn of_two_processes_one_prepares_and_the_other_waits_for_it() {
 
 #[test]
 fn what_a_process_killed_half_way_left_is_prepared_again() {
+    if is_child() {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
-    let mut killed = child(folder.path(), 1000); // minutes from its end
+    let mut killed = child("what_a_process_killed_half_way_left_is_prepared_again", folder.path(), 1000); // minutes from its end
     let part = folder.path().join(".prepared/test-v1-s.part/train.bytes");
     while !part.exists() && killed.try_wait().unwrap().is_none() {
         std::thread::sleep(std::time::Duration::from_millis(2));

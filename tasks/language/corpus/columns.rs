@@ -1,6 +1,7 @@
 //! Parquet: one column of strings, row group by row group.
 
-use super::documents::{Inner, Long, Position, Tally};
+use super::long::Long;
+use super::reader::{Inner, Position, Tally};
 use super::sources::Source;
 use super::{CorpusConfig, InvalidUtf8};
 use crate::DataError;

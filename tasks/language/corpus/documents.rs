@@ -2,13 +2,13 @@
 
 use super::columns::Columns;
 use super::jsonl::Jsonl;
-use super::lines::{Lines, cut_at, lines_unless_cut, trimmed};
+use super::lines::{Lines, lines_unless_cut};
+use super::reader::{Inner, Input, Position, Tally};
 use super::sources::{Source, Sources};
 use super::{CorpusConfig, Documents, Format, PIECE};
 use crate::data::formats::unreadable;
 use crate::data::packed::{self, Counted, Gunzipped, gunzip};
 use crate::{DataError, Split};
-use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -27,118 +27,6 @@ pub(super) struct Piece {
     pub split: Split,
     /// It goes on with the document of the piece before it.
     pub continues: bool,
-}
-
-/// Where reading goes on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Position {
-    /// File of the list.
-    pub source: usize,
-    /// Byte of its text, unpacked; row of a Parquet file.
-    pub offset: u64,
-    /// Lines before it.
-    pub line: u64,
-    /// Whether it stands inside a line.
-    pub inside_line: bool,
-    /// Whether the line before it is blank.
-    pub after_blank: bool,
-    /// Whether a piece of the document that stands here was given out.
-    pub inside_document: bool,
-    /// Of the document given out last, which may go on.
-    pub split: Option<Split>,
-}
-
-/// How often something was met, and where first.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Count {
-    pub times: u64,
-    pub first: String,
-}
-
-impl Count {
-    pub fn add(&mut self, place: impl FnOnce() -> String) {
-        if self.times == 0 {
-            self.first = place();
-        }
-        self.times += 1;
-    }
-}
-
-/// What was passed over or changed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Tally {
-    /// Documents without text.
-    pub empty: Count,
-    /// Documents left out because they are not UTF-8.
-    pub skipped: Count,
-    /// Stretches of bytes that are now U+FFFD.
-    pub replaced: Count,
-    /// Lines of JSONL left out because they hold no text.
-    #[serde(default)]
-    pub malformed: Count,
-    /// Pieces that go on with a document.
-    pub pieces: u64,
-}
-
-impl Tally {
-    pub fn notes(&self) -> Vec<String> {
-        let note = |count: &Count, what: &str, done: &str| {
-            (count.times > 0).then(|| format!("{what}: {} ({done}; first: {})", count.times, count.first))
-        };
-        let long = "documents longer than 1 MiB are cut: pieces after the first";
-        let long = (self.pieces > 0).then(|| format!("{long}: {}", self.pieces));
-        [
-            note(&self.empty, "empty documents", "passed over"),
-            note(&self.skipped, "documents that are not UTF-8", "left out"),
-            note(&self.replaced, "stretches of bytes that are not UTF-8", "read as U+FFFD"),
-            note(&self.malformed, "lines of JSONL without a text", "left out"),
-            long,
-        ]
-        .into_iter()
-        .flatten()
-        .collect()
-    }
-}
-
-/// Reads the documents of one file.
-pub(super) trait Inner {
-    /// Text that is not empty, and whether it goes on with the document before it.
-    fn next_piece(&mut self, tally: &mut Tally) -> Result<Option<(String, bool)>, DataError>;
-
-    /// Where a reader goes on that has given out what this one has; `None` where it cannot.
-    fn position(&self) -> Option<Position>;
-}
-
-/// A long text on its way out in pieces.
-#[derive(Default)]
-pub(super) struct Long {
-    text: String,
-    at: usize,
-}
-
-impl Long {
-    /// Takes a document; false where it is empty.
-    pub fn begin(&mut self, text: String) -> bool {
-        *self = Self { text: trimmed(text, true, true), at: 0 };
-        !self.text.is_empty()
-    }
-
-    pub fn next_piece(&mut self) -> Option<(String, bool)> {
-        let (rest, continues) = (&self.text[self.at..], self.at > 0);
-        if rest.len() <= PIECE {
-            let whole = std::mem::take(self);
-            let text = if continues { whole.text[whole.at..].to_owned() } else { whole.text };
-            return (!text.is_empty()).then_some((text, continues));
-        }
-        let cut = cut_at(rest.as_bytes(), PIECE);
-        let piece = rest[..cut].to_owned();
-        self.at += cut;
-        Some((piece, continues))
-    }
-
-    pub fn is_over(&self) -> bool {
-        self.text.is_empty()
-    }
 }
 
 /// Reads the documents of all files.
@@ -214,17 +102,6 @@ impl Reader {
             _ => Split::Train,
         };
         if self.sources.held_out.contains(&drawn) { drawn } else { Split::Train }
-    }
-}
-
-/// The text of a file.
-pub(super) trait Input: Read {
-    /// Passes over bytes of the text; an error where there are fewer.
-    fn skip(&mut self, bytes: u64) -> io::Result<()> {
-        match io::copy(&mut Read::take(&mut *self, bytes), &mut io::sink())? {
-            skipped if skipped == bytes => Ok(()),
-            _ => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the text is shorter than it was")),
-        }
     }
 }
 

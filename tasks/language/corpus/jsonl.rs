@@ -1,7 +1,8 @@
 //! JSONL: one object a line, one of its keys the text.
 
-use super::documents::{Inner, Input, Long, Position, Tally};
 use super::lines::not_utf8;
+use super::long::Long;
+use super::reader::{Inner, Input, Position, Tally};
 use super::sources::Source;
 use super::{CorpusConfig, InvalidUtf8, Malformed};
 use crate::DataError;

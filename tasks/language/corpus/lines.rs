@@ -1,6 +1,6 @@
 //! Plain text and WikiText, cut into documents as it streams by.
 
-use super::documents::{Inner, Input, Position, Tally};
+use super::reader::{Inner, Input, Position, Tally};
 use super::sources::Source;
 use super::{CorpusConfig, Documents, Format, InvalidUtf8, PIECE};
 use crate::DataError;

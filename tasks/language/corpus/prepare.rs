@@ -7,7 +7,8 @@
 //! there). The result is the same, byte for byte, however often it was stopped, and on any number of cores. What was begun under
 //! another policy of errors is gone on with where no such error was met.
 
-use super::documents::{Count, Piece, Position, Reader, Tally};
+use super::documents::{Piece, Reader};
+use super::reader::{Count, Position, Tally};
 use super::sources::Sources;
 use super::{CorpusConfig, InvalidUtf8, Malformed, Packing, Shape};
 use crate::data::formats::unreadable;

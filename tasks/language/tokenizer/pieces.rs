@@ -1,6 +1,6 @@
 //! A tokenizer of Hugging Face's form, its pieces remembered.
 
-use super::in_word;
+use super::bytes::{byte_of, in_word};
 use super::unbroken::Unbroken;
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
@@ -99,15 +99,6 @@ pub(super) struct Pieces {
 impl std::fmt::Debug for Pieces {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         f.debug_struct("Pieces").field("vocab_size", &self.tokens.len()).field("seams", &self.seams).finish()
-    }
-}
-
-/// The byte that a character of a byte-level token stands for: printable ones themselves, the others from U+0100 on (GPT-2).
-pub(super) fn byte_of(c: char) -> Option<u8> {
-    let printable = |byte: u8| matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
-    match u32::from(c) {
-        code @ 0..=255 => Some(code as u8).filter(|&byte| printable(byte)),
-        code => (0..=255).filter(|&byte| !printable(byte)).nth(code as usize - 256),
     }
 }
 

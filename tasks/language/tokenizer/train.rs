@@ -6,7 +6,8 @@
 //! ```
 //! Nothing depends on the order of a hash table: counts are sums, and the heap's order is total.
 
-use super::pieces::{Pieces, Seams, byte_of};
+use super::bytes::byte_of;
+use super::pieces::{Pieces, Seams};
 use super::{BpeConfig, Characters, CharactersConfig, FIRST, NAMES, Texts, TokenizerConfig, WordpieceConfig};
 use crate::DataError;
 use crate::data::prepared::{Event, TOLD_EVERY, tell};

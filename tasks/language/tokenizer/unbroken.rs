@@ -10,7 +10,7 @@
 //!
 //! What is not of ASCII is left to Hugging Face: which characters are letters depends on its tables.
 
-use super::pieces::byte_of;
+use super::bytes::byte_of;
 use serde_json::Value;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};

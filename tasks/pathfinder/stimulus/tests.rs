@@ -163,7 +163,7 @@ fn images_use_all_greys_and_markers_are_bright() {
 
 #[test]
 fn free_tails_are_those_found_pixel_by_pixel() {
-    let mut stream = Stream::new(0, Purpose::Guess, 0);
+    let mut stream = Stream::new(0, Purpose::GUESS, 0);
     for side in [32, 64, 128, 256] {
         let taken: Vec<u8> = (0..side * side).map(|_| if stream.below(40) == 0 { 200 } else { FAINT }).collect();
         let core = [(0, 0), (1, 2), (-3, 1), (2, -4), (0, 5)].map(|(y, x)| Place { y, x });
