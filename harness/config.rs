@@ -272,7 +272,9 @@ impl Reader<'_> {
                         continue;
                     };
                     let settings = point.iter().map(|s| (s.path.join("."), plain(&s.value.to_json()))).collect();
-                    let published = beside(task, mixer, product.published.as_deref(), &draft.task);
+                    let own =
+                        self.registry.task(&draft.task.name).and_then(|entry| entry.published(&draft.task.settings));
+                    let published = beside(task, mixer, product.published.as_deref(), own);
                     let draft = Draft { settings, published, ..draft };
                     runs.extend(seeds.iter().map(|&seed| Draft { seed, ..draft.clone() }));
                     starts.resize(runs.len(), start.cloned());
@@ -378,10 +380,9 @@ fn count(axes: &[Vec<Setting>]) -> u128 {
     axes.iter().map(|axis| axis.len() as u128).fold(1, u128::saturating_mul)
 }
 
-/// The published numbers beside a run: the task is told by its family and size unless its entry says otherwise, the model
-/// by the mixer's entry or else the top of the file.
-fn beside(task: &Entry, mixer: &Entry, top: Option<&str>, choice: &Choice) -> Option<Beside> {
-    let own = results::published::task_of(&choice.name, &choice.settings);
+/// The published numbers that a run is compared with: those of the task that it is (`own`) unless its entry says otherwise, of
+/// the model that the mixer's entry or else the top of the file names.
+fn beside(task: &Entry, mixer: &Entry, top: Option<&str>, own: Option<&str>) -> Option<Beside> {
     let name = match &task.published {
         Some(said) => said.clone()?,
         None => own?.into(),
@@ -390,7 +391,7 @@ fn beside(task: &Entry, mixer: &Entry, top: Option<&str>, choice: &Choice) -> Op
         Some(said) => said.clone(),
         None => top.map(str::to_owned),
     };
-    Some(Beside { stand_in: own != Some(&name), task: name, model })
+    Some(Beside { stand_in: own != Some(name.as_str()), task: name, model })
 }
 
 #[cfg(test)]

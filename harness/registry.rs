@@ -27,3 +27,22 @@ impl Registry {
         self.tasks.iter().find(|t| t.name == name)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_names_published_tasks_that_there_are() {
+        let mut named = 0;
+        for task in Registry::default().tasks {
+            for variant in (task.variants)() {
+                let published = task.published(&variant.settings);
+                let known = published.is_none_or(|name| results::published::TASKS.contains(&name));
+                assert!(known, "{} {}: {published:?}", task.name, variant.settings);
+                named += usize::from(published.is_some());
+            }
+        }
+        assert!(named > 10, "{named} are compared with published numbers");
+    }
+}

@@ -207,28 +207,6 @@ pub fn averages(model: &str) -> Averages {
     Averages { five, six, stated }
 }
 
-/// The published task that a task family with these settings is, or stands for ([`other_data`]), if any: pathfinder by its
-/// side in pixels, and only in its hard form, with contours of 14 bars; GLUE by its task; masked language modelling.
-pub fn task_of(family: &str, settings: &serde_json::Value) -> Option<&'static str> {
-    let hard = settings["contour_length"].as_u64().is_none_or(|bars| bars == 14);
-    match (family, settings["resolution"].as_u64()) {
-        ("mlm", _) => Some(C4_ACCURACY),
-        ("glue", _) => {
-            let plain = |name: &str| name.to_lowercase().replace(['-', '_'], "");
-            let task = plain(settings["task"].as_str()?);
-            GLUE.into_iter().find(|name| plain(name) == task)
-        }
-        ("listops", _) => Some("ListOps"),
-        ("text", _) => Some("Text"),
-        ("retrieval", _) => Some("Retrieval"),
-        ("image", _) => Some("Image"),
-        ("pathfinder", Some(32)) if hard => Some("Pathfinder"),
-        ("pathfinder", Some(128)) if hard => Some(PATH_X),
-        ("pathfinder", Some(256)) if hard => Some(PATH_256),
-        _ => None,
-    }
-}
-
 /// What a column is of: task, measure and remark. GLUE's columns name a measure where the source has two for a task;
 /// where it has one, `README.md` says why it is taken for the one that it is taken for.
 fn column(name: &str) -> (String, String, String) {
@@ -320,7 +298,6 @@ fn parse(text: &str) -> Result<Vec<Published>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn every_line_of_the_table_is_a_cell_that_can_be_found() {
@@ -367,24 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn a_task_is_told_by_its_family_and_size() {
-        let of = |family: &str, resolution: u64| task_of(family, &json!({ "resolution": resolution }));
-        assert_eq!((of("pathfinder", 32), of("pathfinder", 64)), (Some("Pathfinder"), None));
-        assert_eq!(task_of("pathfinder", &json!({ "resolution": 32, "contour_length": 14 })), Some("Pathfinder"));
-        assert_eq!((of("pathfinder", 128), of("pathfinder", 256)), (Some(PATH_X), Some(PATH_256)));
-        assert_eq!(task_of("pathfinder", &json!({ "resolution": 32, "contour_length": 9 })), None);
-        assert_eq!((task_of("text", &json!({})), task_of("mqar", &json!({}))), (Some("Text"), None));
-    }
-
-    #[test]
-    fn a_task_of_glue_is_told_by_its_name_and_a_corpus_is_never_the_published_one() {
-        for (word, name) in
-            [("cola", "CoLA"), ("sst2", "SST2"), ("sst_2", "SST2"), ("stsb", "STS-B"), ("sts-b", "STS-B")]
-        {
-            assert_eq!(task_of("glue", &json!({ "task": word })), Some(name));
-        }
-        assert_eq!((task_of("glue", &json!({ "task": "ax" })), task_of("glue", &json!({}))), (None, None));
-        assert_eq!((task_of("mlm", &json!({})), task_of("clm", &json!({}))), (Some(C4_ACCURACY), None));
+    fn a_corpus_is_never_the_published_one() {
         assert!(other_data(C4_ACCURACY) && other_data("Wiki-40B-En LM perplexity"));
         assert!(!other_data("CoLA") && !other_data("Text"));
         for task in GLUE {

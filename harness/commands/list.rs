@@ -479,13 +479,13 @@ mod tests {
 
     #[test]
     fn lines_are_no_wider_than_asked() {
-        for mixer in mixers::registry() {
+        with_every_page(|of| {
             for width in [80, 100] {
                 let long = |line: &&str| line.chars().count() > width && line.trim().contains("  ");
-                let page = page(&mixer, width, false, true);
+                let page = page(of, width, false, true);
                 assert_eq!(page.lines().find(long), None, "{} at {width}:\n{page}", of.name);
             }
-        }
+        });
         assert_eq!(wrap("one two three four five six", 20), ["one two three four", "five six"]);
     }
 }

@@ -278,3 +278,26 @@ pub fn without(mut settings: Value, pointers: &[impl AsRef<str>]) -> Value {
     }
     settings
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_is_the_published_one_by_its_settings() {
+        let registry = crate::registry();
+        let of = |name: &str, settings: Value| {
+            registry.iter().find(|entry| entry.name == name).expect("registered").published(&settings)
+        };
+        let sides = [32, 64, 128, 256].map(|side| of("pathfinder", json!({ "resolution": side })));
+        assert_eq!(sides, [Some("Pathfinder"), None, Some("Path-X"), Some("PathX-256")]);
+        assert_eq!(of("pathfinder", json!({ "resolution": 32, "contour_length": 14 })), Some("Pathfinder"));
+        assert_eq!(of("pathfinder", json!({ "resolution": 32, "contour_length": 9 })), None, "not the hard level");
+        assert_eq!(["cola", "sst2", "stsb"].map(|task| of("glue", json!({ "task": task }))), {
+            [Some("CoLA"), Some("SST2"), Some("STS-B")]
+        });
+        assert_eq!((of("text", json!({})), of("mqar", json!({})), of("clm", json!({}))), (Some("Text"), None, None));
+        assert_eq!(of("mlm", json!({})), Some("C4-MLM-acc"));
+        assert_eq!(of("text", json!({ "no": 1 })), None);
+    }
+}

@@ -4,7 +4,7 @@
 use crate::core::rng::{Purpose, Stream};
 use crate::data::formats::tests::put;
 use crate::laws::{Case, LAWS, cases};
-use crate::{DataDir, Entry, Family, Output, Task, registry};
+use crate::{DataDir, Entry, Family, Output, Task, Variant, registry};
 use serde_json::{Value, json};
 use std::collections::HashSet;
 
@@ -296,4 +296,91 @@ fn every_setting_that_names_a_file_is_declared() {
             assert!(declared.contains(&(entry.name, source)), "{}: `{source}` leads to no file", entry.name);
         }
     }
+}
+
+/// A task as somebody else's crate would have it: one file, a stream of its own.
+mod own {
+    use crate::core::rng::{Purpose, Stream};
+    use crate::core::{bounds, drawn};
+    use crate::{
+        Bound, ConfigError, Counts, DataDir, DataError, Example, Family, Metric, Outline, Split, Synthetic, Targets,
+        Task, TaskSpec, Variant,
+    };
+    use serde_json::json;
+
+    /// Which of the tokens are odd?
+    #[derive(Clone, Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+    #[serde(deny_unknown_fields, default)]
+    pub(super) struct Odd {
+        /// Tokens of an example.
+        pub(super) seq_len: u32,
+        /// Training examples.
+        pub(super) train_examples: u64,
+    }
+
+    impl Default for Odd {
+        fn default() -> Self {
+            Self { seq_len: 12, train_examples: 50 }
+        }
+    }
+
+    impl Family for Odd {
+        const NAME: &'static str = "odd";
+        const ABOUT: &'static str = "which tokens are odd";
+        const PAPER: &'static str = "none";
+
+        fn check(&self) -> Vec<ConfigError> {
+            settings::at_least("seq_len", self.seq_len.into(), 8).err().into_iter().collect()
+        }
+
+        fn outline(&self) -> Outline {
+            Outline { max_length: self.seq_len.into(), vocab_size: 10, classes: 2, ..drawn::OUTLINE }
+        }
+
+        fn open(&self, _: &DataDir) -> Result<Box<dyn Task>, DataError> {
+            Ok(Box::new(self.clone()))
+        }
+
+        fn variants() -> Vec<Variant> {
+            vec![Variant::new(json!({ "seq_len": 10 })).floor(0.5, 0.1)]
+        }
+    }
+
+    impl Synthetic for Odd {
+        fn describe(&self) -> TaskSpec {
+            TaskSpec { metric: Metric::accuracy(), version: 1, ..self.outline().spec() }
+        }
+
+        fn counts(&self) -> Counts<'_> {
+            Counts::new(Some(self.train_examples), 20, 100, &[])
+        }
+
+        fn draw(&self, split: Split, index: u64) -> Example {
+            let mut stream = Stream::new(0, Purpose::of_split(Self::STREAM, split), index);
+            let tokens = drawn::owned(split, 0, || drawn::symbols(&mut stream, self.seq_len as usize, 10));
+            let classes = tokens.iter().map(|token| token % 2).collect();
+            Example::new(tokens, Targets::PerPosition { positions: (0..self.seq_len.into()).collect(), classes })
+        }
+
+        fn guess(&self) -> Result<Bound, DataError> {
+            bounds::uniform(self, 0, 2, "two classes")
+        }
+
+        fn answer(&self, example: &Example) -> Option<Vec<i64>> {
+            Some(example.tokens.iter().map(|token| token % 2).collect())
+        }
+    }
+}
+
+#[test]
+fn a_task_of_somebody_s_own_is_held_to_the_laws() {
+    crate::laws::hold(&[Entry::of::<own::Odd>()], &DataDir("none".into()));
+}
+
+#[test]
+#[should_panic(expected = "odd {\"seq_len\":10}: 0.5")]
+fn a_task_of_somebody_s_own_that_breaks_a_law_is_named() {
+    let mut tried = cases(&[Entry::of::<own::Odd>()], &DataDir("none".into()));
+    tried[0].variant = Variant::new(tried[0].variant.settings.clone()).floor(0.9, 0.1);
+    super::a_guesser_scores_the_floor(&tried);
 }

@@ -562,18 +562,18 @@ fn a_line_of_jsonl_that_is_too_long_is_refused_before_it_is_held() {
         let input = Box::new(std::io::Cursor::new(content.clone().into_bytes()));
         let config = CorpusConfig { malformed, ..CorpusConfig::default() };
         let reader = jsonl::Jsonl::open(&source, input, &config, &from).unwrap();
-        Box::new(reader.refusing_longer(2 << 20)) as Box<dyn documents::Inner>
+        Box::new(reader.refusing_longer(2 << 20)) as Box<dyn reader::Inner>
     };
-    let mut tally = documents::Tally::default();
-    let mut refusing = reader(Malformed::Error, documents::Position::default());
+    let mut tally = reader::Tally::default();
+    let mut refusing = reader(Malformed::Error, reader::Position::default());
     assert_eq!(refusing.next_piece(&mut tally).unwrap(), Some(("a".into(), false)));
     let error = refusing.next_piece(&mut tally).unwrap_err().to_string();
     let problem = format!("{}:2: a line longer than 2 MiB; one JSON object a line is expected", path.display());
     assert_eq!(error, format!("{problem}; `malformed: skip` leaves such lines out"));
-    let mut skipping = reader(Malformed::Skip, documents::Position::default());
+    let mut skipping = reader(Malformed::Skip, reader::Position::default());
     let read: Vec<_> = std::iter::from_fn(|| skipping.next_piece(&mut tally).unwrap()).map(|(text, _)| text).collect();
     assert_eq!(read, ["a", "c"]);
-    assert_eq!(tally.malformed, documents::Count { times: 1, first: problem });
+    assert_eq!(tally.malformed, reader::Count { times: 1, first: problem });
     let end = skipping.position().unwrap();
     assert_eq!((end.offset, end.line), (content.len() as u64, 3));
     assert_eq!(reader(Malformed::Skip, end).next_piece(&mut tally).unwrap(), None);
@@ -1002,57 +1002,4 @@ proptest! {
         prop_assert_eq!(corpus.counts().iter().sum::<u64>(), corpus.tokens(Split::Train));
         prop_assert_eq!(corpus.tokens(Split::Train), documents.iter().map(|text| text.len() as u64).sum::<u64>());
     }
-}
-
-/// Measures a preparation: kill it and start it again to see it go on.
-///
-/// ```text
-/// MIXARENA_CORPUS=DATA/FOLDER MIXARENA_TOKENIZER=bytes cargo test -p tasks --lib -- --ignored --nocapture corpus::tests::speed
-/// ```
-/// `MIXARENA_TOKENIZER`: `bytes`, or the settings of another as JSON: `{"wordpiece": {"vocab_size": 8192}}`.
-#[test]
-#[ignore = "measures the preparation of the folder that MIXARENA_CORPUS names"]
-fn speed() {
-    use crate::language::tokenizer::TokenizerConfig;
-    use std::time::Instant;
-    let set = PathBuf::from(std::env::var_os("MIXARENA_CORPUS").expect("MIXARENA_CORPUS names a folder of text"));
-    let tokenizer = std::env::var("MIXARENA_TOKENIZER").unwrap_or_else(|_| "bytes".into());
-    let tokenizer: TokenizerConfig =
-        if tokenizer == "bytes" { TokenizerConfig::Bytes } else { serde_json::from_str(&tokenizer).unwrap() };
-    let data = DataDir(set.parent().unwrap().into());
-    let config = CorpusConfig { path: Paths::of([set.file_name().unwrap()]), ..CorpusConfig::default() };
-    let peak = || {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-        status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or("VmHWM unknown").to_owned()
-    };
-    crate::data::prepared::listen(Box::new(|event| {
-        if let Event::Preparing { bytes, of: Some(of), .. } = event {
-            println!("{bytes} of {of}");
-        }
-    }));
-    let start = Instant::now();
-    let stamp = config.stamp(&data).unwrap();
-    let mut texts = || config.documents(&data, Split::Train);
-    let tokenizer = Arc::new(Tokenizer::obtain(&data, &tokenizer, &stamp, &mut texts).unwrap());
-    println!("tokenizer of {} tokens: {:.1} s, {}", tokenizer.vocab_size(), start.elapsed().as_secs_f64(), peak());
-    let start = Instant::now();
-    let shape = Shape { length: 128, packing: Packing::Packed, ends: true };
-    let corpus = Corpus::open(&data, &config, tokenizer.clone(), shape).unwrap();
-    let seconds = start.elapsed().as_secs_f64();
-    let bytes: u64 = Split::ALL.iter().map(|&split| corpus.bytes(split)).sum();
-    let tokens: u64 = Split::ALL.iter().map(|&split| corpus.tokens(split)).sum();
-    println!(
-        "opened {bytes} bytes, {tokens} tokens in {seconds:.2} s: {:.1} MB/s, {}",
-        bytes as f64 / 1e6 / seconds,
-        peak()
-    );
-    drop(corpus);
-    let start = Instant::now();
-    let corpus = Corpus::open(&data, &config, tokenizer, shape).unwrap();
-    println!(
-        "second start {:.4} s; {}; {}",
-        start.elapsed().as_secs_f64(),
-        corpus.folder().display(),
-        corpus.fingerprint()
-    );
 }
