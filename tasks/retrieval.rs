@@ -263,7 +263,7 @@ impl Family for Config {
     }
 
     fn small() -> Vec<Value> {
-        vec![json!({ "source": "synthetic", "document_length": 40, "mentions": 4, "train_examples": 500 })]
+        vec![json!({ "source": "synthetic", "document_length": 64, "mentions": 4, "train_examples": 500 })]
     }
 
     fn published(&self) -> Option<&'static str> {
