@@ -5,6 +5,7 @@ pub(crate) mod choices;
 pub(crate) mod cuda;
 pub(crate) mod diagnostics;
 pub(crate) mod events;
+pub(crate) mod exit;
 pub(crate) mod fields;
 pub(crate) mod hashes;
 pub(crate) mod limits;

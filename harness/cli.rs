@@ -1,17 +1,19 @@
 //! The command line: what can be typed, and its help.
 
 use crate::base::choices::{DeviceKind, KeepKind};
+use crate::base::exit::Exit;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
-const AFTER: &str = "\
-Data go to stdout, progress and log to stderr.
-Exit codes: 0 all well; 1 some runs failed, or a check did not hold; 2 usage or config; 3 environment (data or CUDA
-missing); 130 interrupted, the same command continues.";
+/// What stands under the help of the whole: where output goes, and every exit code.
+fn after_help() -> String {
+    let codes: Vec<String> = Exit::ALL.iter().map(|exit| format!("  {:<3}  {}", *exit as u8, exit.about())).collect();
+    format!("Data go to stdout, progress and log to stderr.\n\nExit codes:\n{}", codes.join("\n"))
+}
 
 /// Compare sequence mixers: one config, one command, one table.
 #[derive(Debug, Parser)]
-#[command(name = "mixarena", version, after_help = AFTER, propagate_version = true)]
+#[command(name = "mixarena", version, after_help = after_help(), propagate_version = true)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -120,7 +122,11 @@ impl Changes {
         if self.sets.is_empty() && self.filter.is_none() {
             return of.into();
         }
-        let mut changes = self.sets.clone();
+        // Of two values for one path the last wins, so that the others are no part of what is run.
+        let path = |set: &str| set.split('=').next().unwrap_or_default().trim().to_owned();
+        let overruled = |at: usize, set: &str| self.sets[at + 1..].iter().any(|later| path(later) == path(set));
+        let last = self.sets.iter().enumerate().filter(|(at, set)| !overruled(*at, set));
+        let mut changes: Vec<String> = last.map(|(_, set)| set.clone()).collect();
         changes.sort();
         changes.extend(self.filter.iter().map(|filter| format!("--filter {filter}")));
         let hash = blake3::hash(changes.join("\n").as_bytes()).to_hex();
@@ -721,4 +727,32 @@ fn not_negative(text: &str) -> Result<f64, String> {
 fn positive(text: &str) -> Result<f64, String> {
     let number = text.parse().ok().filter(|n: &f64| *n > 0.0 && n.is_finite());
     number.ok_or_else(|| "not a number above 0".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn help_lists_every_exit_code() {
+        let help = Cli::command().render_help().to_string();
+        for exit in Exit::ALL {
+            let line = format!("{:<3}  {}", exit as u8, exit.about());
+            assert!(help.contains(&line), "{line}: {help}");
+        }
+    }
+
+    #[test]
+    fn a_trial_is_named_by_the_values_that_count() {
+        let name = |sets: &[&str]| {
+            let sets = sets.iter().map(|set| (*set).to_owned()).collect();
+            Changes { sets, filter: None, max_runs: 1 }.name("x")
+        };
+        assert_eq!(name(&["a=1", "b=2"]), name(&["b=2", "a=1"]));
+        // The last value of a path is the one that runs have.
+        assert_ne!(name(&["a=1", "a=2"]), name(&["a=2", "a=1"]));
+        assert_eq!(name(&["a=1", "a=2"]), name(&["a=2"]));
+        assert_eq!(name(&[]), "x");
+    }
 }

@@ -13,12 +13,11 @@ mod run;
 mod sweep;
 mod verify;
 
-use crate::Exit;
 use crate::base::diagnostics::{Diagnostics, suggest};
+use crate::base::exit::Exit;
 use crate::cli::{Changes, Cli, Command};
 use crate::config::{Config, Draft};
 use crate::registry::Registry;
-use results::text;
 use std::path::Path;
 use std::sync::Arc;
 use tasks::DataError;
@@ -57,19 +56,29 @@ pub(crate) fn dispatch(cli: &Cli, registry: &Registry) -> Exit {
 
 /// An error in the project's form, on stderr.
 pub(crate) fn fail(problem: impl std::fmt::Display, help: &str) {
-    eprintln!("error: {}", text::lines(&problem.to_string()));
+    eprintln!("error: {}", problem);
     if !help.is_empty() {
-        eprintln!("  help: {}", text::lines(help));
+        eprintln!("  help: {help}");
     }
 }
 
 /// A config with `--set` and `--filter` applied; mistakes are printed, and unless `quiet` what `--set` took the place of.
 fn load(path: &Path, changes: &Changes, quiet: bool, registry: &Registry) -> Result<Config, Exit> {
+    filtered(load_whole(path, changes, quiet, registry)?, changes)
+}
+
+/// The same before `--filter`.
+fn load_whole(path: &Path, changes: &Changes, quiet: bool, registry: &Registry) -> Result<Config, Exit> {
     let config = Config::load(path, &changes.sets, changes.max_runs, registry);
-    let mut config = config.map_err(|found| mistakes(path, &found))?;
+    let config = config.map_err(|found| mistakes(path, &found))?;
     if !quiet {
         config.notes.iter().for_each(|note| eprintln!("note: {note}"));
     }
+    Ok(config)
+}
+
+/// The runs of a config that `--filter` leaves.
+fn filtered(mut config: Config, changes: &Changes) -> Result<Config, Exit> {
     if let Some(filter) = &changes.filter {
         let terms = terms(filter).map_err(|problem| {
             fail(format!("--filter '{filter}': {problem}"), "write --filter 'mixer=s4 & task=mqar & seed=0'");
@@ -89,7 +98,7 @@ fn load(path: &Path, changes: &Changes, quiet: bool, registry: &Registry) -> Res
 
 /// Everything wrong with the config at `path`.
 fn mistakes(path: &Path, found: &Diagnostics) -> Exit {
-    eprint!("{}", text::lines(&found.render()));
+    eprint!("{}", found.render());
     let plural = if found.len() == 1 { "mistake" } else { "mistakes" };
     eprintln!("{} {plural} in {}; nothing was run", found.len(), path.display());
     Exit::Usage

@@ -21,30 +21,21 @@ static ALLOCATOR: fuzzing::Counting = fuzzing::Counting;
 
 pub use registry::Registry;
 
+use base::exit::Exit;
+
 use clap::Parser;
 use std::process::ExitCode;
 
-/// How a command ends; the process's exit code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Exit {
-    /// All well.
-    Ok = 0,
-    /// Some runs failed, or a check did not hold.
-    Failed = 1,
-    /// The command line or a config is wrong.
-    Usage = 2,
-    /// Data or CUDA are missing.
-    Environment = 3,
-    /// Other processes are still at some of the runs.
-    Elsewhere = 4,
-    /// Stopped by the user; the same command continues.
-    Interrupted = 130,
-}
-
 /// The command line of Mixarena with the mixers and tasks of `registry`.
 ///
-/// A crate of the user's own adds a mixer and keeps everything else. Its `main` returns the exit code as it comes: 0 all
-/// well, 1 a run or a check failed, 2 usage or config, 3 environment, 130 interrupted.
+/// A crate of the user's own adds a mixer and keeps everything else. Its `main` returns the exit code as it comes, which is one of
+///
+/// - 0: all well
+/// - 1: some runs failed, or a check did not hold
+/// - 2: the command line or a config is wrong
+/// - 3: data or CUDA are missing, a folder cannot be used, or output was lost
+/// - 4: other processes are still at some of the runs, or some wait for runs that are not done
+/// - 130: interrupted, the same command continues
 ///
 /// ```no_run
 /// use std::process::ExitCode;

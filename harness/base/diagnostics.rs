@@ -1,6 +1,5 @@
 //! A user's mistakes: where, what, and what to do, all of them in one go.
 
-use crate::base::names::printable;
 use std::collections::HashSet;
 use std::fmt::Write;
 
@@ -95,7 +94,7 @@ impl Diagnostics {
         if let Some(more @ 1..) = self.len().checked_sub(SHOWN) {
             let _ = writeln!(out, "and {more} more");
         }
-        printable(&out)
+        out
     }
 
     fn sorted(&self) -> Vec<&Diagnostic> {

@@ -61,15 +61,6 @@ fn is_printable(c: char) -> bool {
     format!("x{c}").escape_debug().count() == 2
 }
 
-/// `text` with everything that does not show as itself written as an escape, line breaks apart: what a user wrote cannot move a
-/// terminal's cursor.
-pub fn printable(text: &str) -> String {
-    let shown = |c: char| {
-        if c == '\n' || is_printable(c) || "\"'\\".contains(c) { c.to_string() } else { c.escape_debug().to_string() }
-    };
-    text.chars().map(shown).collect()
-}
-
 /// A character in a message, by its code where it cannot be shown.
 fn shown(c: char) -> String {
     if is_printable(c) || matches!(c, '"' | '\'' | '\\') { format!("`{c}`") } else { format!("U+{:04X}", c as u32) }
@@ -94,11 +85,6 @@ mod tests {
     fn results_takes(name: &str) -> bool {
         let folder = tempfile::tempdir().unwrap();
         results::Store::open(folder.path()).unwrap().manifest(name).is_ok()
-    }
-
-    #[test]
-    fn what_moves_a_cursor_is_written_as_an_escape() {
-        assert_eq!(printable("a\n\"é\" \\ \u{1b}[31m\u{202e}\0"), "a\n\"é\" \\ \\u{1b}[31m\\u{202e}\\0");
     }
 
     #[test]

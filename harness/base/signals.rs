@@ -6,6 +6,7 @@
 //! a run                            is born with all three blocked, so that one which comes before the handler is there waits for it
 //! ```
 
+use crate::base::exit::Exit;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 /// Set with the first of them.
@@ -16,8 +17,6 @@ static COUNTS: [AtomicU8; 3] = [const { AtomicU8::new(0) }; 3];
 static PATIENCE: AtomicU8 = AtomicU8::new(u8::MAX);
 
 const CAUGHT: [libc::c_int; 3] = [libc::SIGHUP, libc::SIGINT, libc::SIGTERM];
-/// What this program ends with when it was told to.
-const INTERRUPTED: i32 = 130;
 
 /// Begins to count signals. One that comes `patience` times ends the process at once; `None`: never.
 pub fn catch(patience: Option<u8>) {
@@ -65,7 +64,7 @@ extern "C" fn count(signal: libc::c_int) {
     COUNTS[at].store(before.saturating_add(1), Ordering::Relaxed);
     if before.saturating_add(1) >= PATIENCE.load(Ordering::Relaxed) && PATIENCE.load(Ordering::Relaxed) < u8::MAX {
         // SAFETY: ends the process without running anything of it.
-        unsafe { libc::_exit(INTERRUPTED) }
+        unsafe { libc::_exit(Exit::Interrupted as i32) }
     }
 }
 

@@ -1,8 +1,8 @@
 //! `mixarena bench`: speed and memory of the mixers by length, and whether they got worse.
 
 use super::{fail, width};
-use crate::Exit;
 use crate::base::diagnostics::suggest;
+use crate::base::exit::Exit;
 use crate::base::limits;
 use crate::base::output;
 use crate::base::signals;

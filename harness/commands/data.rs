@@ -7,8 +7,8 @@ mod fetch;
 mod generate;
 mod stats;
 
-use crate::Exit;
 use crate::base::diagnostics::{Diagnostics, Place, suggest};
+use crate::base::exit::Exit;
 use crate::base::text::grouped;
 use crate::cli::{Cli, DataArgs, DataCommand};
 use crate::config::explain;

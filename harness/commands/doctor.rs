@@ -1,6 +1,6 @@
 //! `mixarena doctor`: what works on this machine, and what to do about the rest.
 
-use crate::Exit;
+use crate::base::exit::Exit;
 use crate::base::{cuda, limits};
 use crate::cli::DoctorArgs;
 use serde::Serialize;

@@ -1,8 +1,8 @@
 //! `mixarena list`: what there is to choose from, and what was run.
 
 use super::{fail, width};
-use crate::Exit;
 use crate::base::diagnostics::suggest;
+use crate::base::exit::Exit;
 use crate::cli::{ListArgs, Listed};
 use crate::commands::counted::{self, Counted};
 use crate::config::presets;

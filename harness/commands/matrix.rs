@@ -1,7 +1,7 @@
 //! `mixarena matrix`: the mixing matrices M of `Y = M V`, drawn side by side.
 
 use super::{data_errors, fail, load};
-use crate::Exit;
+use crate::base::exit::Exit;
 use crate::base::process::panic_reason;
 use crate::cli::{Cli, Indices, MatrixArgs};
 use crate::config::{Config, Draft, mixer_item};

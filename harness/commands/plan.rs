@@ -2,8 +2,8 @@
 
 use super::sweep::share_cores;
 use super::{data_errors, fail, load, mistakes};
-use crate::Exit;
 use crate::base::choices::DeviceKind;
+use crate::base::exit::Exit;
 use crate::base::limits;
 use crate::base::text::{duration, grouped};
 use crate::cli::{Cli, PlanArgs};
@@ -13,11 +13,12 @@ use crate::sweep::gauge::measured;
 use crate::sweep::machine::Machine;
 use crate::sweep::matching;
 use crate::sweep::opened::open_tasks;
-use crate::sweep::plan::{Estimate, Plan, Speeds, estimates};
+use crate::sweep::plan::{Estimate, Plan, Speeds, estimates, name};
 use crate::sweep::sizes::Counter;
 use mixers::Precision;
 use results::Store;
 use serde_json::json;
+use std::collections::BTreeSet;
 use tasks::{DataDir, DataError, Outline, Output};
 
 /// A GPU's speed where the user gives none, operations a second: 30 % of the 19.5 TFLOP/s that NVIDIA states for an A100
@@ -43,7 +44,7 @@ pub fn plan(args: &PlanArgs, cli: &Cli, registry: &Registry) -> Exit {
             Ok(plan) => {
                 for run in &plan.runs {
                     let yaml = serde_yaml::to_string(&run.spec).expect("a spec is plain data");
-                    println!("---\n# {}  {}\n{}", run.id, crate::sweep::launcher::name(run), yaml.trim_end());
+                    println!("---\n# {}  {}\n{}", run.id, name(&run.draft), yaml.trim_end());
                 }
                 Exit::Ok
             }
@@ -63,14 +64,16 @@ pub fn plan(args: &PlanArgs, cli: &Cli, registry: &Registry) -> Exit {
     if let Err(errors) = Plan::check_starts(&config, registry, &opened) {
         return data_errors(&errors);
     }
-    let records = match args.folders.store.is_dir() {
+    // Any folder can be named: a store is one that has records.
+    let is_store = args.folders.store.join("records").is_dir();
+    let records = match is_store {
         true => Store::open(&args.folders.store).and_then(|s| s.records()).unwrap_or_default(),
         false => Vec::new(),
     };
     let (jobs, threads) = share_cores(limits::cores(), args.jobs, None);
     let jobs = jobs.min(config.runs.len().max(1));
     let machine = Machine::new(&args.folders.store, DeviceKind::Cpu, threads);
-    let Some(here) = measured(&machine, Precision::F32, args.folders.store.is_dir()) else {
+    let Some(here) = measured(&machine, Precision::F32, is_store) else {
         fail("the speed of this machine could not be measured", "`mixarena doctor` says what is missing");
         return Exit::Environment;
     };
@@ -126,8 +129,14 @@ fn print_legend(all: &[Estimate], here: f64, threads: usize) {
         .filter(|(name, ..)| all.iter().any(|e| e.seconds_from == *name))
         .map(|(_, _, words)| *words)
         .collect();
+    let unknown = all.iter().filter(|e| !e.with_evaluation && e.flops > 0.0).map(|e| e.task.as_str());
+    let unknown: Vec<&str> = unknown.collect::<BTreeSet<_>>().into_iter().collect();
+    let evaluation = match unknown.is_empty() {
+        true => String::new(),
+        false => format!(" (but those of {}: how many examples they have is not known)", unknown.join(", ")),
+    };
     println!(
-        "Time goes through the whole budget and every evaluation, at the task's longest length; analysis is not in it. {}. \
+        "Time goes through the whole budget and every evaluation{evaluation}, at the task's longest length; analysis is not in it. {}. \
          Matrix products in float32 run at {:.0} GFLOP/s with {threads} thread{} here.",
         there.join("; "),
         here / 1e9,

@@ -1,7 +1,7 @@
 //! `mixarena report`: tables and plots from records, any day later.
 
 use super::{fail, width};
-use crate::Exit;
+use crate::base::exit::Exit;
 use crate::cli::{Cli, ReportArgs};
 use results::Store;
 use results::report::Report;

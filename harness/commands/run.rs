@@ -4,9 +4,9 @@
 //! the run dies of then becomes a record, memory that ran out included.
 
 use super::fail;
-use crate::Exit;
 use crate::base::cuda::device;
 use crate::base::events::Event;
+use crate::base::exit::Exit;
 use crate::base::limits;
 use crate::base::output;
 use crate::base::signals;

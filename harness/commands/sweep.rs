@@ -1,9 +1,9 @@
 //! `mixarena sweep`: plan, run what is missing, tell what came out.
 
-use super::{data_errors, fail, load, mistakes, width};
-use crate::Exit;
+use super::{data_errors, fail, filtered, load_whole, mistakes, width};
 use crate::base::choices::{DeviceKind, KeepKind};
 use crate::base::cuda::device;
+use crate::base::exit::Exit;
 use crate::base::limits;
 use crate::base::output;
 use crate::base::signals;
@@ -11,18 +11,18 @@ use crate::cli::{Cli, SweepArgs};
 use crate::config::{Config, MOST_RUNS};
 use crate::registry::Registry;
 use crate::sweep::gauge::measured;
-use crate::sweep::launcher::{self, Job, Options, Tally, launch, wants};
+use crate::sweep::launcher::{Job, Options, Tally, launch, wants};
 use crate::sweep::machine::Machine;
 use crate::sweep::matching;
 use crate::sweep::opened::open_tasks;
-use crate::sweep::plan::{Plan, Planned};
+use crate::sweep::plan::{Plan, Planned, name};
 use crate::sweep::progress;
 use crate::sweep::run::Place;
 use crate::sweep::sizes::Counter;
 use mixers::Precision;
 use results::report::Report;
 use results::{Contents, Keep, Manifest, Outcome, Store};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use tasks::DataDir;
 
 /// Share of the available memory that the runs of a sweep may use together.
@@ -30,10 +30,15 @@ const MEMORY_SHARE: f64 = 0.9;
 
 /// Runs the command.
 pub fn sweep(args: &SweepArgs, cli: &Cli, registry: &Registry) -> Exit {
-    let config = match load(&args.config, &args.changes, cli.quiet, registry) {
+    let whole = match load_whole(&args.config, &args.changes, cli.quiet, registry) {
+        Ok(whole) => whole,
+        Err(exit) => return exit,
+    };
+    let config = match filtered(whole.clone(), &args.changes) {
         Ok(config) => Config { name: args.changes.name(&config.name), ..config },
         Err(exit) => return exit,
     };
+    let starts = starts_of_others(&whole, &config);
     let data = DataDir(args.folders.data.clone());
     let opened = open_tasks(&config, registry, &data, |_| true);
     if let Err(found) = matching::check(&config, &mut Counter::new(registry, &opened)) {
@@ -50,22 +55,13 @@ pub fn sweep(args: &SweepArgs, cli: &Cli, registry: &Registry) -> Exit {
             return Exit::Environment;
         }
     };
-    let ids: HashSet<&str> = plan.needed.iter().chain(&plan.runs).map(|run| run.id.as_str()).collect();
+    let ids: HashSet<&str> = plan.all().map(|run| run.id.as_str()).collect();
     let records = match read(&store, &ids, cli.quiet) {
         Ok(records) => records,
         Err(exit) => return exit,
     };
     let found = |id: &str| records.of_run(id).cloned();
-    let wanted = |run: &&Planned| records.of_run(&run.id).is_none_or(|r| wants(r, args.retry, &found));
-    let all: HashMap<&str, &Planned> = plan.needed.iter().chain(&plan.runs).map(|run| (run.id.as_str(), run)).collect();
-    // What a run starts from comes before it, so that a limit never asks for runs without their starts.
-    let (mut missing, mut seen): (Vec<Planned>, _) = (Vec::new(), HashSet::new());
-    for run in &plan.runs {
-        let before = |run: &&Planned| run.after.as_ref().and_then(|id| all.get(id.as_str()).copied());
-        let mut chain: Vec<&Planned> = std::iter::successors(Some(run), before).collect();
-        chain.reverse();
-        missing.extend(chain.into_iter().filter(wanted).filter(|run| seen.insert(run.id.clone())).cloned());
-    }
+    let mut missing = plan.missing(|run| records.of_run(&run.id).is_none_or(|r| wants(r, args.retry, &found)));
     missing.truncate(args.limit.unwrap_or(usize::MAX));
     let (jobs, threads) = share_cores(limits::cores(), args.jobs, args.threads);
     if !cli.quiet {
@@ -77,7 +73,7 @@ pub fn sweep(args: &SweepArgs, cli: &Cli, registry: &Registry) -> Exit {
         }
     }
     if args.dry_run {
-        missing.iter().for_each(|run| println!("{}  {}", run.id, launcher::name(run)));
+        missing.iter().for_each(|run| println!("{}  {}", run.id, name(&run.draft)));
         return Exit::Ok;
     }
     // The environment is looked at before anything is trained.
@@ -96,7 +92,7 @@ pub fn sweep(args: &SweepArgs, cli: &Cli, registry: &Registry) -> Exit {
     output::go_on_without_reader();
     // Before anything is written: what is superfluous may be what fills the disk.
     store.clear_abandoned();
-    tidy(args, &plan, &store, &records);
+    tidy(args, &plan, &starts, &store, &records);
     let manifest = plan.manifest(&command(args));
     if let Err(error) = store.save_manifest(&manifest) {
         fail(error, "");
@@ -126,9 +122,11 @@ pub fn sweep(args: &SweepArgs, cli: &Cli, registry: &Registry) -> Exit {
             let options = Options { jobs, fail_fast: args.fail_fast, retry: args.retry, place };
             let mut display = progress::display(missing.len(), cli.quiet, cli.verbose);
             // Who starts from a run needs its best weights, whatever is kept in the end.
-            let starts: HashSet<&str> =
-                plan.runs.iter().chain(&plan.needed).filter_map(|run| run.after.as_deref()).collect();
-            let keep = |run: &Planned| if starts.contains(run.id.as_str()) { keep.max(Keep::Best) } else { keep };
+            let followed: HashSet<&str> = plan.all().filter_map(|run| run.after.as_deref()).collect();
+            let keep = |run: &Planned| {
+                let needed = followed.contains(run.id.as_str()) || starts.contains(&name(&run.draft));
+                if needed { keep.max(Keep::Best) } else { keep }
+            };
             let queue = missing.iter().map(|run| Job::new(run, keep(run))).collect();
             match launch(queue, &store, &options, display.as_mut()) {
                 Ok(tally) => tally,
@@ -147,7 +145,7 @@ pub fn sweep(args: &SweepArgs, cli: &Cli, registry: &Registry) -> Exit {
         Ok(records) => records,
         Err(exit) => return exit,
     };
-    tidy(args, &plan, &store, &records);
+    tidy(args, &plan, &starts, &store, &records);
     finish(args, cli, &plan, &store, &manifest, records, tally)
 }
 
@@ -166,14 +164,20 @@ fn show(args: &SweepArgs, store: &Store, manifest: &Manifest, records: Contents)
     written.is_ok()
 }
 
-/// Removes what finished runs no longer need.
-fn tidy(args: &SweepArgs, plan: &Plan, store: &Store, records: &Contents) {
+/// Names of the runs that runs which a filter left out start from: whether those are done is not known here.
+fn starts_of_others(whole: &Config, config: &Config) -> HashSet<String> {
+    let own: HashSet<String> = config.runs.iter().map(name).collect();
+    let others = whole.runs.iter().filter(|draft| !own.contains(&name(draft)));
+    others.flat_map(|draft| draft.chain().skip(1)).map(name).collect()
+}
+
+/// Removes what finished runs no longer need. `starts` are those that runs start from of which nothing is known here.
+fn tidy(args: &SweepArgs, plan: &Plan, starts: &HashSet<String>, store: &Store, records: &Contents) {
     let unfinished = |run: &&Planned| records.of_run(&run.id).is_none_or(|record| record.outcome != Outcome::Finished);
     let needed: HashSet<&str> = plan.runs.iter().filter(unfinished).filter_map(|run| run.after.as_deref()).collect();
     let keep = Keep::from(args.keep);
-    // Whose followers a filter left out is not known.
-    let own =
-        plan.runs.iter().map(|run| (run, if needed.contains(run.id.as_str()) { keep.max(Keep::Best) } else { keep }));
+    let is_needed = |run: &Planned| needed.contains(run.id.as_str()) || starts.contains(&name(&run.draft));
+    let own = plan.runs.iter().map(|run| (run, if is_needed(run) { keep.max(Keep::Best) } else { keep }));
     for (run, keep) in own.chain(plan.needed.iter().map(|run| (run, keep.max(Keep::Best)))) {
         if let Err(error) = store.tidy(&run.id, keep) {
             eprintln!("warning: {error}");
@@ -195,10 +199,8 @@ fn finish(
     let bad = plan.runs.iter().filter(unfinished).count();
     let still = |id: &&String| records.of_run(id).is_none_or(|record| !record.outcome.is_final());
     let elsewhere = tally.elsewhere.iter().filter(still).count();
-    if !show(args, store, manifest, records) {
-        return Exit::Failed;
-    }
-    if !cli.quiet {
+    let shown = show(args, store, manifest, records);
+    if !cli.quiet && shown {
         eprintln!("tables and plots: {}", store.report_dir(&plan.name).display());
     }
     if bad > 0 && !cli.quiet {
@@ -214,10 +216,16 @@ fn finish(
         let (runs, are) = if elsewhere == 1 { ("run", "is") } else { ("runs", "are") };
         eprintln!("{elsewhere} {runs} {are} being done by another process; run the command again when it is through");
     }
-    match elsewhere {
-        _ if bad > 0 || tally.failed > 0 => Exit::Failed,
-        0 => Exit::Ok,
-        _ => Exit::Elsewhere,
+    exit(bad + tally.failed, elsewhere + tally.waiting, shown)
+}
+
+/// The exit code of a sweep of which so many runs failed and so many are left to other processes.
+fn exit(failed: usize, left: usize, shown: bool) -> Exit {
+    match (failed, shown, left) {
+        (1.., ..) => Exit::Failed,
+        (_, false, _) => Exit::Environment,
+        (_, _, 1..) => Exit::Elsewhere,
+        _ => Exit::Ok,
     }
 }
 
@@ -296,6 +304,14 @@ fn in_quotes(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sweep_ends_well_only_when_every_run_is_done_and_its_report_is_written() {
+        assert_eq!(exit(0, 0, true), Exit::Ok);
+        assert_eq!(exit(0, 1, true), Exit::Elsewhere, "runs that wait are not done");
+        assert_eq!(exit(0, 0, false), Exit::Environment, "no run failed");
+        assert_eq!([exit(1, 0, false), exit(1, 1, true)], [Exit::Failed; 2]);
+    }
 
     #[test]
     fn cores_are_shared_and_never_left_without_a_thread() {

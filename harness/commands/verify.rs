@@ -1,7 +1,7 @@
 //! `mixarena verify`: the mixers against reference dumps.
 
 use super::fail;
-use crate::Exit;
+use crate::base::exit::Exit;
 use crate::cli::{Cli, VerifyArgs};
 use mixers::laws::goldens::{GroupResult, Held, Verdict, families, hold};
 use serde_json::{Value, json};

@@ -15,6 +15,7 @@ use crate::train::budget::BudgetConfig;
 use crate::train::optimizer::OptimizerConfig;
 use crate::train::pretrain::PretrainConfig;
 use crate::train::schedule::ScheduleConfig;
+use crate::train::spec::RunSpec;
 use crate::train::vet;
 use proptest::prelude::*;
 use serde::de::DeserializeOwned;
@@ -269,7 +270,25 @@ fn a_spec_is_refused_for_what_its_config_would_be_refused_for() {
     let registry = Registry::default();
     let text = config("mqar", "attention").to_string();
     let draft = Config::parse(&text, "x.yaml", "x", &[], &registry).unwrap().runs.remove(0);
-    let spec = serde_json::to_value(draft.spec(&registry, 1, None)).unwrap();
+    let draft = draft.spec(&registry, 1, None);
+    let entry = registry.task("mqar").unwrap();
+    let task = entry.open(&draft.task.settings, &DataDir("no/such/folder".into())).unwrap();
+    vet::opened(&draft, &*task).unwrap();
+    for (changed, said) in [
+        (
+            RunSpec { task_version: 99, ..draft.clone() },
+            "task_version: made for version 99 of `mqar`, and this build has 1",
+        ),
+        (
+            RunSpec { data: Some("x".into()), ..draft.clone() },
+            "the data files are not the ones this run was planned with",
+        ),
+    ] {
+        assert_eq!(vet::opened(&changed, &*task).unwrap_err(), said);
+    }
+    let mut spec = serde_json::to_value(&draft).unwrap();
+    // A key that is left out at its default is there to be changed.
+    spec["sources"] = json!([]);
     let read = |spec: &Value| vet::read(spec.to_string().as_bytes(), "spec.json", &registry).map(drop);
     read(&spec).unwrap();
     for (place, value, said) in [
@@ -282,6 +301,7 @@ fn a_spec_is_refused_for_what_its_config_would_be_refused_for() {
         ("/schedule/warmup_steps", json!(5000), "schedule: `warmup_steps` is 5000, more than the 1000 steps"),
         ("/mixer_version", json!(99), "mixer_version: made for version 99 of `attention`"),
         ("/engine", json!(0), "made for engine 0"),
+        ("/sources", json!(["/path"]), "sources: made for `/path` of `mqar`, and this build has ``"),
     ] {
         let mut changed = spec.clone();
         *changed.pointer_mut(place).unwrap() = value;

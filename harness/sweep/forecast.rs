@@ -79,8 +79,11 @@ pub fn forecast(config: &Config, estimates: &mut [Estimate], counter: &Counter, 
     let known: HashMap<&str, f64> =
         done.iter().filter_map(|(shape, runs)| Some((&**shape, known_step(runs)?))).collect();
     let of_shape = |shape: &String| done.get(shape).map_or(&[][..], Vec::as_slice);
-    let twins: Vec<Option<f64>> =
-        drafts.iter().zip(&shapes).map(|(draft, shape)| wall_seconds(draft, of_shape(shape))).collect();
+    let twins: Vec<Option<f64>> = drafts
+        .iter()
+        .zip(&shapes)
+        .map(|(draft, shape)| wall_seconds(draft, &data(draft, counter), of_shape(shape)))
+        .collect();
     let mut kinds: HashMap<&str, Kind> = HashMap::new();
     for (((draft, shape), estimate), twin) in drafts.iter().zip(&shapes).zip(estimates.iter()).zip(&twins) {
         if twin.is_none() && !known.contains_key(shape.as_str()) && estimate.step_flops > 0.0 {
@@ -89,25 +92,27 @@ pub fn forecast(config: &Config, estimates: &mut [Estimate], counter: &Counter, 
         }
     }
     let timed = time(&kinds, terms);
-    for ((estimate, shape), twin) in estimates.iter_mut().zip(&shapes).zip(&twins) {
+    // Until the first step, as far as that was timed.
+    let mut before = vec![0.0; drafts.len()];
+    for (((estimate, shape), twin), before) in estimates.iter_mut().zip(&shapes).zip(&twins).zip(&mut before) {
         let step = known.get(shape.as_str()).map(|step| (*step, 0.0)).or_else(|| timed.get(shape.as_str()).copied());
         match (twin, step) {
             (Some(seconds), _) => (estimate.seconds, estimate.seconds_from) = (Some(*seconds), "measured"),
             (None, Some((step, start))) if estimate.step_flops > 0.0 => {
-                let seconds = PROCESS + start + estimate.flops * step / estimate.step_flops;
+                *before = PROCESS + start;
+                let seconds = *before + estimate.flops * step / estimate.step_flops;
                 (estimate.seconds, estimate.seconds_from) = (Some(seconds), "timed");
             }
             _ => {}
         }
     }
     reckon(estimates, &drafts, terms.peak);
-    for (estimate, draft) in estimates.iter_mut().zip(&drafts) {
-        let share = match estimate.seconds_from {
+    for ((estimate, draft), before) in estimates.iter_mut().zip(&drafts).zip(before) {
+        estimate.seconds_least = estimate.seconds.map(|seconds| match estimate.seconds_from {
             // Where runs of the same spec stopped is in their time.
-            "measured" => 1.0,
-            _ => first_chance(draft) as f64 / draft.budget.steps.max(1) as f64,
-        };
-        estimate.seconds_least = estimate.seconds.map(|seconds| seconds * share);
+            "measured" => seconds,
+            _ => least(seconds, before, estimate, first_chance(draft) as f64 / draft.budget.steps.max(1) as f64),
+        });
     }
     let total = |of: &dyn Fn(&Estimate) -> f64, jobs| {
         let longest = estimates.iter().map(|e| e.seeds).max().unwrap_or(0);
@@ -116,6 +121,23 @@ pub fn forecast(config: &Config, estimates: &mut [Estimate], counter: &Counter, 
     };
     let (whole, least) = (|e: &Estimate| e.seconds.unwrap_or(0.0), |e: &Estimate| e.seconds_least.unwrap_or(0.0));
     Forecast { seconds: total(&whole, terms.jobs), least: total(&least, terms.jobs), alone: total(&whole, 1) }
+}
+
+/// Seconds of a run of `seconds` that makes only a `share` of its steps: what comes `before` the first one and pretraining are done in
+/// any case.
+fn least(seconds: f64, before: f64, estimate: &Estimate, share: f64) -> f64 {
+    let pretraining = (seconds - before) * estimate.pretraining_flops / estimate.flops.max(f64::MIN_POSITIVE);
+    let whole = before + pretraining;
+    whole + (seconds - whole) * share
+}
+
+/// What the data of a draft's runs hold, as their specs say it; `None` where it is not known because the task is not open.
+fn data(draft: &Draft, counter: &Counter) -> Option<Option<String>> {
+    match counter.task(draft) {
+        Some(task) => Some(task.fingerprint()),
+        None if counter.needs_files(draft) => None,
+        None => Some(None),
+    }
 }
 
 fn shape(draft: &Draft, registry: &Registry) -> String {
@@ -152,11 +174,12 @@ fn done<'a>(terms: &Terms<'a>) -> HashMap<String, Vec<Done<'a>>> {
 
 /// Mean wall time of the runs that take as long as `draft`: they differ by the seed, and where no score ends them early, by
 /// optimizer and schedule.
-fn wall_seconds(draft: &Draft, done: &[Done]) -> Option<f64> {
+fn wall_seconds(draft: &Draft, data: &Option<Option<String>>, done: &[Done]) -> Option<f64> {
     let budget = |b: &BudgetConfig| (b.steps, b.eval_every, b.patience, b.stop_at, b.eval_batch_size);
     let whole = draft.budget.stop_at.is_none() && draft.budget.patience.is_none();
     let alike = |(spec, _): &&Done| {
-        budget(&spec.budget) == budget(&draft.budget)
+        data.as_ref() == Some(&spec.data)
+            && budget(&spec.budget) == budget(&draft.budget)
             && (whole || (spec.optimizer == draft.optimizer && spec.schedule == draft.schedule))
             && spec.pretrain == draft.pretrain
             && spec.analysis == draft.analysis
@@ -259,13 +282,13 @@ fn reckon(estimates: &mut [Estimate], drafts: &[&Draft], peak: f64) {
     }
 }
 
-/// The first step at which a run may end: at its first look where a score ends it, after some without a better one where patience
+/// The first step at which a run may end: at its first evaluation where a score ends it, after some without a better one where patience
 /// does.
 fn first_chance(draft: &Draft) -> u64 {
     let budget = &draft.budget;
-    let looks = |n: u64| budget.eval_every.saturating_mul(n).min(budget.steps);
-    let by_score = budget.stop_at.map_or(budget.steps, |_| looks(1));
-    let by_patience = budget.patience.map_or(budget.steps, |most| looks(most.saturating_add(1)));
+    let evaluations = |n: u64| budget.eval_every.saturating_mul(n).min(budget.steps);
+    let by_score = budget.stop_at.map_or(budget.steps, |_| evaluations(1));
+    let by_patience = budget.patience.map_or(budget.steps, |most| evaluations(most.saturating_add(1)));
     by_score.min(by_patience)
 }
 
@@ -331,7 +354,7 @@ seeds: 3
     }
 
     #[test]
-    fn a_run_may_stop_at_its_first_look_or_when_patience_ends() {
+    fn a_run_may_stop_at_its_first_evaluation_or_when_patience_ends() {
         let chance = |budget: &str| {
             let text = TEXT.replace("eval_every: 100", &format!("eval_every: 100{budget}"));
             first_chance(&parsed(&text).runs[0])
@@ -341,6 +364,32 @@ seeds: 3
         assert_eq!(chance(", patience: 1"), 200);
         assert_eq!(chance(", patience: 1, stop_at: 0.9"), 100);
         assert_eq!(chance(", patience: 9"), 400);
+    }
+
+    #[test]
+    fn what_comes_before_the_first_step_is_done_however_early_a_run_stops() {
+        let text = TEXT.replace("eval_every: 100", "eval_every: 100, stop_at: 0.9");
+        let (plain, _) = made(&parsed(&text), &[], 1);
+        let share = |e: &Estimate| e.seconds_least.unwrap() / e.seconds.unwrap();
+        assert!((share(&plain[0]) - 0.25).abs() < 1e-9, "a quarter of its steps: {}", share(&plain[0]));
+        let (both, _) = made(&parsed(&(text.clone() + "pretrain: { objective: mlm, steps: 4000 }\n")), &[], 1);
+        let first = &both[0];
+        let of_pretraining = first.pretraining_flops / first.flops;
+        assert!(of_pretraining > 0.8, "{of_pretraining}");
+        assert!((share(first) - (of_pretraining + 0.25 * (1.0 - of_pretraining))).abs() < 1e-9, "{}", share(first));
+        // What it took to start was timed, and is there in any case too.
+        assert_eq!(least(10.0, 4.0, &plain[0], 0.5), 7.0);
+    }
+
+    #[test]
+    fn runs_on_other_data_say_nothing_of_how_long_these_take_in_all() {
+        let config = parsed(TEXT);
+        let from = |data: Option<&str>| {
+            let mut done = record(&config.runs[1], 4.0, 10.0);
+            done.spec["data"] = data.into();
+            made(&config, &[done], 1).0[0].seconds_from
+        };
+        assert_eq!((from(None), from(Some("a hash"))), ("measured", "timed"));
     }
 
     #[test]

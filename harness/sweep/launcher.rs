@@ -6,9 +6,10 @@
 
 use crate::base::choices::KeepKind;
 use crate::base::events::Event;
+use crate::base::exit::Exit;
 use crate::base::process::{computing, death};
 use crate::base::signals;
-use crate::sweep::plan::Planned;
+use crate::sweep::plan::{Planned, name};
 use crate::sweep::progress::Display;
 use crate::sweep::run::{Place, blank};
 use crate::train::spec::RunSpec;
@@ -25,11 +26,11 @@ const GRACE_SECONDS: f64 = 120.0;
 /// How often claims are renewed, and looked at: a sweep that slept too long may have lost some.
 const TOUCH_EVERY: Duration = Duration::from_secs(5);
 
+/// What [`Child::kill`] sends.
+const SIGKILL: i32 = 9;
+
 /// Runs before a run, at most: a record that was tampered with may name itself.
 const MOST_STARTS: usize = 1000;
-
-/// What a process ends with that was asked to stop twice and left everything as it was.
-const INTERRUPTED: i32 = 130;
 
 /// A run to be started.
 #[derive(Clone, Debug)]
@@ -49,7 +50,7 @@ pub struct Job {
 impl Job {
     /// The run of a plan.
     pub fn new(run: &Planned, keep: Keep) -> Self {
-        Self { name: name(run), spec: run.spec.clone(), id: run.id.clone(), after: run.after.clone(), keep }
+        Self { name: name(&run.draft), spec: run.spec.clone(), id: run.id.clone(), after: run.after.clone(), keep }
     }
 }
 
@@ -95,6 +96,8 @@ struct Running {
     training: Option<Instant>,
     /// Whether it was killed for the time it took.
     overdue: bool,
+    /// Whether it was killed because the user asked a second time.
+    killed: bool,
     /// The attempt that the child's record was filed under.
     ended: Option<u32>,
     /// Whether another process took the run over, and the child was killed for it.
@@ -301,6 +304,7 @@ impl Launcher<'_> {
         for running in self.running.iter_mut().flatten() {
             running.stdin = None;
             if signals > 1 {
+                running.killed = true;
                 let _ = running.child.kill();
             }
         }
@@ -309,7 +313,7 @@ impl Launcher<'_> {
     fn start(&mut self, run: Job) -> Result<(), LaunchError> {
         let Some(claim) = self.store.claim(&run.id)? else {
             if !self.asked_again {
-                self.display.say(&format!("{}: another process is at it, left to it", run.name));
+                self.display.say(&format!("{}: skipped: another process is running it", run.name));
             }
             self.elsewhere.push(run);
             return Ok(());
@@ -366,8 +370,18 @@ impl Launcher<'_> {
         });
         self.display.started(slot, &run.name);
         let (stdin, begun) = (child.stdin.take(), Instant::now());
-        let running =
-            Running { run, child, stdin, claim, begun, training: None, overdue: false, ended: None, lost: false };
+        let running = Running {
+            run,
+            child,
+            stdin,
+            claim,
+            begun,
+            training: None,
+            overdue: false,
+            killed: false,
+            ended: None,
+            lost: false,
+        };
         self.running.push(Some(running));
         Ok(())
     }
@@ -403,7 +417,7 @@ impl Launcher<'_> {
             Some(record) => record,
             None if running.lost => {
                 let mut record = blank(&running.run.spec, &self.options.place, tch::Device::Cpu);
-                record.outcome = Outcome::Interrupted { reason: "another process took it over, left to it".into() };
+                record.outcome = Outcome::Interrupted { reason: "another process took it over and runs it".into() };
                 self.display.ended(slot, &running.run.name, &record);
                 self.elsewhere.push(running.run);
                 return Ok(());
@@ -430,13 +444,7 @@ impl Launcher<'_> {
         record.device.kind = place.device.word().into();
         record.wall_seconds = running.begun.elapsed().as_secs_f64();
         let log = fs::read_to_string(self.store.work_dir(&running.run.id).join("log.txt")).unwrap_or_default();
-        record.outcome = if running.overdue {
-            Outcome::TimedOut { reason: "did not end within its limit and was killed".into() }
-        } else if self.tally.interrupted {
-            Outcome::Interrupted { reason: "killed by the user".into() }
-        } else {
-            ending(status, &log)
-        };
+        record.outcome = fate(running.overdue, running.killed, status, &log);
         record
     }
 
@@ -479,11 +487,27 @@ fn past(outcome: &Outcome) -> String {
     outcome.word().replace('_', " ")
 }
 
-/// How a child ended that left no record: interrupted by a signal that asks a program to stop, wherever that struck it, and
+/// How a child ended that left no record; `overdue` and `killed` say why this process killed it, if it did.
+fn fate(overdue: bool, killed: bool, status: ExitStatus, log: &str) -> Outcome {
+    if overdue {
+        return Outcome::TimedOut { reason: "did not end within its limit and was killed".into() };
+    }
+    // A crash is a crash, even when it comes between the user's wish and the kill.
+    match killed && signal_of(status) == Some(SIGKILL) {
+        true => Outcome::Interrupted { reason: "killed by the user".into() },
+        false => ending(status, log),
+    }
+}
+
+/// The signal that ended a process.
+fn signal_of(status: ExitStatus) -> Option<i32> {
+    std::os::unix::process::ExitStatusExt::signal(&status)
+}
+
+/// How a child ended that nobody killed here: interrupted by a signal that asks a program to stop, wherever that struck it, and
 /// failed by anything else.
 fn ending(status: ExitStatus, log: &str) -> Outcome {
-    let signal = std::os::unix::process::ExitStatusExt::signal(&status).filter(|signal| signals::asks_to_stop(*signal));
-    match signal {
+    match signal_of(status).filter(|signal| signals::asks_to_stop(*signal)) {
         Some(signal) => {
             let word = match signal {
                 1 => "SIGHUP",
@@ -492,20 +516,11 @@ fn ending(status: ExitStatus, log: &str) -> Outcome {
             };
             Outcome::Interrupted { reason: format!("stopped by {word} before it could write a checkpoint") }
         }
-        None if status.code() == Some(INTERRUPTED) => {
+        None if status.code() == Some(Exit::Interrupted as i32) => {
             Outcome::Interrupted { reason: "stopped by a signal before it could write a checkpoint".into() }
         }
         None => Outcome::Failed { reason: death(status, log) },
     }
-}
-
-/// "mqar · s4 · seed 2", with the grid point where there is one.
-pub fn name(run: &Planned) -> String {
-    let mut name = format!("{} · {}", run.draft.task_label, run.draft.mixer_label);
-    for (path, value) in &run.draft.settings {
-        name += &format!(" · {path}={value}");
-    }
-    format!("{name} · seed {}", run.spec.seed)
 }
 
 #[cfg(test)]
@@ -518,6 +533,14 @@ mod tests {
         let word = |status: i32| ending(ExitStatus::from_raw(status), "").word();
         assert_eq!([1, 2, 15, 130 << 8].map(word), ["interrupted"; 4]);
         assert_eq!([3, 6, 9, 11, 0, 1 << 8, 134 << 8].map(word), ["failed"; 7]);
+    }
+
+    #[test]
+    fn only_a_kill_that_the_user_asked_for_twice_is_the_user_s() {
+        let word = |killed: bool, status: i32| fate(false, killed, ExitStatus::from_raw(status), "").word();
+        assert_eq!((word(true, 9), word(false, 9)), ("interrupted", "failed"));
+        assert_eq!([word(true, 11), word(false, 11), word(true, 1 << 8)], ["failed"; 3], "a crash");
+        assert_eq!(fate(true, true, ExitStatus::from_raw(9), "").word(), "timed_out");
     }
 
     #[test]

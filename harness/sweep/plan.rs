@@ -43,7 +43,34 @@ pub struct Plan {
     pub figures: Vec<results::Figure>,
 }
 
+/// What people call the runs of a draft: "mqar · s4 · seed 2", with the grid point where there is one.
+pub fn name(draft: &Draft) -> String {
+    let mut name = format!("{} · {}", draft.task_label, draft.mixer_label);
+    for (path, value) in &draft.settings {
+        name += &format!(" · {path}={value}");
+    }
+    format!("{name} · seed {}", draft.seed)
+}
+
 impl Plan {
+    /// Every run, also those that a filter left out and others start from.
+    pub fn all(&self) -> impl Iterator<Item = &Planned> {
+        self.needed.iter().chain(&self.runs)
+    }
+
+    /// The runs that are `wanted`, each behind the run it starts from: so a limit never asks for runs without their starts.
+    pub fn missing(&self, wanted: impl Fn(&Planned) -> bool) -> Vec<Planned> {
+        let all: HashMap<&str, &Planned> = self.all().map(|run| (run.id.as_str(), run)).collect();
+        let before = |run: &&Planned| run.after.as_ref().and_then(|id| all.get(id.as_str()).copied());
+        let (mut missing, mut seen) = (Vec::new(), HashSet::new());
+        for run in &self.runs {
+            let mut chain: Vec<&Planned> = std::iter::successors(Some(run), before).collect();
+            chain.reverse();
+            missing.extend(chain.into_iter().filter(|run| wanted(run) && seen.insert(&run.id)).cloned());
+        }
+        missing
+    }
+
     /// Resolves every run; the errors are of all tasks whose data cannot be opened.
     pub fn expand(config: &Config, registry: &Registry, opened: &[OpenedTask]) -> Result<Self, Vec<Arc<DataError>>> {
         let errors: Vec<_> = opened.iter().filter_map(|(_, task)| task.as_ref().err().map(Arc::clone)).collect();
@@ -251,7 +278,7 @@ pub struct Estimate {
     /// Bytes of decoding state of one mixer at the task's longest sequence; 0 without a recurrent form.
     pub state_bytes: i64,
     /// Floating-point operations of one run, at the longest sequence: three forward passes a step, pretraining's too, and one for
-    /// every example that validation and test are scored on, as far as the task is open.
+    /// every example that validation and test are evaluated on, as far as their number is known.
     pub flops: f64,
     /// Those of pretraining.
     pub pretraining_flops: f64,
@@ -268,6 +295,9 @@ pub struct Estimate {
     pub gpu_seconds: Option<f64>,
     /// Bytes of parameters, gradients and optimizer state.
     pub optimizer_bytes: Option<u64>,
+    /// Whether FLOPs and seconds are also those of evaluating validation and test: without the data it may not be known how many
+    /// examples there are.
+    pub with_evaluation: bool,
 }
 
 /// Operations a second, to make times of FLOPs.
@@ -322,6 +352,7 @@ fn estimate(draft: &Draft, registry: &Registry, counter: &mut Counter, speeds: S
         seconds_from: "unknown",
         gpu_seconds: None,
         optimizer_bytes: None,
+        with_evaluation: false,
     };
     let Some(sizes) = counter.sizes(draft) else { return estimate };
     let length = spec.max_length;
@@ -336,16 +367,30 @@ fn estimate(draft: &Draft, registry: &Registry, counter: &mut Counter, speeds: S
         let forward = first.forward_flops(&draft.model, length, sizes.mixer.flops, &outline, spec.vocab_size);
         estimate.pretraining_flops = passes(first.steps, forward);
     }
-    let looked = counter.task(draft).map_or(0.0, |task| {
-        let looks = draft.budget.steps.div_ceil(draft.budget.eval_every);
-        looks as f64 * task.len(tasks::Split::Validation) as f64 + task.len(tasks::Split::Test) as f64
-    });
-    let looking = forward * looked;
-    estimate.flops = estimate.pretraining_flops + passes(draft.budget.steps, forward) + looking;
+    let evaluated = evaluated(draft, counter);
+    estimate.with_evaluation = evaluated.is_some();
+    estimate.flops =
+        estimate.pretraining_flops + passes(draft.budget.steps, forward) + forward * evaluated.unwrap_or(0.0);
     estimate.gpu_seconds = Some(estimate.flops / speeds.gpu);
     estimate.step_flops = passes(1, forward);
     (estimate.seconds, estimate.seconds_from) = (Some(estimate.flops / speeds.here), "at matrix-product speed");
     estimate
+}
+
+/// Examples that validation and test are evaluated on in one run. Where the task is not open, its settings say how many it draws;
+/// `None` where they do not.
+fn evaluated(draft: &Draft, counter: &Counter) -> Option<f64> {
+    let (validation, test) = match counter.task(draft) {
+        Some(task) => (task.len(tasks::Split::Validation) as f64, task.len(tasks::Split::Test) as f64),
+        None => {
+            let settings = &draft.task.settings;
+            let count = |key: &str| settings[key].as_u64().map(|count| count as f64);
+            let lengths = settings["test_lengths"].as_array().map_or(1, |lengths| lengths.len().max(1));
+            (count("validation_examples")?, count("test_examples")? * lengths as f64)
+        }
+    };
+    let evaluations = draft.budget.steps.div_ceil(draft.budget.eval_every) as f64;
+    Some(evaluations * validation + test)
 }
 
 /// What decides how long a step takes, as text: the task wherever its files lie, the mixer, the model and the batch.
@@ -426,6 +471,30 @@ mod tests {
         ] {
             assert_ne!(first, id(&changed, name), "{changed}");
         }
+    }
+
+    #[test]
+    fn evaluations_are_counted_whether_or_not_a_task_is_open() {
+        let registry = Registry::default();
+        let estimate = |text: &str, open: bool| {
+            let text = format!(
+                "tasks: [{text}]\nmixers: [attention: {{ n_heads: 2 }}]\nmodel: {{ d_model: 8, n_layers: 1 }}\n"
+            );
+            let config = Config::parse(&text, "x.yaml", "x", &[], &registry).unwrap();
+            let opened = open_tasks(&config, &registry, &DataDir("none".into()), |_| open);
+            let mut counter = Counter::new(&registry, &opened);
+            let speeds = Speeds { here: 1e9, gpu: 1e12 };
+            estimates(&config, &registry, &mut counter, speeds).remove(0)
+        };
+        let listops = "listops: { min_length: 5, max_length: 30, max_depth: 3, train_examples: 40, validation_examples: 900, test_examples: 800 }";
+        let induction =
+            "induction_heads: { seq_len: 16, test_lengths: [16, 24], validation_examples: 900, test_examples: 800 }";
+        for task in [listops, induction] {
+            let (open, closed) = (estimate(task, true), estimate(task, false));
+            assert!(open.with_evaluation && closed.with_evaluation);
+            assert!((open.flops / closed.flops - 1.0).abs() < 1e-9, "{task}: {} {}", open.flops, closed.flops);
+        }
+        assert!(!estimate("glue: { tokenizer: bytes }", false).with_evaluation, "its files are not here");
     }
 
     #[test]

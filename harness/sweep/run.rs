@@ -10,6 +10,7 @@ use crate::sweep::machine::Machine;
 use crate::train::error::TrainError;
 use crate::train::spec::RunSpec;
 use crate::train::trainer::{Ended, Trainer};
+use crate::train::vet;
 use results::{Blocked, Keep, Outcome, Record, Scores, Store, StoreError, Versions, WorkLock};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -24,7 +25,8 @@ pub const COMMIT: &str = env!("MIXARENA_COMMIT");
 /// This project's version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Where and how a run computes; nothing here changes what it computes.
+/// Where and how a run computes. Nothing here is part of its identity; of the threads the last digits of its numbers depend, so
+/// that a run keeps those it began with.
 #[derive(Clone, Debug)]
 pub struct Place {
     /// The store of records.
@@ -64,7 +66,7 @@ impl From<DataError> for RunError {
 /// Between two looks whether another process has let go of a run.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-/// Trains `spec` and appends its record; `tell` hears of progress. A panic of libtorch becomes a record too. One process at a
+/// Trains `spec` and appends its record; `send` gets its messages. A panic of libtorch becomes a record too. One process at a
 /// time trains a run: this one waits for another to end. Where that one came to an end of the run, its record is given back,
 /// and nothing is trained or scored a second time.
 pub fn run(
@@ -72,7 +74,7 @@ pub fn run(
     place: &Place,
     registry: &Registry,
     stop: &AtomicBool,
-    mut tell: impl FnMut(Event),
+    mut send: impl FnMut(Event),
 ) -> Result<Record, RunError> {
     let device = device(place.device).map_err(RunError::Environment)?;
     tch::set_num_threads(place.threads as i32);
@@ -84,23 +86,23 @@ pub fn run(
     let mut record = blank(spec, place, device);
     let before = store.latest(&id)?.map(|record| record.attempt);
     // Held until the record is written.
-    let Some(_lock) = lock(&store, &id, stop, &mut tell)? else {
+    let Some(_lock) = lock(&store, &id, stop, &mut send)? else {
         let reason = "stopped by a signal while it waited for another process at this run".into();
         record.outcome = Outcome::Interrupted { reason };
-        return file(&store, record, tell);
+        return file(&store, record, send);
     };
     // Whoever held the lock until now may have written a record. One that was there before is known to who asked for the run.
     let now = store.latest(&id)?;
     if let Some(done) = now.filter(|now| {
         now.outcome == Outcome::Finished || (now.outcome.is_final() && before.is_none_or(|before| now.attempt > before))
     }) {
-        tell(Event::Already { attempt: done.attempt });
+        send(Event::Already { attempt: done.attempt });
         return Ok(done);
     }
     let work_dir = store.work_dir(&id);
     let begun = Instant::now();
     let trained =
-        catch_unwind(AssertUnwindSafe(|| train(spec, place, registry, device, work_dir, stop, &mut record, &mut tell)));
+        catch_unwind(AssertUnwindSafe(|| train(spec, place, registry, device, work_dir, stop, &mut record, &mut send)));
     match trained {
         Ok(Ok(ended)) => {
             record.outcome = ended.outcome;
@@ -122,7 +124,7 @@ pub fn run(
         record.wall_seconds = begun.elapsed().as_secs_f64();
     }
     record.peak_memory_bytes = limits::peak_memory();
-    let record = file(&store, record, &mut tell)?;
+    let record = file(&store, record, &mut send)?;
     if record.outcome == Outcome::Finished {
         // What cannot be removed now the next sweep removes.
         let _ = store.remove_checkpoints(&id, place.keep);
@@ -136,9 +138,9 @@ fn lock(
     store: &Store,
     id: &str,
     stop: &AtomicBool,
-    tell: &mut impl FnMut(Event),
+    send: &mut impl FnMut(Event),
 ) -> Result<Option<WorkLock>, StoreError> {
-    let mut told = false;
+    let mut waits = false;
     loop {
         if let Some(lock) = store.lock_work(id)? {
             return Ok(Some(lock));
@@ -146,18 +148,18 @@ fn lock(
         if stop.load(Ordering::Relaxed) {
             return Ok(None);
         }
-        if !std::mem::replace(&mut told, true) {
-            tell(Event::Waiting);
+        if !std::mem::replace(&mut waits, true) {
+            send(Event::Waiting);
         }
         std::thread::sleep(LOOK_AGAIN);
     }
 }
 
 /// Appends the record and tells of it.
-fn file(store: &Store, mut record: Record, mut tell: impl FnMut(Event)) -> Result<Record, RunError> {
+fn file(store: &Store, mut record: Record, mut send: impl FnMut(Event)) -> Result<Record, RunError> {
     record.attempt = store.append(&record)?;
     let (attempt, outcome) = (record.attempt, record.outcome.word().into());
-    tell(Event::Ended { attempt, outcome, test: record.scores.test });
+    send(Event::Ended { attempt, outcome, test: record.scores.test });
     Ok(record)
 }
 
@@ -173,15 +175,13 @@ fn train(
     work_dir: PathBuf,
     stop: &AtomicBool,
     record: &mut Record,
-    tell: &mut impl FnMut(Event),
+    send: &mut impl FnMut(Event),
 ) -> Result<Ended, TrainError> {
     let task = registry
         .task(&spec.task.name)
         .ok_or_else(|| TrainError::Spec(format!("this build has no task `{}`", spec.task.name)))?;
     let task: Arc<dyn tasks::Task> = Arc::from(task.open(&spec.task.settings, &place.data)?);
-    if task.fingerprint() != spec.data {
-        return Err(TrainError::Spec("the data files are not the ones this run was planned with".into()));
-    }
+    vet::opened(spec, &*task).map_err(TrainError::Spec)?;
     record.metric = task.spec().metric.name;
     record.notes = task.notes();
     record.marks = task.spec().marks.iter().map(|mark| mark.name().into()).collect();
@@ -189,14 +189,13 @@ fn train(
     let mut trainer = Trainer::new(spec.clone(), task, registry, device, work_dir)?;
     (record.parameters, record.mixer_parameters) = trainer.parameters();
     record.device.threads = trainer.state.threads;
-    let notes = record.notes.iter().chain(trainer.notes()).cloned().collect();
-    let groups = trainer.group_lines();
-    tell(Event::Started { parameters: record.parameters, resumed_from: trainer.steps_done(), notes, groups });
-    let mut ended = trainer.train(stop, &mut *tell);
+    send(started(&trainer, record));
+    let mut ended = trainer.train(stop, &mut *send);
     // Once: a disk that loses a second one loses a third.
     if let Err(TrainError::BestLost(error)) = &ended {
         trainer = trainer.again(registry, error)?;
-        ended = trainer.train(stop, &mut *tell);
+        send(started(&trainer, record));
+        ended = trainer.train(stop, &mut *send);
     }
     // Facts first: they hold whether training ended well or not.
     record.steps = trainer.state.step;
@@ -205,7 +204,7 @@ fn train(
     record.notes.extend(trainer.start_note());
     record.notes.extend(trainer.pretraining_note());
     record.notes.extend(trainer.notes().iter().cloned());
-    let machine = Machine::new(&place.store, place.device, place.threads as usize);
+    let machine = Machine::new(&place.store, place.device, trainer.state.threads as usize);
     trainer.clock.peak_flops = machine.known(spec.model.precision).unwrap_or(0.0);
     record.wall_seconds = trainer.clock.wall_seconds;
     record.steps_per_second = median(&trainer.clock.steps_per_second);
@@ -214,6 +213,13 @@ fn train(
     record.measures.extend(measures.map(|(name, value)| (name.to_owned(), value)));
     record.tokens_per_second = record.steps_per_second * trainer.clock.tokens_per_step;
     ended
+}
+
+/// That a run begins to train, or goes on.
+fn started(trainer: &Trainer, record: &Record) -> Event {
+    let notes = record.notes.iter().chain(trainer.notes()).cloned().collect();
+    let (parameters, resumed_from) = (record.parameters, trainer.steps_done());
+    Event::Started { parameters, resumed_from, notes, groups: trainer.group_lines() }
 }
 
 /// A record of nothing yet.

@@ -7,7 +7,7 @@ use crate::registry::Registry;
 use crate::sweep::opened::OpenedTask;
 use std::collections::HashMap;
 use std::sync::Arc;
-use tasks::{Task, TaskSpec};
+use tasks::{Outline, Task, TaskSpec};
 
 /// Counts the models of a sweep.
 #[derive(Debug)]
@@ -35,10 +35,18 @@ impl<'a> Counter<'a> {
         self.opened.iter().find(|(choice, _)| *choice == draft.task).and_then(|(_, task)| task.as_ref().ok())
     }
 
+    /// Whether the task of `draft` reads files.
+    pub fn needs_files(&self, draft: &Draft) -> bool {
+        self.outline(draft).needs_files
+    }
+
+    fn outline(&self, draft: &Draft) -> Outline {
+        self.registry.task(&draft.task.name).expect("the config was checked").outline(&draft.task.settings)
+    }
+
     /// The task of `draft` as its model sees it; without the data, the sizes of the official ones stand for them.
     pub fn spec(&self, draft: &Draft) -> TaskSpec {
-        let entry = self.registry.task(&draft.task.name).expect("the config was checked");
-        draft.seen(self.task(draft).map_or_else(|| entry.outline(&draft.task.settings).spec(), |task| task.spec()))
+        draft.seen(self.task(draft).map_or_else(|| self.outline(draft).spec(), |task| task.spec()))
     }
 
     /// Sizes of the model of `draft`.

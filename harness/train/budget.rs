@@ -18,15 +18,15 @@ pub struct BudgetConfig {
     /// norm sees these alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub micro_batch: Option<u64>,
-    /// Sequences at a time when scoring; `null`: as in training.
+    /// Sequences at a time when evaluating; `null`: as in training.
     pub eval_batch_size: Option<u64>,
-    /// Steps between two looks at validation.
+    /// Steps between two evaluations on validation.
     pub eval_every: u64,
-    /// Stop after so many looks without a better validation score; `null`: never.
+    /// Stop after so many evaluations without a better validation score; `null`: never.
     pub patience: Option<u64>,
     /// Stop once the validation score reaches this; `null`: never.
     pub stop_at: Option<f64>,
-    /// Steps between two checkpoints; `null`: at every look.
+    /// Steps between two checkpoints; `null`: at every evaluation.
     pub checkpoint_every: Option<u64>,
     /// Wall time of training over all attempts, minutes; `null`: no limit. Once the last step is done, test is scored and what is
     /// asked for besides computed however long that takes.

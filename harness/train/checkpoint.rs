@@ -36,12 +36,17 @@ impl CheckpointError {
         Self { path: path.into(), why: why.to_string(), content: true }
     }
 
-    /// The system's answer. A file that is not there has no content that could be used, which is a fact about the run.
-    fn io(path: &Path, error: &io::Error) -> Self {
+    /// The system's answer to who read the file. A file that is not there has no content that could be used, which is a fact about the run.
+    pub fn io(path: &Path, error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::NotFound => Self::new(path, "is not there"),
             _ => Self { content: false, ..Self::new(path, error) },
         }
+    }
+
+    /// The system's answer to who wrote the file.
+    fn unwritten(path: &Path, error: &io::Error) -> Self {
+        Self { content: false, ..Self::new(path, error) }
     }
 
     /// What is wrong, without the path.
@@ -112,7 +117,7 @@ fn write_views(
     // One metadata key only: the order of several would differ from process to process.
     let metadata = HashMap::from([(key.to_string(), text)]);
     let buffer = safetensors::serialize(views, Some(metadata)).map_err(|e| CheckpointError::new(path, e))?;
-    results::replace(path, &buffer).map_err(|e| CheckpointError::io(path, &e))
+    results::replace(path, &buffer).map_err(|e| CheckpointError::unwritten(path, &e))
 }
 
 /// Tensors as bytes.

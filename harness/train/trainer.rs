@@ -1,13 +1,14 @@
-//! Training one run: pretraining where asked for, then steps, validation, checkpoints, one look at test.
+//! Training one run: pretraining where asked for, then steps, validation, checkpoints, and test once.
 
 mod analysing;
+mod meter;
 mod pretraining;
 mod reading;
 mod starting;
 mod stepping;
 pub mod timing;
 
-use crate::base::events::{Event, Progress};
+use crate::base::events::Event;
 use crate::model::Model;
 use crate::registry::Registry;
 use crate::train::checkpoint::{self, CheckpointError, Part};
@@ -18,6 +19,7 @@ use crate::train::optimizer::AdamW;
 use crate::train::pretrain::{self, Stage};
 use crate::train::seeds::{Purpose, reseed};
 use crate::train::spec::RunSpec;
+use meter::Meter;
 use results::{Detail, Outcome, Point, Scores};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -34,9 +36,6 @@ use tch::{Device, Tensor};
 static NEVER: AtomicBool = AtomicBool::new(false);
 /// More threads than any machine has: a count above is not one.
 const MOST_THREADS: i64 = 4096;
-/// Seconds between two progress events.
-const PROGRESS_SECONDS: f64 = 0.5;
-
 /// What the trainer knows at any time; saved with every checkpoint, wall time apart.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct State {
@@ -48,11 +47,12 @@ pub struct State {
     pub best_loss: Option<f64>,
     /// Step of the best checkpoint.
     pub best_step: u64,
-    /// Looks since the best one.
-    pub looks_since_best: u64,
+    /// Evaluations since the best one.
+    #[serde(rename = "looks_since_best")] // as older checkpoints say
+    pub evaluations_since_best: u64,
     /// The learning curve so far.
     pub curve: Vec<Point>,
-    /// Sum of training losses since the last look.
+    /// Sum of training losses since the last evaluation.
     pub loss_sum: f64,
     /// Steps in that sum.
     pub loss_count: u64,
@@ -162,7 +162,7 @@ pub struct Trainer {
     work_dir: PathBuf,
     started: Instant,
     wall_before: f64,
-    /// Whether this process has made a step or looked at validation.
+    /// Whether this process has made a step or evaluated.
     progressed: bool,
 }
 
@@ -203,7 +203,8 @@ impl Trainer {
     ) -> Result<Self, TrainError> {
         let mut trainer = Self::build(spec, task, registry, device, work_dir)?;
         trainer.load_clock();
-        if !trainer.last_path().exists() {
+        let path = trainer.last_path();
+        if !path.try_exists().map_err(|why| CheckpointError::io(&path, &why))? {
             trainer.start(registry)?;
             return Ok(trainer);
         }
@@ -218,8 +219,8 @@ impl Trainer {
     pub fn again(self, registry: &Registry, error: &CheckpointError) -> Result<Self, TrainError> {
         // The weights in memory may be half those of a file.
         let Self { spec, task, vs, work_dir, clock, .. } = self;
+        // Its clock begins again too: a limit of time is not for work that is lost.
         let mut trainer = Self::build(spec, task, registry, vs.device(), work_dir)?;
-        trainer.load_clock();
         trainer.clock.notes = clock.notes;
         trainer.clock.notes.push(format!("{} {}; trained again from the start", error.file(), error.why()));
         trainer.save_clock();
@@ -314,97 +315,92 @@ impl Trainer {
         Order { seed: self.spec.seed, batch_size: self.spec.budget.batch_size as usize }
     }
 
-    /// Trains to the end of the budget, to an early stop, to a divergence, or until `stop` is set; then scores test.
-    pub fn train(&mut self, stop: &AtomicBool, mut tell: impl FnMut(Event)) -> Result<Ended, TrainError> {
-        if let Some(ended) = self.pretrain(stop, &mut tell)? {
+    /// Trains to the end of the budget, to an early stop, to a divergence, or until `stop` is set; then evaluates on test. `send` gets
+    /// the run's messages.
+    pub fn train(&mut self, stop: &AtomicBool, mut send: impl FnMut(Event)) -> Result<Ended, TrainError> {
+        if let Some(ended) = self.pretrain(stop, &mut send)? {
             return Ok(ended);
         }
+        match self.train_until_done(stop, &mut send)? {
+            Some(ended) => Ok(ended),
+            None => self.finish(stop, &mut send),
+        }
+    }
+
+    /// Steps and evaluations to the end of the budget or to an early stop; how the run ended where it did not come so far.
+    fn train_until_done(
+        &mut self,
+        stop: &AtomicBool,
+        send: &mut impl FnMut(Event),
+    ) -> Result<Option<Ended>, TrainError> {
         let budget = self.spec.budget.clone();
         let before = self.spec.pretrain.as_ref().map_or(0, |p| p.steps);
         let mut feed = Feed::start(self.task.clone(), self.order(), self.state.step, budget.steps);
-        let mut since = Instant::now();
-        let (mut interval_steps, mut interval_loss) = (0u64, 0.0);
+        let mut meter = Meter::start();
         while !self.state.trained {
-            // Left out when the run was stopped while it looked.
-            if self.owes_a_look() {
-                self.tell_last_step(&mut tell);
-                let Some(point) = self.look(stop)? else { return self.interrupted() };
-                tell(Event::Evaluated(point));
+            // Left out when the run was stopped while it evaluated.
+            if self.owes_an_evaluation() {
+                if !self.validate(stop, send)? {
+                    return self.interrupted().map(Some);
+                }
                 self.save()?;
                 continue;
             }
             let begun = Instant::now();
-            let before_batch = feed.clock;
+            let clock = feed.clock;
             let batch = feed.take()?;
             let (loss, norm) = self.step(&batch);
             let step = self.state.step;
             if !loss.is_finite() || !norm.is_finite() {
-                let last = self.state.curve.last().map_or(String::new(), |p| {
-                    format!("; validation loss was {:.4} at step {}", p.validation_loss, p.step)
-                });
-                let what = if loss.is_finite() {
-                    format!("gradient norm is {norm}")
-                } else {
-                    format!("training loss is {loss}")
-                };
-                return Ok(self.ended(Outcome::Diverged { reason: format!("{what} at step {step}{last}") }, None)?);
+                let reason = self.divergence(loss, norm);
+                return Ok(Some(self.ended(Outcome::Diverged { reason }, None)?));
             }
             self.clock.stepping += begun.elapsed().as_secs_f64();
-            self.clock.add(before_batch, feed.clock);
-            interval_steps += 1;
-            interval_loss += loss;
-            let tokens = (batch.tokens.len() / batch.width) as f64;
-            self.clock.tokens_per_step += (tokens - self.clock.tokens_per_step) / step as f64;
-            let flops = 3.0 * self.forward_flops(&batch);
-            self.clock.flops_per_step += (flops - self.clock.flops_per_step) / step as f64;
-            let looked = step.is_multiple_of(budget.eval_every) || step == budget.steps;
-            let seconds = since.elapsed().as_secs_f64();
-            if seconds >= PROGRESS_SECONDS || looked {
-                let speed = interval_steps as f64 / seconds.max(1e-9);
-                self.clock.steps_per_second.push(speed);
-                let seconds_left = (budget.steps - step) as f64 / speed.max(1e-9);
-                let loss = interval_loss / interval_steps as f64;
-                tell(Event::Progress(Progress {
-                    step: before + step,
-                    steps: before + budget.steps,
-                    loss,
-                    steps_per_second: speed,
-                    seconds_left,
-                }));
-                (interval_steps, interval_loss) = (0, 0.0);
+            self.clock.add(clock, feed.clock);
+            self.count_work(&batch);
+            meter.add(loss);
+            let evaluates = step.is_multiple_of(budget.eval_every) || step == budget.steps;
+            let progress = meter.read(before + step, before + budget.steps, evaluates);
+            if let Some(progress) = progress {
+                self.clock.steps_per_second.push(progress.steps_per_second);
+                send(Event::Progress(progress));
             }
-            if looked {
-                self.tell_last_step(&mut tell);
-                let Some(point) = self.look(stop)? else { return self.interrupted() };
-                tell(Event::Evaluated(point));
+            if evaluates && !self.validate(stop, send)? {
+                return self.interrupted().map(Some);
             }
-            if looked && budget.checkpoint_every.is_none()
+            if evaluates && budget.checkpoint_every.is_none()
                 || budget.checkpoint_every.is_some_and(|every| step.is_multiple_of(every))
                 || self.state.trained
             {
                 self.save()?;
             }
-            if seconds >= PROGRESS_SECONDS || looked {
-                since = Instant::now();
+            if progress.is_some() {
+                // Evaluating and saving are no steps.
+                meter = Meter::start();
             }
             let minutes = self.wall_seconds() / 60.0;
             if let Some(limit) = budget.timeout_minutes.filter(|limit| minutes > *limit && !self.state.trained) {
                 self.save()?;
                 let reason = format!("passed its limit of {limit} minutes at step {step} of {}", budget.steps);
-                return Ok(self.ended(Outcome::TimedOut { reason }, None)?);
+                return Ok(Some(self.ended(Outcome::TimedOut { reason }, None)?));
             }
             if stop.load(Ordering::Relaxed) && !self.state.trained {
-                return self.interrupted();
+                return self.interrupted().map(Some);
             }
         }
-        tell(Event::Trained);
+        Ok(None)
+    }
+
+    /// What comes after the last step: test on the best weights, baselines, and the analysis that the spec asks for.
+    fn finish(&mut self, stop: &AtomicBool, send: &mut impl FnMut(Event)) -> Result<Ended, TrainError> {
+        send(Event::Trained);
         if !self.state.best_loss.is_some_and(f64::is_finite) {
             let reason = format!("validation loss was no finite number at any evaluation of {} steps", self.state.step);
             return Ok(self.ended(Outcome::Diverged { reason }, None)?);
         }
         self.load_best()?;
         let stop = self.heeded(stop);
-        let Some(test) = self.score(Split::Test, true, stop)? else {
+        let Some(test) = self.evaluate(Split::Test, true, stop)? else {
             let reason = "stopped by a signal after training, while test was scored".into();
             return Ok(self.ended(Outcome::Interrupted { reason }, None)?);
         };
@@ -425,6 +421,28 @@ impl Trainer {
         Ok(ended)
     }
 
+    /// What was no finite number at this step, and the last validation loss.
+    fn divergence(&self, loss: f64, norm: f64) -> String {
+        let what = match loss.is_finite() {
+            true => format!("gradient norm is {norm}"),
+            false => format!("training loss is {loss}"),
+        };
+        let last =
+            self.state.curve.last().map_or(String::new(), |p| {
+                format!("; validation loss was {:.4} at step {}", p.validation_loss, p.step)
+            });
+        format!("{what} at step {}{last}", self.state.step)
+    }
+
+    /// Takes a batch into the means over steps of tokens and FLOPs.
+    fn count_work(&mut self, batch: &Batch) {
+        let steps = self.state.step as f64;
+        let tokens = (batch.tokens.len() / batch.width) as f64;
+        self.clock.tokens_per_step += (tokens - self.clock.tokens_per_step) / steps;
+        let flops = 3.0 * self.forward_flops(batch);
+        self.clock.flops_per_step += (flops - self.clock.flops_per_step) / steps;
+    }
+
     /// One optimizer step; the loss before it and the gradient's norm.
     fn step(&mut self, batch: &Batch) -> (f64, f64) {
         self.optimizer.zero_grad();
@@ -441,21 +459,14 @@ impl Trainer {
         (loss, norm)
     }
 
-    /// Tells that every step of the budget is done, once it is.
-    fn tell_last_step(&self, tell: &mut impl FnMut(Event)) {
-        if self.state.step >= self.spec.budget.steps {
-            tell(Event::Trained);
-        }
-    }
-
     /// Whether validation is to be scored before the next step.
-    fn owes_a_look(&self) -> bool {
+    fn owes_an_evaluation(&self) -> bool {
         let (step, budget) = (self.state.step, &self.spec.budget);
         let due = step > 0 && (step.is_multiple_of(budget.eval_every) || step == budget.steps);
         due && self.state.curve.last().is_none_or(|last| last.step < step)
     }
 
-    /// `stop`, but for a process that was to stop before it did anything: that one still makes a step or ends a look, so that a
+    /// `stop`, but for a process that was to stop before it did anything: that one still makes a step or ends an evaluation, so that a
     /// run goes on however short the times are that it is given.
     fn heeded<'a>(&self, stop: &'a AtomicBool) -> &'a AtomicBool {
         if !self.progressed && stop.load(Ordering::Relaxed) { &NEVER } else { stop }
@@ -468,42 +479,46 @@ impl Trainer {
         Ok(self.ended(Outcome::Interrupted { reason }, None)?)
     }
 
-    /// Scores validation, keeps the best model, decides about stopping; `None`, and nothing is changed, when it was stopped.
-    fn look(&mut self, stop: &AtomicBool) -> Result<Option<Point>, TrainError> {
-        let Some(look) = self.score(Split::Validation, false, self.heeded(stop))? else { return Ok(None) };
+    /// Evaluates on validation, keeps the best model, decides about stopping; `false`, and nothing is changed, when it was stopped.
+    fn validate(&mut self, stop: &AtomicBool, send: &mut impl FnMut(Event)) -> Result<bool, TrainError> {
+        if self.state.step >= self.spec.budget.steps {
+            send(Event::Trained);
+        }
+        let Some(found) = self.evaluate(Split::Validation, false, self.heeded(stop))? else { return Ok(false) };
         self.progressed = true;
         let point = Point {
             step: self.state.step,
             train_loss: self.state.loss_sum / self.state.loss_count.max(1) as f64,
-            validation_loss: look.loss,
-            validation_score: look.score,
+            validation_loss: found.loss,
+            validation_score: found.score,
         };
         (self.state.loss_sum, self.state.loss_count) = (0.0, 0);
         // Read back from a checkpoint a number that is not finite is absent.
         let [score, loss] = [self.state.best_score, self.state.best_loss].map(|best| best.unwrap_or(f64::NAN));
         let better = self.state.curve.is_empty()
-            || is_better((look.score, look.loss), (score, loss), self.task_spec.metric.chosen_by_loss);
+            || is_better((found.score, found.loss), (score, loss), self.task_spec.metric.chosen_by_loss);
         self.state.curve.push(point);
-        self.state.looks_since_best += 1;
+        self.state.evaluations_since_best += 1;
         if better {
-            self.state.best_score = Some(look.score);
-            self.state.best_loss = Some(look.loss);
+            self.state.best_score = Some(found.score);
+            self.state.best_loss = Some(found.loss);
             self.state.best_step = self.state.step;
-            self.state.looks_since_best = 0;
+            self.state.evaluations_since_best = 0;
             let at = json!({ "step": self.state.step });
             checkpoint::write(&self.best_path(), &self.id, Part::Best, &self.model_tensors(), &at)?;
         }
         let budget = &self.spec.budget;
         self.state.trained = self.state.step >= budget.steps
-            || budget.patience.is_some_and(|most| self.state.looks_since_best >= most)
-            || budget.stop_at.is_some_and(|score| look.loss.is_finite() && look.score >= score);
-        Ok(Some(point))
+            || budget.patience.is_some_and(|most| self.state.evaluations_since_best >= most)
+            || budget.stop_at.is_some_and(|score| found.loss.is_finite() && found.score >= score);
+        send(Event::Evaluated(point));
+        Ok(true)
     }
 
-    /// One look at a split; `None` when it was stopped.
-    fn score(&self, split: Split, closely: bool, stop: &AtomicBool) -> Result<Option<Evaluation>, TrainError> {
+    /// Evaluates on a split; `None` when it was stopped.
+    fn evaluate(&self, split: Split, with_details: bool, stop: &AtomicBool) -> Result<Option<Evaluation>, TrainError> {
         let rows = self.spec.budget.eval_batch_size.unwrap_or(self.spec.budget.batch_size);
-        evaluate::evaluate(&self.model, &*self.task, split, rows, self.vs.device(), closely, stop)
+        evaluate::evaluate(&self.model, &*self.task, split, rows, self.vs.device(), with_details, stop)
     }
 
     /// The training loss of what the model says of a batch: a mean over what is asked.
@@ -795,24 +810,25 @@ mod tests {
             let best = |trainer: &Trainer| (trainer.state.best_step, trainer.best_step().unwrap());
             trainer.state.step = 1;
             let spoiled = spoil(&trainer);
-            assert!(trainer.look(&NEVER).unwrap().unwrap().validation_loss.is_nan());
+            assert!(trainer.validate(&NEVER, &mut |_| ()).unwrap());
+            assert!(trainer.state.curve[0].validation_loss.is_nan());
             assert_eq!(best(&trainer), (1, 1), "there is no other");
             // What a process reads back that goes on from here: NaN is null, and null is nothing.
             let text = serde_json::to_string(&trainer.state).unwrap();
             trainer.state = serde_json::from_str(&text).unwrap();
             trainer.state.step = 2;
-            assert!(trainer.look(&NEVER).unwrap().is_some());
-            assert_eq!((best(&trainer), trainer.state.looks_since_best), ((1, 1), 1), "no better");
+            assert!(trainer.validate(&NEVER, &mut |_| ()).unwrap());
+            assert_eq!((best(&trainer), trainer.state.evaluations_since_best), ((1, 1), 1), "no better");
             mend(spoiled);
             trainer.state.step = 3;
-            trainer.look(&NEVER).unwrap();
+            trainer.validate(&NEVER, &mut |_| ()).unwrap();
             assert_eq!((best(&trainer), trainer.state.trained), ((3, 3), false), "{output:?}");
             let kept = trainer.state.best_loss;
             assert!(kept.is_some_and(f64::is_finite));
             spoil(&trainer);
             for step in [4, 5] {
                 trainer.state.step = step;
-                trainer.look(&NEVER).unwrap();
+                trainer.validate(&NEVER, &mut |_| ()).unwrap();
             }
             assert_eq!((best(&trainer), trainer.state.best_loss, trainer.state.trained), ((3, 3), kept, true));
         }
@@ -842,6 +858,37 @@ mod tests {
         }
         assert!(is_better((0.1, 1.0), (0.9, 2.0), true));
         assert!(!is_better((0.1, 1.0), (0.9, 2.0), false));
+    }
+
+    #[test]
+    fn a_checkpoint_that_the_system_does_not_give_out_is_an_error_and_not_a_run_that_has_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let budget = "{ steps: 2, batch_size: 1, eval_every: 2 }";
+        let spec = half_asked(Output::PerPosition, budget, folder.path()).spec;
+        // A file where the folder should be: the answer is neither "it is there" nor "it is not there".
+        let file = folder.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let new = |spec| {
+            let task = Arc::new(HalfAsked(Output::PerPosition));
+            Trainer::new(spec, task, &Registry::default(), Device::Cpu, file.join("work/run")).map(drop)
+        };
+        assert!(matches!(new(spec.clone()), Err(TrainError::Checkpoint(_))));
+        let start = Some(crate::train::spec::Start::Run("first".into()));
+        assert!(matches!(new(RunSpec { start, ..spec }), Err(TrainError::Checkpoint(_))));
+    }
+
+    #[test]
+    fn a_run_that_begins_again_has_its_whole_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let budget = "{ steps: 2, batch_size: 1, eval_every: 2, timeout_minutes: 60 }";
+        std::fs::write(folder.path().join("last.safetensors"), "no checkpoint").unwrap();
+        let clock = Clock { wall_seconds: 1e6, steps_per_second: vec![1.0], ..Clock::default() };
+        std::fs::write(folder.path().join("clock.json"), serde_json::to_vec(&clock).unwrap()).unwrap();
+        let mut trainer = half_asked(Output::PerPosition, budget, folder.path());
+        assert!(trainer.wall_seconds() < 60.0 && trainer.clock.steps_per_second.is_empty(), "{:?}", trainer.clock);
+        assert_eq!(trainer.notes().len(), 1, "{:?}", trainer.notes());
+        let ended = trainer.train(&AtomicBool::new(false), |_| ()).unwrap();
+        assert_eq!(ended.outcome, Outcome::Finished, "what was lost is no part of the limit");
     }
 
     #[test]

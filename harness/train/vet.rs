@@ -5,6 +5,7 @@ use crate::train::pretrain::Objective;
 use crate::train::spec::{ENGINE, LIBTORCH, RunSpec};
 use settings::ConfigError;
 use std::path::Path;
+use tasks::Task;
 
 fn said(section: &str, mistakes: Vec<ConfigError>) -> impl Iterator<Item = String> {
     mistakes.into_iter().map(move |mistake| format!("{section}: {}; {}", mistake.problem, mistake.help))
@@ -29,6 +30,10 @@ pub fn wrong(spec: &RunSpec, registry: &Registry) -> Vec<String> {
         let (made, now) = (spec.mixer_version, mixer.version);
         found.push(format!("mixer_version: made for version {made} of `{}`, and this build has {now}", mixer.name));
     }
+    if spec.sources != task.sources {
+        let (made, now) = (spec.sources.join(", "), task.sources.join(", "));
+        found.push(format!("sources: made for `{made}` of `{}`, and this build has `{now}`", task.name));
+    }
     let (pretrain, analysis) = (spec.pretrain.as_ref(), spec.analysis.as_ref());
     found.extend(said("model", spec.model.check()));
     found.extend(said("optimizer", spec.optimizer.check()));
@@ -52,6 +57,21 @@ pub fn wrong(spec: &RunSpec, registry: &Registry) -> Vec<String> {
     let of_mixer = mixer.check(&spec.mixer.settings, &dims);
     found.extend(of_mixer.into_iter().map(|e| format!("mixer: {}; {}", e.problem, e.help)));
     found
+}
+
+/// Whether the task as it was opened is the one that the spec was planned with.
+pub fn opened(spec: &RunSpec, task: &dyn Task) -> Result<(), String> {
+    let (name, now) = (&spec.task.name, task.spec().version);
+    if spec.task_version != now {
+        return Err(format!(
+            "task_version: made for version {} of `{name}`, and this build has {now}",
+            spec.task_version
+        ));
+    }
+    match task.fingerprint() == spec.data {
+        true => Ok(()),
+        false => Err("the data files are not the ones this run was planned with".into()),
+    }
 }
 
 /// Reads a spec and holds it to all of that; `source` names it in messages.

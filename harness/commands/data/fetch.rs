@@ -3,8 +3,8 @@
 use super::super::fail;
 use super::bar::{Bar, Unit};
 use super::grouped;
-use crate::Exit;
 use crate::base::diagnostics::suggest;
+use crate::base::exit::Exit;
 use crate::cli::{Cli, FetchArgs};
 use serde_json::{Value, json};
 use std::io::{self, BufRead, IsTerminal, Write};

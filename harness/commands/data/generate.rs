@@ -3,7 +3,7 @@
 use super::super::{data_error, fail};
 use super::bar::{Bar, Unit};
 use super::{grouped, settings, task};
-use crate::Exit;
+use crate::base::exit::Exit;
 use crate::cli::{Cli, GenerateArgs};
 use crate::registry::Registry;
 use serde_json::{Map, Value, json};

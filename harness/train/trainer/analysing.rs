@@ -1,4 +1,4 @@
-//! What is looked at after training, on the best checkpoint.
+//! What is analysed after training, on the best checkpoint.
 
 use super::{Ended, Trainer};
 use crate::train::error::TrainError;
@@ -15,8 +15,8 @@ use tch::{Kind, Tensor, no_grad};
 const RIDGE: f64 = 1e-6;
 /// Examples whose states are watched.
 const WATCHED: usize = 2;
-/// Positions at which states are looked at, at most.
-const LOOKS: i64 = 32;
+/// Positions at which states are measured, at most.
+const WATCHED_POSITIONS: i64 = 32;
 /// A loss so many times that at the training length is called a collapse (Stuffed Mamba, COLM 2025).
 const COLLAPSE: f64 = 2.0;
 /// And the least rise that counts, nats: text that is known by heart has almost no loss to double.
@@ -161,7 +161,7 @@ impl Trainer {
         let batch = self.task.batch(Split::Test, index, &tasks::Order { batch_size: WATCHED, ..self.order() })?;
         let (inputs, _) = to_tensors(&batch, self.vs.device());
         let length = *batch.lengths.iter().min().unwrap_or(&1);
-        let stride = (length / LOOKS).max(1);
+        let stride = (length / WATCHED_POSITIONS).max(1);
         let at: Vec<i64> = (1..=length / stride).map(|i| i * stride - 1).collect();
         let mut found = Vec::new();
         for layer in 0..self.model.layers() {
@@ -198,7 +198,7 @@ impl Trainer {
         }
         let options = (Kind::Float, self.vs.device());
         let layers = self.model.layers();
-        let Some(base) = self.score(Split::Validation, false, stop)? else { return Ok(()) };
+        let Some(base) = self.evaluate(Split::Validation, false, stop)? else { return Ok(()) };
         let mut best = Vec::new();
         for layer in 0..layers {
             let mut rises = Vec::new();
@@ -206,7 +206,7 @@ impl Trainer {
                 let factors = Tensor::ones([heads], options);
                 let _ = factors.narrow(0, head, 1).zero_();
                 self.model.silence(layer, Some(factors));
-                let Some(without) = self.score(Split::Validation, false, stop)? else { return Ok(()) };
+                let Some(without) = self.evaluate(Split::Validation, false, stop)? else { return Ok(()) };
                 rises.push(without.loss - base.loss);
             }
             self.model.silence(layer, None);
@@ -235,11 +235,11 @@ impl Trainer {
             let _ = factors.narrow(0, best, 1).fill_(1.0);
             self.model.silence(layer, Some(factors));
         }
-        let Some(pruned) = self.score(Split::Test, true, stop)? else { return Ok(()) };
+        let Some(pruned) = self.evaluate(Split::Test, true, stop)? else { return Ok(()) };
         keep(ended, "pruned", pruned);
         if retrain_steps > 0 && !stop.load(Ordering::Relaxed) {
             self.retrain(retrain_steps, stop)?;
-            let Some(retrained) = self.score(Split::Test, true, stop)? else { return Ok(()) };
+            let Some(retrained) = self.evaluate(Split::Test, true, stop)? else { return Ok(()) };
             keep(ended, "retrained", retrained);
         }
         Ok(())

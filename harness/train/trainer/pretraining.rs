@@ -1,13 +1,13 @@
 //! The stage before the first step of a run: the same batches without their labels, an optimizer of its own.
 
-use super::{Ended, PROGRESS_SECONDS, Trainer};
-use crate::base::events::{Event, Progress};
+use super::meter::Meter;
+use super::{Ended, Trainer};
+use crate::base::events::Event;
 use crate::train::error::TrainError;
 use crate::train::feed::Feed;
 use crate::train::optimizer::AdamW;
 use results::Outcome;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
 use tasks::Batch;
 use tch::Tensor;
 
@@ -56,13 +56,13 @@ impl Trainer {
     pub(super) fn pretrain(
         &mut self,
         stop: &AtomicBool,
-        tell: &mut impl FnMut(Event),
+        send: &mut impl FnMut(Event),
     ) -> Result<Option<Ended>, TrainError> {
         let Some(config) = self.spec.pretrain.clone().filter(|_| self.pretraining_left() > 0) else { return Ok(None) };
         let budget = self.spec.budget.clone();
         let (from, every) = (self.steps_done(), budget.checkpoint_every.unwrap_or(budget.eval_every));
         let mut feed = Feed::start(self.task.clone(), self.order(), from, config.steps);
-        let (mut since, mut losses) = (Instant::now(), Vec::new());
+        let mut meter = Meter::start();
         for step in from + 1..=config.steps {
             let (loss, norm) = self.pretraining_step(&feed.take()?);
             if !loss.is_finite() || !norm.is_finite() {
@@ -70,15 +70,9 @@ impl Trainer {
                     format!("pretraining loss is {loss}, gradient norm {norm}, at step {step} of {}", config.steps);
                 return Ok(Some(self.ended(Outcome::Diverged { reason }, None)?));
             }
-            losses.push(loss);
-            let seconds = since.elapsed().as_secs_f64();
-            if seconds >= PROGRESS_SECONDS || step == config.steps {
-                let (n, steps) = (losses.len() as f64, config.steps + budget.steps);
-                let steps_per_second = n / seconds.max(1e-9);
-                let seconds_left = (steps - step) as f64 / steps_per_second;
-                let loss = losses.drain(..).sum::<f64>() / n;
-                tell(Event::Progress(Progress { step, steps, loss, steps_per_second, seconds_left }));
-                since = Instant::now();
+            meter.add(loss);
+            if let Some(progress) = meter.read(step, config.steps + budget.steps, step == config.steps) {
+                send(Event::Progress(progress));
             }
             if step == config.steps {
                 self.start_over();

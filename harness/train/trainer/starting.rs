@@ -25,7 +25,7 @@ impl Trainer {
                     );
                     TrainError::StartLost(CheckpointError::new(&path, why))
                 };
-                if !path.is_file() {
+                if !path.try_exists().map_err(|why| CheckpointError::io(&path, &why))? {
                     return Err(lost("is gone"));
                 }
                 let (tensors, _) =
