@@ -5,7 +5,7 @@
 help:
 	@echo "make sweep    set up, build, and compare five mixers on configs/quick.yaml"
 	@echo "make test     set up and run every test"
-	@echo "make check    what CI runs (format, lints, tests), and the documentation"
+	@echo "make check    what CI runs (format, circles of files, lints, tests), and the documentation"
 	@echo "make check-chaos  kill the processes of a sweep at random, and hold what is left against one left alone"
 	@echo "make bench    speed of mixers and generators: compare ratios within one run"
 	@echo "make setup    bring libtorch 2.11.0 to .libtorch (CUDA=1 for the CUDA libraries as well)"
@@ -23,6 +23,7 @@ test: setup
 
 check: setup
 	cargo fmt --all -- --check
+	scripts/circles --check harness
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	OMP_WAIT_POLICY=passive cargo test --workspace --locked
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked

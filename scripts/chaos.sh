@@ -3,15 +3,16 @@
 # must have finished once, with the bytes of a sweep that was left alone, and nothing may be left behind. A round that is done
 # before enough kills were dealt out is followed by another, in a new store.
 #
-#   scripts/chaos.sh [-k KILLS] [-t SECONDS] [-j JOBS] [-s SIGNALS] [-r SEED] [-b BINARY] [-d FOLDER]
+#   scripts/chaos.sh [-k KILLS] [-t SECONDS] [-g SECONDS] [-j JOBS] [-s SIGNALS] [-r SEED] [-b BINARY] [-d FOLDER]
 #
 #   -k  kills to deal out                                                        [40]
 #   -t  seconds after which no more are dealt out                                [120]
+#   -g  seconds after these in which all must be done; then it stops everything and fails    [600]
 #   -j  runs at a time                                                           [2]
 #   -s  signals, one of which is drawn for each kill                             [KILL,TERM,INT,HUP]
 #   -r  seed of the draws                                                        [1]
 #   -b  the program                     [target/debug/mixarena, or that of CARGO_TARGET_DIR]
-#   -d  where to work; kept when something is wrong                              [a new folder in TMPDIR]
+#   -d  where to make the folder to work in, which is kept when something is wrong           [TMPDIR]
 #
 # A kill hits, each with its share: a run; the sweep; the sweep and its runs at one moment, as a service manager does; the sweep or
 # a run while it scores test or computes baselines. Every start has --retry, since a run killed by SIGKILL is a failed one.
@@ -19,25 +20,25 @@
 # training; 1 otherwise; 2 for a wrong command line. Needs bash, coreutils and Linux.
 set -u -m # with job control background commands have the signals of a terminal's: without, SIGINT would be ignored
 
-kills=40 limit=120 jobs=2 signals=KILL,TERM,INT,HUP seed=1 folder= binary=${CARGO_TARGET_DIR:-$(dirname "$0")/../target}/debug/mixarena
+kills=40 limit=120 grace=600 jobs=2 signals=KILL,TERM,INT,HUP seed=1 folder= binary=${CARGO_TARGET_DIR:-$(dirname "$0")/../target}/debug/mixarena
 usage() {
     while IFS= read -r line && [[ $line == '#'* ]]; do [[ $line == '#!'* ]] || echo "${line#\#}"; done < "$0" >&2
     exit 2
 }
-while getopts k:t:j:s:r:b:d: option; do
+while getopts k:t:g:j:s:r:b:d: option; do
     case $option in
-    k) kills=$OPTARG ;; t) limit=$OPTARG ;; j) jobs=$OPTARG ;; s) signals=$OPTARG ;; r) seed=$OPTARG ;; b) binary=$OPTARG ;; d) folder=$OPTARG ;;
+    k) kills=$OPTARG ;; t) limit=$OPTARG ;; g) grace=$OPTARG ;; j) jobs=$OPTARG ;; s) signals=$OPTARG ;; r) seed=$OPTARG ;; b) binary=$OPTARG ;; d) folder=$OPTARG ;;
     *) usage ;;
     esac
 done
-for number in "$kills" "$limit" "$jobs" "$seed"; do [[ $number =~ ^[0-9]+$ ]] || usage; done
+for number in "$kills" "$limit" "$grace" "$jobs" "$seed"; do [[ $number =~ ^[0-9]+$ ]] || usage; done
 IFS=, read -ra drawn <<< "$signals"
 for signal in "${drawn[@]}"; do kill -l "$signal" > /dev/null 2>&1 || usage; done
 [[ -x $binary ]] || { echo "chaos: no program at $binary: build it, or name it with -b" >&2; exit 2; }
 binary=$(realpath "$binary")
-if [[ -z $folder ]]; then folder=$(mktemp -d); else mkdir -p "$folder" && folder=$(realpath "$folder"); fi
-cd "$folder" || exit 2
-rm -rf whole chaos
+[[ -z $folder ]] || mkdir -p "$folder" || exit 2
+# A folder of its own, whatever lies beside it: nothing else is ever removed.
+folder=$(mktemp -d "$(realpath "${folder:-${TMPDIR:-/tmp}}")/chaos.XXXXXX") && cd "$folder" || exit 2
 RANDOM=$seed
 export MIXARENA_KEEP=best OMP_WAIT_POLICY=passive
 unset MIXARENA_STORE MIXARENA_DATA
@@ -91,8 +92,29 @@ after_training() {
     done
     return 1
 }
+# Ends whatever still works for this script, however it ends.
+stop_all() {
+    local pid
+    for pid in $(jobs -pr); do kill -s KILL -- "-$pid" 2> /dev/null; done
+    for pid in $(at_work); do kill -s KILL "$pid" 2> /dev/null; done
+}
+trap stop_all EXIT
+trap 'exit 1' HUP INT TERM
+in_time() { # fails once the deadline has passed
+    ((SECONDS <= deadline)) && return
+    echo "chaos: $1 after $((limit + grace)) seconds; see $folder" >&3
+    exit 1
+}
+# Waits for the sweep, and gives its exit code.
+wait_for_sweep() {
+    while kill -0 "$sweep" 2> /dev/null; do
+        in_time "the sweep has not ended"
+        sleep 0.1
+    done
+    wait "$sweep" 2> /dev/null
+}
 start() {
-    "$binary" sweep chaos.yaml -j "$jobs" --store chaos --retry < /dev/null >> chaos.log 2>&1 &
+    "$binary" sweep chaos.yaml -j "$jobs" --store chaos --retry < /dev/null >> chaos.log 2>&1 3>&- &
     sweep=$!
     starts=$((starts + 1))
 }
@@ -105,8 +127,11 @@ count() { # of the records in a store those whose outcome is finished, each with
     done
 }
 
-started=$SECONDS
-"$binary" sweep chaos.yaml -j "$jobs" --store whole -q < /dev/null > whole.log 2>&1 || { echo "chaos: the undisturbed sweep failed:" >&2; cat whole.log >&2; exit 1; }
+exec 3>&2 # the shell's own remarks go elsewhere
+started=$SECONDS deadline=$((SECONDS + limit + grace))
+"$binary" sweep chaos.yaml -j "$jobs" --store whole -q < /dev/null > whole.log 2>&1 3>&- &
+sweep=$!
+wait_for_sweep || { echo "chaos: the undisturbed sweep failed:" >&2; cat whole.log >&2; exit 1; }
 runs=$(count whole | sort -u | wc -l)
 undisturbed=$((SECONDS - started))
 
@@ -120,20 +145,21 @@ round() {
     local begun=$starts
     start
     while :; do
+        in_time "not every run was done"
         if ! kill -0 "$sweep" 2> /dev/null; then
             wait "$sweep" 2> /dev/null
             ((starts - begun > kills + 20)) && break
             if [[ $(count chaos | sort -u | wc -l) -ge $runs && -z $(at_work) ]]; then
                 # Once more, undisturbed: the next sweep clears what killed ones left.
                 start
-                wait "$sweep"
+                wait_for_sweep
                 break
             fi
             start
         fi
         if ((dealt >= kills || SECONDS - started > limit)); then
-            wait "$sweep" 2> /dev/null
-            while [[ -n $(at_work) ]]; do sleep 0.1; done
+            wait_for_sweep
+            while [[ -n $(at_work) ]]; do in_time "runs are still at work"; sleep 0.1; done
             continue
         fi
         # At a moment of its own, or at the first at which a run has trained.
@@ -198,7 +224,7 @@ judge() {
     ((lost + doubled + differing + left + processes == wrong))
 }
 
-started=$SECONDS
+started=$SECONDS deadline=$((SECONDS + limit + grace))
 # The shell's own remarks on killed jobs go to a file.
 while round 2> shell.log; judge && ((dealt < kills && SECONDS - started <= limit)); do
     rm -rf chaos

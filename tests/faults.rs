@@ -271,3 +271,57 @@ fn a_finished_sweep_in_a_store_that_cannot_be_written_prints_its_table() {
     assert_eq!(again.out, first.out);
     assert!(again.err.contains("cannot write the manifest"), "{}", again.err);
 }
+
+#[test]
+fn a_sweep_whose_report_cannot_be_written_has_no_failed_run() {
+    let folder = Folder::with("faults.yaml", &config(GOOD));
+    folder.write("runs/reports/faults", "a file where the folder should be");
+    let ended = folder.run("sweep faults.yaml").expect(3);
+    assert!(ended.err.contains("the report could not be written") && ended.out.contains(" 1/1 "), "{}", ended.err);
+    assert_eq!(folder.record().outcome, Outcome::Finished);
+}
+
+#[test]
+fn a_spec_of_another_version_of_its_task_is_not_trained_under_the_old_name() {
+    let folder = Folder::with("faults.yaml", &config(GOOD));
+    folder.run("sweep faults.yaml -q").expect(0);
+    let spec = folder.text(&format!("runs/work/{}/spec.json", folder.record().id));
+    folder.write("other.json", spec.replacen("\"task_version\": 1", "\"task_version\": 2", 1));
+    folder.run("run other.json --store other").expect(1);
+    let [record] = &folder.records_in("other")[..] else { panic!("one record") };
+    let reason = "task_version: made for version 2 of `mqar`, and this build has 1";
+    assert_eq!((record.outcome.reason(), record.steps), (reason, 0));
+}
+
+/// The kill test with this program in place of `mixarena`.
+fn chaos(folder: &Folder, program: &str, arguments: &[&str]) -> tests::Ended {
+    folder.write("program", program);
+    let path = folder.path("program");
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&path, executable).expect("it is ours");
+    let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/chaos.sh");
+    let mut command = std::process::Command::new("bash");
+    command.arg(script).arg("-b").arg(path).arg("-d").arg(folder.path("work")).args(arguments);
+    command.stdin(Stdio::null()).output().expect("bash is there").into()
+}
+
+#[test]
+fn the_kill_test_removes_nothing_that_it_has_not_made() {
+    let folder = Folder::new();
+    folder.write("work/whole/mine", "");
+    folder.write("work/chaos/mine", "");
+    let ended = chaos(&folder, "#!/bin/sh\nexit 1\n", &[]).expect(1);
+    assert!(ended.err.contains("the undisturbed sweep failed"), "{}", ended.err);
+    assert_eq!([folder.names("work/whole"), folder.names("work/chaos")], [["mine"]; 2]);
+}
+
+#[test]
+fn the_kill_test_ends_whatever_its_sweep_does() {
+    let folder = Folder::new();
+    let ended = chaos(&folder, "#!/bin/sh\nsleep 600\n", &["-t", "0", "-g", "1"]).expect(1);
+    assert!(ended.err.contains("the sweep has not ended after 1 seconds"), "{}", ended.err);
+    let inside = std::fs::canonicalize(folder.path("work")).expect("a folder");
+    let processes = std::fs::read_dir("/proc").expect("Linux").flatten();
+    let left = processes.filter(|p| std::fs::read_link(p.path().join("cwd")).is_ok_and(|cwd| cwd.starts_with(&inside)));
+    assert_eq!(left.count(), 0, "nothing is left at work");
+}

@@ -314,3 +314,21 @@ pub fn wait_until(what: &str, mut there: impl FnMut() -> bool) {
         sleep(Duration::from_millis(4));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_of_this_folder_is_a_target_of_the_harness() {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let manifest = fs::read_to_string(here.join("../harness/Cargo.toml")).expect("the harness's manifest");
+        let files = fs::read_dir(here).expect("this folder").flatten().map(|entry| entry.path());
+        let files = files.filter(|path| path.extension().is_some_and(|extension| extension == "rs"));
+        let names: Vec<String> = files.map(|path| path.file_name().expect("a file").to_string_lossy().into()).collect();
+        assert!(names.len() > 10, "{names:?}");
+        for name in names.iter().filter(|name| !["lib.rs", "server.rs"].contains(&name.as_str())) {
+            assert!(manifest.contains(&format!("path = \"../tests/{name}\"")), "{name} is never compiled or run");
+        }
+    }
+}

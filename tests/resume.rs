@@ -392,8 +392,10 @@ fn best_weights_of_a_trained_run_that_are_of_no_use_are_trained_again() {
             Some(bytes) => folder.write(&path(store), bytes),
             None => std::fs::remove_file(folder.path(&path(store))).expect("removes"),
         }
-        folder.run(&format!("sweep seeds.yaml --keep all --threads 1 --store {store}")).expect(0);
+        let ended = folder.run(&format!("sweep seeds.yaml --keep all --threads 1 --store {store}")).expect(0);
         assert_same_ends(&folder, "whole", store);
+        // Once to go on where only test was left, and once more from the start.
+        assert_eq!(ended.err.matches(": started, ").count(), 2, "{}", ended.err);
         let [record] = &folder.records_in(store)[..] else { panic!("one run") };
         let note = remarks(record);
         assert!(note.starts_with("best.safetensors ") && note.ends_with("trained again from the start"), "{note}");
@@ -436,6 +438,20 @@ fn a_run_goes_on_with_the_threads_it_began_with_and_a_sweep_s_threads_do_not_fol
             record.device.threads == threads && note.starts_with(said) && note.is_empty() == said.is_empty(),
             "{note}"
         );
+    }
+    // Its share of the machine's speed is one of two threads' too.
+    let speed = |threads: u64| {
+        let figures = folder.names("half/machine").into_iter().map(|name| folder.text(&format!("half/machine/{name}")));
+        let figures: Vec<Value> = figures.map(|text| serde_json::from_str(&text).expect("JSON")).collect();
+        let figure = figures.iter().find(|figure| figure["threads"] == threads).expect("measured");
+        figure["flops_per_second"].as_f64().expect("a number")
+    };
+    assert_ne!(speed(1), speed(2));
+    for record in folder.records_in("half") {
+        let measured = |name: &str| record.measures[name];
+        let of = measured("model_flops_per_second") / measured("mfu");
+        let threads = if record.id == *id { 2 } else { 1 };
+        assert!((of / speed(threads) - 1.0).abs() < 1e-9, "{of} of {}", speed(threads));
     }
     let file = |store: &str| folder.read(&format!("{store}/work/{id}/last.safetensors"));
     assert!(file("whole") == file("half"), "the run that began with two threads differs");

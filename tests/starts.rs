@@ -1,5 +1,6 @@
 //! Runs that start from other runs: order, what is carried over, what becomes of a run whose start failed.
 
+use results::Record;
 use std::collections::BTreeMap;
 use tests::Folder;
 
@@ -32,6 +33,12 @@ fn ids_by_task(folder: &Folder) -> BTreeMap<u64, Vec<String>> {
     found
 }
 
+/// Every run that started from another, beside that other.
+fn starts(records: &[Record]) -> Vec<(&Record, &Record)> {
+    let first = |id: &str| records.iter().find(|other| other.id == id).expect("that run is in the store");
+    records.iter().filter_map(|record| Some((record, first(record.spec["start"]["run"].as_str()?)))).collect()
+}
+
 #[test]
 fn a_run_starts_from_the_run_of_its_mixer_and_seed_wherever_the_config_puts_it() {
     let folder = Folder::with("chain.yaml", &chain(""));
@@ -60,16 +67,12 @@ fn without_steps_of_its_own_to_speak_of_a_run_scores_as_its_start_does() {
     let folder = Folder::with("chain.yaml", &text);
     folder.run("sweep chain.yaml").expect(0);
     let records = folder.records();
-    let mut compared = 0;
-    for record in &records {
-        if let Some(first) = record.spec["start"]["run"].as_str() {
-            let first = records.iter().find(|other| other.id == first).expect("that run is in the store");
-            assert_eq!(record.scores.test, first.scores.test, "{}", record.spec["mixer"]);
-            assert_eq!(record.measures["loss"], first.measures["loss"], "{}", record.spec["mixer"]);
-            compared += 1;
-        }
+    let starts = starts(&records);
+    assert_eq!(starts.len(), 4);
+    for (record, first) in starts {
+        assert_eq!(record.scores.test, first.scores.test, "{}", record.spec["mixer"]);
+        assert_eq!(record.measures["loss"], first.measures["loss"], "{}", record.spec["mixer"]);
     }
-    assert_eq!(compared, 4);
 }
 
 #[test]
@@ -199,16 +202,12 @@ fn weights_made_for_another_length_go_on_as_they_were() {
     let folder = Folder::with("chain.yaml", &text);
     folder.run("sweep chain.yaml").expect(0);
     let records = folder.records();
-    let mut compared = 0;
-    for record in &records {
-        if let Some(first) = record.spec["start"]["run"].as_str() {
-            let first = records.iter().find(|other| other.id == first).expect("that run is in the store");
-            let (here, there) = (record.measures["loss"], first.measures["loss"]);
-            assert!((here - there).abs() < 1e-3 * there, "{here} from {there}: {}", record.spec["mixer"]);
-            compared += 1;
-        }
+    let starts = starts(&records);
+    assert_eq!(starts.len(), 4);
+    for (record, first) in starts {
+        let (here, there) = (record.measures["loss"], first.measures["loss"]);
+        assert!((here - there).abs() < 1e-3 * there, "{here} from {there}: {}", record.spec["mixer"]);
     }
-    assert_eq!(compared, 4);
     // What cannot be carried over is refused before anything is trained, with what to write instead.
     let scaled = "{ matrix_mixer: { matrix: low_rank, headdim: 8, qk_dim: 4 } }";
     let text = text.replace("{ s4: { d_state: 4, dt_max: 0.5 } }", scaled);
@@ -274,4 +273,17 @@ fn the_weights_that_a_run_starts_from_are_kept_until_it_has_them_and_checked() {
     let again = folder.run("sweep chain.yaml").expect(0);
     assert!(again.err.contains("8 runs planned, 8 to do"), "{}", again.err);
     assert!(folder.records().iter().all(|record| record.outcome.word() == "finished"));
+}
+
+#[test]
+fn a_part_of_a_sweep_keeps_the_weights_that_runs_outside_of_it_start_from() {
+    let folder = Folder::with("chain.yaml", &chain(""));
+    folder.run("sweep chain.yaml --keep none --filter task=first -q").expect(0);
+    // Once more: what is there is tidied by the same rule.
+    folder.run("sweep chain.yaml --keep none --filter task=first -q").expect(0);
+    folder.run("sweep chain.yaml --keep none -q").expect(0);
+    assert!(folder.records().iter().all(|record| record.outcome.word() == "finished"));
+    let files = folder.names("runs/work").into_iter().flat_map(|id| folder.names(&format!("runs/work/{id}")));
+    let files: Vec<_> = files.filter(|name| name.ends_with("safetensors")).collect();
+    assert!(files.is_empty(), "now nobody starts from them: {files:?}");
 }

@@ -300,6 +300,14 @@ fn a_run_s_weights_leave_under_the_names_of_released_models() {
     assert!(wrong.err.contains("weights are written as .safetensors"), "{}", wrong.err);
     let wrong = folder.run(&format!("export-weights {} --out w.safetensors --store none", ids[0])).expect(3);
     assert!(wrong.err.contains("none is not a folder"), "{}", wrong.err);
+    let nowhere = folder.run(&format!("export-weights {} --out no/such/w.safetensors", ids[0])).expect(3);
+    assert!(nowhere.err.contains("No such file") && !nowhere.err.contains("help: "), "{}", nowhere.err);
+    let path = format!("runs/work/{}/best.safetensors", ids[1]);
+    let mut bytes = folder.read(&path);
+    *bytes.last_mut().expect("tensors") ^= 1;
+    folder.write(&path, bytes);
+    let damaged = folder.run(&format!("export-weights {} --out w.safetensors", ids[1])).expect(1);
+    assert!(damaged.err.contains("is damaged") && damaged.err.contains("delete its records"), "{}", damaged.err);
     std::fs::remove_file(folder.path(&format!("runs/work/{}/best.safetensors", ids[0]))).expect("a checkpoint");
     let gone = folder.run(&format!("export-weights {} --out w.safetensors", ids[0])).expect(3);
     assert!(gone.err.contains("has no best weights"), "{}", gone.err);
@@ -375,6 +383,8 @@ fn a_plan_s_time_is_of_steps_timed_here_and_of_runs_that_were_made() {
     assert!(number(&timed, "seconds") > number(&bound, "seconds"), "no run is faster than products alone");
     assert!(number(&timed, "seconds_least") < number(&timed, "seconds"), "it may stop at its first look");
     assert!(!folder.path("runs").exists(), "a plan makes no store");
+    plan("--measure 0 --store .");
+    assert_eq!(folder.names("."), ["pair.yaml"], "not of a folder that is none either");
     // Two runs at a time: half as long, on paper. (Their steps may be slower: a share of the machine each.)
     let both = plan("-j 2 --measure 0");
     assert_eq!(both["jobs"], 2);

@@ -1,4 +1,4 @@
-//! Numbers of this build against a table, `harness/pinned.jsonl`: they move only together with a version.
+//! Numbers of this build against a table, `harness/laws/pinned.jsonl`: they move only together with a version.
 //!
 //! A row holds the losses of the first training steps, the scores and every measure of one small run: of each mixer with its
 //! defaults and each of its [`mixers::Family::variants`], causal and not where it can be either; of each task, with a fixed model and
@@ -21,11 +21,15 @@
 //! additions.
 //! What it cannot notice: what shows only at other sizes, longer lengths, on a GPU, in bf16 or after many steps.
 
+use crate::base::fields;
 use crate::base::process::panic_text;
 use crate::laws::samples::{alone, trainer};
+use crate::model::ModelConfig;
+use crate::train::optimizer::OptimizerConfig;
+use crate::train::schedule::ScheduleConfig;
 use crate::train::spec::ENGINE;
 use crate::train::trainer::{Ended, State};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -84,7 +88,7 @@ impl Row {
                 "the `version` in `TaskSpec` of `{}` in tasks/ if its data or its judge moved, else `ENGINE`",
                 self.name
             ),
-            Of::Model => "`ENGINE` in harness/spec.rs".into(),
+            Of::Model => "`ENGINE` in harness/train/spec.rs".into(),
         }
     }
 
@@ -433,6 +437,19 @@ fn of_tasks(bench: &mut Bench) -> Vec<Row> {
     all.into_iter().filter_map(row).collect()
 }
 
+/// Fields that no row sets, and why.
+const UNPINNED: [(&str, &str); 1] = [("precision", "of bf16 a processor of another kind gives other numbers")];
+
+/// Every field of a section that no row of the table says and [`UNPINNED`] does not excuse.
+fn without_a_row<T: DeserializeOwned>(section: &str, rows: &[Row]) -> Vec<String> {
+    let default: Value = serde_json::from_str(&config(json!({}), json!({}), &json!({}))).expect("JSON");
+    let said = |key: &str| {
+        let own = rows.iter().any(|row| row.settings["config"][section].get(key).is_some());
+        own || default[section].get(key).is_some() || UNPINNED.iter().any(|(other, _)| *other == key)
+    };
+    fields::of::<T>().iter().filter(|key| !said(key)).map(|key| format!("{section}.{key}")).collect()
+}
+
 /// Models, optimizers, schedules and budgets that do the shared work in other ways.
 fn of_models(bench: &mut Bench) -> Vec<Row> {
     let model = |keys: Value| json!({ "model": keys });
@@ -461,6 +478,22 @@ fn of_models(bench: &mut Bench) -> Vec<Row> {
         ("cosine to a tenth", json!({ "schedule": { "shape": "cosine", "final_factor": 0.1, "warmup_steps": 1 } })),
         ("inverse root", json!({ "schedule": { "shape": "inverse_sqrt", "warmup_steps": 2 } })),
         ("constant rate", json!({ "schedule": { "shape": "constant" } })),
+        ("rms norm", model(json!({ "norm": "rms", "norm_eps": 1e-3 }))),
+        ("identity for a feed-forward", model(json!({ "ffn": "identity" }))),
+        ("GELU by tanh", model(json!({ "ffn_activation": "gelu_tanh", "d_ff": 12 }))),
+        ("ReLU", model(json!({ "ffn_activation": "relu" }))),
+        ("dropout of the feed-forward", model(json!({ "ffn_dropout": 0.2 }))),
+        ("linear maps of LRA", model(json!({ "linear_init": "lra" }))),
+        ("deviation of the embedding", model(json!({ "embedding_std": 1.0 }))),
+        ("no bias of the head", model(json!({ "head_bias": false }))),
+        ("branches rescaled", model(json!({ "n_layers": 2, "linear_std": 0.1, "rescale_residual": true }))),
+        ("more positions than the task has", model(json!({ "positions": "learned", "max_positions": 20 }))),
+        ("unexempted decayed", json!({ "optimizer": { "decayed": "unexempted" } })),
+        ("moments of other decays", json!({ "optimizer": { "beta1": 0.5, "beta2": 0.9 } })),
+        ("warm-up from zero", json!({ "schedule": { "from_zero": true, "warmup_steps": 2 } })),
+        ("a cycle that ends before the run", json!({ "schedule": { "cycle_steps": 2 } })),
+        ("a last rate", json!({ "schedule": { "final_lr": 1e-3 } })),
+        ("a rate held for two steps", json!({ "schedule": { "hold_steps": 2 } })),
     ];
     let of_sequences = vec![
         ("mean", model(json!({ "pooling": "mean" }))),
@@ -468,10 +501,13 @@ fn of_models(bench: &mut Bench) -> Vec<Row> {
         ("cls", model(json!({ "pooling": "cls" }))),
         ("first", model(json!({ "pooling": "first" }))),
         ("BERT's head", model(json!({ "head": "bert", "classifier_dropout": 0.1 }))),
+        ("LRA's head", model(json!({ "head": "mlp" }))),
+        ("deviation of the vector in front", model(json!({ "pooling": "cls", "cls_std": 0.5 }))),
     ];
     let of_pairs = vec![
         ("LRA's head of pairs", model(json!({ "pair_head": "lra" }))),
         ("S4's head of pairs", model(json!({ "pair_head": "s4" }))),
+        ("LRA's head of both alone", model(json!({ "pair_head": "lra_concat" }))),
     ];
     let of_tokens = vec![
         ("plain head", model(json!({ "head": "plain" }))),
@@ -501,13 +537,13 @@ fn of_models(bench: &mut Bench) -> Vec<Row> {
 }
 
 fn table() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("pinned.jsonl")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("laws/pinned.jsonl")
 }
 
 fn read_table() -> Vec<Row> {
     let text = std::fs::read_to_string(table()).unwrap_or_default();
     let row = |(at, line): (usize, &str)| {
-        serde_json::from_str(line).unwrap_or_else(|error| panic!("pinned.jsonl:{}: {error}", at + 1))
+        serde_json::from_str(line).unwrap_or_else(|error| panic!("laws/pinned.jsonl:{}: {error}", at + 1))
     };
     text.lines().enumerate().map(row).collect()
 }
@@ -526,6 +562,12 @@ fn pinned_numbers_move_only_with_a_version() {
     let listed: BTreeSet<String> = new.iter().filter(|row| row.of == Of::Task).map(|row| row.name.clone()).collect();
     let registered: BTreeSet<String> = tasks::registry().iter().map(|entry| entry.name.to_owned()).collect();
     assert_eq!(listed, registered, "every task has a line in `tasks`");
+    let unsaid = [
+        without_a_row::<ModelConfig>("model", &new),
+        without_a_row::<OptimizerConfig>("optimizer", &new),
+        without_a_row::<ScheduleConfig>("schedule", &new),
+    ];
+    assert_eq!(unsaid.concat(), [""; 0], "every setting that moves a number has a row in `of_models`");
     let keys: BTreeSet<_> = new.iter().map(Row::key).collect();
     assert_eq!(keys.len(), new.len(), "no row stands there twice");
 
@@ -556,7 +598,7 @@ fn pinned_numbers_move_only_with_a_version() {
     let mixers: BTreeSet<&str> = new.iter().filter(|row| row.of == Of::Mixer).map(|row| row.name.as_str()).collect();
     let whole = mixers.iter().all(|name| moved.iter().any(|what| what.contains(&format!("Mixer `{name}`"))));
     let engine = if whole && !moved.is_empty() {
-        "\nEvery mixer moved: what they share did, so raise `ENGINE` in harness/spec.rs."
+        "\nEvery mixer moved: what they share did, so raise `ENGINE` in harness/train/spec.rs."
     } else {
         ""
     };

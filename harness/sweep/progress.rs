@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 pub trait Display {
     /// A run began in `slot`.
     fn started(&mut self, slot: usize, name: &str);
-    /// It told something.
+    /// It sent a message.
     fn event(&mut self, slot: usize, event: &Event);
     /// It ended.
     fn ended(&mut self, slot: usize, name: &str, record: &Record);
@@ -31,18 +31,18 @@ pub fn display(total: usize, quiet: bool, verbose: bool) -> Box<dyn Display> {
 /// What runs remark when they begin. Those of one task say the same of their data: it is shown once.
 struct Remarks {
     verbose: bool,
-    told: HashSet<String>,
+    shown: HashSet<String>,
 }
 
 impl Remarks {
     fn new(verbose: bool) -> Self {
-        Self { verbose, told: HashSet::new() }
+        Self { verbose, shown: HashSet::new() }
     }
 
     /// The lines to show for the run `name`, which begins with its task.
     fn lines(&mut self, name: &str, notes: &[String], groups: &[String]) -> Vec<String> {
         let task = name.split(" · ").next().unwrap_or(name);
-        let notes = notes.iter().map(|note| format!("{task}: {note}")).filter(|line| self.told.insert(line.clone()));
+        let notes = notes.iter().map(|note| format!("{task}: {note}")).filter(|line| self.shown.insert(line.clone()));
         let groups = groups.iter().filter(|_| self.verbose).map(|line| format!("{name}: {line}"));
         notes.chain(groups).map(|line| text::line(&line).into_owned()).collect()
     }
@@ -61,7 +61,7 @@ fn ending(name: &str, record: &Record) -> String {
 }
 
 /// What is said of a run whose process of an earlier sweep is still writing its checkpoint.
-const WAITING: &str = "waits for a process of an earlier command that is still at it";
+const WAITING: &str = "waits for a process of an earlier command that still runs it";
 
 struct Bars {
     all: MultiProgress,
@@ -117,7 +117,7 @@ impl Display for Bars {
                 ));
             }
             Event::Evaluated(point) => *score = format!("  val {:.3}", point.validation_score),
-            Event::Trained => bar.set_message(format!("scoring test{score}")),
+            Event::Trained => bar.set_message(format!("evaluating on test{score}")),
             Event::Ended { .. } | Event::Already { .. } => bar.set_message("done"),
         }
     }

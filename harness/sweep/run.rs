@@ -63,8 +63,8 @@ impl From<DataError> for RunError {
     }
 }
 
-/// Between two looks whether another process has let go of a run.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// How often it is tried whether another process has let go of a run.
+const TRY_AGAIN: Duration = Duration::from_millis(20);
 
 /// Trains `spec` and appends its record; `send` gets its messages. A panic of libtorch becomes a record too. One process at a
 /// time trains a run: this one waits for another to end. Where that one came to an end of the run, its record is given back,
@@ -151,7 +151,7 @@ fn lock(
         if !std::mem::replace(&mut waits, true) {
             send(Event::Waiting);
         }
-        std::thread::sleep(LOOK_AGAIN);
+        std::thread::sleep(TRY_AGAIN);
     }
 }
 

@@ -28,7 +28,7 @@ pub struct AnalysisConfig {
     pub states: bool,
     /// Training examples that probes are fitted on.
     pub probe_examples: u64,
-    /// Test sequences over which a masked language model's pseudo-perplexity is found: every token told from all others, one
+    /// Test sequences over which a masked language model's pseudo-perplexity is found: every token predicted from all others, one
     /// forward pass each (Salazar et al. 2020, arXiv:1910.14659, §2.3); 0: none.
     #[serde(skip_serializing_if = "is_zero")]
     pub pseudo_perplexity: u64,

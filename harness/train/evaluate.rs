@@ -33,7 +33,7 @@ pub struct Evaluation {
     pub measures: BTreeMap<String, f64>,
     /// What the score was taken over, where details were asked for.
     pub tested: Option<Tested>,
-    /// `score`, `loss` and `risk` by stretch of the split, by position and by [`Task::facets`].
+    /// `score`, `loss` and `risk` by section of the split, by position and by [`Task::facets`].
     pub details: Vec<Detail>,
 }
 
@@ -198,7 +198,7 @@ fn mask(allowed: &[Vec<i64>], classes: i64, device: Device) -> Tensor {
     Tensor::from_slice(&entries).view([allowed.len() as i64, classes]).to_device(device)
 }
 
-/// Sums over a stretch.
+/// Sums over a section of the split.
 #[derive(Clone, Debug, Default)]
 struct Tally {
     loss: f64,
@@ -586,7 +586,7 @@ mod tests {
         assert!((tally.score(&spec) - 0.5).abs() < 1e-9 && (tally.loss() - 0.5).abs() < 1e-9);
     }
 
-    /// A look at one batch of one class a sequence.
+    /// Score and measures of one batch of one class a sequence.
     fn of_sequences(answers: &[i64], wanted: &[i64], spec: &TaskSpec) -> (f64, BTreeMap<String, f64>) {
         let n = answers.len();
         let favour = |class: &i64| std::array::from_fn(|i| if i as i64 == *class { 3.0 } else { 0.0 });

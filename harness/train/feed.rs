@@ -9,7 +9,7 @@ use tasks::{Batch, DataError, Order, Split, Targets, Task};
 use tch::{Device, Tensor};
 
 /// Threads that make batches; each makes every so many-th one, and they are taken in order.
-const MAKERS: u64 = 2;
+const LOADERS: u64 = 2;
 /// Batches a thread has ready at any time.
 const AHEAD: usize = 3;
 
@@ -18,7 +18,7 @@ type Made = (Result<Batch, DataError>, f64);
 
 /// Training batches from one index on, in order.
 pub struct Feed {
-    makers: Vec<Receiver<Made>>,
+    loaders: Vec<Receiver<Made>>,
     next: usize,
     /// What waiting and making came to.
     pub clock: FeedClock,
@@ -30,7 +30,7 @@ pub struct FeedClock {
     /// That the trainer waited for batches.
     #[serde(default)]
     pub waited: f64,
-    /// That the makers spent on the batches taken, added up.
+    /// That the loaders spent on the batches taken, added up.
     #[serde(default)]
     pub making: f64,
     /// Examples taken.
@@ -41,11 +41,11 @@ pub struct FeedClock {
 impl Feed {
     /// Starts making batches `from`, `from + 1`, … `to - 1`.
     pub fn start(task: Arc<dyn Task>, order: Order, from: u64, to: u64) -> Self {
-        let maker = |first: u64| {
+        let loader = |first: u64| {
             let (sender, receiver) = sync_channel(AHEAD);
             let task = task.clone();
             std::thread::spawn(move || {
-                for index in (first..to).step_by(MAKERS as usize) {
+                for index in (first..to).step_by(LOADERS as usize) {
                     let begun = Instant::now();
                     let batch = task.batch(Split::Train, index, &order);
                     // The receiver is gone when training ended early.
@@ -56,15 +56,15 @@ impl Feed {
             });
             receiver
         };
-        Self { makers: (from..from + MAKERS).map(maker).collect(), next: 0, clock: FeedClock::default() }
+        Self { loaders: (from..from + LOADERS).map(loader).collect(), next: 0, clock: FeedClock::default() }
     }
 
     /// The next batch. Asking for more of them than were to be made is an error, as is a thread that died.
     pub fn take(&mut self) -> Result<Batch, TrainError> {
         let begun = Instant::now();
-        let made = self.makers[self.next].recv();
+        let made = self.loaders[self.next].recv();
         self.clock.waited += begun.elapsed().as_secs_f64();
-        self.next = (self.next + 1) % self.makers.len();
+        self.next = (self.next + 1) % self.loaders.len();
         match made {
             Ok((batch, seconds)) => {
                 let batch = batch?;

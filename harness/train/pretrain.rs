@@ -1,15 +1,15 @@
 //! Self-pretraining: before the task itself, its own training inputs without their labels.
 //!
 //! ```text
-//! mlm   k = round(mask_rate · n) of a document's n positions are hidden, k ≥ 1; each is told from the rest
-//! clm   position t + 1 is told from positions 0 … t
-//! loss  mean cross-entropy over what is told, in nats; a class is a token of the task's vocabulary
+//! mlm   k = round(mask_rate · n) of a document's n positions are hidden, k ≥ 1; each is predicted from the rest
+//! clm   position t + 1 is predicted from positions 0 … t
+//! loss  mean cross-entropy over what is predicted, in nats; a class is a token of the task's vocabulary
 //! ```
 //! Paper    Amos, Berant and Gupta 2024, "Never Train from Scratch" (ICLR)
 //! After    encoder, blocks and norms are kept; the task's head has its first values, the optimizer starts anew
 //! Departs  a hidden position's input vector is one learned vector, always: nothing is left as it was or swapped for a
 //!          random token, for the inputs of these tasks have no mask token and images no words. The count of hidden
-//!          positions is exact, not drawn. A grey value is told as one of the vocabulary's classes even where it is read
+//!          positions is exact, not drawn. A grey value is predicted as one of the vocabulary's classes even where it is read
 //!          as a real number
 //!
 //! Under `clm` mixers are causal in both stages, so that the second finds the parameters of the first.
@@ -27,7 +27,7 @@ use tasks::{Batch, Input, Outline, Targets, TaskSpec};
 use tch::nn::{self, VarStore};
 use tch::{Device, Kind, Reduction, Tensor};
 
-/// What is told of the inputs.
+/// What is predicted of the inputs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Objective {
@@ -55,7 +55,7 @@ impl Objective {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PretrainConfig {
-    /// What is told of the inputs.
+    /// What is predicted of the inputs.
     pub objective: Objective,
     /// Optimizer steps, before those of the budget.
     pub steps: u64,
@@ -140,8 +140,8 @@ impl PretrainConfig {
         own.factor(step, self.steps, self.lr.unwrap_or(lr))
     }
 
-    /// How many of `n` positions are told.
-    fn told(&self, n: i64) -> i64 {
+    /// How many of `n` positions are predicted.
+    fn predicted(&self, n: i64) -> i64 {
         match self.mask_rate {
             Some(rate) => ((rate * n as f64).round() as i64).clamp(1, n),
             None => n - 1,
@@ -153,7 +153,7 @@ impl PretrainConfig {
     pub fn forward_flops(&self, model: &ModelConfig, length: i64, mixer: i64, outline: &Outline, vocab: i64) -> f64 {
         let documents = outline.documents as f64;
         let mixers = documents * model.n_layers as f64 * mixer as f64;
-        let head = documents * dense_flops(self.told(length), model.d_model, vocab);
+        let head = documents * dense_flops(self.predicted(length), model.d_model, vocab);
         mixers + model.trunk_flops(length, outline) + head
     }
 }
@@ -164,7 +164,7 @@ pub fn seen(task: TaskSpec, pretrain: Option<&PretrainConfig>) -> TaskSpec {
     TaskSpec { causal, ..task }
 }
 
-/// What is told of a batch. Positions are `row · length + position`, rising.
+/// What is to be predicted of a batch. Positions are `row · length + position`, rising.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Question {
     /// Where the answer is read off.
@@ -174,7 +174,7 @@ struct Question {
 }
 
 impl Question {
-    /// About batch `step` of the run with `seed`; padding is never told, nor is anything told from it.
+    /// About batch `step` of the run with `seed`; padding is never predicted, nor is anything predicted from it.
     fn new(config: &PretrainConfig, batch: &Batch, seed: u64, step: u64) -> Self {
         let mut stream = Stream::new(seed, rng::Purpose::MASK, step);
         let (mut at, mut classes) = (Vec::new(), Vec::new());
@@ -182,8 +182,8 @@ impl Question {
             let start = (row * batch.length) as i64;
             let ahead = i64::from(config.mask_rate.is_none());
             let mut positions: Vec<i64> = match config.mask_rate {
-                Some(_) => stream.distinct(config.told(n) as usize, n as usize),
-                None => (0..config.told(n)).collect(),
+                Some(_) => stream.distinct(config.predicted(n) as usize, n as usize),
+                None => (0..config.predicted(n)).collect(),
             };
             positions.sort_unstable();
             classes.extend(positions.iter().map(|t| batch.tokens[(start + t + ahead) as usize]));
@@ -228,7 +228,7 @@ impl Stage {
         body.chain(self.vs.variables()).collect()
     }
 
-    /// Batch `step` with every document an example, asked for what is told of it.
+    /// Batch `step` with every document an example, with what is to be predicted of it as its targets.
     pub fn asked(&self, batch: &Batch, step: u64) -> Batch {
         let Question { at: positions, classes } = Question::new(&self.config, batch, self.seed, step);
         Batch {
@@ -244,8 +244,8 @@ impl Stage {
         self.mask.as_ref().map(|vector| Hidden { at, vector })
     }
 
-    /// The loss of what a model gives at some positions, whose tokens are `classes`, as its share of a batch that is told
-    /// `whole` tokens. A batch of single positions tells clm nothing: a sum of no terms, not a mean of none.
+    /// The loss of what a model gives at some positions, whose tokens are `classes`, as its share of a batch of which `whole`
+    /// tokens are predicted. Of a batch of single positions clm predicts nothing: a sum of no terms, not a mean of none.
     pub fn loss_of(&self, features: &Tensor, classes: &Tensor, whole: usize) -> Tensor {
         let logits = features.apply(&self.head);
         let sum = logits.log_softmax(-1, Kind::Float).g_nll_loss::<Tensor>(classes, None, Reduction::Sum, -100);

@@ -649,10 +649,10 @@ mod tests {
     use tasks::Output;
 
     #[test]
-    fn a_run_stopped_while_it_looks_looks_before_it_goes_on_and_ends_as_one_left_alone() {
+    fn a_run_stopped_while_it_evaluates_does_so_before_it_goes_on_and_ends_as_one_left_alone() {
         if !crate::laws::samples::alone(concat!(
             module_path!(),
-            "::a_run_stopped_while_it_looks_looks_before_it_goes_on_and_ends_as_one_left_alone"
+            "::a_run_stopped_while_it_evaluates_does_so_before_it_goes_on_and_ends_as_one_left_alone"
         )) {
             return;
         }
@@ -660,7 +660,7 @@ mod tests {
                       validation_examples: 10, test_examples: 10 }]\n\
                       model: { d_model: 8, n_layers: 1 }\nbudget: { steps: 5, batch_size: 4, eval_every: 2 }\n\
                       mixers: [attention: { n_heads: 2 }]\n";
-        // Progress is told just before a look at validation, the last point of the curve just before that at test.
+        // Progress is sent just before validation, the last point of the curve just before test.
         let ends = |stops: usize| {
             let folder = tempfile::tempdir().unwrap();
             let mut reasons = Vec::new();
@@ -668,14 +668,14 @@ mod tests {
                 let mut trainer = crate::laws::samples::trainer(config, folder.path());
                 let stop = AtomicBool::new(false);
                 let ended = trainer.train(&stop, |event| {
-                    let told = match event {
+                    let due = match event {
                         Event::Progress(progress) => [2, 4, 5].contains(&progress.step),
                         Event::Evaluated(point) => point.step == 5,
                         // Between progress and evaluation: what was set stays.
                         Event::Trained => return,
                         _ => false,
                     };
-                    stop.store(told && reasons.len() < stops, Ordering::Relaxed);
+                    stop.store(due && reasons.len() < stops, Ordering::Relaxed);
                 });
                 let ended = ended.unwrap();
                 match ended.outcome {
@@ -699,10 +699,10 @@ mod tests {
     }
 
     #[test]
-    fn a_run_told_to_stop_before_each_of_its_parts_begins_still_comes_to_its_end() {
+    fn a_run_asked_to_stop_before_each_of_its_parts_begins_still_comes_to_its_end() {
         if !crate::laws::samples::alone(concat!(
             module_path!(),
-            "::a_run_told_to_stop_before_each_of_its_parts_begins_still_comes_to_its_end"
+            "::a_run_asked_to_stop_before_each_of_its_parts_begins_still_comes_to_its_end"
         )) {
             return;
         }
@@ -710,11 +710,11 @@ mod tests {
                       validation_examples: 10, test_examples: 10 }]\n\
                       model: { d_model: 8, n_layers: 1 }\nbudget: { steps: 3, batch_size: 4, eval_every: 2 }\n\
                       analysis: { probes: true, probe_examples: 8 }\nmixers: [attention: { n_heads: 2 }]\n";
-        let parts = |told: bool| {
+        let parts = |stopped: bool| {
             let folder = tempfile::tempdir().unwrap();
             let part = || {
                 let mut trainer = crate::laws::samples::trainer(config, folder.path());
-                let ended = trainer.train(&AtomicBool::new(told), |_| ()).unwrap();
+                let ended = trainer.train(&AtomicBool::new(stopped), |_| ()).unwrap();
                 (trainer.state.clone(), ended)
             };
             let mut ends = std::iter::repeat_with(part).take(10).enumerate();
@@ -723,7 +723,7 @@ mod tests {
             (at, state, ended.scores, ended.details)
         };
         let (whole, cut) = (parts(false), parts(true));
-        // Step 1; step 2; its look and step 3; its look; test.
+        // Step 1; step 2; its evaluation and step 3; its evaluation; test.
         assert_eq!((whole.0, cut.0), (0, 4));
         assert_eq!((whole.1, whole.2, whole.3), (cut.1, cut.2, cut.3));
     }
@@ -843,7 +843,7 @@ mod tests {
         let ended = trainer.train(&AtomicBool::new(false), |_| ()).unwrap();
         let reason = "validation loss was no finite number at any evaluation of 4 steps";
         assert_eq!(ended.outcome, Outcome::Diverged { reason: reason.into() });
-        assert_eq!(ended.scores.test, None, "test is not looked at");
+        assert_eq!(ended.scores.test, None, "test is not evaluated");
     }
 
     #[test]
@@ -892,7 +892,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_told_that_training_is_over_before_the_last_evaluation_and_before_test() {
+    fn the_end_of_training_is_announced_before_the_last_evaluation_and_before_test() {
         let folder = tempfile::tempdir().unwrap();
         let said = |stop: bool| {
             let mut trainer = half_asked(Output::Tokens, "{ steps: 2, batch_size: 2, eval_every: 1 }", folder.path());

@@ -52,7 +52,7 @@ fn mlm_hides_the_exact_share_of_every_row_and_never_padding() {
                 let here = question.at.iter().filter(|at| (start..start + n).contains(*at)).count() as i64;
                 assert_eq!(here, ((rate * *n as f64).round() as i64).max(1), "{rate} of {n}");
             }
-            assert_eq!(question.at.len() as i64, batch.lengths.iter().map(|&n| config.told(n)).sum::<i64>());
+            assert_eq!(question.at.len() as i64, batch.lengths.iter().map(|&n| config.predicted(n)).sum::<i64>());
         }
     }
 }
@@ -166,7 +166,7 @@ fn what_is_hidden_is_not_read_and_neither_is_padding() {
 }
 
 #[test]
-fn under_clm_no_position_is_told_from_itself_or_a_later_one() {
+fn under_clm_no_position_is_predicted_from_itself_or_a_later_one() {
     let task = seen(task_spec(Output::PerSequence), Some(&config(Objective::Clm, 0.5)));
     assert!(task.causal && !seen(task_spec(Output::PerSequence), Some(&config(Objective::Mlm, 0.5))).causal);
     let at = Tensor::from_slice(&[0_i64, 2, 4]);

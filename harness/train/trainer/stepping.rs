@@ -97,14 +97,14 @@ impl Trainer {
         loss.double_value(&[])
     }
 
-    /// The same while pretraining: what is told of a batch is drawn for all of it, whatever its parts.
+    /// The same while pretraining: what is predicted of a batch is drawn for all of it, whatever its parts.
     pub(super) fn pretraining_gradients(&self, batch: &Batch, step: u64) -> f64 {
         let stage = self.stage.as_ref().expect("called while pretraining");
         let (asked, seed, device) = (stage.asked(batch, step), self.spec.seed, self.vs.device());
         let whole = asked.targets.classes().len();
         let of_part = |part: &Batch, i: Option<u64>| {
             let (inputs, classes) = to_tensors(part, device);
-            let at = inputs.positions.as_ref().expect("what is told has a position");
+            let at = inputs.positions.as_ref().expect("what is predicted has a position");
             let hidden = stage.hidden(at);
             let purpose = Purpose::PretrainDropout;
             let loss = if self.spec.model.checkpoint_activations {
