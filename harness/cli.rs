@@ -18,7 +18,7 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
-    /// More on stderr: optimizer groups, every look at validation.
+    /// More on stderr: optimizer groups, every evaluation on validation.
     #[arg(short, long, global = true)]
     pub verbose: bool,
     /// Only failures on stderr.

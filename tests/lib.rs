@@ -69,13 +69,20 @@ impl Ended {
 
 /// A folder that is the working directory of every command run in it; gone at the end.
 #[derive(Debug)]
-pub struct Folder(TempDir);
+pub struct Folder(TempDir, Measures);
+
+/// Whether commands measure how fast this machine is: a second each, of which most tests ask nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Measures {
+    Yes,
+    No,
+}
 
 impl Folder {
     /// An empty one.
     #[expect(clippy::new_without_default, reason = "it makes a folder on disk")]
     pub fn new() -> Self {
-        Self(tempfile::tempdir().expect("a temporary folder"))
+        Self(tempfile::tempdir().expect("a temporary folder"), Measures::No)
     }
 
     /// One that holds the file `name`.
@@ -83,6 +90,11 @@ impl Folder {
         let folder = Self::new();
         folder.write(name, text);
         folder
+    }
+
+    /// The same, with commands that measure the machine.
+    pub fn measuring(self) -> Self {
+        Self(self.0, Measures::Yes)
     }
 
     /// A path in it.
@@ -185,6 +197,9 @@ impl Folder {
         command.args(line.split_whitespace()).current_dir(self.0.path()).stdin(Stdio::null());
         command.env_remove("MIXARENA_DATA").env_remove("MIXARENA_STORE").env_remove("RUST_BACKTRACE");
         command.env_remove("MIXARENA_KEEP").env_remove("MIXARENA_MIRROR").env("NO_PROXY", "127.0.0.1");
+        if self.1 == Measures::No {
+            command.env("MIXARENA_PEAK_FLOPS", "1e10");
+        }
         // Tests share the cores; `sweep` sets this for its children, `run` in the foreground does not.
         command.env("OMP_WAIT_POLICY", "passive");
         command

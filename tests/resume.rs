@@ -421,7 +421,7 @@ fn a_kill_between_the_best_checkpoint_and_the_last_changes_nothing() {
 
 #[test]
 fn a_run_goes_on_with_the_threads_it_began_with_and_a_sweep_s_threads_do_not_follow_what_is_left() {
-    let folder = Folder::with("seeds.yaml", SEEDS);
+    let folder = Folder::with("seeds.yaml", SEEDS).measuring();
     folder.run("sweep seeds.yaml --keep all -j 1 --threads 2 --store whole -q").expect(0);
     let threads = |store: &str| folder.records_in(store).iter().map(|r| r.device.threads).collect::<Vec<_>>();
     assert_eq!(threads("whole"), [2, 2]);

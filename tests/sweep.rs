@@ -369,7 +369,7 @@ fn arguments_that_are_none_are_told_what_to_write() {
 #[test]
 fn a_plan_s_time_is_of_steps_timed_here_and_of_runs_that_were_made() {
     let text = pair(5).replace("eval_every: 5", "eval_every: 1, stop_at: 0.9");
-    let folder = Folder::with("pair.yaml", &text);
+    let folder = Folder::with("pair.yaml", &text).measuring();
     let plan = |arguments: &str| -> Value {
         let planned = folder.run(&format!("plan pair.yaml --json {arguments}")).expect(0);
         serde_json::from_str(&planned.out).expect("one JSON document")

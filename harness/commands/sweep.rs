@@ -30,193 +30,215 @@ const MEMORY_SHARE: f64 = 0.9;
 
 /// Runs the command.
 pub fn sweep(args: &SweepArgs, cli: &Cli, registry: &Registry) -> Exit {
-    let whole = match load_whole(&args.config, &args.changes, cli.quiet, registry) {
-        Ok(whole) => whole,
-        Err(exit) => return exit,
-    };
-    let config = match filtered(whole.clone(), &args.changes) {
-        Ok(config) => Config { name: args.changes.name(&config.name), ..config },
-        Err(exit) => return exit,
-    };
-    let starts = starts_of_others(&whole, &config);
-    let data = DataDir(args.folders.data.clone());
-    let opened = open_tasks(&config, registry, &data, |_| true);
-    if let Err(found) = matching::check(&config, &mut Counter::new(registry, &opened)) {
-        return mistakes(&args.config, &found);
+    Sweep::prepare(args, cli, registry).and_then(|sweep| sweep.run()).unwrap_or_else(|exit| exit)
+}
+
+/// A sweep that is planned. Where a method gives an [`Exit`] for an error, what is wrong has been printed.
+struct Sweep<'a> {
+    args: &'a SweepArgs,
+    cli: &'a Cli,
+    plan: Plan,
+    /// Names of the runs that runs which a filter left out start from: whether those are done is not known here.
+    starts: HashSet<String>,
+    data: DataDir,
+    store: Store,
+}
+
+impl<'a> Sweep<'a> {
+    /// Reads the config, opens its tasks and the store.
+    fn prepare(args: &'a SweepArgs, cli: &'a Cli, registry: &Registry) -> Result<Self, Exit> {
+        let whole = load_whole(&args.config, &args.changes, cli.quiet, registry)?;
+        let config = filtered(whole.clone(), &args.changes)?;
+        let config = Config { name: args.changes.name(&config.name), ..config };
+        let data = DataDir(args.folders.data.clone());
+        let opened = open_tasks(&config, registry, &data, |_| true);
+        matching::check(&config, &mut Counter::new(registry, &opened))
+            .map_err(|found| mistakes(&args.config, &found))?;
+        let plan = Plan::expand(&config, registry, &opened).map_err(|errors| data_errors(&errors))?;
+        let store = Store::open(&args.folders.store).map_err(environment)?;
+        Ok(Self { args, cli, plan, starts: starts_of_others(&whole, &config), data, store })
     }
-    let plan = match Plan::expand(&config, registry, &opened) {
-        Ok(plan) => plan,
-        Err(errors) => return data_errors(&errors),
-    };
-    let store = match Store::open(&args.folders.store) {
-        Ok(store) => store,
-        Err(error) => {
-            fail(error, "");
-            return Exit::Environment;
+
+    fn run(&self) -> Result<Exit, Exit> {
+        let records = self.read(self.cli.quiet)?;
+        let missing = self.missing(&records);
+        let (jobs, threads) = share_cores(limits::cores(), self.args.jobs, self.args.threads);
+        self.announce(missing.len(), jobs, threads);
+        if self.args.dry_run {
+            missing.iter().for_each(|run| println!("{}  {}", run.id, name(&run.draft)));
+            return Ok(Exit::Ok);
         }
-    };
-    let ids: HashSet<&str> = plan.all().map(|run| run.id.as_str()).collect();
-    let records = match read(&store, &ids, cli.quiet) {
-        Ok(records) => records,
-        Err(exit) => return exit,
-    };
-    let found = |id: &str| records.of_run(id).cloned();
-    let mut missing = plan.missing(|run| records.of_run(&run.id).is_none_or(|r| wants(r, args.retry, &found)));
-    missing.truncate(args.limit.unwrap_or(usize::MAX));
-    let (jobs, threads) = share_cores(limits::cores(), args.jobs, args.threads);
-    if !cli.quiet {
-        let planned = format!("{}: {} runs planned", plan.name, plan.runs.len());
+        // The environment is checked before anything is trained.
+        if !missing.is_empty() {
+            device(self.args.device).map_err(environment)?;
+        }
+        if !self.args.changes.name("").is_empty() && !self.cli.quiet {
+            eprintln!(
+                "note: with --set or --filter this is a sweep of its own, {}: tables of the whole one stay as they are",
+                self.plan.name
+            );
+        }
+        output::go_on_without_reader();
+        // Before anything is written: what is superfluous may be what fills the disk.
+        self.store.clear_abandoned();
+        self.tidy(&records);
+        let manifest = self.plan.manifest(&command(self.args));
+        if let Err(error) = self.store.save_manifest(&manifest) {
+            let exit = environment(error);
+            if missing.is_empty() {
+                // Its table needs nothing but the records.
+                self.show(&manifest, records);
+            }
+            return Err(exit);
+        }
+        if missing.is_empty() {
+            return Ok(self.finish(&manifest, records, &Tally::default()));
+        }
+        let tally = self.train(&missing, jobs.min(missing.len()), threads)?;
+        if tally.interrupted {
+            eprintln!("interrupted; to go on from the checkpoints: {}", resuming(self.args));
+            return Ok(Exit::Interrupted);
+        }
+        let records = self.read(true)?;
+        self.tidy(&records);
+        Ok(self.finish(&manifest, records, &tally))
+    }
+
+    /// The records of the plan's runs; files that are none are named once.
+    fn read(&self, quiet: bool) -> Result<Contents, Exit> {
+        let ids: HashSet<&str> = self.plan.all().map(|run| run.id.as_str()).collect();
+        let contents = self.store.read_of(&ids).map_err(environment)?;
+        if !quiet {
+            contents.warnings.iter().for_each(|w| eprintln!("warning: {w}"));
+        }
+        Ok(contents)
+    }
+
+    /// Runs that are to be done now.
+    fn missing(&self, records: &Contents) -> Vec<Planned> {
+        let found = |id: &str| records.of_run(id).cloned();
+        let wanted =
+            |run: &Planned| records.of_run(&run.id).is_none_or(|record| wants(record, self.args.retry, &found));
+        let mut missing = self.plan.missing(wanted);
+        missing.truncate(self.args.limit.unwrap_or(usize::MAX));
+        missing
+    }
+
+    fn announce(&self, missing: usize, jobs: usize, threads: usize) {
+        if self.cli.quiet {
+            return;
+        }
+        let planned = format!("{}: {} runs planned", self.plan.name, self.plan.runs.len());
         let plural = if threads == 1 { "" } else { "s" };
-        match missing.len() {
+        match missing {
             0 => eprintln!("{planned}, nothing left to do"),
             n => eprintln!("{planned}, {n} to do, {} at a time with {threads} thread{plural} each", jobs.min(n)),
         }
     }
-    if args.dry_run {
-        missing.iter().for_each(|run| println!("{}  {}", run.id, name(&run.draft)));
-        return Exit::Ok;
-    }
-    // The environment is looked at before anything is trained.
-    if !missing.is_empty()
-        && let Err(error) = device(args.device)
-    {
-        fail(error, "");
-        return Exit::Environment;
-    }
-    if !args.changes.name("").is_empty() && !cli.quiet {
-        eprintln!(
-            "note: with --set or --filter this is a sweep of its own, {}: tables of the whole one stay as they are",
-            plan.name
-        );
-    }
-    output::go_on_without_reader();
-    // Before anything is written: what is superfluous may be what fills the disk.
-    store.clear_abandoned();
-    tidy(args, &plan, &starts, &store, &records);
-    let manifest = plan.manifest(&command(args));
-    if let Err(error) = store.save_manifest(&manifest) {
-        fail(error, "");
-        if missing.is_empty() {
-            // Its table needs nothing but the records.
-            show(args, &store, &manifest, records);
-        }
-        return Exit::Environment;
-    }
-    // Records of a sweep that is done are read once.
-    let records = missing.is_empty().then_some(records);
-    let tally = match missing.is_empty() {
-        true => Tally::default(),
-        false => {
-            signals::catch(Some(super::KILLS_AT_ONCE));
-            let jobs = jobs.min(missing.len());
-            let memory = limits::available_memory().map(|bytes| (bytes as f64 * MEMORY_SHARE) as u64 / jobs as u64);
-            let (threads, keep) = (threads as i64, Keep::from(args.keep));
-            // Before its runs keep the machine busy: what their speeds are a share of.
-            let machine = Machine::new(&args.folders.store, args.device, threads as usize);
-            for precision in [Precision::F32, Precision::Bf16] {
-                if missing.iter().any(|run| run.spec.model.precision == precision) {
-                    measured(&machine, precision, true);
-                }
-            }
-            let place = Place { store: args.folders.store.clone(), data, device: args.device, threads, memory, keep };
-            let options = Options { jobs, fail_fast: args.fail_fast, retry: args.retry, place };
-            let mut display = progress::display(missing.len(), cli.quiet, cli.verbose);
-            // Who starts from a run needs its best weights, whatever is kept in the end.
-            let followed: HashSet<&str> = plan.all().filter_map(|run| run.after.as_deref()).collect();
-            let keep = |run: &Planned| {
-                let needed = followed.contains(run.id.as_str()) || starts.contains(&name(&run.draft));
-                if needed { keep.max(Keep::Best) } else { keep }
-            };
-            let queue = missing.iter().map(|run| Job::new(run, keep(run))).collect();
-            match launch(queue, &store, &options, display.as_mut()) {
-                Ok(tally) => tally,
-                Err(error) => {
-                    fail(error, "what has finished is kept; the same command goes on from there");
-                    return Exit::Environment;
-                }
+
+    /// Trains runs, `jobs` at a time.
+    fn train(&self, missing: &[Planned], jobs: usize, threads: usize) -> Result<Tally, Exit> {
+        let args = self.args;
+        signals::catch(Some(super::KILLS_AT_ONCE));
+        // Before the runs keep the machine busy: what their speeds are a share of.
+        let machine = Machine::new(&args.folders.store, args.device, threads);
+        for precision in [Precision::F32, Precision::Bf16] {
+            if missing.iter().any(|run| run.spec.model.precision == precision) {
+                measured(&machine, precision, true);
             }
         }
-    };
-    if tally.interrupted {
-        eprintln!("interrupted; to go on from the checkpoints: {}", resuming(args));
-        return Exit::Interrupted;
+        let memory = limits::available_memory().map(|bytes| (bytes as f64 * MEMORY_SHARE) as u64 / jobs as u64);
+        let (threads, keep) = (threads as i64, Keep::from(args.keep));
+        let (store, data) = (args.folders.store.clone(), self.data.clone());
+        let place = Place { store, data, device: args.device, threads, memory, keep };
+        let options = Options { jobs, fail_fast: args.fail_fast, retry: args.retry, place };
+        let mut display = progress::display(missing.len(), self.cli.quiet, self.cli.verbose);
+        // Who starts from a run needs its best weights, whatever is kept in the end.
+        let followed: HashSet<&str> = self.plan.all().filter_map(|run| run.after.as_deref()).collect();
+        let queue = missing.iter().map(|run| Job::new(run, self.kept(run, keep, &followed))).collect();
+        launch(queue, &self.store, &options, display.as_mut()).map_err(|error| {
+            fail(error, "what has finished is kept; the same command goes on from there");
+            Exit::Environment
+        })
     }
-    let records = match records.map_or_else(|| read(&store, &ids, true), Ok) {
-        Ok(records) => records,
-        Err(exit) => return exit,
-    };
-    tidy(args, &plan, &starts, &store, &records);
-    finish(args, cli, &plan, &store, &manifest, records, tally)
+
+    /// What is kept of a run: at least its best weights where one of `followed`, or a run that a filter left out, starts from it.
+    fn kept(&self, run: &Planned, keep: Keep, followed: &HashSet<&str>) -> Keep {
+        let needed = followed.contains(run.id.as_str()) || self.starts.contains(&name(&run.draft));
+        if needed { keep.max(Keep::Best) } else { keep }
+    }
+
+    /// Removes what finished runs no longer need.
+    fn tidy(&self, records: &Contents) {
+        let finished = |run: &Planned| records.of_run(&run.id).is_some_and(|run| run.outcome == Outcome::Finished);
+        let unfinished = self.plan.runs.iter().filter(|run| !finished(run));
+        let followed: HashSet<&str> = unfinished.filter_map(|run| run.after.as_deref()).collect();
+        let keep = Keep::from(self.args.keep);
+        let own = self.plan.runs.iter().map(|run| (run, self.kept(run, keep, &followed)));
+        // Whose followers a filter left out is not known.
+        for (run, keep) in own.chain(self.plan.needed.iter().map(|run| (run, keep.max(Keep::Best)))) {
+            if let Err(error) = self.store.tidy(&run.id, keep) {
+                eprintln!("warning: {error}");
+            }
+        }
+    }
+
+    /// Prints the sweep's tables after it wrote them to files; whether that worked.
+    fn show(&self, manifest: &Manifest, records: Contents) -> bool {
+        let written = Report::of(manifest, records).map_err(|e| e.to_string()).and_then(|report| {
+            // Files first: whoever reads stdout may stop reading.
+            let files = report.write(&self.store.report_dir(&manifest.name)).map_err(|e| e.to_string());
+            let text = if self.args.json { report.json() } else { report.terminal(width()) };
+            println!("{}", text.trim_end());
+            files
+        });
+        if let Err(error) = &written {
+            fail(format!("the report could not be written: {error}"), "the records are safe; try `mixarena report`");
+        }
+        written.is_ok()
+    }
+
+    /// Tables, plots and the exit code.
+    fn finish(&self, manifest: &Manifest, records: Contents, tally: &Tally) -> Exit {
+        let (plan, quiet) = (&self.plan, self.cli.quiet);
+        let unfinished = |run: &&Planned| records.of_run(&run.id).is_some_and(|r| r.outcome != Outcome::Finished);
+        let bad = plan.runs.iter().filter(unfinished).count();
+        let still = |id: &&String| records.of_run(id).is_none_or(|record| !record.outcome.is_final());
+        let elsewhere = tally.elsewhere.iter().filter(still).count();
+        let shown = self.show(manifest, records);
+        if !quiet && shown {
+            eprintln!("tables and plots: {}", self.store.report_dir(&plan.name).display());
+        }
+        if bad > 0 && !quiet {
+            eprintln!("{bad} of {} runs did not finish; --retry tries them again", plan.runs.len());
+        }
+        if tally.waiting > 0 {
+            eprintln!(
+                "{} runs start from runs that are not done; run the command again when they are, without --limit",
+                tally.waiting
+            );
+        }
+        if elsewhere > 0 {
+            let (runs, are) = if elsewhere == 1 { ("run", "is") } else { ("runs", "are") };
+            eprintln!(
+                "{elsewhere} {runs} {are} being done by another process; run the command again when it is through"
+            );
+        }
+        exit(bad + tally.failed, elsewhere + tally.waiting, shown)
+    }
 }
 
-/// Prints the sweep's tables after it wrote them to files; whether that worked.
-fn show(args: &SweepArgs, store: &Store, manifest: &Manifest, records: Contents) -> bool {
-    let written = Report::of(manifest, records).map_err(|e| e.to_string()).and_then(|report| {
-        // Files first: whoever reads stdout may stop reading.
-        let files = report.write(&store.report_dir(&manifest.name)).map_err(|e| e.to_string());
-        let text = if args.json { report.json() } else { report.terminal(width()) };
-        println!("{}", text.trim_end());
-        files
-    });
-    if let Err(error) = &written {
-        fail(format!("the report could not be written: {error}"), "the records are safe; try `mixarena report`");
-    }
-    written.is_ok()
+/// Prints an error of the environment, for which nothing general can be advised.
+fn environment(error: impl std::fmt::Display) -> Exit {
+    fail(error, "");
+    Exit::Environment
 }
 
-/// Names of the runs that runs which a filter left out start from: whether those are done is not known here.
+/// Names of the runs that runs which a filter left out start from.
 fn starts_of_others(whole: &Config, config: &Config) -> HashSet<String> {
     let own: HashSet<String> = config.runs.iter().map(name).collect();
     let others = whole.runs.iter().filter(|draft| !own.contains(&name(draft)));
     others.flat_map(|draft| draft.chain().skip(1)).map(name).collect()
-}
-
-/// Removes what finished runs no longer need. `starts` are those that runs start from of which nothing is known here.
-fn tidy(args: &SweepArgs, plan: &Plan, starts: &HashSet<String>, store: &Store, records: &Contents) {
-    let unfinished = |run: &&Planned| records.of_run(&run.id).is_none_or(|record| record.outcome != Outcome::Finished);
-    let needed: HashSet<&str> = plan.runs.iter().filter(unfinished).filter_map(|run| run.after.as_deref()).collect();
-    let keep = Keep::from(args.keep);
-    let is_needed = |run: &Planned| needed.contains(run.id.as_str()) || starts.contains(&name(&run.draft));
-    let own = plan.runs.iter().map(|run| (run, if is_needed(run) { keep.max(Keep::Best) } else { keep }));
-    for (run, keep) in own.chain(plan.needed.iter().map(|run| (run, keep.max(Keep::Best)))) {
-        if let Err(error) = store.tidy(&run.id, keep) {
-            eprintln!("warning: {error}");
-        }
-    }
-}
-
-/// Tables, plots and the exit code.
-fn finish(
-    args: &SweepArgs,
-    cli: &Cli,
-    plan: &Plan,
-    store: &Store,
-    manifest: &Manifest,
-    records: Contents,
-    tally: Tally,
-) -> Exit {
-    let unfinished = |run: &&Planned| records.of_run(&run.id).is_some_and(|r| r.outcome != Outcome::Finished);
-    let bad = plan.runs.iter().filter(unfinished).count();
-    let still = |id: &&String| records.of_run(id).is_none_or(|record| !record.outcome.is_final());
-    let elsewhere = tally.elsewhere.iter().filter(still).count();
-    let shown = show(args, store, manifest, records);
-    if !cli.quiet && shown {
-        eprintln!("tables and plots: {}", store.report_dir(&plan.name).display());
-    }
-    if bad > 0 && !cli.quiet {
-        eprintln!("{bad} of {} runs did not finish; --retry tries them again", plan.runs.len());
-    }
-    if tally.waiting > 0 {
-        eprintln!(
-            "{} runs start from runs that are not done; run the command again when they are, without --limit",
-            tally.waiting
-        );
-    }
-    if elsewhere > 0 {
-        let (runs, are) = if elsewhere == 1 { ("run", "is") } else { ("runs", "are") };
-        eprintln!("{elsewhere} {runs} {are} being done by another process; run the command again when it is through");
-    }
-    exit(bad + tally.failed, elsewhere + tally.waiting, shown)
 }
 
 /// The exit code of a sweep of which so many runs failed and so many are left to other processes.
@@ -227,18 +249,6 @@ fn exit(failed: usize, left: usize, shown: bool) -> Exit {
         (_, _, 1..) => Exit::Elsewhere,
         _ => Exit::Ok,
     }
-}
-
-/// The records of these runs; files that are none are named once.
-fn read(store: &Store, ids: &HashSet<&str>, quiet: bool) -> Result<Contents, Exit> {
-    let contents = store.read_of(ids).map_err(|error| {
-        fail(error, "");
-        Exit::Environment
-    })?;
-    if !quiet {
-        contents.warnings.iter().for_each(|w| eprintln!("warning: {w}"));
-    }
-    Ok(contents)
 }
 
 /// Runs at a time, at most, and threads of each. Small models gain more from a second run than from a second thread. How many
