@@ -40,11 +40,16 @@ pub enum Command {
     Run(RunArgs),
     /// Rebuild tables, plots and the report page from a store's records
     Report(ReportArgs),
-    /// List mixers, tasks, presets of models, or the runs of a store
+    /// List mixers, tasks, settings, presets of models, or the runs of a store
     ///
     /// A mixer comes with its paper, its cost and every setting: default, what it may be, what it means. With --json its
     /// settings are also given as a JSON schema.
     List(ListArgs),
+    /// Print the JSON schema of experiment files, for editors
+    ///
+    /// `configs/schema.json` is this. A YAML file whose first line is `# yaml-language-server: $schema=schema.json` is then
+    /// completed and checked while it is written.
+    Schema,
     /// Draw mixing matrices, the M of Y = M V: of trained runs, or of fresh weights
     ///
     /// With CONFIG, every mixer of it is drawn on an example of its task: what its mixer reads in that layer, so M is what
@@ -283,7 +288,7 @@ pub struct ListArgs {
     /// What to list
     #[arg(value_enum)]
     pub what: Listed,
-    /// Only this mixer, task, published model or preset
+    /// Only this mixer, task, section of settings, published model or preset
     #[arg(value_name = "NAME")]
     pub name: Option<String>,
     /// The store, for runs
@@ -292,6 +297,9 @@ pub struct ListArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+    /// Print the settings as a Markdown page, docs/settings.md
+    #[arg(long, conflicts_with_all = ["json", "name"])]
+    pub markdown: bool,
 }
 
 /// What `list` lists.
@@ -301,6 +309,8 @@ pub enum Listed {
     Mixers,
     /// The tasks, with their settings and defaults
     Tasks,
+    /// The sections of a config (model, optimizer, ...): every key with its default and meaning
+    Settings,
     /// The runs recorded in a store
     Runs,
     /// The published numbers on Long Range Arena, GLUE and language modelling, each with the place it was read in

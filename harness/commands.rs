@@ -10,6 +10,8 @@ mod matrix;
 mod plan;
 mod report;
 mod run;
+pub(crate) mod schema;
+pub(crate) mod settings;
 mod sweep;
 mod verify;
 
@@ -40,6 +42,7 @@ pub(crate) fn dispatch(cli: &Cli, registry: &Registry) -> Exit {
         Command::Run(args) => run::run(args, cli, registry),
         Command::Report(args) => report::report(args, cli),
         Command::List(args) => list::list(args, registry),
+        Command::Schema => schema::schema(registry),
         Command::Matrix(args) => matrix::matrix(args, cli, registry),
         Command::Verify(args) => verify::verify(args, cli),
         Command::Bench(args) => bench::bench(args, cli, registry),

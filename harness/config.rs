@@ -14,7 +14,8 @@ pub(crate) mod matched;
 pub(crate) mod presets;
 mod published;
 mod reader;
-mod sections;
+pub(crate) mod schema;
+pub(crate) mod sections;
 mod sets;
 mod starts;
 pub(crate) mod yaml;
@@ -36,7 +37,7 @@ use layers::{Setting, plain, quoted};
 use reader::Reader;
 use results::Figure;
 use results::published::Beside;
-use sections::{Layers, NAMES};
+use sections::Layers;
 use sets::{overruled, replaced_axis};
 use std::collections::HashSet;
 use std::path::Path;
@@ -61,9 +62,6 @@ pub struct Config {
 
 /// Runs that a config may ask for unless `--max-runs` says otherwise. The largest of this project's own has some hundreds.
 pub const MOST_RUNS: u64 = 10_000;
-
-/// Keys at the top of a file, besides the sections.
-const OWN_KEYS: [&str; 9] = ["name", "question", "tasks", "mixers", "seeds", "grid", "figures", "match", "published"];
 
 impl Config {
     /// The same with the runs that its runs start from, where a filter left them out.
@@ -171,7 +169,7 @@ struct Product {
 
 impl Reader<'_> {
     fn config(&mut self, root: &Node, stem: &str, sets: &[String], most: u64) -> Option<Config> {
-        let keys: Vec<&str> = OWN_KEYS[..4].iter().chain(&NAMES).chain(&OWN_KEYS[4..]).copied().collect();
+        let keys = schema::top_keys();
         let Some(top) = root.as_map().map(Top) else {
             self.found.error(
                 root.place.clone(),

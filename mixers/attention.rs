@@ -15,7 +15,7 @@
 use crate::laws::goldens::{Golden, GoldenError, Replay};
 use crate::{
     ConfigError, Context, Cost, Dims, Family, Linear, Mixer, NotLinear, Precision, Recurrent, Structure, at_least,
-    between, heads, linear_flops, tensor_bytes,
+    between, dense_map, heads, linear_flops, tensor_bytes,
 };
 use serde_json::{Value, json};
 use tch::nn::{self, Init};
@@ -121,9 +121,12 @@ impl Attention {
             bias: cfg.bias,
         };
         let xavier = uniform((6.0 / (3 * inner + d) as f64).sqrt());
+        let in_weight = vs.var("in_proj_weight", &[3 * inner, d], xavier);
+        let in_bias = cfg.bias.then(|| vs.zeros("in_proj_bias", &[3 * inner]));
+        dense_map(&in_weight, in_bias.as_ref(), [d, inner]);
         Self {
-            in_weight: vs.var("in_proj_weight", &[3 * inner, d], xavier),
-            in_bias: cfg.bias.then(|| vs.zeros("in_proj_bias", &[3 * inner])),
+            in_weight,
+            in_bias,
             out_proj: Linear::new(vs / "out_proj", inner, d, out),
             precision: Precision::of_builder(),
             cfg: cfg.clone(),

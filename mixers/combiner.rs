@@ -38,7 +38,7 @@ use crate::core::error::LENGTH_UNKNOWN;
 use crate::laws::goldens::{Golden, GoldenError, Replay};
 use crate::{
     ConfigError, Context, Cost, Dims, Family, Mixer, NotLinear, Precision, Recurrent, Structure, at_least, between,
-    heads, linear_flops,
+    dense_map, heads, linear_flops,
 };
 use inner::{Core, Operands};
 use serde_json::{Value, json};
@@ -381,10 +381,12 @@ impl Combiner {
             Naming::Jax => ["query", "key", "value", "DenseGeneral_0"],
             Naming::Tf => ["q", "k", "v", "dense"],
         };
-        let projection = |vs: nn::Path, shape: [i64; 3], bias: &[i64]| Projection {
-            weight: vs.var(weight, &shape, init),
-            bias: cfg.bias.then(|| vs.zeros("bias", bias)),
-            precision: Precision::of_builder(),
+        let projection = |vs: nn::Path, shape: [i64; 3], bias: &[i64]| {
+            let weight = vs.var(weight, &shape, init);
+            let bias = cfg.bias.then(|| vs.zeros("bias", bias));
+            let joined = heads * d_head;
+            dense_map(&weight, bias.as_ref(), if shape[0] == d { [d, joined] } else { [joined, d] });
+            Projection { weight, bias, precision: Precision::of_builder() }
         };
         let qkv = [0, 1, 2].map(|i| projection(vs / names[i], [d, heads, d_head], &[heads, d_head]));
         let out = projection(vs / names[3], [heads, d_head, d], &[d]);
@@ -396,6 +398,7 @@ impl Combiner {
         let mut learned = Vec::new();
         if cfg.map == Map::Deepset {
             learned.extend(deep_sets(vs, d_head));
+            learned.iter().for_each(|weight| dense_map(weight, None, [d_head, d_head]));
         }
         if core.reads_input() {
             let (paths, norm) = match cfg.naming {

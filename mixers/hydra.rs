@@ -34,7 +34,7 @@ use crate::math::gated::{
 use crate::math::ssd::{self, Reads, Stream};
 use crate::{
     ConfigError, Context, Cost, Dims, Family, Linear, Mixer, NotLinear, ParamRule, Structure, at_least, between,
-    divides, linear_flops,
+    dense_map, divides, linear_flops,
 };
 use serde_json::{Value, json};
 use tch::nn::{self, VarStore};
@@ -273,7 +273,11 @@ impl Hydra {
             conv: (cfg.d_conv > 0).then(filters),
             a_log: vs.zeros("A_log", &[heads]),
             d: (diagonal != Diagonal::None).then(|| vs.ones("D", &[heads])),
-            fc_d: (diagonal == Diagonal::Full).then(|| (vs / "fc_D").var("weight", &[heads, d_inner], fan_in(d_inner))),
+            fc_d: (diagonal == Diagonal::Full).then(|| {
+                let weight = (vs / "fc_D").var("weight", &[heads, d_inner], fan_in(d_inner));
+                dense_map(&weight, None, [d_inner, heads]);
+                weight
+            }),
             norm: (vs / "norm").ones("weight", &[width]),
             out_proj: linear(vs / "out_proj", width, d_model),
             init_states: cfg.learnable_init_states.then(|| vs.zeros("init_states", &[heads, cfg.headdim, cfg.d_state])),

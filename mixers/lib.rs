@@ -30,7 +30,7 @@ static ALLOCATOR: fuzzing::Counting = fuzzing::Counting;
 
 pub use crate::core::cost::{Cost, linear_flops};
 pub use crate::core::error::{NotLinear, heads};
-pub use crate::core::precision::{Building, Linear, Precision};
+pub use crate::core::precision::{Building, DenseMap, Linear, Precision, dense_map, recorded};
 pub use registry::{Entry, Family, registry};
 
 pub use settings::{ConfigError, at_least, at_most, between, divides};

@@ -1,7 +1,8 @@
 //! The fields of a struct, as serde knows them: its JSON may leave some out.
 
 use serde::de::{DeserializeOwned, Deserializer, Visitor, value::Error};
-use serde::forward_to_deserialize_any;
+use serde::{Serialize, forward_to_deserialize_any};
+use serde_json::{Map, Value, json};
 
 /// Names of the fields of `T`; none for what is no struct.
 pub fn of<T: DeserializeOwned>() -> &'static [&'static str] {
@@ -9,6 +10,23 @@ pub fn of<T: DeserializeOwned>() -> &'static [&'static str] {
     // It gives no value, only hears what is asked for.
     let _ = T::deserialize(Asked(&mut found));
     found
+}
+
+/// Every field of `T` with its default, also those that JSON leaves out at it.
+pub fn defaults<T: Default + PartialEq + Serialize + DeserializeOwned>() -> Map<String, Value> {
+    let written = serde_json::to_value(T::default()).expect("settings are plain data");
+    let value = |key: &str| written.get(key).cloned().unwrap_or_else(|| left_out::<T>(key));
+    of::<T>().iter().map(|key| ((*key).to_owned(), value(key))).collect()
+}
+
+/// The default of a field that JSON leaves out at it: the value that changes nothing.
+fn left_out<T: Default + PartialEq + DeserializeOwned>(key: &str) -> Value {
+    let read = |value: &Value| T::deserialize(json!({ key: value }));
+    // Serde's message about a word that is none names those there are.
+    let words = read(&json!("\0")).err().map_or(String::new(), |error| error.to_string());
+    let words = words.split('`').skip(1).step_by(2).map(Value::from);
+    let plain = [Value::Null, json!(false), json!(true), json!(0), json!(1)];
+    plain.into_iter().chain(words).find(|value| read(value).is_ok_and(|read| read == T::default())).unwrap_or_default()
 }
 
 struct Asked<'a>(&'a mut &'static [&'static str]);
@@ -50,5 +68,10 @@ mod tests {
             assert!(fields.contains(&left_out) && json.get(left_out).is_none(), "{left_out}");
         }
         assert!(of::<u64>().is_empty());
+        let defaults = defaults::<ModelConfig>();
+        assert_eq!(defaults.len(), fields.len());
+        let value = |key: &str| defaults[key].clone();
+        assert_eq!([value("head_bias"), value("token_types"), value("head")], [json!(true), json!(0), Value::Null]);
+        assert_eq!([value("precision"), value("ffn_activation")], [json!("f32"), json!("gelu")]);
     }
 }

@@ -5,7 +5,9 @@ use crate::base::diagnostics::suggest;
 use crate::base::exit::Exit;
 use crate::cli::{ListArgs, Listed};
 use crate::commands::counted::{self, Counted};
+use crate::commands::settings;
 use crate::config::presets;
+use crate::config::sections;
 use crate::config::suggest_model;
 use crate::registry::Registry;
 use results::{Store, published, text};
@@ -14,13 +16,14 @@ use std::fmt::Write;
 use std::io::IsTerminal;
 
 /// A line longer than this is hard to read, however wide the terminal.
-const WIDEST: usize = 100;
+pub(super) const WIDEST: usize = 100;
 
 /// Runs the command.
 pub fn list(args: &ListArgs, registry: &Registry) -> Exit {
     let (known, kind): (Vec<&str>, _) = match args.what {
         Listed::Mixers => (registry.mixers.iter().map(|m| m.name).collect(), "mixer"),
         Listed::Tasks => (registry.tasks.iter().map(|t| t.name).collect(), "task"),
+        Listed::Settings => (sections::NAMES.to_vec(), "section"),
         Listed::Runs => (Vec::new(), "run"),
         Listed::Published => (published::models(), "published model"),
         Listed::Presets => (presets::all().iter().map(|p| p.name).collect(), "preset"),
@@ -44,6 +47,7 @@ pub fn list(args: &ListArgs, registry: &Registry) -> Exit {
     match args.what {
         Listed::Mixers => mixers(args, registry.mixers.iter().filter(|m| wanted(m.name)).collect()),
         Listed::Tasks => tasks(args, registry.tasks.iter().filter(|t| wanted(t.name)).collect()),
+        Listed::Settings => return settings::settings(args),
         Listed::Runs => return runs(args),
         Listed::Published => scores(args),
         Listed::Presets => presets(args, registry),
@@ -81,15 +85,15 @@ fn mixers(args: &ListArgs, entries: Vec<&mixers::Entry>) {
     }
 }
 
-/// What a page is about: a mixer or a task.
-struct Described<'a> {
-    name: &'static str,
-    about: &'static str,
-    facts: Vec<(&'static str, &'static str)>,
-    defaults: Value,
-    schema: Value,
+/// What a page is about: a mixer, a task or a section of settings.
+pub(super) struct Described<'a> {
+    pub(super) name: &'static str,
+    pub(super) about: &'a str,
+    pub(super) facts: Vec<(&'static str, &'static str)>,
+    pub(super) defaults: Value,
+    pub(super) schema: Value,
     /// The largest whole number under a key, in words.
-    limit: Box<dyn Fn(&str) -> String + 'a>,
+    pub(super) limit: Box<dyn Fn(&str) -> String + 'a>,
 }
 
 impl<'a> Described<'a> {
@@ -110,13 +114,13 @@ impl<'a> Described<'a> {
     }
 }
 
-fn print_pages(args: &ListArgs, described: &[Described]) {
+pub(super) fn print_pages(args: &ListArgs, described: &[Described]) {
     let (width, bold) = (width().min(WIDEST), std::io::stdout().is_terminal());
     let pages: Vec<String> = described.iter().map(|one| page(one, width, bold, args.name.is_some())).collect();
     print!("{}", pages.join("\n\n"));
 }
 
-fn print_json(all: &Vec<Value>) {
+pub(super) fn print_json(all: &Vec<Value>) {
     println!("{}", serde_json::to_string_pretty(all).expect("plain data"));
 }
 
@@ -168,7 +172,7 @@ fn page(of: &Described, width: usize, bold: bool, words: bool) -> String {
 }
 
 /// `text` behind `lead`, its further lines below its first; nothing for no text.
-fn block(out: &mut String, lead: &str, text: &str, width: usize) {
+pub(super) fn block(out: &mut String, lead: &str, text: &str, width: usize) {
     let indent = lead.chars().count();
     for (i, line) in wrap(text, width.saturating_sub(indent)).iter().enumerate() {
         let blank = " ".repeat(indent);
@@ -210,7 +214,7 @@ fn keys(root: &Value, node: &Value) -> Vec<(String, String)> {
 }
 
 /// The words a setting may be, each with its meaning: of a choice with settings of its own `{ name: {…} }`.
-fn choices(root: &Value, node: &Value) -> Vec<(String, String)> {
+pub(super) fn choices(root: &Value, node: &Value) -> Vec<(String, String)> {
     let node = followed(root, node);
     if let Some(word) = node["const"].as_str() {
         return vec![(word.to_owned(), meaning_of(node))];
@@ -230,7 +234,7 @@ fn choices(root: &Value, node: &Value) -> Vec<(String, String)> {
 }
 
 /// What a setting may be, in a user's words: `dplr | diag`, `whole number or null`.
-fn kind(root: &Value, node: &Value) -> String {
+pub(super) fn kind(root: &Value, node: &Value) -> String {
     let words: Vec<String> = choices(root, node).into_iter().map(|(word, _)| word).collect();
     let node = followed(root, node);
     let nullable = |kinds: &[Value]| kinds.iter().any(|kind| kind == "null" || kind["type"] == "null");

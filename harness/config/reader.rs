@@ -76,17 +76,18 @@ impl Reader<'_> {
     }
 
     /// A section's typed form, every field probed alone so that each mistake has its place.
-    pub(super) fn section<T: Default + Serialize + DeserializeOwned>(&mut self, name: &str, keys: &Layer) -> Option<T> {
-        let mut defaults = serde_json::to_value(T::default()).expect("settings are plain data");
-        // Keys added later are left out at their defaults, so that older runs keep their identities.
-        for field in fields::of::<T>().iter().chain((name == "model").then_some(&"preset")) {
-            let known = defaults.as_object_mut().expect("settings are a map");
-            known.entry(*field).or_insert(Value::Null);
+    pub(super) fn section<T>(&mut self, name: &str, keys: &Layer) -> Option<T>
+    where
+        T: Default + PartialEq + Serialize + DeserializeOwned,
+    {
+        let mut defaults = fields::defaults::<T>();
+        if name == "model" {
+            defaults.insert("preset".into(), Value::Null);
         }
         let value = self.settings(
             name,
             keys,
-            defaults,
+            defaults.into(),
             |v| T::deserialize(v).map(drop),
             |v| T::deserialize(v).and_then(serde_json::to_value),
         )?;

@@ -4,6 +4,7 @@
 //! [`crate::config::Draft`], which carry it to the run.
 
 use crate::base::diagnostics::suggest;
+use crate::base::fields;
 use crate::config::layers::{Layer, Setting, as_entries};
 use crate::config::presets;
 use crate::config::reader::Reader;
@@ -14,7 +15,9 @@ use crate::train::budget::BudgetConfig;
 use crate::train::optimizer::OptimizerConfig;
 use crate::train::pretrain::PretrainConfig;
 use crate::train::schedule::ScheduleConfig;
-use serde_json::Value;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
 use settings::ConfigError;
 
 /// A section's name, its type, and what is wrong with it alone.
@@ -22,6 +25,9 @@ macro_rules! sections {
     ($($name:ident: $kind:ty, $check:expr;)*) => {
         /// Names of the sections, in the order of the documentation.
         pub const NAMES: [&str; [$(stringify!($name)),*].len()] = [$(stringify!($name)),*];
+
+        /// What each section holds, in the same order.
+        pub const SECTIONS: [Section; NAMES.len()] = [$(Section::of::<$kind>(stringify!($name))),*];
 
         /// The sections of one run. `None`: a value has the wrong type.
         #[derive(Debug)]
@@ -54,6 +60,23 @@ sections! {
     budget: BudgetConfig, BudgetConfig::check;
     pretrain: PretrainConfig, PretrainConfig::check;
     analysis: AnalysisConfig, AnalysisConfig::check;
+}
+
+/// A section as `mixarena list settings` and the schema of configs describe it.
+#[derive(Clone, Copy, Debug)]
+pub struct Section {
+    /// Its key in a config.
+    pub name: &'static str,
+    /// Every key with its default.
+    pub defaults: fn() -> Map<String, Value>,
+    /// What each key means and may be, made from doc comments.
+    pub schema: fn(&mut SchemaGenerator) -> Schema,
+}
+
+impl Section {
+    const fn of<T: Default + PartialEq + Serialize + DeserializeOwned + JsonSchema>(name: &'static str) -> Self {
+        Self { name, defaults: fields::defaults::<T>, schema: SchemaGenerator::subschema_for::<T> }
+    }
 }
 
 /// Whether there is a section of this name.

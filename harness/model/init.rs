@@ -3,7 +3,7 @@
 use crate::model::block::Block;
 use crate::model::head::Head;
 use crate::model::settings::{LinearInit, ModelConfig};
-use mixers::Dims;
+use mixers::{DenseMap, Dims};
 use tch::Tensor;
 use tch::nn;
 
@@ -19,43 +19,55 @@ pub(super) fn dense(
     if config.linear_init.is_none() && config.linear_std.is_none() {
         return;
     }
-    let draw = |map: &str, shape: &[i64], of_head: bool| match (config.linear_init, config.linear_std) {
-        (Some(LinearInit::Lra), _) if of_head => Draw::Cut((1.0 / shape[1] as f64).sqrt()),
-        (Some(LinearInit::Lra), _) => Draw::Uniform((6.0 / ends(map, shape, config.d_model) as f64).sqrt()),
-        (None, std) => Draw::Normal(std.expect("one of the two")),
+    let draw = |inputs: i64, ends: Option<[i64; 2]>| match (config.linear_init, config.linear_std, ends) {
+        (Some(LinearInit::Lra), _, None) => Draw::Cut((1.0 / inputs as f64).sqrt()),
+        (Some(LinearInit::Lra), _, Some([d_in, d_out])) => Draw::Uniform((6.0 / (d_in + d_out) as f64).sqrt()),
+        (None, std, _) => Draw::Normal(std.expect("one of the two")),
     };
     // A path cannot list what lies under it: the names are those of a block built aside.
     let aside = nn::VarStore::new(tch::Device::Cpu);
-    let block = Block::new(&aside.root(), config, dims, mixer, settings);
-    let maps = dense_maps(&aside);
+    let (block, maps) = mixers::recorded(|| Block::new(&aside.root(), config, dims, mixer, settings));
+    let maps = named(&aside, maps);
     let last = if config.rescale_residual { block.last_maps() } else { Vec::new() };
     let root = (2.0 * config.n_layers as f64).sqrt();
     for at in (0..blocks).map(|i| vs / "blocks" / i) {
-        for (name, bias) in &maps {
-            let weight = find(&at, name).expect("a block built alike");
-            let draw = match draw(name, &weight.size(), false) {
-                Draw::Normal(std) if last.contains(name) => Draw::Normal(std / root),
+        for Named { weight, bias, ends } in &maps {
+            let draw = match draw(ends[0], Some(*ends)) {
+                Draw::Normal(std) if last.contains(weight) => Draw::Normal(std / root),
                 draw => draw,
             };
-            redraw(weight, find(&at, bias), draw);
+            let bias = bias.as_ref().and_then(|bias| find(&at, bias));
+            redraw(find(&at, weight).expect("a block built alike"), bias, draw);
         }
     }
     for map in head.maps() {
-        let draw = draw("", &map.ws.size(), true);
+        let draw = draw(map.ws.size()[1], None);
         redraw(map.ws.shallow_clone(), map.bs.as_ref().map(Tensor::shallow_clone), draw);
     }
 }
 
-/// Weight and bias of every dense map of a block, by name, also of those that a mixer holds with an axis for its heads.
-fn dense_maps(block: &nn::VarStore) -> Vec<(String, String)> {
-    let variables: std::collections::BTreeMap<_, _> = block.variables().into_iter().collect();
-    let map = |(name, value): (&String, &Tensor)| {
-        let stem = ["weight", "kernel"].iter().find_map(|last| name.strip_suffix(last))?;
-        let convolves = value.dim() == 3 && ["conv1d", "output_linear"].iter().any(|part| name.contains(part));
-        let dense = value.dim() >= 2 && !convolves && (stem.ends_with('.') || stem.ends_with(".in_proj_"));
-        dense.then(|| (name.clone(), format!("{stem}bias")))
+/// A dense map of a block by the names of its weight and bias.
+pub(super) struct Named {
+    pub(super) weight: String,
+    bias: Option<String>,
+    ends: [i64; 2],
+}
+
+/// The maps by name, in the order of the names.
+pub(super) fn named(block: &nn::VarStore, maps: Vec<DenseMap>) -> Vec<Named> {
+    let variables = block.variables();
+    let name = |tensor: &Tensor| {
+        let same = |variable: &&Tensor| variable.data_ptr() == tensor.data_ptr();
+        variables.iter().find(|(_, variable)| same(variable)).map(|(name, _)| name.clone())
     };
-    variables.iter().filter_map(map).collect()
+    let one = |map: DenseMap| Named {
+        weight: name(&map.weight).expect("a map's weight is a parameter of its block"),
+        bias: map.bias.as_ref().and_then(name),
+        ends: map.ends,
+    };
+    let mut found: Vec<Named> = maps.into_iter().map(one).collect();
+    found.sort_by(|a, b| a.weight.cmp(&b.weight));
+    found
 }
 
 /// The variable of a dotted name under `vs`.
@@ -73,19 +85,6 @@ enum Draw {
     Uniform(f64),
     /// A normal cut at two of its deviations, whose own deviation after the cut is this.
     Cut(f64),
-}
-
-/// Inputs and outputs of the dense map with this name and shape in a model of width `d`: `[out, in]`, or with an axis for its heads
-/// `[d, heads, d_head]` or `[heads, d_head, d]`.
-fn ends(name: &str, shape: &[i64], d: i64) -> i64 {
-    match *shape {
-        // Queries, keys and values end to end.
-        [out, inputs] if name.ends_with("in_proj_weight") => out / 3 + inputs,
-        [out, inputs] => out + inputs,
-        [heads, d_head, out] if out == d => heads * d_head + out,
-        [inputs, heads, d_head] => inputs + heads * d_head,
-        _ => panic!("`{name}` of shape {shape:?} is no dense map"),
-    }
 }
 
 fn redraw(mut weight: Tensor, bias: Option<Tensor>, draw: Draw) {

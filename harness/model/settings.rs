@@ -9,7 +9,7 @@ use tasks::{Input, Output};
 use tch::Tensor;
 
 /// A named shape of block; it decides what the other keys default to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BlockShape {
     /// Mixer and feed-forward, each with its norm and residual.
@@ -24,7 +24,7 @@ pub enum BlockShape {
 }
 
 /// Which norm.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum NormKind {
     /// Over the channels of each position.
@@ -37,7 +37,7 @@ pub enum NormKind {
 }
 
 /// Where the norm stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum NormPlace {
     /// On the branch, before the mixer.
@@ -47,7 +47,7 @@ pub enum NormPlace {
 }
 
 /// The channel mixer beside the sequence mixer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Ffn {
     /// None.
@@ -61,7 +61,7 @@ pub enum Ffn {
 }
 
 /// What stands between the two layers of `ffn: mlp`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
     /// `x Φ(x)`, PyTorch's default.
@@ -84,7 +84,7 @@ impl Activation {
 }
 
 /// How dense maps start, where a mixer's own initial values are not wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LinearInit {
     /// As the Long Range Arena: a map of a block `U(±√(6 / (in + out)))`, a map of the head normal of variance 1 / in, cut at two
@@ -93,7 +93,7 @@ pub enum LinearInit {
 }
 
 /// What tells positions apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Positions {
     /// Nothing.
@@ -105,7 +105,7 @@ pub enum Positions {
 }
 
 /// How a sequence becomes one vector.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Pooling {
     /// Mean over valid positions.
@@ -120,7 +120,7 @@ pub enum Pooling {
 }
 
 /// What reads the answer of a language model, or of a task of one class or number a sequence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum HeadKind {
     /// `W x + b`.
@@ -135,7 +135,7 @@ pub enum HeadKind {
 }
 
 /// The head over the pooled vectors u and v of two documents.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PairHead {
     /// `W₂ gelu(W₁ ·)` of width d_model on `[u, v, u·v, u − v]`, as S4 and Nyströmformer.
@@ -154,7 +154,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 }
 
 /// `model: { block: transformer, d_model: 128, n_layers: 2 }`. `null` means: what the block's paper uses.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ModelConfig {
     /// Named shape; decides the keys left `null`.

@@ -1,7 +1,7 @@
 //! Laws of every model: padding, pairs, heads, gradients, initial values.
 
 use super::block::Channels;
-use super::init::{DEVIATION_OF_CUT, TWO_SIGMA};
+use super::init::{DEVIATION_OF_CUT, TWO_SIGMA, named};
 use super::*;
 use crate::laws::samples::{small_mixers, task_spec};
 use tch::{Device, no_grad};
@@ -293,6 +293,35 @@ fn tokens_positions_and_the_vector_in_front_start_as_far_apart_as_each_is_asked_
     assert!((tokens - 1.0).abs() < 0.02, "{tokens}");
     assert!(near(positions, 0.02) && near(types, 0.02) && cls == 0.0, "{positions} {types} {cls}");
     assert!(near(found(r#","cls_std":0.5"#)[2], 0.5));
+}
+
+/// A mixer that keeps a map in a weight of its own says so: else it would keep its own initial values where others lose theirs.
+#[test]
+fn every_dense_map_of_a_block_is_recorded() {
+    let config = config(r#"{"d_model":16,"ffn":"glu"}"#).resolved();
+    let dims = config.dims(12, false);
+    for entry in mixers::registry() {
+        let (_, small) = small_mixers().into_iter().find(|(other, _)| other.name == entry.name).expect("a small one");
+        for variant in (entry.variants)().into_iter().chain([serde_json::json!({})]) {
+            let mut settings = small.clone();
+            settings.as_object_mut().unwrap().extend(variant.as_object().unwrap().clone());
+            if !entry.check(&settings, &dims).is_empty() {
+                continue;
+            }
+            let aside = nn::VarStore::new(Device::Cpu);
+            let (_block, maps) = mixers::recorded(|| Block::new(&aside.root(), &config, &dims, &entry, &settings));
+            let recorded: Vec<String> = named(&aside, maps).into_iter().map(|map| map.weight).collect();
+            let looks_dense = |(name, value): (&String, &Tensor)| {
+                let named = ["weight", "kernel"].iter().find_map(|last| name.strip_suffix(last))?;
+                let convolves = value.dim() == 3 && ["conv1d", "output_linear"].iter().any(|part| name.contains(part));
+                let dense = value.dim() >= 2 && !convolves && (named.ends_with('.') || named.ends_with(".in_proj_"));
+                dense.then(|| name.clone())
+            };
+            let variables: std::collections::BTreeMap<_, _> = aside.variables().into_iter().collect();
+            let want: Vec<String> = variables.iter().filter_map(looks_dense).collect();
+            assert_eq!(recorded, want, "{} {settings}", entry.name);
+        }
+    }
 }
 
 /// Glorot and Bengio's bound from inputs and outputs of each map, whatever axes it is kept with; in the head 1 / √in.

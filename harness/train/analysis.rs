@@ -12,7 +12,7 @@ fn is_zero(value: &u64) -> bool {
 }
 
 /// `analysis: { heads: true, prune: true }`. Everything is measured on the best checkpoint and kept in the run's record.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AnalysisConfig {
     /// The rise of the validation loss when one head alone is silenced, for every head of every layer; and, by rank within the layer,

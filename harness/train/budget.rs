@@ -7,7 +7,7 @@ use settings::ConfigError;
 /// Keys of the budget that change no number, left out of a run's identity.
 pub const BUDGET_KEYS_WITHOUT_EFFECT: &[&str] = &["checkpoint_every", "timeout_minutes"];
 /// `budget: { steps: 1000, batch_size: 32 }`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct BudgetConfig {
     /// Optimizer steps at most.

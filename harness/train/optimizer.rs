@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use tch::{Kind, Tensor, nn::VarStore, no_grad};
 
 /// `optimizer: { lr: 1e-3, weight_decay: 0.01 }`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct OptimizerConfig {
     /// Peak learning rate.
@@ -32,7 +32,7 @@ pub struct OptimizerConfig {
 }
 
 /// Which parameters are decayed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Decayed {
     /// Weights with two or more axes, unless the mixer exempts them, or they are biases or tables: embeddings of tokens, positions

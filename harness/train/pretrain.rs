@@ -28,7 +28,7 @@ use tch::nn::{self, VarStore};
 use tch::{Device, Kind, Reduction, Tensor};
 
 /// What is predicted of the inputs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Objective {
     /// Nothing: the task is learned from scratch.
@@ -52,7 +52,7 @@ impl Objective {
 }
 
 /// `pretrain: mlm`, or `pretrain: { objective: mlm, steps: 500 }`. Batches are as large as the task's.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PretrainConfig {
     /// What is predicted of the inputs.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use settings::ConfigError;
 
 /// The curve after warm-up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Shape {
     /// Stays at the peak.
@@ -20,7 +20,7 @@ pub enum Shape {
 }
 
 /// `schedule: { shape: cosine, warmup_steps: 100 }`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ScheduleConfig {
     /// Curve after warm-up.

@@ -16,11 +16,11 @@
 //! A layer takes its precision when it is built and keeps it: a custom backward may run on another of libtorch's threads,
 //! where a switch thrown around the forward pass would be off.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use tch::{Kind, Tensor, nn};
 
 /// What products are taken in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Precision {
     /// float32, or whatever the weights have.
@@ -32,6 +32,34 @@ pub enum Precision {
 
 thread_local! {
     static BUILDING: Cell<Precision> = const { Cell::new(Precision::F32) };
+    static MAPS: RefCell<Option<Vec<DenseMap>>> = const { RefCell::new(None) };
+}
+
+/// A dense map of a layer, from every channel of its input to every channel of its output.
+#[derive(Debug)]
+pub struct DenseMap {
+    /// Its weight, whatever axes it is kept with.
+    pub weight: Tensor,
+    /// Its bias.
+    pub bias: Option<Tensor>,
+    /// Channels of its input and of its output. Several maps in one weight, end to end, count as one of them.
+    pub ends: [i64; 2],
+}
+
+/// What `build` makes, and every dense map that this thread built while it ran.
+pub fn recorded<T>(build: impl FnOnce() -> T) -> (T, Vec<DenseMap>) {
+    let outer = MAPS.replace(Some(Vec::new()));
+    let built = build();
+    (built, MAPS.replace(outer).unwrap_or_default())
+}
+
+/// Records a dense map that is no [`Linear`], which records itself.
+pub fn dense_map(weight: &Tensor, bias: Option<&Tensor>, ends: [i64; 2]) {
+    MAPS.with_borrow_mut(|maps| {
+        if let Some(maps) = maps {
+            maps.push(DenseMap { weight: weight.shallow_clone(), bias: bias.map(Tensor::shallow_clone), ends });
+        }
+    });
 }
 
 /// Ends [`Precision::building`].
@@ -96,6 +124,7 @@ impl Linear {
         config: nn::LinearConfig,
     ) -> Self {
         let nn::Linear { ws, bs } = nn::linear(vs, d_in, d_out, config);
+        dense_map(&ws, bs.as_ref(), [d_in, d_out]);
         Self { ws, bs, precision: Precision::of_builder() }
     }
 }
@@ -131,6 +160,15 @@ mod tests {
             panic!("while building");
         });
         assert!(caught.is_err() && Precision::of_builder() == Precision::F32);
+    }
+
+    #[test]
+    fn dense_maps_are_recorded_while_that_is_asked_for() {
+        let ((_vs, layer), maps) = recorded(|| layer(Precision::F32));
+        let [map] = &maps[..] else { panic!("{maps:?}") };
+        assert!(map.weight.data_ptr() == layer.ws.data_ptr() && map.bias.is_some() && map.ends == [7, 5]);
+        let (_, outer) = recorded(|| recorded(|| dense_map(&layer.ws, None, [7, 5])).1.len());
+        assert!(outer.is_empty(), "an inner recording is its own");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// One figure of a sweep, written as a one-key map: `{ lines: { x: model.d_model } }`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Figure {
     /// Test score against a setting of the grid: one panel a task, one line a mixer, seeds as thin points, the interval as a band.
@@ -19,7 +19,7 @@ pub enum Figure {
 }
 
 /// Score against a setting.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Lines {
     /// Path of the grid's axis: `model.d_model`. It is not tuned over: every value has its row in the tables.
@@ -36,7 +36,7 @@ pub struct Lines {
 }
 
 /// A measure against an axis of the test split.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Details {
     /// The axis: `length`, `pairs`, `context`, `position`, `layer`.
@@ -53,7 +53,7 @@ pub struct Details {
 }
 
 /// A heat map of details.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Cells {
     /// The axis of the rows: `layer`.
@@ -63,7 +63,7 @@ pub struct Cells {
 }
 
 /// Our ranking beside a published one: `{ ranking: { measure: loss, published: C4-MLM-loss } }`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Ranking {
     /// What mixers are ranked by: `score`, or a name of the records' measures.
@@ -85,7 +85,7 @@ impl Ranking {
 }
 
 /// The ability profile.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
     /// How it is drawn.
@@ -94,7 +94,7 @@ pub struct Profile {
 }
 
 /// Steps of an axis.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Scale {
     /// Equal differences.
@@ -105,7 +105,7 @@ pub enum Scale {
 }
 
 /// How a profile is drawn.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Shape {
     /// Mixers by tasks, the score in each cell.
