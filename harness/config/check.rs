@@ -35,7 +35,7 @@ impl Reader<'_> {
         let sections = self.sections(&keys.sections);
         let (task, outline) = self.task_settings(of.task, &keys.task).unzip();
         let mixer = self.mixer_settings(of.mixer, &keys.mixer);
-        // Whatever can be judged is judged, so that one mistake does not hide another.
+        // Everything that can be checked is checked, so that one mistake does not hide another.
         self.each_section(&sections, &keys.sections);
         self.sections_together(&sections, outline.as_ref(), &keys.sections);
         let model = sections.model.as_ref().filter(|model| model.check().is_empty());

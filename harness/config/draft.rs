@@ -42,7 +42,7 @@ pub struct Draft {
     pub start: Option<Start>,
     /// The run's seed.
     pub seed: u64,
-    /// The published numbers it stands beside; a label, no part of the spec.
+    /// The published numbers it is compared with. A label, no part of the spec.
     pub published: Option<Beside>,
 }
 

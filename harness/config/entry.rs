@@ -100,7 +100,7 @@ impl Entry {
 
 impl Reader<'_> {
     /// Every entry of the list under `tasks` or `mixers`. An entry is a name, a one-key map `name: {…}`, or a map with the
-    /// key `task` / `mixer` and overrides beside it.
+    /// key `task` / `mixer` and overrides next to it.
     pub(super) fn entries(
         &mut self,
         list: Option<&(Key, Node)>,
@@ -184,7 +184,7 @@ impl Reader<'_> {
         Some(entry)
     }
 
-    /// What stands behind `mixer:` or `task:`.
+    /// The value of `mixer:` or `task:`.
     fn choice(&mut self, choice: &Node, kind: &str, known: &[&str]) -> Option<Entry> {
         match (choice.as_str(), choice.as_map()) {
             (Some(family), _) => self

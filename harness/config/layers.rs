@@ -57,13 +57,13 @@ pub fn quoted(names: &[&str]) -> String {
     }
 }
 
-/// Where a mistake stands: at its key, or at another key that its text names and the user wrote.
+/// The place of a mistake: at its key, or at another key that its text names and the user wrote.
 pub fn place_of(problem: &str, key: &str, layers: &[&Layer]) -> Option<Place> {
     let named = std::iter::once(key).chain(problem.split('`').skip(1).step_by(2));
     named.flat_map(|key| layers.iter().map(move |layer| layer.place_of(key))).flatten().next()
 }
 
-/// Where a mistake inside a value stands: at the key in it that the text names, else at the value.
+/// The place of a mistake inside a value: at the key in it that the text names, else at the value.
 pub fn blamed(node: &Node, problem: &str) -> Place {
     fn find(node: &Node, name: &str) -> Option<Place> {
         match &node.data {

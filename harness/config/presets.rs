@@ -1,7 +1,7 @@
 //! Models as papers built them, and small ones for a CPU: `model: { preset: bert_base }`.
 //!
-//! A preset stands for keys of `model`; those a config writes, wherever it does, win. The mixer is the config's own: the one the model was
-//! published with is named here, so that its parameters can be counted (`mixarena list presets`).
+//! A preset is a set of keys of `model`. Keys that a config writes itself win, wherever it writes them. The mixer is the config's own;
+//! the one that the model was published with is named here, so that `mixarena list presets` can count parameters.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -216,7 +216,7 @@ fn map(json: &str) -> Map<String, Value> {
 }
 
 impl Preset {
-    /// Keys of `model` that the preset stands for.
+    /// Its keys of `model`.
     pub fn model(&self) -> Map<String, Value> {
         map(self.model)
     }

@@ -1,4 +1,4 @@
-//! `published`: the paper's numbers that stand beside a run.
+//! `published`: the paper's numbers that a run is compared with.
 
 use crate::base::diagnostics::suggest;
 use crate::config::reader::Reader;

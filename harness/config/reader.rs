@@ -95,7 +95,7 @@ impl Reader<'_> {
     }
 
     /// Settings with defaults filled in; `None` after a value of the wrong type. Unknown fields are reported and left out, so
-    /// that the others can be judged.
+    /// that the others can be checked.
     pub(super) fn settings(
         &mut self,
         of: &str,

@@ -119,7 +119,7 @@ impl Layers {
 }
 
 impl Reader<'_> {
-    /// `model: { preset: bert_base, dropout: 0 }`: the preset's keys, where the preset stands, below every key that is written.
+    /// `model: { preset: bert_base, dropout: 0 }`: the preset's keys, at the preset's place, below every key that is written.
     pub(super) fn with_preset(&mut self, mut sections: Layers) -> Layers {
         let keys = sections.of_mut("model");
         let Some(at) = keys.0.iter().position(|(key, _)| key.name == "preset") else { return sections };

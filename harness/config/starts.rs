@@ -1,4 +1,4 @@
-//! Whether a run can start from another: the same body around the same mixer, told apart before anything is trained.
+//! Which run each run takes its initial weights from, and whether it can: both need the same body around the same mixer.
 
 use crate::base::diagnostics::{Place, suggest};
 use crate::config::draft::{Draft, Start};

@@ -43,11 +43,11 @@ fn sections_are_laid_over_each_other_and_the_command_line_wins() {
 optimizer: { lr: 1, weight_decay: 1 }
 tasks:
   - task: mqar
-optimizer: { lr: 2 }
+    optimizer: { lr: 2 }
 mixers:
   - attention
   - mixer: combiner
-optimizer: { lr: 3 }
+    optimizer: { lr: 3 }
 ";
     let lrs = |c: Config| c.runs.iter().map(|r| (r.optimizer.lr, r.optimizer.weight_decay)).collect::<Vec<_>>();
     assert_eq!(lrs(parse(text, &[]).unwrap()), [(2.0, 1.0), (3.0, 1.0)]);

@@ -6,7 +6,7 @@ use serde_json::{Map, Number, Value};
 use serde_yaml::{DuplicateKeyPolicy, Location, NonFiniteFloatPolicy, Spanned};
 use std::fmt;
 
-/// A value and where it stands.
+/// A value and its place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
     /// Where the value begins.
@@ -26,7 +26,7 @@ pub enum Data {
     Map(Vec<(Key, Node)>),
 }
 
-/// A mapping's key and where it stands.
+/// A mapping's key and its place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Key {
     /// The key.

@@ -1,4 +1,4 @@
-//! `model`: the settings of the backbone, what each `null` means, what does not go together, and what head and feed-forward cost.
+//! `model`: the settings of the backbone, what `null` means for each, which combinations are refused, and FLOPs of head and feed-forward.
 
 use crate::base::bounds;
 use mixers::{Dims, Precision};
@@ -36,7 +36,7 @@ pub enum NormKind {
     Rms,
 }
 
-/// Where the norm stands.
+/// Position of the norm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum NormPlace {
@@ -46,7 +46,7 @@ pub enum NormPlace {
     Post,
 }
 
-/// The channel mixer beside the sequence mixer.
+/// Channel mixer of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Ffn {
@@ -60,7 +60,7 @@ pub enum Ffn {
     Identity,
 }
 
-/// What stands between the two layers of `ffn: mlp`.
+/// Activation of `ffn: mlp`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
@@ -83,7 +83,7 @@ impl Activation {
     }
 }
 
-/// How dense maps start, where a mixer's own initial values are not wanted.
+/// Initial values of dense maps in place of each mixer's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LinearInit {
@@ -92,7 +92,7 @@ pub enum LinearInit {
     Lra,
 }
 
-/// What tells positions apart.
+/// Position embeddings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Positions {
@@ -119,7 +119,7 @@ pub enum Pooling {
     First,
 }
 
-/// What reads the answer of a language model, or of a task of one class or number a sequence.
+/// Output head for language modelling and for sequence classification or regression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum HeadKind {
@@ -134,7 +134,7 @@ pub enum HeadKind {
     Mlp,
 }
 
-/// The head over the pooled vectors u and v of two documents.
+/// Output head over the pooled vectors u and v of two documents.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PairHead {
@@ -148,44 +148,45 @@ pub enum PairHead {
     LraConcat,
 }
 
-/// Whether a key stays out of a run's identity, for it is younger than the runs there are.
+/// Whether a key is left out of a run's spec: keys added later are, at their defaults, so that older runs keep their ids.
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-/// `model: { block: transformer, d_model: 128, n_layers: 2 }`. `null` means: what the block's paper uses.
+/// The backbone around every mixer: `model: { block: transformer, d_model: 128, n_layers: 2 }`. `null` means what the block's
+/// paper uses.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ModelConfig {
-    /// Named shape; decides the keys left `null`.
+    /// Named shape of block. It decides the keys that are `null`.
     pub block: BlockShape,
     /// Width of the residual stream.
     pub d_model: i64,
-    /// Blocks.
+    /// Number of blocks.
     pub n_layers: i64,
-    /// Norm: layer, and batch for `s4`.
+    /// Kind of norm; `null`: layer, and batch for `s4`.
     pub norm: Option<NormKind>,
-    /// Where it stands: pre, and post for `hydra`.
+    /// Position of the norm; `null`: pre, and post for `hydra`.
     pub norm_place: Option<NormPlace>,
-    /// Added to the variance: 1e-5, and 1e-12 for `bigs`.
+    /// Added to the variance in norms; `null`: 1e-5, and 1e-12 for `bigs`.
     pub norm_eps: Option<f64>,
-    /// Channel mixer: mlp for `transformer`, else none.
+    /// Channel mixer; `null`: mlp for `transformer`, else none.
     pub ffn: Option<Ffn>,
-    /// Its width: 4 d_model for mlp; 8/3 d_model, rounded up to a multiple of 8, for glu.
+    /// Width of the channel mixer; `null`: 4 d_model for mlp; 8/3 d_model, rounded up to a multiple of 8, for glu.
     pub d_ff: Option<i64>,
-    /// Positions: learned for `transformer`, else none.
+    /// Position embeddings; `null`: learned for `transformer`, else none.
     pub positions: Option<Positions>,
-    /// Layer norm on the embedding: on for `bigs` and `hydra`.
+    /// Layer norm on the embedding; `null`: true for `bigs` and `hydra`.
     pub embedding_norm: Option<bool>,
-    /// What stands between the layers of `ffn: mlp`.
+    /// Activation between the layers of `ffn: mlp`.
     #[serde(skip_serializing_if = "is_default")]
     pub ffn_activation: Activation,
-    /// Dropout between the layers of the channel mixer, besides the branch's own.
+    /// Dropout between the layers of the channel mixer, in addition to `dropout`.
     #[serde(skip_serializing_if = "is_zero")]
     pub ffn_dropout: f64,
-    /// Dropout on each branch.
+    /// Dropout on the output of each branch, before it is added to the residual stream.
     pub dropout: f64,
-    /// Whether a branch's dropout drops a channel at every position of a sequence or at none, as S4 does.
+    /// Whether `dropout` drops a channel at all positions of a sequence together, as S4 does.
     pub tied_dropout: bool,
     /// Dropout on the embedding.
     pub embedding_dropout: f64,
@@ -205,20 +206,20 @@ pub struct ModelConfig {
     /// That of the vector of `pooling: cls` alone (the Long Range Arena: 0); null: `init_std`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cls_std: Option<f64>,
-    /// What reads the answer: bert where tokens of a vocabulary are asked for, else plain.
+    /// Output head; `null`: bert for language models, else plain.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub head: Option<HeadKind>,
     /// Bias of `head: plain` and `head: tied` (Zoology: none).
     #[serde(skip_serializing_if = "is_true")]
     pub head_bias: bool,
-    /// Dropout between pooler and classes of `head: bert`.
+    /// Dropout between the pooler and the classifier of `head: bert`.
     #[serde(skip_serializing_if = "is_zero")]
     pub classifier_dropout: f64,
-    /// Rows of an embedding of token types, which is added to the tokens'; 0: none (BERT: 2). A type beyond the last row reads
-    /// the last.
+    /// Rows of the token-type embedding, which is added to the tokens'; 0: none (BERT: 2). A type beyond the last row uses the
+    /// last row.
     #[serde(skip_serializing_if = "is_none")]
     pub token_types: i64,
-    /// Longest sequence that positions and mixers are made for; null: the task's longest.
+    /// Longest sequence that positions and mixers are built for; `null`: the task's longest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_positions: Option<i64>,
     /// Standard deviation of the initial dense maps of blocks and head, their biases 0 (BERT: 0.02, which its every map has);
@@ -232,10 +233,11 @@ pub struct ModelConfig {
     /// stream (GPT-2, Zoology).
     #[serde(skip_serializing_if = "is_default")]
     pub rescale_residual: bool,
-    /// What dense products are taken in: f32, or bf16 with float32 weights, gradients, norms, softmax, scans and losses.
+    /// Number format of dense products: f32, or bf16 with float32 weights, gradients, norms, softmax, scans and losses.
     #[serde(skip_serializing_if = "is_default")]
     pub precision: Precision,
-    /// Keep each layer's input alone and run the layer again in the backward: less memory, about a third more work.
+    /// Activation checkpointing: keep only each layer's input, and recompute the layer in the backward pass (about a third more
+    /// compute).
     #[serde(skip_serializing_if = "is_default")]
     pub checkpoint_activations: bool,
 }

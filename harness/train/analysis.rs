@@ -1,4 +1,4 @@
-//! What is looked at in a trained model besides its score: heads, probes, states.
+//! What is measured in a trained model besides its score: heads, probes, states.
 
 use crate::base::bounds;
 use serde::{Deserialize, Serialize};
@@ -6,12 +6,13 @@ use settings::ConfigError;
 use std::path::Path;
 use tasks::Output;
 
-/// Whether a key stays out of a run's identity, for it is younger than the runs there are.
+/// Whether a key is left out of a run's spec: keys added later are, at their defaults, so that older runs keep their ids.
 fn is_zero(value: &u64) -> bool {
     *value == 0
 }
 
-/// `analysis: { heads: true, prune: true }`. Everything is measured on the best checkpoint and kept in the run's record.
+/// What is measured in the trained model: `analysis: { heads: true, prune: true }`. Everything is measured on the best checkpoint
+/// and kept in the run's record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AnalysisConfig {
@@ -28,8 +29,8 @@ pub struct AnalysisConfig {
     pub states: bool,
     /// Training examples that probes are fitted on.
     pub probe_examples: u64,
-    /// Test sequences over which a masked language model's pseudo-perplexity is found: every token predicted from all others, one
-    /// forward pass each (Salazar et al. 2020, arXiv:1910.14659, §2.3); 0: none.
+    /// Test sequences for a masked language model's pseudo-perplexity: every token is predicted from all others, one forward pass
+    /// each (Salazar et al. 2020, arXiv:1910.14659, §2.3); 0: none.
     #[serde(skip_serializing_if = "is_zero")]
     pub pseudo_perplexity: u64,
     /// A file of minimal pairs, one JSON object a line in the form of BLiMP (Warstadt et al. 2020, arXiv:1912.00582): the share of

@@ -6,30 +6,31 @@ use settings::ConfigError;
 
 /// Keys of the budget that change no number, left out of a run's identity.
 pub const BUDGET_KEYS_WITHOUT_EFFECT: &[&str] = &["checkpoint_every", "timeout_minutes"];
-/// `budget: { steps: 1000, batch_size: 32 }`
+
+/// How long to train, and how often to evaluate: `budget: { steps: 1000, batch_size: 32 }`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct BudgetConfig {
     /// Optimizer steps at most.
     pub steps: u64,
-    /// Sequences a step.
+    /// Batch size: sequences per optimizer step.
     pub batch_size: u64,
-    /// Sequences at a time within a step, whose gradients are added up (pairs count once); `null`: the whole batch. A batch
-    /// norm sees these alone.
+    /// Micro-batch size: sequences per forward and backward pass, a pair of documents counting once; gradients accumulate over the
+    /// batch. `null`: the whole batch. A batch norm sees one micro-batch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub micro_batch: Option<u64>,
-    /// Sequences at a time when evaluating; `null`: as in training.
+    /// Batch size of evaluation; `null`: as in training.
     pub eval_batch_size: Option<u64>,
-    /// Steps between two evaluations on validation.
+    /// Evaluate on validation every so many optimizer steps.
     pub eval_every: u64,
     /// Stop after so many evaluations without a better validation score; `null`: never.
     pub patience: Option<u64>,
     /// Stop once the validation score reaches this; `null`: never.
     pub stop_at: Option<f64>,
-    /// Steps between two checkpoints; `null`: at every evaluation.
+    /// Write a checkpoint every so many steps; `null`: at every evaluation.
     pub checkpoint_every: Option<u64>,
-    /// Wall time of training over all attempts, minutes; `null`: no limit. Once the last step is done, test is scored and what is
-    /// asked for besides computed however long that takes.
+    /// Limit on the training time of all attempts together, in minutes; `null`: none. It does not cut the evaluation on test after
+    /// the last step.
     pub timeout_minutes: Option<f64>,
 }
 

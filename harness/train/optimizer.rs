@@ -10,7 +10,7 @@ use settings::ConfigError;
 use std::collections::BTreeMap;
 use tch::{Kind, Tensor, nn::VarStore, no_grad};
 
-/// `optimizer: { lr: 1e-3, weight_decay: 0.01 }`
+/// AdamW: `optimizer: { lr: 1e-3, weight_decay: 0.01 }`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct OptimizerConfig {
@@ -24,7 +24,7 @@ pub struct OptimizerConfig {
     pub beta2: f64,
     /// Added to the root of the second moment.
     pub eps: f64,
-    /// Largest global norm of the gradient; `null` turns clipping off.
+    /// Largest global norm of the gradient; `null`: no clipping.
     pub clip_norm: Option<f64>,
     /// Which parameters are decayed: `matrices`, `weights`, `unexempted` or `all`.
     #[serde(skip_serializing_if = "Decayed::is_default")]

@@ -1,9 +1,9 @@
 //! Self-pretraining: before the task itself, its own training inputs without their labels.
 //!
 //! ```text
-//! mlm   k = round(mask_rate · n) of a document's n positions are hidden, k ≥ 1; each is predicted from the rest
-//! clm   position t + 1 is predicted from positions 0 … t
-//! loss  mean cross-entropy over what is predicted, in nats; a class is a token of the task's vocabulary
+//! mlm   k = round(mask_rate · n) of a document's n positions are masked (k ≥ 1); the model predicts each from the rest
+//! clm   the model predicts position t + 1 from positions 0 … t
+//! loss  mean cross-entropy over the predicted positions, in nats; a class is a token of the task's vocabulary
 //! ```
 //! Paper    Amos, Berant and Gupta 2024, "Never Train from Scratch" (ICLR)
 //! After    encoder, blocks and norms are kept; the task's head has its first values, the optimizer starts anew
@@ -27,16 +27,16 @@ use tasks::{Batch, Input, Outline, Targets, TaskSpec};
 use tch::nn::{self, VarStore};
 use tch::{Device, Kind, Reduction, Tensor};
 
-/// What is predicted of the inputs.
+/// Self-supervised objective.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Objective {
-    /// Nothing: the task is learned from scratch.
+    /// None: the task is learned from scratch.
     #[default]
     None,
-    /// Masked positions from all others.
+    /// Masked language modelling: masked positions are predicted from all others.
     Mlm,
-    /// Each position from those before it.
+    /// Causal language modelling: each position is predicted from those before it.
     Clm,
 }
 
@@ -51,15 +51,16 @@ impl Objective {
     }
 }
 
-/// `pretrain: mlm`, or `pretrain: { objective: mlm, steps: 500 }`. Batches are as large as the task's.
+/// A stage before the task, on its own training inputs without labels: `pretrain: mlm`, or
+/// `pretrain: { objective: mlm, steps: 500 }`. Batches are as large as the task's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PretrainConfig {
-    /// What is predicted of the inputs.
+    /// Self-supervised objective.
     pub objective: Objective,
     /// Optimizer steps, before those of the budget.
     pub steps: u64,
-    /// Share of a document's positions that mlm hides; `null`: 0.5 of real-valued inputs, 0.15 of tokens. The paper hides
+    /// Share of a document's positions that mlm masks; `null`: 0.5 of real-valued inputs, 0.15 of tokens. The paper hides
     /// 0.5 of images however they are read, 0.15 of Text and Retrieval, 0.1 of ListOps.
     pub mask_rate: Option<f64>,
     /// Peak learning rate; `null`: the optimizer's.

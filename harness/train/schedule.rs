@@ -19,7 +19,7 @@ pub enum Shape {
     InverseSqrt,
 }
 
-/// `schedule: { shape: cosine, warmup_steps: 100 }`
+/// The learning rate over the steps: `schedule: { shape: cosine, warmup_steps: 100 }`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ScheduleConfig {
@@ -29,8 +29,8 @@ pub struct ScheduleConfig {
     pub warmup_steps: u64,
     /// Where cosine and linear end, as a share of the peak.
     pub final_factor: f64,
-    /// Whether step k, counted from 0, of the warm-up has k / `warmup_steps` of the peak, so that the first learns nothing (the
-    /// schedules of Hugging Face, S4 and the Long Range Arena); else (k + 1) / `warmup_steps`.
+    /// Whether warm-up starts at rate 0: step k, counted from 0, has k / `warmup_steps` of the peak (the schedules of Hugging
+    /// Face, S4 and the Long Range Arena); else (k + 1) / `warmup_steps`.
     #[serde(skip_serializing_if = "is_false")]
     pub from_zero: bool,
     /// Steps from the end of warm-up to the end of cosine and linear; null: to the last step. A run that ends sooner ends above
@@ -41,7 +41,7 @@ pub struct ScheduleConfig {
     /// their own end at the same share of it as the others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub final_lr: Option<f64>,
-    /// Steps for which each rate is kept: 1 changes it at every step, the steps of an epoch once an epoch (Zoology, MAD).
+    /// Steps between changes of the rate: 1 changes it at every step, the steps of an epoch once an epoch (Zoology, MAD).
     #[serde(skip_serializing_if = "is_one")]
     pub hold_steps: u64,
 }
