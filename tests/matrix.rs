@@ -209,6 +209,16 @@ fn a_run_that_starts_from_another_or_reads_minimal_pairs_is_drawn_with_its_weigh
     // Seeds that the config does not have are drawn as if it had them.
     folder.run("sweep chain.yaml -q --set seeds=[7]").expect(0);
     assert_eq!(run("matrix chain.yaml --json --seed 7"), second(7).as_str());
+    // A task keeps the seed that another starts from, and has no run of the seed that is asked for.
+    let own = text
+        .replace("name: first,", "name: first, seeds: [0],")
+        .replace("start: first", "start: { task: first, seed: 0 }");
+    folder.write("own.yaml", own);
+    for seed in [1, 7] {
+        let drawn = panels(&folder.run(&format!("matrix own.yaml --json --seed {seed}")).expect(0));
+        assert_eq!(drawn.len(), 1, "{drawn:?}");
+        assert_eq!(drawn[0]["weights"], format!("fresh weights, seed {seed}"));
+    }
 
     let stories: String = (0..200).map(|n| format!("story {n} of a cat.\n\n")).collect();
     folder.write("data/stories.txt", stories);

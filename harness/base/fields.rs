@@ -25,7 +25,7 @@ fn left_out<T: Default + PartialEq + DeserializeOwned>(key: &str) -> Value {
     // Serde's message about a word that is none names those there are.
     let words = read(&json!("\0")).err().map_or(String::new(), |error| error.to_string());
     let words = words.split('`').skip(1).step_by(2).map(Value::from);
-    let plain = [Value::Null, json!(false), json!(true), json!(0), json!(1)];
+    let plain = [Value::Null, json!(false), json!(true), json!(0.0), json!(1.0), json!(0), json!(1)];
     plain.into_iter().chain(words).find(|value| read(value).is_ok_and(|read| read == T::default())).unwrap_or_default()
 }
 

@@ -1,6 +1,6 @@
 //! `mixarena schema`: the JSON schema of configs.
 
-use crate::Exit;
+use crate::base::exit::Exit;
 use crate::config::schema;
 use crate::registry::Registry;
 

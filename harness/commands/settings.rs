@@ -1,9 +1,8 @@
 //! `mixarena list settings`: the sections of a config, every key with its default, what it may be and what it means.
 
-use super::list::{block, choices, kind, print_json};
-use super::width;
-use crate::Exit;
+use super::list::{Described, choices, kind, print_json, print_pages};
 use crate::base::bounds;
+use crate::base::exit::Exit;
 use crate::cli::ListArgs;
 use crate::config::sections::{SECTIONS, Section};
 use serde_json::{Map, Value, json};
@@ -11,19 +10,17 @@ use std::fmt::Write;
 
 /// Runs the command.
 pub fn settings(args: &ListArgs) -> Exit {
-    let wanted = SECTIONS.into_iter().filter(|section| args.name.as_ref().is_none_or(|name| name == section.name));
     if args.markdown {
         print!("{}", markdown());
-    } else if args.json {
-        let one = |section: Section| {
-            let page = Page::of(section);
-            json!({ "name": section.name, "settings": page.defaults, "schema": page.schema })
-        };
-        print_json(&wanted.map(one).collect());
+        return Exit::Ok;
+    }
+    let wanted = SECTIONS.into_iter().filter(|section| args.name.as_ref().is_none_or(|name| name == section.name));
+    let pages: Vec<Page> = wanted.map(Page::of).collect();
+    if args.json {
+        let one = |page: &Page| json!({ "name": page.name, "settings": page.defaults, "schema": page.schema });
+        print_json(&pages.iter().map(one).collect());
     } else {
-        let pages: Vec<String> =
-            wanted.map(|section| Page::of(section).text(width().min(super::list::WIDEST))).collect();
-        print!("{}", pages.join("\n"));
+        print_pages(args, &pages.iter().map(Page::described).collect::<Vec<_>>());
     }
     Exit::Ok
 }
@@ -31,89 +28,59 @@ pub fn settings(args: &ListArgs) -> Exit {
 /// What is said of a section.
 struct Page {
     name: &'static str,
+    about: String,
     /// The section's own schema, with the types it names under `$defs`.
     schema: Value,
     defaults: Map<String, Value>,
 }
 
-/// What is said of one key.
-struct Key<'a> {
-    name: &'a str,
-    default: String,
-    may_be: String,
-    meaning: String,
-    /// The words it may be, each with its meaning.
-    words: Vec<(&'a str, String)>,
-}
-
 impl Page {
     fn of(section: Section) -> Self {
         let mut generator = schemars::SchemaGenerator::default();
-        let _ = (section.schema)(&mut generator);
+        let pointer = (section.schema)(&mut generator).to_value();
+        let name = pointer["$ref"].as_str().and_then(|path| path.rsplit('/').next()).unwrap_or_default();
         let types = generator.take_definitions(true);
-        let own = types.values().find(|schema| {
-            let keys = schema["properties"].as_object();
-            keys.is_some_and(|keys| (section.defaults)().keys().all(|key| keys.contains_key(key)))
-        });
-        let mut schema = own.expect("a section is a type of its own").clone();
+        let mut schema = types.get(name).expect("a section is a type of its own").clone();
         schema["$defs"] = types.into();
-        Self { name: section.name, schema, defaults: (section.defaults)() }
+        Self { name: section.name, about: words(&schema["description"]), schema, defaults: (section.defaults)() }
     }
 
-    fn about(&self) -> String {
-        words(&self.schema["description"])
-    }
-
-    fn keys(&self) -> Vec<Key<'_>> {
-        let one = |(name, default): (&'_ String, &'_ Value)| {
-            let (name, _) = self.defaults.get_key_value(name).expect("a key of the section");
-            let field = &self.schema["properties"][name];
-            let limit = format!("whole number up to {}", bounds::most(name));
-            Key {
-                name,
-                default: default.as_str().map_or_else(|| default.to_string(), str::to_owned),
-                may_be: kind(&self.schema, field)
-                    .replace("whole number, 0 or more", &limit)
-                    .replace("whole number or", &format!("{limit} or")),
-                meaning: words(&field["description"]),
-                words: choices(&self.schema, field).into_iter().filter(|(_, meaning)| !meaning.is_empty()).collect(),
-            }
-        };
-        self.defaults.iter().map(one).collect()
-    }
-
-    fn text(&self, width: usize) -> String {
-        let mut out = String::new();
-        block(&mut out, &format!("{}  ", self.name), &self.about(), width);
-        let keys = self.keys();
-        let lead = |key: &Key| format!("{}: {}", key.name, key.default);
-        let column = (keys.iter().map(|key| lead(key).chars().count()).max().unwrap_or(0) + 2).min(width / 2 - 8);
-        for key in &keys {
-            block(&mut out, &format!("  {:column$}", lead(key)), &key.may_be, width);
-            block(&mut out, &" ".repeat(column + 2), &key.meaning, width);
-            let longest = key.words.iter().map(|(word, _)| word.len()).max().unwrap_or(0);
-            for (word, meaning) in &key.words {
-                block(&mut out, &format!("{:column$}    {word:<longest$}  ", ""), meaning, width);
-            }
+    fn described(&self) -> Described<'_> {
+        Described {
+            name: self.name,
+            about: &self.about,
+            facts: Vec::new(),
+            defaults: self.defaults.clone().into(),
+            schema: self.schema.clone(),
+            limit: Box::new(limit),
         }
-        out
     }
 
     fn markdown(&self) -> String {
-        let mut out = format!(
-            "\n## `{}`\n\n{}\n\n| key | default | may be | meaning |\n|---|---|---|---|\n",
-            self.name,
-            self.about()
-        );
+        let mut out = format!("\n## `{}`\n\n{}\n\n", self.name, self.about);
+        out += "| key | default | may be | meaning |\n|---|---|---|---|\n";
         let cell = |text: &str| text.replace('|', "\\|");
-        for key in self.keys() {
-            let words: Vec<String> = key.words.iter().map(|(word, meaning)| format!("`{word}`: {meaning}")).collect();
-            let may_be = if words.is_empty() { key.may_be } else { words.join("<br>") };
-            let _ =
-                writeln!(out, "| `{}` | `{}` | {} | {} |", key.name, key.default, cell(&may_be), cell(&key.meaning));
+        for (key, default) in &self.defaults {
+            let field = &self.schema["properties"][key];
+            let default = default.as_str().map_or_else(|| default.to_string(), str::to_owned);
+            let known = choices(&self.schema, field).into_iter().filter(|(_, meaning)| !meaning.is_empty());
+            let mut known: Vec<String> = known.map(|(word, meaning)| format!("`{word}`: {meaning}")).collect();
+            let kind = kind(&self.schema, field);
+            if known.is_empty() {
+                known.push(kind.replace(", 0 or more", "").replace("whole number", &limit(key)));
+            } else if kind.ends_with("null") {
+                known.push("`null`".into());
+            }
+            let (may_be, meaning) = (cell(&known.join("<br>")), cell(&words(&field["description"])));
+            let _ = writeln!(out, "| `{key}` | `{default}` | {may_be} | {meaning} |");
         }
         out
     }
+}
+
+/// The largest whole number under a key, in words.
+fn limit(key: &str) -> String {
+    format!("whole number up to {}", bounds::most(key))
 }
 
 fn words(text: &Value) -> String {

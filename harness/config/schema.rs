@@ -1,6 +1,6 @@
 //! The JSON schema of configs, from which editors complete keys and underline mistakes.
 //!
-//! Settings describe themselves: sections, mixers and figures by their doc comments, tasks by their defaults. What the loader
+//! Settings describe themselves by their doc comments. What the loader
 //! checks beyond names and types (`n_heads` divides `d_model`) is not in it.
 
 use crate::config::presets;
@@ -50,7 +50,7 @@ pub fn of(registry: &Registry) -> Value {
         schemas.family("mixer", mixer.name, mixer.about, (mixer.schema)());
     }
     for task in &registry.tasks {
-        schemas.family("task", task.name, task.about, keys_alone((task.defaults)()));
+        schemas.family("task", task.name, task.about, (task.schema)());
     }
     let grid = schemas.grid(&mixers, &tasks);
     let figure = schemas.generator.subschema_for::<Figure>().to_value();
@@ -192,23 +192,13 @@ fn plain(mut schema: Value) -> Value {
     schema
 }
 
-/// The keys of settings that describe no more than their defaults.
-fn keys_alone(defaults: Value) -> Value {
-    let properties: Map<String, Value> = defaults
-        .as_object()
-        .into_iter()
-        .flatten()
-        .map(|(key, value)| (key.clone(), json!({ "default": value })))
-        .collect();
-    json!({ "type": "object", "properties": properties, "additionalProperties": false })
-}
-
 /// Every section as a property. `pretrain` may be its objective alone.
 fn sections() -> Map<String, Value> {
     let one = |name: &str| match name {
-        "pretrain" => {
-            json!({ "anyOf": [reference("pretrain"), { "$ref": "#/definitions/pretrain/properties/objective" }] })
-        }
+        "pretrain" => json!({
+            "description": "A stage before the task: its objective, or a mapping of settings.",
+            "anyOf": [reference("pretrain"), { "$ref": "#/definitions/pretrain/properties/objective" }],
+        }),
         name => reference(name),
     };
     NAMES.iter().map(|name| ((*name).to_string(), one(name))).collect()
