@@ -44,7 +44,7 @@ pub(crate) fn dispatch(cli: &Cli, registry: &Registry) -> Exit {
         Command::List(args) => list::list(args, registry),
         Command::Schema => schema::schema(registry),
         Command::Matrix(args) => matrix::matrix(args, cli, registry),
-        Command::Verify(args) => verify::verify(args, cli),
+        Command::Verify(args) => verify::verify(args, cli, registry),
         Command::Bench(args) => bench::bench(args, cli, registry),
         Command::BenchChild => bench::child(registry),
         Command::GaugeChild(args) => {

@@ -12,6 +12,7 @@
 //!          `torch::nn::MultiheadAttention` (dumps `attention__*`)
 //! Departs  dropout falls on M; the paper drops the layer's output instead (§5.4)
 
+use crate::core::family::{BenchTarget, ReplayFn};
 use crate::laws::goldens::{Golden, GoldenError, Replay};
 use crate::{
     ConfigError, Context, Cost, Dims, Family, Linear, Mixer, NotLinear, Precision, Recurrent, Structure, at_least,
@@ -54,6 +55,14 @@ impl Family for Config {
         "time O(length² · d_model), with a window O(length · window · d_model); memory O(length · d_model)";
     const VERSION: u32 = 1;
 
+    fn small() -> Value {
+        json!({ "n_heads": 2 })
+    }
+
+    fn replays() -> &'static [(&'static str, ReplayFn)] {
+        &[("attention", replay)]
+    }
+
     fn variants() -> Vec<Value> {
         vec![
             json!({ "bias": false }),
@@ -67,6 +76,16 @@ impl Family for Config {
 
     fn extremes() -> Vec<(&'static str, f64)> {
         vec![("in_proj_weight", 30.0)]
+    }
+
+    fn targets() -> Vec<BenchTarget> {
+        vec![BenchTarget {
+            label: "attention",
+            settings: json!({ "n_heads": 4 }),
+            size: [256, 4],
+            time: None,
+            reference: None,
+        }]
     }
 
     fn scalars(&self, dims: &Dims) -> f64 {
@@ -375,6 +394,7 @@ pub(crate) fn replay(golden: &Golden) -> Result<Replay, GoldenError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::laws::testing::assert_twins;
     use tch::nn::VarStore;
 
     /// The formula as it stands.
@@ -407,12 +427,8 @@ mod tests {
             let mut leaves = vs.trainable_variables();
             leaves.push(x.shallow_clone());
             let (fast, slow) = (layer.forward(&x, &ctx), plain(&layer, &x, &ctx));
-            assert!(fast.allclose(&slow, 1e-10, 1e-12, false), "values, causal {causal}, {lengths:?}");
-            let weight = fast.randn_like();
-            let gradient = |y: &Tensor| Tensor::run_backward(&[(y * &weight).sum(Kind::Double)], &leaves, false, false);
-            for (fast, slow) in gradient(&fast).iter().zip(gradient(&slow)) {
-                assert!(fast.allclose(&slow, 1e-9, 1e-11, false), "gradients, causal {causal}, {lengths:?}");
-            }
+            let leaves: Vec<&Tensor> = leaves.iter().collect();
+            assert_twins(&fast, &slow, &leaves, 1e-10, &format!("causal {causal}, {lengths:?}"));
         }
     }
 
@@ -438,7 +454,7 @@ mod tests {
 
     #[test]
     fn turned_queries_and_keys_meet_by_their_distance_alone() {
-        let rows = |salt| crate::laws::conformance::noise(&[1, 8], salt).expand([9, 8], false).unsqueeze(0);
+        let rows = |salt| crate::laws::testing::noise(&[1, 8], salt).expand([9, 8], false).unsqueeze(0);
         let scores = turn(&rows(1), 50.0, 3).matmul(&turn(&rows(2), 50.0, 3).transpose(-2, -1)).squeeze_dim(0);
         let one_further = (scores.narrow(0, 1, 8).narrow(1, 1, 8), scores.narrow(0, 0, 8).narrow(1, 0, 8));
         assert!(one_further.0.allclose(&one_further.1, 1e-12, 1e-12, false));

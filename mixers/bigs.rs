@@ -56,8 +56,7 @@ mod stacked;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use replay::{kernel as replay_kernel, layer as replay_layer, masked_lm as replay_mlm, ssm as replay_ssm};
-
+use crate::core::family::{BenchTarget, ReplayFn, Surroundings};
 use crate::math::hippo;
 use crate::{
     ConfigError, Context, Dims, Family, Linear, Mixer, ParamRule, at_least, at_most, attention, between, divides,
@@ -197,6 +196,20 @@ impl Family for Config {
     const PAPER: &'static str = "Wang et al. 2022, arXiv:2212.10544, §3";
     const COMPLEXITY: &'static str = "time O(d_model · length · log length), memory O(length · d_ff)";
     const VERSION: u32 = 2;
+    const BLOCK: Surroundings = Surroundings::Bigs;
+
+    fn small() -> Value {
+        json!({ "d_state": 4, "n_heads": 2 })
+    }
+
+    fn replays() -> &'static [(&'static str, ReplayFn)] {
+        &[
+            ("bigs_kernel", replay::kernel),
+            ("bigs_layer", replay::layer),
+            ("bigs_mlm", replay::masked_lm),
+            ("bigs_ssm", replay::ssm),
+        ]
+    }
 
     fn variants() -> Vec<Value> {
         vec![
@@ -223,6 +236,16 @@ impl Family for Config {
 
     fn extremes() -> Vec<(&'static str, f64)> {
         vec![("A_re", -1e4), ("log_step", 4.0)]
+    }
+
+    fn targets() -> Vec<BenchTarget> {
+        vec![BenchTarget {
+            label: "bigs",
+            settings: json!({ "d_ff": 768, "d_state": 64 }),
+            size: [256, 4],
+            time: Some(1.05),
+            reference: Some(1.35),
+        }]
     }
 
     fn scalars(&self, dims: &Dims) -> f64 {

@@ -35,6 +35,7 @@
 //!          and for fixed and rowmajor on the direct weights (TF code; the JAX code and the mixtures differ).
 
 use crate::core::error::LENGTH_UNKNOWN;
+use crate::core::family::{BenchTarget, ReplayFn};
 use crate::laws::goldens::{Golden, GoldenError, Replay};
 use crate::{
     ConfigError, Context, Cost, Dims, Family, Mixer, NotLinear, Precision, Recurrent, Structure, at_least, between,
@@ -50,6 +51,7 @@ mod fixed;
 mod inner;
 mod lists;
 mod logsparse;
+mod patterns;
 mod pieces;
 mod recurrent;
 mod rowmajor;
@@ -180,6 +182,14 @@ impl Family for Config {
     // 2: rounding moved when q, k and v came to be made in pieces.
     const VERSION: u32 = 2;
 
+    fn small() -> Value {
+        json!({ "n_heads": 2, "segment": 3 })
+    }
+
+    fn replays() -> &'static [(&'static str, ReplayFn)] {
+        &[("combiner", replay)]
+    }
+
     fn variants() -> Vec<Value> {
         vec![
             json!({ "segment": null, "pool": "sum", "map": "relu" }),
@@ -217,6 +227,10 @@ impl Family for Config {
 
     fn extremes() -> Vec<(&'static str, f64)> {
         vec![("kernel", 10.0), ("weight", 10.0)]
+    }
+
+    fn targets() -> Vec<BenchTarget> {
+        vec![BenchTarget { label: "combiner", settings: json!({}), size: [256, 4], time: Some(1.0), reference: None }]
     }
 
     fn scalars(&self, dims: &Dims) -> f64 {

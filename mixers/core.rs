@@ -2,6 +2,8 @@
 
 pub(crate) mod cost;
 pub(crate) mod error;
+pub(crate) mod family;
 pub mod limits;
 pub(crate) mod precision;
+pub mod quiet;
 pub mod weights;

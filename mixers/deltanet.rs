@@ -73,6 +73,10 @@ impl Family for Config {
     // 2: rounding moved when queries and keys came to be normalised where they lie packed.
     const VERSION: u32 = 2;
 
+    fn small() -> Value {
+        json!({ "n_heads": 2, "chunk_size": 4 })
+    }
+
     fn variants() -> Vec<Value> {
         vec![
             json!({ "negative_eigenvalues": true, "chunk_size": 1 }),
@@ -453,8 +457,8 @@ impl Recurrent for State<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::laws::conformance::noise;
     use crate::laws::goldens::relative_error;
+    use crate::laws::testing::noise;
     use tch::Device;
     use tch::nn::VarStore;
 

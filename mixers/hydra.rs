@@ -26,15 +26,16 @@
 //! ```
 //! All share `in_proj`, the convolution, `dt_bias` and `A` as Hydra does, with B, C and dt of their own for each direction.
 
-use crate::core::limits::width;
+use crate::core::family::{BenchTarget, ReplayFn, Surroundings};
 use crate::laws::goldens::{Golden, GoldenError, Replay};
-use crate::math::gated::{
-    Combine, Inside, Opened, Order, Parts, cut_filters, fan_in, norm_gate_project, project, step_bias, valid,
-};
 use crate::math::ssd::{self, Reads, Stream};
+use crate::math::ssd_block::{
+    Combine, Order, ScanInputs, Scanned, Sizes, SsdBlock, cut_filters, fan_in, norm_gate_project, param_rules, project,
+    step_bias, valid,
+};
 use crate::{
-    ConfigError, Context, Cost, Dims, Family, Linear, Mixer, NotLinear, ParamRule, Structure, at_least, between,
-    dense_map, divides, linear_flops,
+    ConfigError, Context, Cost, Dims, Family, Linear, Mixer, NotLinear, ParamRule, Structure, at_least, dense_map,
+    linear_flops,
 };
 use serde_json::{Value, json};
 use tch::nn::{self, VarStore};
@@ -140,6 +141,25 @@ impl Config {
     fn copies(&self) -> i64 {
         if self.bidirectional == Bidirectional::Concat { 2 } else { 1 }
     }
+
+    fn sizes(&self, d_model: i64) -> Sizes {
+        Sizes {
+            d_model,
+            d_state: self.d_state,
+            expand: self.expand,
+            headdim: self.headdim,
+            ngroups: self.ngroups,
+            d_conv: self.d_conv,
+            chunk_size: self.chunk_size,
+            scans: 2,
+            copies: self.copies(),
+            bias: self.bias,
+            conv_bias: self.conv_bias,
+            learnable_init_states: self.learnable_init_states,
+            dt: [self.dt_min, self.dt_max],
+            dt_limit: self.dt_limit,
+        }
+    }
 }
 
 impl Family for Config {
@@ -149,6 +169,15 @@ impl Family for Config {
     const COMPLEXITY: &'static str =
         "time O(length · d_model · (d_model + d_state + chunk_size)), memory O(length · d_model)";
     const VERSION: u32 = 2;
+    const BLOCK: Surroundings = Surroundings::Hydra;
+
+    fn small() -> Value {
+        json!({ "d_state": 4, "headdim": 4, "chunk_size": 4 })
+    }
+
+    fn replays() -> &'static [(&'static str, ReplayFn)] {
+        &[("hydra", replay), ("quasiseparable_matrix", replay_quasiseparable)]
+    }
 
     fn variants() -> Vec<Value> {
         vec![
@@ -172,16 +201,21 @@ impl Family for Config {
         vec![("A_log", 4.0), ("dt_bias", 3.0)]
     }
 
+    fn targets() -> Vec<BenchTarget> {
+        vec![BenchTarget {
+            label: "hydra",
+            settings: json!({ "d_state": 64, "headdim": 64 }),
+            size: [256, 4],
+            time: Some(3.0),
+            reference: Some(35.0),
+        }]
+    }
+
     fn scalars(&self, dims: &Dims) -> f64 {
-        let [d, expand, state, groups, conv] =
-            [dims.d_model, self.expand, self.d_state, self.ngroups, self.d_conv].map(|n| n as f64);
-        let d_inner = expand * d;
-        let (heads, convolved) = (d_inner / self.headdim as f64, d_inner + 4.0 * groups * state);
-        let width = self.copies() as f64 * d_inner;
-        let projected = d_inner + convolved + 2.0 * heads;
-        let states = if self.learnable_init_states { d_inner * state } else { 0.0 };
+        let d_inner = self.expand as f64 * dims.d_model as f64;
+        let heads = d_inner / self.headdim as f64;
         let diagonal = if self.diagonal() == Diagonal::Full { d_inner * heads } else { 0.0 };
-        (d + 1.0) * projected + convolved * (conv + 1.0) + diagonal + 4.0 * heads + width * (d + 1.0) + d + states
+        self.sizes(dims.d_model).scalars(diagonal + heads)
     }
 
     fn check(&self, dims: &Dims) -> Vec<ConfigError> {
@@ -195,25 +229,7 @@ impl Family for Config {
             let problem = format!("`d_conv` is {}, but a centred convolution has an odd width", self.d_conv);
             wrong.push(ConfigError { key: "d_conv", problem, help: format!("use {}", self.d_conv + 1) });
         }
-        if let Some([low, high]) = self.dt_limit.filter(|[low, high]| !(0.0 <= *low && low <= high)) {
-            let problem = format!("`dt_limit` is [{low}, {high}], which is no range of positive steps");
-            wrong.push(ConfigError { key: "dt_limit", problem, help: "use [low, high] with 0 <= low <= high".into() });
-        }
-        let d_inner = self.expand * dims.d_model;
-        let heads = if self.headdim > 0 { (d_inner / self.headdim).max(1) } else { 1 };
-        let checks = [
-            at_least("d_state", self.d_state, 1),
-            at_least("expand", self.expand, 1),
-            width("expand", "expand · d_model", &[self.expand, dims.d_model]),
-            width("ngroups", "ngroups · d_state", &[self.ngroups, self.d_state]),
-            at_least("d_conv", self.d_conv, 0),
-            at_least("chunk_size", self.chunk_size, 1),
-            divides("headdim", self.headdim, "expand · d_model", d_inner),
-            divides("ngroups", self.ngroups, "expand · d_model / headdim", heads),
-            between("dt_max", self.dt_max, 1e-9, 1e3),
-            between("dt_min", self.dt_min, 1e-9, self.dt_max),
-        ];
-        wrong.extend(checks.into_iter().filter_map(Result::err));
+        wrong.extend(self.sizes(dims.d_model).check(0));
         wrong
     }
 
@@ -235,25 +251,21 @@ pub struct Hydra {
     norm: Tensor,
     out_proj: Linear,
     init_states: Option<Tensor>,
-    inside: Inside,
+    inside: SsdBlock,
     cfg: Config,
-    d_model: i64,
+    sizes: Sizes,
 }
 
 impl Hydra {
     fn new(vs: &nn::Path, dims: &Dims, cfg: &Config) -> Self {
-        let (d_model, d_inner) = (dims.d_model, cfg.expand * dims.d_model);
-        let heads = d_inner / cfg.headdim;
-        let convolved = d_inner + 4 * cfg.ngroups * cfg.d_state;
-        let linear = |vs: nn::Path, from: i64, to: i64| {
-            Linear::new(vs, from, to, nn::LinearConfig { ws_init: fan_in(from), bias: cfg.bias, ..Default::default() })
-        };
+        let sizes = cfg.sizes(dims.d_model);
+        let (d_model, d_inner, heads, convolved) = (dims.d_model, sizes.d_inner(), sizes.heads(), sizes.convolved());
         let conv = vs / "conv1d";
         let filters = || {
             let weight = conv.var("weight", &[convolved, 1, cfg.d_conv], fan_in(cfg.d_conv));
             (weight, cfg.conv_bias.then(|| conv.var("bias", &[convolved], fan_in(cfg.d_conv))))
         };
-        let inside = Inside {
+        let inside = SsdBlock {
             reads: vec![Reads::new(false, cfg.shift()), Reads::new(true, cfg.shift())],
             combine: match cfg.bidirectional {
                 Bidirectional::Quasiseparable | Bidirectional::Add => Combine::Add,
@@ -265,11 +277,10 @@ impl Hydra {
             groups: cfg.ngroups,
             causal: false,
         };
-        let width = cfg.copies() * d_inner;
-        let diagonal = cfg.diagonal();
+        let (width, diagonal) = (sizes.width(), cfg.diagonal());
         Self {
             dt_bias: step_bias(vs, heads, cfg.dt_min, cfg.dt_max),
-            in_proj: linear(vs / "in_proj", d_model, d_inner + convolved + 2 * heads),
+            in_proj: sizes.dense(vs / "in_proj", d_model, sizes.projected()),
             conv: (cfg.d_conv > 0).then(filters),
             a_log: vs.zeros("A_log", &[heads]),
             d: (diagonal != Diagonal::None).then(|| vs.ones("D", &[heads])),
@@ -279,20 +290,20 @@ impl Hydra {
                 weight
             }),
             norm: (vs / "norm").ones("weight", &[width]),
-            out_proj: linear(vs / "out_proj", width, d_model),
-            init_states: cfg.learnable_init_states.then(|| vs.zeros("init_states", &[heads, cfg.headdim, cfg.d_state])),
+            out_proj: sizes.dense(vs / "out_proj", width, d_model),
+            init_states: sizes.init_states(vs),
             inside,
             cfg: cfg.clone(),
-            d_model,
+            sizes,
         }
     }
 
     fn d_inner(&self) -> i64 {
-        self.cfg.expand * self.d_model
+        self.sizes.d_inner()
     }
 
     fn heads(&self) -> i64 {
-        self.d_inner() / self.cfg.headdim
+        self.sizes.heads()
     }
 
     /// A, `[heads]`.
@@ -301,15 +312,15 @@ impl Hydra {
     }
 
     /// The gate z, `[batch, length, d_inner]`, and everything M is made of.
-    fn parts(&self, u: &Tensor, ctx: &Context) -> (Tensor, Parts<Tensor>) {
+    fn parts(&self, u: &Tensor, ctx: &Context) -> (Tensor, ScanInputs<Tensor>) {
         let (d_inner, heads) = (self.d_inner(), self.heads());
-        let bc_width = 4 * self.cfg.ngroups * self.cfg.d_state;
+        let bc_width = self.sizes.bc_width();
         let [z, x, bc, dt] = project(u, &self.in_proj, [d_inner, d_inner, bc_width, 2 * heads]);
         let mut dt = (dt.unflatten(-1, [2, heads]) + &self.dt_bias).softplus();
         if let Some([low, high]) = self.cfg.dt_limit {
             dt = dt.clamp(low, high);
         }
-        let parts = Parts {
+        let parts = ScanInputs {
             x: ctx.zero_padding(&x),
             bc: ctx.zero_padding(&bc),
             dt: ctx.zero_padding(&dt).unbind(2),
@@ -355,7 +366,7 @@ impl Mixer for Hydra {
     fn materialize(&self, x: &Tensor, ctx: &Context) -> Result<Tensor, NotLinear> {
         self.linear()?;
         let (_, parts) = self.parts(x, ctx);
-        let Opened { streams, diagonal, .. } = self.inside.open(&parts);
+        let Scanned { streams, diagonal, .. } = self.inside.open(&parts);
         let a = parts.a.detach();
         let sides: Vec<Tensor> =
             streams.iter().zip(&self.inside.reads).map(|(s, reads)| ssd::matrix(&a, s, *reads)).collect();
@@ -389,40 +400,17 @@ impl Mixer for Hydra {
         }
     }
 
-    /// The scan is counted as it runs: C·B of both directions, one product with x where they are added and two where they
-    /// are not, and states where there are chunks.
     fn cost(&self, length: i64) -> Cost {
-        let (d, d_inner, heads) = (self.d_model, self.d_inner(), self.heads());
-        let bc = self.cfg.ngroups * self.cfg.d_state;
-        let convolved = d_inner + 4 * bc;
-        let projected = d_inner + convolved + 2 * heads;
-        let width = self.cfg.copies() * d_inner;
-        let taps = self.cfg.d_conv + i64::from(self.cfg.conv_bias);
-        let filters = if self.cfg.d_conv > 0 { convolved * taps } else { 0 };
-        let biases = if self.cfg.bias { projected + d } else { 0 };
-        let states = if self.cfg.learnable_init_states { d_inner * self.cfg.d_state } else { 0 };
         let diagonal = [&self.d, &self.fc_d].into_iter().flatten().map(|t| t.numel() as i64).sum::<i64>();
-        let params = d * projected + filters + 2 * heads + diagonal + width + width * d + biases + states;
-        let chunk = self.cfg.chunk_size.min(length);
         let products = if self.inside.combine == Combine::Add { 1 } else { 2 };
-        let within = 2 * linear_flops(length, bc, chunk) + products * linear_flops(length, chunk, d_inner);
-        let between = if chunk < length { 4 * linear_flops(length, self.cfg.d_state, d_inner) } else { 0 };
-        let data_dependent = if self.fc_d.is_some() { linear_flops(length, d_inner, heads) } else { 0 };
-        let flops = linear_flops(length, d, projected)
-            + linear_flops(length, self.cfg.d_conv, convolved)
-            + within
-            + between
-            + data_dependent
-            + linear_flops(length, width, d);
-        Cost { params, state_bytes: 0, flops }
+        let data_dependent =
+            if self.fc_d.is_some() { linear_flops(length, self.d_inner(), self.inside.heads) } else { 0 };
+        let flops = self.sizes.flops(length, products) + data_dependent;
+        Cost { params: self.sizes.params(diagonal), state_bytes: 0, flops }
     }
 
     fn param_rules(&self) -> Vec<ParamRule> {
-        let undecayed = |name: &str| ParamRule { name: name.into(), lr: None, weight_decay: Some(0.0) };
-        let mut rules: Vec<ParamRule> = ["dt_bias", "A_log"].map(undecayed).into();
-        rules.extend(self.d.as_ref().map(|_| undecayed("D")));
-        rules.extend(self.init_states.as_ref().map(|_| undecayed("init_states")));
-        rules
+        param_rules(self.d.is_some(), self.init_states.is_some())
     }
 
     fn output_map(&self) -> Option<&'static str> {
@@ -489,6 +477,7 @@ pub fn replay_quasiseparable(golden: &Golden) -> Result<Replay, GoldenError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::laws::testing::{assert_twins, noise};
 
     fn check(cfg: &Config, causal: bool) -> Vec<&'static str> {
         cfg.check(&Dims { d_model: 64, seq_len: 64, causal }).into_iter().map(|e| e.key).collect()
@@ -572,7 +561,6 @@ mod tests {
                 let mut vs = VarStore::new(Device::Cpu);
                 let layer = Hydra::new(&vs.root(), &Dims { d_model: 8, seq_len: 13, causal: false }, &cfg);
                 vs.double();
-                let noise = crate::laws::conformance::noise;
                 tch::no_grad(|| {
                     for (salt, mut p) in (0..).zip(vs.trainable_variables()) {
                         let _ = p.g_add_(&(noise(&p.size(), salt) * 0.2));
@@ -581,15 +569,9 @@ mod tests {
                 let u = noise(&[2, 13, 8], 50).set_requires_grad(true);
                 let mut leaves = vs.trainable_variables();
                 leaves.push(u.shallow_clone());
+                let leaves: Vec<&Tensor> = leaves.iter().collect();
                 let (fast, slow) = (layer.forward(&u, &Context::eval()), plain(&layer, &u));
-                assert!(crate::laws::goldens::relative_error(&fast, &slow) < 1e-10, "values, {cfg:?}");
-                let cotangent = noise(&[2, 13, 8], 51);
-                let gradients =
-                    |y: Tensor| Tensor::run_backward(&[(y * &cotangent).sum(tch::Kind::Double)], &leaves, false, false);
-                for (i, (fast, slow)) in gradients(fast).iter().zip(gradients(slow)).enumerate() {
-                    let error = crate::laws::goldens::relative_error(fast, &slow);
-                    assert!(error < 1e-9, "gradient {i} is {error:.1e} off, {cfg:?}");
-                }
+                assert_twins(&fast, &slow, &leaves, 1e-9, &format!("{cfg:?}"));
             }
         }
     }
@@ -603,7 +585,7 @@ mod tests {
             let layer = Hydra::new(&vs.root(), &Dims { d_model: 8, seq_len: 12, causal: false }, &cfg);
             vs.double();
             assert_eq!(layer.structure(), Structure::Quasiseparable(2));
-            let u = crate::laws::conformance::noise(&[1, 12, 8], 3) * 3.0;
+            let u = noise(&[1, 12, 8], 3) * 3.0;
             let m = layer.materialize(&u, &Context::eval()).expect("linear");
             for cut in 1..12 {
                 let below = m.narrow(2, cut, 12 - cut).narrow(3, 0, cut);
@@ -634,10 +616,10 @@ mod tests {
             vs.double();
             tch::no_grad(|| {
                 for (salt, mut p) in (0..).zip(vs.trainable_variables()) {
-                    p.copy_(&crate::laws::conformance::noise(&p.size(), salt));
+                    p.copy_(&noise(&p.size(), salt));
                 }
             });
-            layer.forward(&crate::laws::conformance::noise(&[1, 9, 8], 70), &Context::eval())
+            layer.forward(&noise(&[1, 9, 8], 70), &Context::eval())
         };
         let default = Config { headdim: 8, d_state: 4, ..Config::default() };
         assert!(run(&cfg(Bidirectional::Add)).equal(&run(&default)));

@@ -30,8 +30,9 @@ static ALLOCATOR: fuzzing::Counting = fuzzing::Counting;
 
 pub use crate::core::cost::{Cost, linear_flops};
 pub use crate::core::error::{NotLinear, heads};
+pub use crate::core::family::{BenchTarget, Entry, Family, ReplayFn, Surroundings};
 pub use crate::core::precision::{Building, DenseMap, Linear, Precision, dense_map, recorded};
-pub use registry::{Entry, Family, registry};
+pub use registry::registry;
 
 pub use settings::{ConfigError, at_least, at_most, between, divides};
 
@@ -239,4 +240,22 @@ pub fn linear(vs: &tch::nn::Path, d_in: i64, d_out: i64, bias: bool) -> Linear {
     let bound = 1.0 / (d_in as f64).sqrt();
     let init = tch::nn::Init::Uniform { lo: -bound, up: bound };
     Linear::new(vs, d_in, d_out, tch::nn::LinearConfig { ws_init: init, bs_init: Some(init), bias })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reversing_within_the_valid_length_is_its_own_inverse_and_leaves_padding() {
+        let x = crate::laws::testing::noise(&[2, 5, 8], 13);
+        let padded = |lengths: &[i64]| Context { lengths: Some(Tensor::from_slice(lengths)), ..Context::default() };
+        let back = |x: &Tensor, lengths: &[i64]| padded(lengths).reversed(x);
+        let turned = back(&x, &[5, 3]);
+        assert!(turned.narrow(0, 0, 1).equal(&x.narrow(0, 0, 1).flip([1])));
+        let order = Tensor::from_slice(&[2i64, 1, 0, 3, 4]);
+        assert!(turned.narrow(0, 1, 1).equal(&x.narrow(0, 1, 1).index_select(1, &order)));
+        assert!(back(&turned, &[5, 3]).equal(&x) && back(&x, &[5, 5]).equal(&Context::eval().reversed(&x)));
+        assert!(back(&x, &[0, 1]).equal(&x), "a row without valid positions stays as it is");
+    }
 }

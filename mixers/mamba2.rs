@@ -18,15 +18,15 @@
 //! unidirectional baseline of Hydra's paper; for both directions there is `hydra`. Padding to the right lies in the future
 //! of every valid position, so lengths change nothing.
 
-use crate::core::limits::width;
+use crate::core::family::{BenchTarget, ReplayFn, Surroundings};
 use crate::laws::goldens::{Golden, GoldenError, Replay};
-use crate::math::gated::{
-    Combine, Inside, Opened, Order, Parts, cut_filters, fan_in, norm_gate_project, project, step_bias,
-};
 use crate::math::ssd::{self, Reads, Stream};
+use crate::math::ssd_block::{
+    Combine, Order, ScanInputs, Scanned, Sizes, SsdBlock, cut_filters, fan_in, norm_gate_project, param_rules, project,
+    step_bias,
+};
 use crate::{
-    ConfigError, Context, Cost, Dims, Family, Linear, Mixer, NotLinear, ParamRule, Recurrent, Structure, at_least,
-    between, divides, linear_flops, tensor_bytes,
+    ConfigError, Context, Cost, Dims, Family, Linear, Mixer, NotLinear, ParamRule, Recurrent, Structure, tensor_bytes,
 };
 use serde_json::{Value, json};
 use tch::nn::{self, Init, VarStore};
@@ -98,6 +98,15 @@ impl Family for Config {
         "time O(length · d_model · (d_model + d_state + chunk_size)), memory O(length · d_model)";
     // 2: rounding moved when scan and convolution became native kernels.
     const VERSION: u32 = 2;
+    const BLOCK: Surroundings = Surroundings::NoFfn;
+
+    fn small() -> Value {
+        json!({ "d_state": 4, "headdim": 4, "chunk_size": 4 })
+    }
+
+    fn replays() -> &'static [(&'static str, ReplayFn)] {
+        &[("mamba2", replay), ("ssd", replay_ssd)]
+    }
 
     fn variants() -> Vec<Value> {
         vec![
@@ -112,48 +121,54 @@ impl Family for Config {
         vec![("A_log", 4.0), ("dt_bias", 3.0)]
     }
 
+    fn targets() -> Vec<BenchTarget> {
+        vec![BenchTarget {
+            label: "mamba2",
+            settings: json!({ "d_state": 64, "headdim": 64 }),
+            size: [256, 4],
+            time: Some(1.5),
+            reference: Some(11.0),
+        }]
+    }
+
     fn scalars(&self, dims: &Dims) -> f64 {
-        let [d, expand, state, groups, conv] =
-            [dims.d_model, self.expand, self.d_state, self.ngroups, self.d_conv].map(|n| n as f64);
-        let d_inner = expand * d;
-        let (heads, convolved) = (d_inner / self.headdim as f64, d_inner + 2.0 * groups * state);
-        let projected = d_inner + convolved + heads;
-        let states = if self.learnable_init_states { d_inner * state } else { 0.0 };
-        (d + 1.0) * projected + convolved * (conv + 1.0) + 3.0 * heads + d_inner * (d + 1.0) + d + states
+        self.sizes(dims.d_model).scalars(0.0)
     }
 
     fn check(&self, dims: &Dims) -> Vec<ConfigError> {
-        let mut wrong = Vec::new();
-        if let Some([low, high]) = self.dt_limit.filter(|[low, high]| !(0.0 <= *low && low <= high)) {
-            let problem = format!("`dt_limit` is [{low}, {high}], which is no range of positive steps");
-            wrong.push(ConfigError { key: "dt_limit", problem, help: "use [low, high] with 0 <= low <= high".into() });
-        }
+        let mut wrong = self.sizes(dims.d_model).check(1);
         let [low, high] = self.a_init_range;
         if !(0.0 < low && low <= high && high.is_finite()) {
             let problem = format!("`a_init_range` is [{low}, {high}], which is no range of positive decays");
             let help = "use [low, high] with 0 < low <= high, such as [1, 16]".into();
             wrong.push(ConfigError { key: "a_init_range", problem, help });
         }
-        let d_inner = self.expand * dims.d_model;
-        let heads = if self.headdim > 0 { (d_inner / self.headdim).max(1) } else { 1 };
-        let checks = [
-            at_least("d_state", self.d_state, 1),
-            at_least("expand", self.expand, 1),
-            width("expand", "expand · d_model", &[self.expand, dims.d_model]),
-            width("ngroups", "ngroups · d_state", &[self.ngroups, self.d_state]),
-            at_least("d_conv", self.d_conv, 1),
-            at_least("chunk_size", self.chunk_size, 1),
-            divides("headdim", self.headdim, "expand · d_model", d_inner),
-            divides("ngroups", self.ngroups, "expand · d_model / headdim", heads),
-            between("dt_max", self.dt_max, 1e-9, 1e3),
-            between("dt_min", self.dt_min, 1e-9, self.dt_max),
-        ];
-        wrong.extend(checks.into_iter().filter_map(Result::err));
         wrong
     }
 
     fn build(&self, vs: &nn::Path, dims: &Dims) -> Box<dyn Mixer> {
         Box::new(Mamba2::new(vs, dims, self))
+    }
+}
+
+impl Config {
+    fn sizes(&self, d_model: i64) -> Sizes {
+        Sizes {
+            d_model,
+            d_state: self.d_state,
+            expand: self.expand,
+            headdim: self.headdim,
+            ngroups: self.ngroups,
+            d_conv: self.d_conv,
+            chunk_size: self.chunk_size,
+            scans: 1,
+            copies: 1,
+            bias: self.bias,
+            conv_bias: self.conv_bias,
+            learnable_init_states: self.learnable_init_states,
+            dt: [self.dt_min, self.dt_max],
+            dt_limit: self.dt_limit,
+        }
     }
 }
 
@@ -169,24 +184,20 @@ pub struct Mamba2 {
     norm: Tensor,
     out_proj: Linear,
     init_states: Option<Tensor>,
-    inside: Inside,
+    inside: SsdBlock,
     cfg: Config,
-    d_model: i64,
+    sizes: Sizes,
 }
 
 impl Mamba2 {
     fn new(vs: &nn::Path, dims: &Dims, cfg: &Config) -> Self {
-        let (d_model, d_inner) = (dims.d_model, cfg.expand * dims.d_model);
-        let heads = d_inner / cfg.headdim;
-        let convolved = d_inner + 2 * cfg.ngroups * cfg.d_state;
-        let linear = |vs: nn::Path, from: i64, to: i64| {
-            Linear::new(vs, from, to, nn::LinearConfig { ws_init: fan_in(from), bias: cfg.bias, ..Default::default() })
-        };
+        let sizes = cfg.sizes(dims.d_model);
+        let (d_model, d_inner, heads, convolved) = (dims.d_model, sizes.d_inner(), sizes.heads(), sizes.convolved());
         let conv = vs / "conv1d";
         let [low, up] = cfg.a_init_range;
         let mut a_log = vs.var("A_log", &[heads], Init::Uniform { lo: low, up });
         tch::no_grad(|| a_log.copy_(&a_log.log()));
-        let inside = Inside {
+        let inside = SsdBlock {
             reads: vec![Reads::PastAndSelf],
             combine: Combine::Add,
             chunk: cfg.chunk_size,
@@ -195,32 +206,32 @@ impl Mamba2 {
             causal: true,
         };
         Self {
-            in_proj: linear(vs / "in_proj", d_model, d_inner + convolved + heads),
+            in_proj: sizes.dense(vs / "in_proj", d_model, sizes.projected()),
             conv_weight: conv.var("weight", &[convolved, 1, cfg.d_conv], fan_in(cfg.d_conv)),
             conv_bias: cfg.conv_bias.then(|| conv.var("bias", &[convolved], fan_in(cfg.d_conv))),
             dt_bias: step_bias(vs, heads, cfg.dt_min, cfg.dt_max),
             a_log,
             d: cfg.d_skip.then(|| vs.ones("D", &[heads])),
             norm: (vs / "norm").ones("weight", &[d_inner]),
-            out_proj: linear(vs / "out_proj", d_inner, d_model),
-            init_states: cfg.learnable_init_states.then(|| vs.zeros("init_states", &[heads, cfg.headdim, cfg.d_state])),
+            out_proj: sizes.dense(vs / "out_proj", d_inner, d_model),
+            init_states: sizes.init_states(vs),
             inside,
             cfg: cfg.clone(),
-            d_model,
+            sizes,
         }
     }
 
     fn d_inner(&self) -> i64 {
-        self.cfg.expand * self.d_model
+        self.sizes.d_inner()
     }
 
     fn heads(&self) -> i64 {
-        self.d_inner() / self.cfg.headdim
+        self.sizes.heads()
     }
 
     /// Width of B and C together.
     fn bc_width(&self) -> i64 {
-        2 * self.cfg.ngroups * self.cfg.d_state
+        self.sizes.bc_width()
     }
 
     fn order(&self) -> Order {
@@ -246,9 +257,9 @@ impl Mamba2 {
     }
 
     /// The gate z, `[batch, length, d_inner]`, and everything M is made of.
-    fn parts(&self, u: &Tensor) -> (Tensor, Parts<Tensor>) {
+    fn parts(&self, u: &Tensor) -> (Tensor, ScanInputs<Tensor>) {
         let [z, x, bc, dt] = self.project(u);
-        let parts = Parts {
+        let parts = ScanInputs {
             x,
             bc,
             dt: vec![dt],
@@ -291,7 +302,7 @@ impl Mixer for Mamba2 {
     fn materialize(&self, x: &Tensor, _ctx: &Context) -> Result<Tensor, NotLinear> {
         self.linear()?;
         let (_, parts) = self.parts(x);
-        let Opened { streams, diagonal, .. } = self.inside.open(&parts);
+        let Scanned { streams, diagonal, .. } = self.inside.open(&parts);
         let m = ssd::matrix(&parts.a.detach(), &streams[0], Reads::PastAndSelf);
         Ok(match diagonal {
             Some(diagonal) => m + diagonal.transpose(1, 2).diag_embed(0, -2, -1),
@@ -323,35 +334,15 @@ impl Mixer for Mamba2 {
         Some(Box::new(state))
     }
 
-    /// The scan is counted as it runs: C·B, the product with x, and states where there are chunks.
     fn cost(&self, length: i64) -> Cost {
-        let (d, d_inner, heads) = (self.d_model, self.d_inner(), self.heads());
-        let bc = self.cfg.ngroups * self.cfg.d_state;
-        let convolved = d_inner + 2 * bc;
-        let projected = d_inner + convolved + heads;
-        let biases = if self.cfg.bias { projected + d } else { 0 };
-        let filters = convolved * (self.cfg.d_conv + i64::from(self.cfg.conv_bias));
-        let states = if self.cfg.learnable_init_states { d_inner * self.cfg.d_state } else { 0 };
-        let skip = if self.cfg.d_skip { heads } else { 0 };
-        let params = d * projected + filters + 2 * heads + skip + d_inner + d_inner * d + biases + states;
-        let chunk = self.cfg.chunk_size.min(length);
-        let within = linear_flops(length, bc, chunk) + linear_flops(length, chunk, d_inner);
-        let between = if chunk < length { 2 * linear_flops(length, self.cfg.d_state, d_inner) } else { 0 };
-        let flops = linear_flops(length, d, projected)
-            + linear_flops(length, self.cfg.d_conv, convolved)
-            + within
-            + between
-            + linear_flops(length, d_inner, d);
-        let state_bytes = 4 * ((self.cfg.d_conv - 1) * convolved + d_inner * self.cfg.d_state);
-        Cost { params, state_bytes, flops }
+        let skip = if self.cfg.d_skip { self.inside.heads } else { 0 };
+        let window = (self.cfg.d_conv - 1) * self.sizes.convolved();
+        let state_bytes = 4 * (window + self.d_inner() * self.cfg.d_state);
+        Cost { params: self.sizes.params(skip), state_bytes, flops: self.sizes.flops(length, 1) }
     }
 
     fn param_rules(&self) -> Vec<ParamRule> {
-        let undecayed = |name: &str| ParamRule { name: name.into(), lr: None, weight_decay: Some(0.0) };
-        let mut rules: Vec<ParamRule> = ["dt_bias", "A_log"].map(undecayed).into();
-        rules.extend(self.d.as_ref().map(|_| undecayed("D")));
-        rules.extend(self.init_states.as_ref().map(|_| undecayed("init_states")));
-        rules
+        param_rules(self.d.is_some(), self.init_states.is_some())
     }
 
     fn output_map(&self) -> Option<&'static str> {
@@ -533,8 +524,8 @@ fn final_state(x: &Tensor, a: &Tensor, stream: &Stream, initial: Option<&Tensor>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::laws::conformance::noise;
-    use crate::math::gated::EPS;
+    use crate::laws::testing::noise;
+    use crate::math::ssd_block::EPS;
     use tch::Kind;
 
     /// The layer from libtorch's operations and the step-by-step recurrence.

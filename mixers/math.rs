@@ -2,8 +2,8 @@
 
 pub mod conv;
 pub mod depthwise;
-pub(crate) mod gated;
 pub mod hippo;
 pub mod real;
 pub(crate) mod rnn;
 pub mod ssd;
+pub(crate) mod ssd_block;

@@ -40,9 +40,8 @@ mod vandermonde;
 #[cfg(test)]
 mod tests;
 
-pub use vandermonde::replay_core;
-
 use crate::core::error::LENGTH_UNKNOWN;
+use crate::core::family::{ReplayFn, Surroundings};
 use crate::core::limits::width;
 use crate::laws::goldens::{F64_TOLERANCE, Golden, GoldenError, Replay, relative_error};
 use crate::math::depthwise::convolve;
@@ -149,6 +148,15 @@ impl Family for Config {
     const COMPLEXITY: &'static str = "time O(length · log length · d_model) for toeplitz and dft, O(length · d_model) for low_rank and quasiseparable, \
                                       O(length² · d_model) for dense, vandermonde, cauchy and attention; memory O(length · d_model)";
     const VERSION: u32 = 1;
+    const BLOCK: Surroundings = Surroundings::NoFfn;
+
+    fn small() -> Value {
+        json!({ "headdim": 4, "qk_dim": 4, "chunk_size": 4 })
+    }
+
+    fn replays() -> &'static [(&'static str, ReplayFn)] {
+        &[("matrix_mixer", replay), ("matrix_mixer_core", vandermonde::replay_core)]
+    }
 
     fn variants() -> Vec<Value> {
         vec![

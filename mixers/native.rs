@@ -211,7 +211,6 @@ pub fn worked(flops: f64) {
 }
 
 /// What [`worked`] added since the last call on this thread.
-#[cfg(test)]
 pub(crate) fn take_worked() -> f64 {
     WORKED.replace(0.0)
 }
@@ -316,7 +315,7 @@ unsafe extern "C" {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::laws::conformance::noise;
+    use crate::laws::testing::noise;
 
     /// x · y, kept as x and y.
     struct Product;

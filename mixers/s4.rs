@@ -37,12 +37,9 @@ mod replay;
 mod tests;
 
 pub use layer::Layer;
-pub(crate) use replay::{
-    block as replay_block, fftconv as replay_fftconv, kernel as replay_kernel_diag, kernel as replay_kernel_dplr,
-    minimal as replay_minimal, state_forward as replay_state_forward, step as replay_step,
-};
 
 use crate::core::error::LENGTH_UNKNOWN;
+use crate::core::family::{BenchTarget, ReplayFn, Surroundings};
 use crate::core::limits::width;
 use crate::math::conv::fft_conv_flops;
 use crate::math::hippo;
@@ -273,6 +270,23 @@ impl Family for Config {
         "time O(d_model · length · (d_state + log length)), memory O(d_model · (d_state · length^½ + length))";
     // 3: lengths are rounded half to even, as upstream; weights taken over from a run of another length are converted.
     const VERSION: u32 = 3;
+    const BLOCK: Surroundings = Surroundings::S4;
+
+    fn small() -> Value {
+        json!({ "d_state": 4 })
+    }
+
+    fn replays() -> &'static [(&'static str, ReplayFn)] {
+        &[
+            ("hippo_init", replay::hippo),
+            ("s4_block", replay::block),
+            ("s4_fftconv", replay::fftconv),
+            ("s4_kernel_diag", replay::kernel),
+            ("s4_kernel_dplr", replay::kernel),
+            ("s4_state_forward", replay::state_forward),
+            ("s4_step", replay::step),
+        ]
+    }
 
     fn variants() -> Vec<Value> {
         vec![
@@ -299,6 +313,25 @@ impl Family for Config {
 
     fn extremes() -> Vec<(&'static str, f64)> {
         vec![("inv_dt", 5.0), ("A_real", 5.0)]
+    }
+
+    fn targets() -> Vec<BenchTarget> {
+        vec![
+            BenchTarget {
+                label: "s4",
+                settings: json!({ "d_state": 64 }),
+                size: [128, 8],
+                time: Some(0.9),
+                reference: Some(3.8),
+            },
+            BenchTarget {
+                label: "s4d",
+                settings: json!({ "mode": "diag", "init": "lin", "d_state": 64 }),
+                size: [128, 8],
+                time: Some(0.5),
+                reference: Some(1.5),
+            },
+        ]
     }
 
     fn scalars(&self, dims: &Dims) -> f64 {

@@ -56,6 +56,10 @@ impl Family for Config {
         "time O(length · window · d_model), memory O(length · (window · n_heads + d_model))";
     const VERSION: u32 = 1;
 
+    fn small() -> Value {
+        json!({ "n_heads": 2, "window": 4 })
+    }
+
     fn variants() -> Vec<Value> {
         vec![
             json!({ "window": 1, "bias": false }),
@@ -85,7 +89,7 @@ impl Family for Config {
 mod tests {
     use super::*;
     use crate::Context;
-    use crate::laws::conformance::noise;
+    use crate::laws::testing::noise;
     use tch::nn::VarStore;
     use tch::{Device, Kind, Tensor};
 

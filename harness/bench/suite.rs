@@ -4,8 +4,9 @@ use super::Subject;
 use super::conductor::Planned;
 use crate::model::{BlockShape, Ffn, ModelConfig};
 use crate::registry::Registry;
+use mixers::{BenchTarget, Surroundings};
 use results::bench::{Case, Measured, State, Target};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// Lengths of the default suite.
 pub const LENGTHS: [i64; 7] = [256, 512, 1024, 2048, 4096, 8192, 16384];
@@ -32,29 +33,27 @@ pub struct Size {
     pub length: i64,
 }
 
-/// The block a mixer's paper puts around it. What is not named here, a user's own mixer too, gets attention's.
-pub fn surroundings(mixer: &str, d_model: i64) -> (ModelConfig, &'static str) {
+/// The block that a mixer's paper puts around it, and its name; attention's for a mixer that this build lacks.
+pub fn surroundings(registry: &Registry, mixer: &str, d_model: i64) -> (ModelConfig, &'static str) {
     let shaped = |block| ModelConfig { block, d_model, n_layers: 1, ..ModelConfig::default() };
-    let (config, name) = match mixer {
-        "s4" => (shaped(BlockShape::S4), "s4"),
-        "bigs" => (shaped(BlockShape::Bigs), "bigs"),
-        "hydra" => (shaped(BlockShape::Hydra), "hydra"),
-        "mamba2" | "matrix_mixer" | "s4d_minimal" => {
-            (ModelConfig { ffn: Some(Ffn::None), ..shaped(BlockShape::Transformer) }, "no ffn")
-        }
-        _ => (shaped(BlockShape::Transformer), "transformer"),
+    let (config, name) = match registry.mixer(mixer).map_or(Surroundings::Transformer, |entry| entry.block) {
+        Surroundings::S4 => (shaped(BlockShape::S4), "s4"),
+        Surroundings::Bigs => (shaped(BlockShape::Bigs), "bigs"),
+        Surroundings::Hydra => (shaped(BlockShape::Hydra), "hydra"),
+        Surroundings::NoFfn => (ModelConfig { ffn: Some(Ffn::None), ..shaped(BlockShape::Transformer) }, "no ffn"),
+        Surroundings::Transformer => (shaped(BlockShape::Transformer), "transformer"),
     };
     (config.resolved(), name)
 }
 
 /// A case of which nothing is known yet.
-fn blank(chosen: &Chosen, size: Size, causal: bool, group: &str) -> Case {
+fn blank(registry: &Registry, chosen: &Chosen, size: Size, causal: bool, group: &str) -> Case {
     Case {
         group: group.into(),
         label: chosen.label.clone(),
         mixer: chosen.mixer.clone(),
         settings: chosen.settings.clone(),
-        block: surroundings(&chosen.mixer, size.d_model).1.into(),
+        block: surroundings(registry, &chosen.mixer, size.d_model).1.into(),
         path: String::new(),
         causal,
         d_model: size.d_model,
@@ -77,12 +76,12 @@ pub fn plan(
     causal: bool,
     group: &str,
 ) -> Result<Planned, Vec<String>> {
-    let case = blank(chosen, size, causal, group);
+    let case = blank(registry, chosen, size, causal, group);
     let Some(entry) = registry.mixer(&chosen.mixer) else {
         return Ok((Case { state: State::Absent, ..case }, None));
     };
     let settings = (entry.resolve)(&chosen.settings).map_err(|error| vec![error.to_string()])?;
-    let (model, _) = surroundings(&chosen.mixer, size.d_model);
+    let (model, _) = surroundings(registry, &chosen.mixer, size.d_model);
     let mut subject =
         Subject { mixer: chosen.mixer.clone(), settings, model, causal, batch: size.batch, length: size.length };
     let wrong = entry.check(&subject.settings, &subject.dims());
@@ -95,37 +94,28 @@ pub fn plan(
     Ok((Case { settings: subject.settings.clone(), causal: subject.causal, ..case }, Some(subject)))
 }
 
-/// A fixed comparison: label, mixer, settings, width, batch; the ratio in time to keep and that of the paper's code.
-type Fixed = (&'static str, &'static str, Value, i64, i64, Option<f64>, Option<f64>);
-
 /// At length 4,096: no slower than attention, and no larger.
 const AT_ATTENTION_S_SIZE: Target = Target { time: Some(1.0), memory: Some(1.0), reference: None };
 
 /// The fixed comparisons with an attention block of width 256, 4 heads, batch 4: at length 1,024 each at its own size, at
 /// 4,096 all at attention's, where being subquadratic has to pay in time and in memory.
 pub fn targets(registry: &Registry) -> Vec<Vec<Planned>> {
-    let ssd = || json!({ "d_state": 64, "headdim": 64 });
-    let s4d = json!({ "mode": "diag", "init": "lin", "d_state": 64 });
-    let fixed: [Fixed; 7] = [
-        ("attention", "attention", json!({ "n_heads": 4 }), 256, 4, None, None),
-        ("hydra", "hydra", ssd(), 256, 4, Some(3.0), Some(35.0)),
-        ("mamba2", "mamba2", ssd(), 256, 4, Some(1.5), Some(11.0)),
-        ("bigs", "bigs", json!({ "d_ff": 768, "d_state": 64 }), 256, 4, Some(1.05), Some(1.35)),
-        ("s4", "s4", json!({ "d_state": 64 }), 128, 8, Some(0.9), Some(3.8)),
-        ("s4d", "s4", s4d, 128, 8, Some(0.5), Some(1.5)),
-        ("combiner", "combiner", json!({}), 256, 4, Some(1.0), None),
-    ];
-    let planned = |(label, mixer, settings, d_model, batch, time, reference): &Fixed, length: i64| {
+    let fixed: Vec<(&str, BenchTarget)> = registry
+        .mixers
+        .iter()
+        .flat_map(|entry| (entry.targets)().into_iter().map(|target| (entry.name, target)))
+        .collect();
+    let planned = |(mixer, fixed): &(&str, BenchTarget), length: i64| {
         let own_size = length == 1024;
-        let chosen = Chosen { label: (*label).into(), mixer: (*mixer).into(), settings: settings.clone() };
-        let (d_model, batch) = if own_size { (*d_model, *batch) } else { (256, 4) };
+        let chosen = Chosen { label: fixed.label.into(), mixer: (*mixer).into(), settings: fixed.settings.clone() };
+        let [d_model, batch] = if own_size { fixed.size } else { [256, 4] };
         let (size, group) = (Size { d_model, batch, length }, format!("length {length}"));
         let (case, subject) = plan(registry, &chosen, size, false, &group).unwrap_or_else(|wrong| {
             let state = State::Stopped { reason: wrong.join("; ") };
-            (Case { state, ..blank(&chosen, size, false, &group) }, None)
+            (Case { state, ..blank(registry, &chosen, size, false, &group) }, None)
         });
-        let target = time.map(|time| match own_size {
-            true => Target { time: Some(time), memory: None, reference: *reference },
+        let target = fixed.time.map(|time| match own_size {
+            true => Target { time: Some(time), memory: None, reference: fixed.reference },
             false => AT_ATTENTION_S_SIZE,
         });
         (Case { target, ..case }, subject)
@@ -136,6 +126,7 @@ pub fn targets(registry: &Registry) -> Vec<Vec<Planned>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn every_mixer_of_the_registry_stands_in_a_block_at_the_default_size() {

@@ -12,7 +12,7 @@ use crate::sweep::plan::{Hashes, Planned};
 use crate::train::checkpoint;
 use crate::train::seeds::{Purpose, reseed};
 use crate::train::spec::Choice;
-use mixers::{Context, Dims, NotLinear, laws::goldens::quietly};
+use mixers::{Context, Dims, NotLinear, core::quiet::quietly};
 use results::plot::PlotError;
 use results::plot::heatmap::{Figure, Matrix, Panel, draw};
 use results::{Outcome, Record, Store};

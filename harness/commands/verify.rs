@@ -3,13 +3,14 @@
 use super::fail;
 use crate::base::exit::Exit;
 use crate::cli::{Cli, VerifyArgs};
-use mixers::laws::goldens::{GroupResult, Held, Verdict, families, hold};
+use crate::registry::Registry;
+use mixers::laws::verify::{GroupResult, Held, Verdict, families};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use tch::Kind;
 
 /// Runs the command.
-pub fn verify(args: &VerifyArgs, cli: &Cli) -> Exit {
+pub fn verify(args: &VerifyArgs, cli: &Cli, registry: &Registry) -> Exit {
     let mut files = Vec::new();
     for path in &args.files {
         match gather(path) {
@@ -27,7 +28,7 @@ pub fn verify(args: &VerifyArgs, cli: &Cli) -> Exit {
     let (mut passed, mut failed, mut unsupported) = (0, 0, 0);
     let mut summary = Vec::new();
     for path in &files {
-        let held = hold(path);
+        let held = mixers::laws::verify(path, &registry.mixers);
         match &held.verdict {
             _ if held.passed() => passed += 1,
             Verdict::Unsupported(_) => unsupported += 1,
@@ -50,7 +51,7 @@ pub fn verify(args: &VerifyArgs, cli: &Cli) -> Exit {
     if unsupported > 0 && !args.skip_unsupported {
         eprintln!(
             "  help: --skip-unsupported passes over what this build has no mixer for; it replays {}",
-            families().join(", ")
+            families(&registry.mixers).join(", ")
         );
     }
     if failed > 0 || (unsupported > 0 && !args.skip_unsupported) { Exit::Failed } else { Exit::Ok }

@@ -31,16 +31,13 @@ pub(crate) fn task_spec(output: Output) -> TaskSpec {
     }
 }
 
-/// Every mixer of the registry with settings that fit a width of 16.
+/// Every mixer of the registry with its small settings.
 pub(crate) fn small_mixers() -> Vec<(mixers::Entry, Value)> {
-    let small = json!({
-        "attention": {"n_heads": 2}, "combiner": {"n_heads": 2}, "s4": {"d_state": 4}, "bigs": {"d_state": 4},
-        "hydra": {"d_state": 4, "headdim": 8}, "mamba2": {"d_state": 4, "headdim": 8},
-        "matrix_mixer": {"headdim": 8, "qk_dim": 4}, "linear_attention": {"n_heads": 2}, "s4d_minimal": {"d_state": 4},
-        "lstm": {}, "gru": {}, "deltanet": {"n_heads": 2}, "sliding_window": {"n_heads": 2, "window": 4}
-    });
-    let resolve = |entry: &mixers::Entry| (entry.resolve)(small.get(entry.name).unwrap_or(&json!({})));
-    mixers::registry().into_iter().map(|entry| (entry, resolve(&entry).expect("settings of the right types"))).collect()
+    let resolved = |entry: mixers::Entry| {
+        let settings = (entry.resolve)(&(entry.small)()).expect("settings of the right types");
+        (entry, settings)
+    };
+    mixers::registry().into_iter().map(resolved).collect()
 }
 
 /// A trainer of the first run of a config, its work in `folder`.

@@ -13,7 +13,7 @@ use crate::train::spec::RunSpec;
 use crate::train::trainer::Trainer;
 use crate::train::trainer::timing::StandIn;
 use mixers::Precision;
-use mixers::laws::goldens::quietly;
+use mixers::core::quiet::quietly;
 use serde::{Deserialize, Serialize};
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;

@@ -279,8 +279,8 @@ mod tests {
                 for act in [None, Some("none"), Some("tanh")] {
                     for lengths in [None, Some([length, length / 2])] {
                         let salt = cases.len() as i64;
-                        let x = crate::laws::conformance::noise(&[2, length, channels], salt);
-                        let k = crate::laws::conformance::noise(&[length], salt + 100);
+                        let x = crate::laws::testing::noise(&[2, length, channels], salt);
+                        let k = crate::laws::testing::noise(&[length], salt + 100);
                         cases.push(Case { x, k, side, act, lengths });
                     }
                 }
@@ -306,8 +306,8 @@ mod tests {
     #[test]
     fn the_gradients_do_not_depend_on_the_threads() {
         let case = &Case {
-            x: crate::laws::conformance::noise(&[2, 300, 64], 1),
-            k: crate::laws::conformance::noise(&[300], 2),
+            x: crate::laws::testing::noise(&[2, 300, 64], 1),
+            k: crate::laws::testing::noise(&[300], 2),
             side: Side::Past,
             act: Some("none"),
             lengths: None,

@@ -139,8 +139,8 @@ fn blocks(t: &Tensor) -> impl Iterator<Item = (i64, i64)> + use<> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::laws::conformance::noise;
     use crate::laws::goldens::relative_error;
+    use crate::laws::testing::noise;
 
     #[test]
     fn the_fast_gate_is_the_plain_one_in_values_and_gradients() {

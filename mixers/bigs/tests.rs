@@ -5,8 +5,10 @@ use super::gated::{End, Route};
 use super::mlm::{MaskedLm, MlmConfig};
 use super::ssm::{Kernel, frequencies};
 use super::*;
-use crate::laws::conformance::noise;
-use crate::laws::goldens::{GroupResult, Verdict, relative_error, verify};
+use crate::laws::goldens::relative_error;
+use crate::laws::testing::noise;
+use crate::laws::verify::{GroupResult, Verdict, verify};
+use crate::registry;
 use std::f64::consts::PI;
 use tch::nn::VarStore;
 use tch::{Device, Kind};
@@ -101,7 +103,7 @@ fn the_layer_is_the_formula_in_values_and_gradients() {
 #[test]
 fn in_float32_the_layer_is_the_formula_in_float64() {
     let (mut vs, layer) = layer(&small());
-    let x = crate::laws::conformance::noise(&[2, 300, 6], 3);
+    let x = crate::laws::testing::noise(&[2, 300, 6], 3);
     let exact = layer.forward(&x, &Context::eval());
     vs.set_kind(Kind::Float);
     let error = relative_error(&layer.forward(&x.to_kind(Kind::Float), &Context::eval()), &exact);
@@ -285,7 +287,7 @@ fn the_kept_reference_dumps_are_met() {
         if !name.starts_with("bigs_") {
             continue;
         }
-        match verify(&path) {
+        match verify(&path, &registry()).verdict {
             Verdict::Compared(groups) => assert!(groups.iter().all(GroupResult::passed), "{name}: {groups:?}"),
             other => panic!("{name}: {other:?}"),
         }
@@ -451,13 +453,13 @@ fn a_masked_language_model_of_any_depth_is_met_in_float32() {
         for seed in seeds {
             let path = written_mlm(layers, seed, folder.path());
             let golden = crate::laws::goldens::Golden::read(&path).unwrap();
-            match verify(&path) {
+            match verify(&path, &registry()).verdict {
                 Verdict::Compared(groups) => {
                     assert!(groups.iter().all(GroupResult::passed), "{layers} layers, seed {seed}: {groups:?}");
                 }
                 other => panic!("{layers} layers, seed {seed}: {other:?}"),
             }
-            let replay = super::replay_mlm(&golden).unwrap();
+            let replay = super::replay::masked_lm(&golden).unwrap();
             let errors: serde_json::Map<String, Value> = {
                 let (_, texts) = crate::core::weights::from_bytes(&std::fs::read(&path).unwrap()).unwrap();
                 serde_json::from_str(&texts["f32_vs_f64_max_err_rel_to_max_abs"]).unwrap()

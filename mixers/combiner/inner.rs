@@ -1,6 +1,6 @@
 //! The attention without projections: what every pattern shares.
 
-use super::{Map, Pattern, Pool, RowSummary, axial, fixed, lists, logsparse, rowmajor};
+use super::{Map, Pattern, Pool, RowSummary};
 use tch::{Device, Kind, Tensor};
 
 /// Which attention: plain data, so that a backward may own a copy.
@@ -36,34 +36,6 @@ pub struct Operands {
 const HIDDEN: f64 = -1e30;
 
 impl Core {
-    /// M V, `[batch, length, heads, d_head]`, by libtorch operations whose intermediate results autograd keeps.
-    pub fn attend(&self, o: &Operands, train: bool) -> Tensor {
-        match self.pattern {
-            Pattern::Fixed => fixed::attend(self, o, train),
-            Pattern::Logsparse => logsparse::attend(self, o, train),
-            Pattern::Rowmajor => rowmajor::attend(self, o, train),
-            Pattern::Vertical | Pattern::Horizontal | Pattern::MixtureJoint | Pattern::MixtureAveraged => {
-                axial::attend(self, o, train, axial::running_max)
-            }
-        }
-    }
-
-    /// As [`Core::attend`], with the kernels of `lists.rs` where they are made for it.
-    pub fn fast(&self, o: &Operands, train: bool) -> Tensor {
-        let q = &o.qkv[0];
-        let native = q.device() == Device::Cpu && matches!(q.kind(), Kind::Float | Kind::Double);
-        if !native || (train && self.dropout > 0.0) {
-            return self.attend(o, train);
-        }
-        match self.pattern {
-            Pattern::Logsparse if self.causal || o.lengths.is_none() => logsparse::by_lists(self, o),
-            Pattern::Vertical | Pattern::Horizontal | Pattern::MixtureJoint | Pattern::MixtureAveraged => {
-                axial::attend(self, o, train, lists::running_max)
-            }
-            _ => self.attend(o, train),
-        }
-    }
-
     /// Whether [`Core::fast`] keeps no logits, only tables of keys and values.
     pub fn lists(&self) -> bool {
         self.pattern == Pattern::Logsparse
@@ -72,25 +44,6 @@ impl Core {
     /// Whether keys are made from the layer's input, by all heads together.
     pub fn reads_input(&self) -> bool {
         self.pattern == Pattern::Rowmajor && matches!(self.row_summary, RowSummary::Proj | RowSummary::WsumProj)
-    }
-
-    /// Logits and weights a token computes: each costs a multiply-add per channel.
-    pub fn columns(&self, length: i64) -> i64 {
-        let (w, rows) = (self.segment, (length + self.segment - 1) / self.segment);
-        let (direct, column, row) = (2 * (w + rows), 2 * w + 2 * rows, 2 * rows + 2 * w); // region logits, reads, summaries
-        let both = if self.causal { 1 } else { 2 };
-        match self.pattern {
-            Pattern::Fixed => direct + 2,
-            Pattern::Logsparse => 2 + 3 * both * logsparse::levels(length),
-            Pattern::Rowmajor => {
-                let weighted = matches!(self.row_summary, RowSummary::Wsum | RowSummary::WsumProj);
-                direct + w + if weighted { w } else { 0 }
-            }
-            Pattern::Vertical => direct + column,
-            Pattern::Horizontal => direct + row,
-            Pattern::MixtureJoint => direct + both * (column + 2 * row),
-            Pattern::MixtureAveraged => 2 * direct + column + row,
-        }
     }
 
     /// f(t) for queries (`which` 0) or keys (1).

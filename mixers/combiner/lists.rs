@@ -306,7 +306,7 @@ fn three(t: &Tensor) -> [usize; 3] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::laws::conformance::noise;
+    use crate::laws::testing::noise;
 
     fn gradients(y: &Tensor, leaves: &[Tensor]) -> Vec<Tensor> {
         Tensor::run_backward(&[(y * noise(&y.size(), 9)).sum(Kind::Double)], leaves, false, false)

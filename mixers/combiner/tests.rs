@@ -1,7 +1,7 @@
 //! The fast path and the plain path against the lists of regions, one row of M at a time.
 
 use super::*;
-use crate::laws::conformance::noise;
+use crate::laws::testing::noise;
 use tch::Kind;
 
 const F64: (Kind, Device) = (Kind::Double, Device::Cpu);

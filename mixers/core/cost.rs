@@ -18,7 +18,6 @@ pub const fn linear_flops(length: i64, d_in: i64, d_out: i64) -> i64 {
 
 /// Floating-point operations in the matrix products, convolutions and Fourier transforms of what `f` runs, by the shapes that
 /// libtorch was given, and what native kernels say of themselves. Elementwise work is not counted.
-#[cfg(test)]
 pub(crate) fn counted_flops<T>(f: impl FnOnce() -> T) -> f64 {
     let product = |shape: &[i64]| shape.iter().product::<i64>() as f64;
     let last = |shape: &[i64]| shape.last().copied().unwrap_or(1) as f64;

@@ -138,7 +138,7 @@ impl nn::Module for Linear {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::laws::conformance::noise;
+    use crate::laws::testing::noise;
     use tch::Device;
     use tch::nn::{Module, VarStore};
 

@@ -1,12 +1,14 @@
-//! Laws that every mixer of the registry obeys, and every reference dump of the fixtures. A new mixer is tested on the day
-//! it is listed.
+//! Laws that every mixer obeys. A new one of this crate is tested on the day it is listed; a crate of one's own holds its
+//! mixers to them with [`hold`].
 
-use crate::laws::goldens::{Verdict, verify};
-use crate::{Context, Dims, Entry, Mixer, Structure, registry};
-use proptest::prelude::*;
+use crate::laws::testing::noise;
+use crate::{Context, Dims, Entry, Mixer, Structure};
+use proptest::array::uniform2;
+use proptest::prelude::{Just, Strategy};
+use proptest::test_runner::{Config as Tries, TestRunner};
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::sync::{Mutex, PoisonError};
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
@@ -14,19 +16,85 @@ use tch::{Device, Kind, Tensor};
 const F64: (Kind, Device) = (Kind::Double, Device::Cpu);
 const BATCH: i64 = 2;
 const D_MODEL: i64 = 8;
-/// A prime above every chunk and segment below, so that the last one is never whole.
+/// A prime above every chunk and segment of small settings, so that the last one is never whole.
 const SEQ_LEN: i64 = 17;
+/// Draws of a law over random lengths.
+const TRIES: u32 = 5;
 
-/// Sizes that keep the laws quick, for whichever of these fields a mixer has.
-const SMALL: [(&str, i64); 7] = [
-    ("n_heads", 2),
-    ("d_state", 4),
-    ("headdim", 4),
-    ("chunk_size", 4),
-    ("segment", 3),
-    ("d_hidden", 8),
-    ("d_inner", 8),
-];
+/// A law: panics on the first mixer that breaks it, and returns how many cases it spoke of.
+pub type Law = fn(&[Entry]) -> usize;
+
+/// Names the laws, and makes a test of each over this crate's registry, where each has to speak of some mixer.
+macro_rules! laws {
+    ($($name:ident),* $(,)?) => {
+        /// Every law by its name.
+        pub const LAWS: &[(&str, Law)] = &[$((stringify!($name), $name as Law)),*];
+
+        #[cfg(test)]
+        mod tests {
+            $(#[test]
+            fn $name() {
+                let cases = super::$name(&crate::registry());
+                println!("law on {cases} cases: {}", stringify!($name));
+                assert!(cases > 0, "it speaks of no case");
+            })*
+        }
+    };
+}
+
+laws! {
+    the_past_never_sees_the_future,
+    padding_changes_no_valid_position,
+    the_shape_is_kept_at_any_length,
+    rows_of_a_batch_are_independent,
+    every_parameter_gets_a_gradient,
+    padded_inputs_get_no_gradient_and_no_gradient_is_nan,
+    gradients_agree_with_finite_differences,
+    the_matrix_applied_to_v_is_what_the_fast_path_gives,
+    a_mixer_without_a_matrix_says_why,
+    the_matrix_has_the_structure_its_class_promises,
+    no_value_and_no_gradient_is_nan_at_the_strongest_decay,
+    float32_stays_near_float64_at_length_4096,
+    step_by_step_is_the_parallel_form_and_its_state_is_what_the_cost_says,
+    the_state_shown_is_the_state_held,
+    each_head_can_be_silenced_and_the_output_is_their_sum,
+    a_mixer_without_heads_ignores_their_factors,
+    the_cost_counts_the_parameters_there_are,
+    the_size_that_is_known_before_building_is_that_of_what_is_built,
+    flops_grow_with_the_length,
+    the_flops_of_the_formula_are_those_counted,
+    weights_made_for_another_length_give_what_they_gave,
+    rules_name_parameters_that_are_there,
+    defaults_can_be_built_and_unknown_fields_are_refused,
+    the_same_seed_gives_the_same_parameters,
+}
+
+/// Holds every entry, with its small settings and its variants, to every law.
+///
+/// # Panics
+/// If a mixer breaks a law: the message names the law, the settings and what differs.
+pub fn hold(entries: &[Entry]) {
+    for (name, law) in LAWS {
+        let held = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| law(entries)));
+        if let Err(panic) = held {
+            eprintln!("the law broken is `{name}`");
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+/// Draws `TRIES` values for `law`; the same ones every time.
+fn drawn<S: Strategy>(strategy: S, law: impl Fn(S::Value))
+where
+    S::Value: Debug,
+{
+    let tries = Tries { cases: TRIES, failure_persistence: None, ..Tries::default() };
+    let outcome = TestRunner::new(tries).run(&strategy, |value| {
+        law(value);
+        Ok(())
+    });
+    outcome.unwrap_or_else(|broken| panic!("{broken}"));
+}
 
 /// One mixer in float64, its parameters moved off their initial values.
 struct Case {
@@ -39,17 +107,11 @@ struct Case {
     causal: bool,
 }
 
-/// The cases a law speaks of. `cargo test --workspace conformance -- --nocapture` lists the laws with the number of their cases.
-fn under(law: &'static str, speaks_of: impl Fn(&Case) -> bool) -> Vec<Case> {
-    static SAID: Mutex<BTreeSet<&str>> = Mutex::new(BTreeSet::new());
-    let all = cases();
-    let of = all.len();
-    let chosen: Vec<Case> = all.into_iter().filter(speaks_of).collect();
-    assert!(!chosen.is_empty(), "`{law}` speaks of no case");
-    if SAID.lock().expect("nothing panics while it is held").insert(law) {
-        println!("law on {:>3} of {of} cases: {law}", chosen.len());
-    }
-    chosen
+/// The cases that a law speaks of.
+fn under(entries: &[Entry], speaks_of: impl Fn(&Case) -> bool) -> Vec<Case> {
+    let mut all = cases(entries);
+    all.retain(speaks_of);
+    all
 }
 
 fn linear(case: &Case) -> bool {
@@ -65,16 +127,16 @@ fn hides_padding(case: &Case) -> bool {
 }
 
 /// Every mixer with its small settings and its variants, causal and bidirectional, where its own check allows it.
-fn cases() -> Vec<Case> {
+fn cases(entries: &[Entry]) -> Vec<Case> {
     let mut cases = Vec::new();
-    for entry in registry() {
+    for entry in entries {
         let before = cases.len();
         for extra in [vec![json!({})], (entry.variants)()].concat() {
             for causal in [true, false] {
-                let settings = small(&entry, &extra);
+                let settings = small(entry, &extra);
                 let dims = Dims { d_model: D_MODEL, seq_len: SEQ_LEN, causal };
                 if entry.check(&settings, &dims).is_empty() {
-                    cases.push(case(&entry, &settings, &dims));
+                    cases.push(case(entry, &settings, &dims));
                 }
             }
         }
@@ -83,12 +145,9 @@ fn cases() -> Vec<Case> {
     cases
 }
 
+/// The entry's small settings with `extra` over them.
 fn small(entry: &Entry, extra: &Value) -> Value {
-    let mut settings = json!({});
-    let defaults = (entry.defaults)();
-    for (key, value) in SMALL.iter().filter(|(key, _)| defaults.get(key).is_some()) {
-        settings[key] = json!(value);
-    }
+    let mut settings = (entry.small)();
     for (key, value) in extra.as_object().expect("a map") {
         settings[key] = value.clone();
     }
@@ -98,26 +157,28 @@ fn small(entry: &Entry, extra: &Value) -> Value {
 
 /// A mixer with the initial values of one seed, whatever other tests draw meanwhile from libtorch's generator, which all
 /// threads share: built until two in a row come out alike.
-fn undisturbed(entry: &Entry, settings: &Value, dims: &Dims) -> (VarStore, Box<dyn Mixer>) {
+fn undisturbed(entry: &Entry, settings: &Value, dims: &Dims, seed: i64) -> (VarStore, Box<dyn Mixer>) {
     static BUILDING: Mutex<()> = Mutex::new(());
     let _alone = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
     let build = || {
-        tch::manual_seed(0);
+        tch::manual_seed(seed);
         let vs = VarStore::new(Device::Cpu);
         let mixer = entry.build(settings, &vs.root(), dims);
         (vs, mixer)
-    };
-    let alike = |first: &VarStore, second: &VarStore| {
-        let again = second.variables();
-        first.variables().iter().all(|(name, values)| values.equal(&again[name]))
     };
     let mut pairs = std::iter::repeat_with(|| (build(), build())).take(1000);
     let found = pairs.find(|(first, second)| alike(&first.0, &second.0));
     found.unwrap_or_else(|| panic!("`{}` never starts from the same values twice", entry.name)).0
 }
 
+/// Whether both hold the same numbers.
+fn alike(first: &VarStore, second: &VarStore) -> bool {
+    let again = second.variables();
+    first.variables().iter().all(|(name, values)| values.equal(&again[name]))
+}
+
 fn case(entry: &Entry, settings: &Value, dims: &Dims) -> Case {
-    let (mut vs, mixer) = undisturbed(entry, settings, dims);
+    let (mut vs, mixer) = undisturbed(entry, settings, dims, 0);
     vs.double();
     tch::no_grad(|| {
         for (salt, mut parameter) in vs.trainable_variables().into_iter().enumerate() {
@@ -128,17 +189,6 @@ fn case(entry: &Entry, settings: &Value, dims: &Dims) -> Case {
     });
     let label = format!("{} {settings} causal: {}", entry.name, dims.causal);
     Case { entry: *entry, settings: settings.clone(), dims: *dims, label, mixer, vs, causal: dims.causal }
-}
-
-/// Numbers in -1 .. 1 that look random and are the same everywhere, whatever other tests draw meanwhile.
-pub(crate) fn noise(shape: &[i64], salt: i64) -> Tensor {
-    let n: i64 = shape.iter().product();
-    let mut state = (salt as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(1);
-    let draw = |_| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) as f64 / (1u64 << 30) as f64 - 1.0
-    };
-    Tensor::from_slice(&(0..n).map(draw).collect::<Vec<f64>>()).view(shape)
 }
 
 fn input(length: i64, salt: i64) -> Tensor {
@@ -168,71 +218,78 @@ fn assert_close(got: &Tensor, want: &Tensor, case: &Case, what: &str) {
     assert!(error < 1e-9, "{what}: {} is {error:.1e} off", case.label);
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 5, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn the_past_never_sees_the_future((length, cut) in (1..=SEQ_LEN).prop_flat_map(|n| (Just(n), 0..=n)), salt in 0..1000i64) {
+fn the_past_never_sees_the_future(entries: &[Entry]) -> usize {
+    let cases = under(entries, |c| c.causal);
+    drawn(((1..=SEQ_LEN).prop_flat_map(|n| (Just(n), 0..=n)), 0..1000i64), |((length, cut), salt)| {
         let x = input(length, salt);
         let altered = Tensor::cat(&[x.narrow(1, 0, cut), input(length - cut, salt + 1) * 9.0], 1);
-        for case in &under("a causal mixer never sees the future", |c| c.causal) {
+        for case in &cases {
             let past = |x: &Tensor| case.mixer.forward(x, &Context::eval()).narrow(1, 0, cut);
             assert_close(&past(&altered), &past(&x), case, &format!("sees past {cut} of {length}"));
         }
-    }
+    });
+    cases.len()
+}
 
-    #[test]
-    fn padding_changes_no_valid_position(lengths in proptest::array::uniform2(1..=SEQ_LEN), salt in 0..1000i64) {
+fn padding_changes_no_valid_position(entries: &[Entry]) -> usize {
+    let cases = under(entries, hides_padding);
+    drawn((uniform2(1..=SEQ_LEN), 0..1000i64), |(lengths, salt)| {
         let x = input(SEQ_LEN, salt);
-        for case in under("padding changes no valid position", hides_padding) {
+        for case in &cases {
             let junk = (padded(&lengths).zero_padding(&x) - &x) * 50.0;
             let y = case.mixer.forward(&x, &padded(&lengths));
             let with_junk = case.mixer.forward(&(&x + junk), &padded(&lengths));
             for (row, &length) in (0..).zip(&lengths) {
                 let valid = |t: &Tensor| t.narrow(0, row, 1).narrow(1, 0, length);
                 let alone = case.mixer.forward(&valid(&x), &Context::eval());
-                assert_close(&valid(&y), &alone, &case, &format!("{length} padded to {SEQ_LEN}"));
-                assert_close(&valid(&with_junk), &alone, &case, &format!("{length} padded with junk"));
+                assert_close(&valid(&y), &alone, case, &format!("{length} padded to {SEQ_LEN}"));
+                assert_close(&valid(&with_junk), &alone, case, &format!("{length} padded with junk"));
             }
         }
-    }
-
-    #[test]
-    fn the_shape_is_kept_at_any_length(length in 1..=SEQ_LEN, salt in 0..1000i64) {
-        let x = input(length, salt);
-        for case in under("the shape is kept at any length", every) {
-            for x in [&x, &x.narrow(1, 0, 1)] {
-                let y = case.mixer.forward(x, &Context::eval());
-                prop_assert_eq!(y.size(), x.size(), "{}", case.label);
-                prop_assert!(largest(&y).is_finite(), "{}", case.label);
-            }
-        }
-    }
+    });
+    cases.len()
 }
 
-#[test]
-fn rows_of_a_batch_are_independent() {
+fn the_shape_is_kept_at_any_length(entries: &[Entry]) -> usize {
+    let cases = under(entries, every);
+    drawn((1..=SEQ_LEN, 0..1000i64), |(length, salt)| {
+        let x = input(length, salt);
+        for case in &cases {
+            for x in [&x, &x.narrow(1, 0, 1)] {
+                let y = case.mixer.forward(x, &Context::eval());
+                assert_eq!(y.size(), x.size(), "{}", case.label);
+                assert!(largest(&y).is_finite(), "{}", case.label);
+            }
+        }
+    });
+    cases.len()
+}
+
+fn rows_of_a_batch_are_independent(entries: &[Entry]) -> usize {
     let x = input(13, 1);
-    for case in under("rows of a batch are independent", every) {
+    let cases = under(entries, every);
+    for case in &cases {
         let alone = case.mixer.forward(&x.narrow(0, 1, 1), &Context::eval());
         assert_close(&case.mixer.forward(&x, &Context::eval()).narrow(0, 1, 1), &alone, &case, "row 1");
     }
+    cases.len()
 }
 
-#[test]
-fn every_parameter_gets_a_gradient() {
-    for case in under("every parameter gets a gradient", every) {
+fn every_parameter_gets_a_gradient(entries: &[Entry]) -> usize {
+    let cases = under(entries, every);
+    for case in &cases {
         loss(&case.mixer.forward(&input(SEQ_LEN, 2), &Context::eval())).backward();
         for (name, parameter) in case.vs.variables().into_iter().filter(|(_, p)| p.requires_grad()) {
             assert!(parameter.grad().defined(), "`{name}` takes no part: {}", case.label);
             assert!(largest(&parameter.grad()) > 1e-10, "`{name}` has a zero gradient: {}", case.label);
         }
     }
+    cases.len()
 }
 
-#[test]
-fn padded_inputs_get_no_gradient_and_no_gradient_is_nan() {
-    for case in under("padded inputs get no gradient, and no gradient is NaN", hides_padding) {
+fn padded_inputs_get_no_gradient_and_no_gradient_is_nan(entries: &[Entry]) -> usize {
+    let cases = under(entries, hides_padding);
+    for case in &cases {
         let x = input(SEQ_LEN, 3).set_requires_grad(true);
         let ctx = padded(&[SEQ_LEN, 5]);
         loss(&ctx.zero_padding(&case.mixer.forward(&x, &ctx))).backward();
@@ -242,12 +299,13 @@ fn padded_inputs_get_no_gradient_and_no_gradient_is_nan() {
             assert!(largest(&parameter.grad()).is_finite(), "`{name}`: {}", case.label);
         }
     }
+    cases.len()
 }
 
-#[test]
-fn gradients_agree_with_finite_differences() {
+fn gradients_agree_with_finite_differences(entries: &[Entry]) -> usize {
     const STEPS: [f64; 3] = [1e-6, 1e-7, 1e-8];
-    for case in under("gradients agree with finite differences", every) {
+    let cases = under(entries, every);
+    for case in &cases {
         let x = input(11, 4).set_requires_grad(true);
         let mut leaves = case.vs.trainable_variables();
         leaves.push(x.shallow_clone());
@@ -275,12 +333,13 @@ fn gradients_agree_with_finite_differences() {
         let agrees = |measured: &f64| (measured - slope).abs() < 1e-6 * (1.0 + slope.abs());
         assert!(measured.iter().any(agrees), "{measured:?} are not {slope}: {}", case.label);
     }
+    cases.len()
 }
 
-#[test]
-fn the_matrix_applied_to_v_is_what_the_fast_path_gives() {
+fn the_matrix_applied_to_v_is_what_the_fast_path_gives(entries: &[Entry]) -> usize {
     let x = input(13, 5);
-    for case in under("M V is what the fast path gives, lower-triangular where causal", linear) {
+    let cases = under(entries, linear);
+    for case in &cases {
         for lengths in [[13, 13], [13, 4]] {
             let ctx = padded(&lengths);
             let m = case.mixer.materialize(&x, &ctx).expect("linear");
@@ -296,16 +355,18 @@ fn the_matrix_applied_to_v_is_what_the_fast_path_gives() {
             }
         }
     }
+    cases.len()
 }
 
-#[test]
-fn a_mixer_without_a_matrix_says_why() {
+fn a_mixer_without_a_matrix_says_why(entries: &[Entry]) -> usize {
     let (x, ctx) = (input(5, 5), Context::eval());
-    for case in under("a mixer without a matrix gives one reason", |c| !linear(c)) {
+    let cases = under(entries, |c| !linear(c));
+    for case in &cases {
         let reasons = (case.mixer.materialize(&x, &ctx).unwrap_err(), case.mixer.values(&x, &ctx).unwrap_err());
         assert_eq!(reasons.0, reasons.1, "{}", case.label);
         assert_eq!(case.mixer.structure(), Structure::Dense, "a class without a matrix: {}", case.label);
     }
+    cases.len()
 }
 
 /// Ranks are counted above this share of the largest entry.
@@ -316,10 +377,9 @@ fn rank(block: &Tensor, scale: f64) -> i64 {
     values.gt(NEGLIGIBLE * scale).sum(Kind::Int64).int64_value(&[])
 }
 
-#[test]
-fn the_matrix_has_the_structure_its_class_promises() {
-    let law = "M is of the class promised (Toeplitz, rank bounds, rows that sum to 1)";
-    for case in under(law, |c| linear(c) && c.mixer.structure() != Structure::Dense) {
+fn the_matrix_has_the_structure_its_class_promises(entries: &[Entry]) -> usize {
+    let cases = under(entries, |c| linear(c) && c.mixer.structure() != Structure::Dense);
+    for case in &cases {
         let m = case.mixer.materialize(&input(SEQ_LEN, 5), &Context::eval()).expect("linear");
         let (n, scale) = (SEQ_LEN, largest(&m));
         for m in m.flatten(0, 1).unbind(0) {
@@ -353,6 +413,7 @@ fn the_matrix_has_the_structure_its_class_promises() {
             }
         }
     }
+    cases.len()
 }
 
 /// The same mixer in float32, with the same parameters.
@@ -364,15 +425,15 @@ fn in_single(case: &Case) -> (VarStore, Box<dyn Mixer>) {
     (vs, mixer)
 }
 
-#[test]
-fn no_value_and_no_gradient_is_nan_at_the_strongest_decay() {
+fn no_value_and_no_gradient_is_nan_at_the_strongest_decay(entries: &[Entry]) -> usize {
     let x = input(SEQ_LEN, 8).to_kind(Kind::Float).set_requires_grad(true);
     let last = |name: &str| name.rsplit('.').next().unwrap_or_default().to_string();
     let moves = |c: &Case| {
         let names = c.vs.variables();
         (c.entry.extremes)().iter().any(|(of, _)| names.keys().any(|name| last(name) == *of))
     };
-    for case in under("no NaN at extreme decay or logits, in float32", moves) {
+    let cases = under(entries, moves);
+    for case in &cases {
         let (vs, mixer) = in_single(&case);
         for (name, mut parameter) in vs.variables() {
             for (_, value) in (case.entry.extremes)().iter().filter(|(of, _)| last(&name) == *of) {
@@ -387,6 +448,7 @@ fn no_value_and_no_gradient_is_nan_at_the_strongest_decay() {
         }
         assert!(largest(&x.grad()).is_finite(), "gradient of the input: {}", case.label);
     }
+    cases.len()
 }
 
 /// What float32 may lose against float64 at length 4,096, relative to the largest output.
@@ -394,12 +456,12 @@ const SINGLE_AT_4096: f64 = 1e-4;
 /// The same for Vandermonde matrices, whose angles grow with the position.
 const WAVES_AT_4096: f64 = 2e-3;
 
-#[test]
-fn float32_stays_near_float64_at_length_4096() {
+fn float32_stays_near_float64_at_length_4096(entries: &[Entry]) -> usize {
     const LONG: i64 = 4096;
     let x = noise(&[1, LONG, D_MODEL], 9);
     let mut worst: BTreeMap<&str, f64> = BTreeMap::new();
-    for small in under("float32 is within 1e-4 of float64 at length 4,096 (Vandermonde: 2e-3)", every) {
+    let cases = under(entries, every);
+    for small in &cases {
         let case = case(&small.entry, &small.settings, &Dims { seq_len: LONG, ..small.dims });
         let (_vs, single) = in_single(&case);
         let (double, single) = tch::no_grad(|| {
@@ -412,17 +474,16 @@ fn float32_stays_near_float64_at_length_4096() {
         let of_mixer = worst.entry(case.entry.name).or_default();
         *of_mixer = of_mixer.max(error);
     }
-    worst.iter().for_each(|(name, error)| println!("float32 at length {LONG}: {name} {error:.1e}"));
+    cases.len()
 }
 
-#[test]
-fn step_by_step_is_the_parallel_form_and_its_state_is_what_the_cost_says() {
+fn step_by_step_is_the_parallel_form_and_its_state_is_what_the_cost_says(entries: &[Entry]) -> usize {
     let x = input(SEQ_LEN, 6);
-    for case in under("without a recurrent form there is no state", |c| c.mixer.recurrent().is_none()) {
+    for case in &under(entries, |c| c.mixer.recurrent().is_none()) {
         assert_eq!(case.mixer.cost(SEQ_LEN).state_bytes, 0, "{}", case.label);
     }
-    let law = "step by step equals the parallel form, in the state bytes of the formula";
-    for case in under(law, |c| c.mixer.recurrent().is_some()) {
+    let cases = under(entries, |c| c.mixer.recurrent().is_some());
+    for case in &cases {
         let mut steps = case.mixer.recurrent().expect("chosen for it");
         let whole = case.mixer.forward(&x, &Context::eval());
         for pass in 0..2 {
@@ -435,15 +496,13 @@ fn step_by_step_is_the_parallel_form_and_its_state_is_what_the_cost_says() {
             }
         }
     }
+    cases.len()
 }
 
-/// Mixers that hold the same state however long the sequence, all of which must be shown.
-const CONSTANT_STATE: [&str; 7] = ["linear_attention", "mamba2", "s4", "s4d_minimal", "lstm", "gru", "deltanet"];
-
-#[test]
-fn the_state_shown_is_the_state_held() {
+fn the_state_shown_is_the_state_held(entries: &[Entry]) -> usize {
     let x = input(SEQ_LEN, 6);
-    for case in under("the state shown is the state held, row by row", |c| c.mixer.recurrent().is_some()) {
+    let cases = under(entries, |c| c.mixer.recurrent().is_some());
+    for case in &cases {
         let mut steps = case.mixer.recurrent().expect("chosen for it");
         let mut states = |rows: i64| {
             steps.reset(rows);
@@ -451,9 +510,9 @@ fn the_state_shown_is_the_state_held() {
             (steps.state(), steps.state_bytes())
         };
         let (both, bytes) = states(BATCH);
-        if CONSTANT_STATE.contains(&case.entry.name) {
-            assert!(!both.is_empty(), "shows nothing: {}", case.label);
-        }
+        // A state that does not grow is shown whole; one of tokens read may be none.
+        let [first, last] = [1, SEQ_LEN].map(|length| case.mixer.cost(length).state_bytes);
+        assert!(first != last || !both.is_empty(), "shows nothing: {}", case.label);
         if both.is_empty() {
             continue;
         }
@@ -465,13 +524,13 @@ fn the_state_shown_is_the_state_held() {
             assert!(both.numel() == 0 || largest(both) > 0.0, "a state of zeros: {}", case.label);
         }
     }
+    cases.len()
 }
 
-#[test]
-fn each_head_can_be_silenced_and_the_output_is_their_sum() {
+fn each_head_can_be_silenced_and_the_output_is_their_sum(entries: &[Entry]) -> usize {
     let x = input(13, 12);
-    let law = "the output is that of silence, and what each head adds; ones are no factors";
-    for case in under(law, |c| c.mixer.heads() > 0) {
+    let cases = under(entries, |c| c.mixer.heads() > 0);
+    for case in &cases {
         let heads = case.mixer.heads();
         if let Ok(m) = case.mixer.materialize(&x, &Context::eval()) {
             assert_eq!(heads, m.size()[1], "heads of M: {}", case.label);
@@ -500,66 +559,59 @@ fn each_head_can_be_silenced_and_the_output_is_their_sum() {
             assert!(added.iter().all(|added| added.abs() > 1e-9), "a head that adds nothing: {}", case.label);
         }
     }
+    cases.len()
 }
 
-#[test]
-fn a_mixer_without_heads_ignores_their_factors() {
+fn a_mixer_without_heads_ignores_their_factors(entries: &[Entry]) -> usize {
     let x = input(9, 12);
-    for case in under("a mixer without heads ignores their factors", |c| c.mixer.heads() == 0) {
+    let cases = under(entries, |c| c.mixer.heads() == 0);
+    for case in &cases {
         let ctx = Context { heads: Some(Tensor::zeros([3], F64)), ..Context::default() };
         let (with, without) = (case.mixer.forward(&x, &ctx), case.mixer.forward(&x, &Context::eval()));
         assert_close(&with, &without, &case, "factors of no head");
     }
+    cases.len()
 }
 
-#[test]
-fn reversing_within_the_valid_length_is_its_own_inverse_and_leaves_padding() {
-    let x = input(5, 13);
-    let back = |x: &Tensor, lengths: &[i64]| padded(lengths).reversed(x);
-    let turned = back(&x, &[5, 3]);
-    assert!(turned.narrow(0, 0, 1).equal(&x.narrow(0, 0, 1).flip([1])));
-    let order = Tensor::from_slice(&[2i64, 1, 0, 3, 4]);
-    assert!(turned.narrow(0, 1, 1).equal(&x.narrow(0, 1, 1).index_select(1, &order)));
-    assert!(back(&turned, &[5, 3]).equal(&x) && back(&x, &[5, 5]).equal(&Context::eval().reversed(&x)));
-    assert!(back(&x, &[0, 1]).equal(&x), "a row without valid positions stays as it is");
-}
-
-#[test]
-fn the_cost_counts_the_parameters_there_are() {
-    for case in under("counted parameters equal the formula", every) {
+fn the_cost_counts_the_parameters_there_are(entries: &[Entry]) -> usize {
+    let cases = under(entries, every);
+    for case in &cases {
         let scalars = |t: &Tensor| t.numel() as i64 * if t.is_complex() { 2 } else { 1 };
         let there: i64 = case.vs.trainable_variables().iter().map(scalars).sum();
         assert_eq!(case.mixer.cost(SEQ_LEN).params, there, "{}", case.label);
     }
+    cases.len()
 }
 
-#[test]
-fn the_size_that_is_known_before_building_is_that_of_what_is_built() {
-    for case in under("the size known beforehand is about that of what is built", every) {
+fn the_size_that_is_known_before_building_is_that_of_what_is_built(entries: &[Entry]) -> usize {
+    let cases = under(entries, every);
+    for case in &cases {
         let scalars = |t: &Tensor| t.numel() as f64 * if t.is_complex() { 2.0 } else { 1.0 };
         let there: f64 = case.vs.variables().values().map(scalars).sum();
         let known = case.entry.scalars(&case.settings, &case.dims);
         assert!(there <= known && known <= 2.5 * there + 100.0, "{known} of {there}: {}", case.label);
     }
+    cases.len()
 }
 
-#[test]
-fn flops_grow_with_the_length() {
-    for case in under("FLOPs grow with the length", every) {
+fn flops_grow_with_the_length(entries: &[Entry]) -> usize {
+    let cases = under(entries, every);
+    for case in &cases {
         let flops = [1, 16, 256].map(|length| case.mixer.cost(length).flops);
         assert!(0 < flops[0] && flops[0] < flops[1] && 8 * flops[1] < flops[2], "{flops:?}: {}", case.label);
     }
+    cases.len()
 }
 
 /// How far the FLOPs counted in matrix products, convolutions and transforms may lie from the formula. Below 1: formulas count
 /// some elementwise work. Above: q, k, v padded to one width, or prefixes made again, for speed.
 const COUNTED: std::ops::RangeInclusive<f64> = 0.7..=1.6;
 
-#[test]
-fn the_flops_of_the_formula_are_those_counted() {
+fn the_flops_of_the_formula_are_those_counted(entries: &[Entry]) -> usize {
     const LENGTH: i64 = 256;
     let x = noise(&[1, LENGTH, 64], 3).to_kind(Kind::Float);
-    for small in under("counted FLOPs equal the formula", every) {
+    let cases = under(entries, every);
+    for small in &cases {
         // The laws' small sizes would leave little but elementwise work.
         let (entry, settings) = (small.entry, restored(&small));
         let dims = Dims { d_model: 64, seq_len: LENGTH, ..small.dims };
@@ -572,25 +624,25 @@ fn the_flops_of_the_formula_are_those_counted() {
         let share = counted / mixer.cost(LENGTH).flops as f64;
         assert!(COUNTED.contains(&share), "{share:.2} of the formula: {} {settings}", small.label);
     }
+    cases.len()
 }
 
 /// The settings of a case with its small sizes back at their defaults.
 fn restored(case: &Case) -> Value {
     let defaults = (case.entry.defaults)();
     let mut settings = case.settings.clone();
-    for (key, value) in SMALL {
-        if settings.get(key) == Some(&json!(value)) {
-            settings[key] = defaults[key].clone();
+    for (key, value) in (case.entry.small)().as_object().expect("a map") {
+        if settings.get(key) == Some(value) {
+            settings[key] = defaults.get(key).cloned().unwrap_or(Value::Null);
         }
     }
     settings
 }
 
 /// Weights of one length under another: where a mixer says that they carry over, a sequence that fits both gives the same.
-#[test]
-fn weights_made_for_another_length_give_what_they_gave() {
-    let (mut carried, mut refused, mut unknown) = (0, 0, 0);
-    for case in under("weights made for another length give what they gave, or are refused", every) {
+fn weights_made_for_another_length_give_what_they_gave(entries: &[Entry]) -> usize {
+    let cases = under(entries, every);
+    for case in &cases {
         let x = input(SEQ_LEN - 6, 3);
         let want = tch::no_grad(|| case.mixer.forward(&x, &Context::eval()));
         let entry = &case.entry;
@@ -601,18 +653,16 @@ fn weights_made_for_another_length_give_what_they_gave() {
             Ok(()) => {
                 let known = entry.carries(&case.settings, Some(SEQ_LEN), &other);
                 assert!(known.is_ok(), "an unknown length carries over, a known one does not: {}", case.label);
-                unknown += 1;
             }
             Err(wrong) => assert!(wrong.help.contains("config.json"), "{wrong:?}: {}", case.label),
         }
         for seq_len in [SEQ_LEN - 5, SEQ_LEN + 8, 3 * SEQ_LEN] {
             let dims = Dims { seq_len, ..case.dims };
             if let Err(wrong) = entry.carries(&case.settings, Some(SEQ_LEN), &dims) {
-                refused += 1;
                 assert!(!wrong.help.is_empty() && wrong.problem.contains(wrong.key), "{wrong:?}: {}", case.label);
                 continue;
             }
-            let (mut vs, mixer) = undisturbed(entry, &case.settings, &dims);
+            let (mut vs, mixer) = undisturbed(entry, &case.settings, &dims, 0);
             vs.double();
             let theirs = case.vs.variables();
             for (name, variable) in vs.variables() {
@@ -625,25 +675,24 @@ fn weights_made_for_another_length_give_what_they_gave() {
             }
             mixer.adopt(SEQ_LEN).unwrap_or_else(|wrong| panic!("{wrong:?}: {}", case.label));
             assert_close(&got(&*mixer), &want, &case, &format!("from {SEQ_LEN} to {seq_len}"));
-            carried += 1;
         }
     }
-    assert!(unknown > 0 && carried > refused && refused > 0, "{carried} carried over, {refused} refused");
+    cases.len()
 }
 
-#[test]
-fn rules_name_parameters_that_are_there() {
-    for case in under("optimizer rules name parameters that are there", |c| !c.mixer.param_rules().is_empty()) {
+fn rules_name_parameters_that_are_there(entries: &[Entry]) -> usize {
+    let cases = under(entries, |c| !c.mixer.param_rules().is_empty());
+    for case in &cases {
         let names = case.vs.variables();
         for rule in case.mixer.param_rules() {
             assert!(names.contains_key(&rule.name), "`{}`: {}", rule.name, case.label);
         }
     }
+    cases.len()
 }
 
-#[test]
-fn defaults_can_be_built_and_unknown_fields_are_refused() {
-    for entry in registry() {
+fn defaults_can_be_built_and_unknown_fields_are_refused(entries: &[Entry]) -> usize {
+    for entry in entries {
         let defaults = (entry.defaults)();
         assert!((entry.accepts)(&defaults).is_ok() && (entry.accepts)(&json!({})).is_ok(), "{}", entry.name);
         assert!((entry.accepts)(&json!({ "no_such_field": 1 })).is_err(), "{}", entry.name);
@@ -651,80 +700,16 @@ fn defaults_can_be_built_and_unknown_fields_are_refused() {
         assert!(wrong.iter().any(Vec::is_empty), "{}: {wrong:?}", entry.name);
         assert!(wrong.iter().flatten().all(|e| !e.help.is_empty()), "{}: {wrong:?}", entry.name);
     }
+    entries.len()
 }
 
-/// Runs itself in a process of its own: libtorch's generator is one for all threads, and other tests draw from it.
-#[test]
-fn the_same_seed_gives_the_same_parameters() {
-    const ALONE: &str = "MIXERS_TEST_ALONE";
-    let name = concat!(module_path!(), "::the_same_seed_gives_the_same_parameters");
-    let (_, name) = name.split_once("::").expect("the crate's name comes first");
-    if std::env::var_os(ALONE).is_none() {
-        let this = std::env::current_exe().expect("a test knows its own binary");
-        let output =
-            std::process::Command::new(this).args([name, "--exact"]).env(ALONE, "1").output().expect("it runs");
-        let said = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success() && said.contains("1 passed"), "{said}");
-        return;
+fn the_same_seed_gives_the_same_parameters(entries: &[Entry]) -> usize {
+    for entry in entries {
+        let settings = small(entry, &json!({}));
+        let dims = [true, false].map(|causal| Dims { d_model: D_MODEL, seq_len: SEQ_LEN, causal });
+        let dims = dims.into_iter().find(|d| entry.check(&settings, d).is_empty()).expect("one of the two");
+        let [one, other] = [1, 2].map(|seed| undisturbed(entry, &settings, &dims, seed).0);
+        assert!(!alike(&one, &other), "{} ignores the seed", entry.name);
     }
-    for entry in registry() {
-        let draw = |seed| {
-            tch::manual_seed(seed);
-            let dims = [true, false].map(|causal| Dims { d_model: D_MODEL, seq_len: SEQ_LEN, causal });
-            let settings = small(&entry, &json!({}));
-            let dims = dims.into_iter().find(|d| entry.check(&settings, d).is_empty()).expect("one of the two");
-            let vs = VarStore::new(Device::Cpu);
-            entry.build(&settings, &vs.root(), &dims);
-            vs.variables()
-        };
-        let (first, again, other) = (draw(1), draw(1), draw(2));
-        assert!(first.iter().all(|(name, t)| t.equal(&again[name])), "{}", entry.name);
-        assert!(first.iter().any(|(name, t)| !t.equal(&other[name])), "{} ignores the seed", entry.name);
-    }
-}
-
-/// The reference dumps kept with the code, at least one of each family below.
-fn fixtures() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/goldens");
-    let files = std::fs::read_dir(&folder).expect("the fixtures lie beside the code");
-    let mut paths: Vec<PathBuf> = files.map(|f| f.expect("a readable folder").path()).collect();
-    paths.retain(|p| p.extension().is_some_and(|e| e == "safetensors"));
-    for family in ["hydra__", "quasiseparable_matrix__", "combiner__fixed", "matrix_mixer__", "matrix_mixer_core__"] {
-        let of_it = |p: &PathBuf| p.file_name().is_some_and(|n| n.to_string_lossy().starts_with(family));
-        assert!(paths.iter().any(of_it), "no fixture of {family}");
-    }
-    paths
-}
-
-#[test]
-fn every_fixture_is_met() {
-    for path in fixtures() {
-        match verify(&path) {
-            Verdict::Compared(groups) => {
-                assert!(!groups.is_empty(), "{}: nothing to compare", path.display());
-                assert!(groups.iter().all(|g| g.passed()), "{}: {groups:?}", path.display());
-            }
-            other => panic!("{}: {other:?}", path.display()),
-        }
-    }
-}
-
-#[test]
-fn a_fixture_with_one_number_changed_is_not_met() {
-    let folder = tempfile::tempdir().expect("a folder for temporary files");
-    for path in fixtures() {
-        let mut bytes = std::fs::read(&path).expect("a readable fixture");
-        let (header, metadata) = safetensors::SafeTensors::read_metadata(&bytes).expect("safetensors");
-        let tensors = metadata.tensors();
-        let held = |name: &str| ["grad_input.", "grad_param.", "output."].iter().any(|prefix| name.starts_with(prefix));
-        let (name, info) = tensors.iter().find(|(name, _)| held(name)).expect("something to compare");
-        // The top byte of a little-endian float: this bit of the exponent makes 2 of 0, and much of little.
-        let top = 8 + header + info.data_offsets.0 + info.dtype.bitsize() / 8 - 1;
-        bytes[top] ^= 0x40;
-        let name = format!("{} with one entry of {name} changed", path.display());
-        let changed = folder.path().join(path.file_name().expect("a file"));
-        std::fs::write(&changed, bytes).expect("a writable folder");
-        let met = matches!(verify(&changed), Verdict::Compared(groups) if groups.iter().all(|g| g.passed()));
-        assert!(!met, "{name}");
-    }
+    entries.len()
 }

@@ -1,6 +1,7 @@
 //! Reference dumps on damaged files: they are replayed, or refused, and nothing else happens.
 
-use crate::laws::goldens::{self, Verdict};
+use crate::laws::verify::{Verdict, verify};
+use crate::registry;
 use fuzzing::Target;
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
@@ -46,7 +47,7 @@ fn any_bytes_are_a_dump_that_is_replayed_or_refused() {
         // What libtorch holds is not counted here.
         Target::new(name, [valid]).usual(48).mended(mend).run(|bytes| {
             fs::write(&path, bytes).unwrap();
-            let _ = goldens::hold(&path);
+            let _ = verify(&path, &registry());
         });
     }
     assert!(families.len() >= 8, "{families:?}");
@@ -90,7 +91,7 @@ fn a_dump_that_asks_for_absurd_sizes_is_refused_at_once() {
         let dump = safetensors::serialize(SafeTensors::deserialize(&bytes).unwrap().tensors(), Some(texts)).unwrap();
         fs::write(&path, dump).unwrap();
         let started = std::time::Instant::now();
-        let verdict = goldens::verify(&path);
+        let verdict = verify(&path, &registry()).verdict;
         let Verdict::Broken(why) = &verdict else { panic!("{name} with `{key}` of {size}: {verdict:?}") };
         assert!(why.contains(named), "{name} with `{key}` of {size}: {why}");
         assert!(started.elapsed().as_secs() < 5, "{name} with `{key}` of {size}: {:?}", started.elapsed());

@@ -1,21 +1,17 @@
 //! Reference dumps: one safetensors file per case and precision, keys `input.*`, `param.*`, `output.*`, `grad_*`.
 //!
 //! A [`Golden`] is what a file holds. A family's replay rebuilds the mixer from `param.*`, runs it on `input.*` and hands
-//! back what it got; [`verify`] holds that against the file, tensor by tensor. A dump with a key or a tensor that the replay
-//! does not use is refused by that name (`goldens/reading.rs`): an unread key is a comparison that did not happen.
+//! back what it got; [`crate::laws::verify`] holds that against the file, tensor by tensor. A dump with a key or a tensor that
+//! the replay does not use is refused by that name (`goldens/reading.rs`): an unread key is a comparison that did not happen.
 
-mod reading;
+mod fitting;
+pub(crate) mod reading;
 
 pub(crate) use reading::whole;
 
 use serde_json::Value;
-use std::any::Any;
-use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::path::{Path, PathBuf};
-use std::sync::Once;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use tch::nn::VarStore;
 use tch::{Kind, Tensor};
 
@@ -45,38 +41,6 @@ const LEAST_SCALE: f64 = 1e-4;
 /// that is zero in exact arithmetic.
 pub(crate) fn rounding_noise(kind: Kind) -> f64 {
     if kind == Kind::Double { 1e-12 } else { 1e-5 }
-}
-
-/// Which mixer function a family of dumps exercises.
-type ReplayFn = fn(&Golden) -> Result<Replay, GoldenError>;
-
-/// The families known, by the part of the file name before `__`.
-const FAMILIES: &[(&str, ReplayFn)] = &[
-    ("attention", crate::attention::replay),
-    ("bigs_kernel", crate::bigs::replay_kernel),
-    ("bigs_layer", crate::bigs::replay_layer),
-    ("bigs_mlm", crate::bigs::replay_mlm),
-    ("bigs_ssm", crate::bigs::replay_ssm),
-    ("combiner", crate::combiner::replay),
-    ("hippo_init", crate::math::hippo::replay),
-    ("hydra", crate::hydra::replay),
-    ("matrix_mixer", crate::matrix_mixer::replay),
-    ("matrix_mixer_core", crate::matrix_mixer::replay_core),
-    ("mamba2", crate::mamba2::replay),
-    ("quasiseparable_matrix", crate::hydra::replay_quasiseparable),
-    ("s4_block", crate::s4::replay_block),
-    ("s4_fftconv", crate::s4::replay_fftconv),
-    ("s4_kernel_diag", crate::s4::replay_kernel_diag),
-    ("s4_kernel_dplr", crate::s4::replay_kernel_dplr),
-    ("s4_state_forward", crate::s4::replay_state_forward),
-    ("s4_step", crate::s4::replay_step),
-    ("s4d_minimal", crate::s4::replay_minimal),
-    ("ssd", crate::mamba2::replay_ssd),
-];
-
-/// The families a build can replay.
-pub fn families() -> Vec<&'static str> {
-    FAMILIES.iter().map(|(family, _)| *family).collect()
 }
 
 /// What goes wrong with a dump.
@@ -289,7 +253,7 @@ impl Golden {
 
     /// Keys whose values a replay must meet: what the reference gave and, where the reference is known to be wrong, what it
     /// should have given.
-    fn expected(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+    pub(crate) fn expected(&self) -> impl Iterator<Item = (&str, &Tensor)> {
         let given = |key: &str| ["output.", "grad_input.", "grad_param."].iter().any(|p| key.starts_with(p));
         let held = move |key: &str| given(key) || key.starts_with("aux.") && key.ends_with("_full_support");
         self.tensors.iter().map(|(k, t)| (k.as_str(), t)).filter(move |(k, _)| held(k))
@@ -302,7 +266,7 @@ impl Golden {
     }
 
     /// What a tensor's deviation is measured in and how much of that it may be: see [`F32_TOLERANCE`].
-    fn bound(&self, key: &str) -> Bound {
+    pub(crate) fn bound(&self, key: &str) -> Bound {
         let least = if is_gradient(key) { LEAST_SCALE * self.largest_gradient() } else { 0.0 };
         let scale = self.tensors.get(key).map_or(0.0, largest_entry);
         if self.kind == Kind::Double {
@@ -332,13 +296,13 @@ fn largest_entry(t: &Tensor) -> f64 {
 }
 
 /// How far a tensor may be off: `tolerance · scale`.
-struct Bound {
-    scale: f64,
-    tolerance: f64,
+pub(crate) struct Bound {
+    pub scale: f64,
+    pub tolerance: f64,
 }
 
 /// A gradient's key without the numbers of layers; other keys are as they stand.
-fn role(key: &str) -> String {
+pub(crate) fn role(key: &str) -> String {
     if !key.starts_with("grad_param.") {
         return key.into();
     }
@@ -350,154 +314,6 @@ fn role(key: &str) -> String {
 #[derive(Debug)]
 pub struct Replay(pub BTreeMap<String, Tensor>);
 
-/// One group of a file's tensors: outputs, input gradients or parameter gradients.
-#[derive(Clone, Debug, serde::Serialize)]
-pub struct GroupResult {
-    /// `output`, `grad_input` or `grad_param`.
-    pub group: &'static str,
-    /// Tensors compared.
-    pub tensors: usize,
-    /// Name of the tensor nearest to (or furthest past) its tolerance.
-    pub worst: String,
-    /// Its largest deviation, relative to the largest reference entry of its role; infinite where a tensor is missing.
-    pub error: f64,
-    /// What it was allowed.
-    pub tolerance: f64,
-}
-
-impl GroupResult {
-    /// Whether every tensor of the group is within its tolerance.
-    pub fn passed(&self) -> bool {
-        self.error <= self.tolerance
-    }
-}
-
-/// How one file went.
-#[derive(Debug)]
-pub enum Verdict {
-    /// Compared, group by group.
-    Compared(Vec<GroupResult>),
-    /// No mixer for it in this build.
-    Unsupported(String),
-    /// The file could not be used.
-    Broken(String),
-}
-
-/// How one file went, and what it is.
-#[derive(Debug)]
-pub struct Held {
-    /// The part of the file name before `__`.
-    pub family: String,
-    /// `Float` or `Double`; `None` where the file does not tell.
-    pub kind: Option<Kind>,
-    /// How it went.
-    pub verdict: Verdict,
-}
-
-impl Held {
-    /// Whether every tensor was compared and is within its tolerance.
-    pub fn passed(&self) -> bool {
-        matches!(&self.verdict, Verdict::Compared(groups) if groups.iter().all(GroupResult::passed))
-    }
-}
-
-/// Holds one file against the mixer of its family.
-pub fn verify(path: &Path) -> Verdict {
-    hold(path).verdict
-}
-
-/// [`verify`], with the file's family and precision. A file that makes libtorch panic is [`Verdict::Broken`].
-pub fn hold(path: &Path) -> Held {
-    let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
-    let family = name.split_once("__").map_or(name, |(family, _)| family).to_string();
-    let golden = match Golden::read(path) {
-        Ok(golden) => golden,
-        Err(e) => return Held { family, kind: None, verdict: Verdict::Broken(e.to_string()) },
-    };
-    Held { family, kind: Some(golden.kind), verdict: judge(&golden) }
-}
-
-fn judge(golden: &Golden) -> Verdict {
-    let Some((_, replay)) = FAMILIES.iter().find(|(family, _)| *family == golden.family) else {
-        return Verdict::Unsupported(format!("no mixer of this build replays the family `{}`", golden.family));
-    };
-    let replayed = match golden.check() {
-        Ok(()) => quietly(|| replay(golden)),
-        Err(e) => return Verdict::Broken(e.to_string()),
-    };
-    match replayed {
-        Ok(Ok(replay)) => match golden.all_used(&replay) {
-            Ok(()) => Verdict::Compared(compare(golden, &replay)),
-            Err(e) => Verdict::Broken(e.to_string()),
-        },
-        Ok(Err(GoldenError::Unsupported(why))) => Verdict::Unsupported(why),
-        Ok(Err(e)) => Verdict::Broken(format!("{e}{}", golden.unread_note())),
-        Err(why) => {
-            let path = golden.path.display();
-            Verdict::Broken(format!("{path}: it cannot be replayed: {why}{}", golden.unread_note()))
-        }
-    }
-}
-
-/// What `f` gives, or the first line of what it panicked with: tch panics on shapes libtorch refuses. Nothing is printed.
-pub fn quietly<T>(f: impl FnOnce() -> T) -> Result<T, String> {
-    thread_local! {
-        static QUIET: Cell<bool> = const { Cell::new(false) };
-    }
-    // A parallel loop runs on threads of libtorch, which have no name.
-    static CALLS: AtomicUsize = AtomicUsize::new(0);
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        let loud = take_hook();
-        set_hook(Box::new(move |panic| {
-            let helper = CALLS.load(Ordering::Relaxed) > 0 && std::thread::current().name().is_none();
-            if !QUIET.get() && !helper {
-                loud(panic);
-            }
-        }));
-    });
-    let before = QUIET.replace(true);
-    CALLS.fetch_add(1, Ordering::Relaxed);
-    let ended = catch_unwind(AssertUnwindSafe(f));
-    CALLS.fetch_sub(1, Ordering::Relaxed);
-    QUIET.set(before);
-    ended.map_err(|panic| reason(&*panic))
-}
-
-/// The first line of a panic's message, without the wrapping of `unwrap` and without C++'s backtrace.
-fn reason(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-    let text = text.unwrap_or("a panic without a message");
-    let inner = text.split_once("Torch(\"").map_or(text, |(_, inner)| inner);
-    let line = inner.split("\\n").flat_map(str::lines).map(str::trim).find(|line| !line.is_empty()).unwrap_or(inner);
-    line.trim_end_matches("\")").chars().take(300).collect()
-}
-
-/// Every group of `golden` against what the mixer gave.
-fn compare(golden: &Golden, replay: &Replay) -> Vec<GroupResult> {
-    let mut groups: Vec<GroupResult> = Vec::new();
-    for (key, want) in golden.expected() {
-        let (group, name) = match key.split_once('.') {
-            Some(("output" | "aux", name)) => ("output", name),
-            Some(("grad_input", name)) => ("grad_input", name),
-            Some((_, name)) => ("grad_param", name),
-            None => continue,
-        };
-        let Bound { scale, tolerance } = golden.bound(key);
-        let error = replay.0.get(key).map_or(f64::INFINITY, |got| error_in(scale, got, want));
-        let at = groups.iter().position(|g| g.group == group).unwrap_or_else(|| {
-            groups.push(GroupResult { group, tensors: 0, worst: name.into(), error: 0.0, tolerance });
-            groups.len() - 1
-        });
-        let so_far = &mut groups[at];
-        so_far.tensors += 1;
-        if error / tolerance > so_far.error / so_far.tolerance {
-            (so_far.worst, so_far.error, so_far.tolerance) = (name.into(), error, tolerance);
-        }
-    }
-    groups
-}
-
 /// Largest deviation over the largest reference entry (over 1 where the reference is all zero). Another shape or a
 /// non-finite entry is infinitely wrong.
 pub fn relative_error(got: &Tensor, want: &Tensor) -> f64 {
@@ -505,7 +321,7 @@ pub fn relative_error(got: &Tensor, want: &Tensor) -> f64 {
 }
 
 /// Largest deviation in units of `scale` (of 1 where that is 0).
-fn error_in(scale: f64, got: &Tensor, want: &Tensor) -> f64 {
+pub(crate) fn error_in(scale: f64, got: &Tensor, want: &Tensor) -> f64 {
     if got.size() != want.size() {
         return f64::INFINITY;
     }
@@ -516,6 +332,3 @@ fn error_in(scale: f64, got: &Tensor, want: &Tensor) -> f64 {
     let error = deviation / if scale > 0.0 { scale } else { 1.0 };
     if error.is_finite() { error } else { f64::INFINITY }
 }
-
-#[cfg(test)]
-mod tests;

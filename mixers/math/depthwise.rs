@@ -263,7 +263,7 @@ fn backward_piece<T: Real>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::laws::conformance::noise;
+    use crate::laws::testing::noise;
     use tch::Kind;
 
     /// The plain twin: libtorch's convolution, and SiLU where asked.

@@ -16,8 +16,6 @@
 //! A real system of size N has N/2 conjugate pairs of modes; the one of each pair with negative imaginary part is kept.
 //! Everything is computed in float64 on the CPU.
 
-use crate::laws::goldens::{Golden, GoldenError, Replay};
-use std::collections::BTreeMap;
 use std::f64::consts::PI;
 use tch::{Device, Kind, Tensor};
 
@@ -133,36 +131,6 @@ pub fn diag_inv(n: i64) -> Tensor {
 /// S4D-Real, `A_n = -(n+1)`: real `[modes]`.
 pub fn diag_real(modes: i64) -> Tensor {
     -(Tensor::arange(modes, F64) + 1.0)
-}
-
-/// The phase-free parts of every initialization, for the `hippo_init` dumps.
-pub(crate) fn replay(golden: &Golden) -> Result<Replay, GoldenError> {
-    golden.only("measure", &["legs"])?;
-    let n = golden.int("N")?;
-    if !(2..=MOST_STATES).contains(&n) || n % 2 != 0 {
-        return Err(golden.malformed(format!("config `N` is {n}: states come in pairs, {MOST_STATES} at most")));
-    }
-    golden.agrees("N", golden.tensor("output.B_dense")?.size()[0], "`output.B_dense` says")?;
-    if !matches!(golden.variant.as_str(), "" | "legs") {
-        return Err(GoldenError::Unsupported(format!("variant `{}`; replayed is `legs`", golden.variant)));
-    }
-    let ((a, b, p), nplr) = (legs(n), nplr_legs(n));
-    let pair = |z: &Tensor| z.resolve_conj().view_as_real();
-    let real = diag_real(n / 2);
-    let outputs = [
-        ("A_dense", a),
-        ("B_dense", b),
-        ("P_dense", p),
-        ("Lambda", pair(&nplr.lambda)),
-        ("abs_B", nplr.b.abs()),
-        ("abs_P", nplr.p.abs()),
-        ("conjP_times_B", pair(&(nplr.p.conj() * &nplr.b))),
-        ("diag_lin_A", pair(&diag_lin(n))),
-        ("diag_inv_A", pair(&diag_inv(n))),
-        ("diag_real_A", pair(&Tensor::complex(&real, &real.zeros_like()))),
-    ];
-    let named = outputs.map(|(name, value)| (format!("output.{name}"), value.to_kind(golden.kind)));
-    Ok(Replay(BTreeMap::from(named)))
 }
 
 #[cfg(test)]

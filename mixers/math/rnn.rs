@@ -237,7 +237,7 @@ pub(crate) fn assert_plain_twin(
     build: impl Fn(&nn::Path, &Dims) -> Layer,
     cell: impl Fn(&Tensor, &[Tensor], &[Tensor; 4]) -> Vec<Tensor>,
 ) {
-    use crate::laws::conformance::noise;
+    use crate::laws::testing::noise;
     use tch::{Device, Kind};
     let run = |network: &Network, x: &Tensor| {
         let mut state = network.start(1);

@@ -5,8 +5,8 @@
 //! M[t,s] = C_t·B_s exp(Σ_{r=s+1..t} dt_r A) dt_s  for s ≤ t                       the same as Y = M X
 //! ```
 //! Paper    Dao & Gu 2024, arXiv:2405.21060 (Mamba-2); both ways: Hwang et al. 2024, arXiv:2407.09941 (Hydra)
-//! Time     O(length · (chunk + n_state) · d_inner), all of it in batched matrix products
-//! Memory   nothing but the inputs is kept for the backward; while it runs, O(chunk · n_heads + n_state / chunk · d_inner) a
+//! Time     O(length · (chunk + d_state) · d_inner), all of it in batched matrix products
+//! Memory   nothing but the inputs is kept for the backward; while it runs, O(chunk · n_heads + d_state / chunk · d_inner) a
 //!          position, for as many positions as `POSITIONS` at a time
 //! Departs  the two directions of a quasiseparable matrix share one within-chunk matrix: the lower triangle reads the
 //!          forward stream, the upper one the backward stream, so there is one product with X and nothing is flipped
@@ -32,7 +32,7 @@ pub(crate) const POSITIONS: i64 = 4096;
 pub struct Stream {
     /// Step sizes, not negative: `[batch, length, heads]`.
     pub dt: Tensor,
-    /// Input map: `[batch, length, groups, n_state]`; head h reads group `h / (heads / groups)`.
+    /// Input map: `[batch, length, groups, d_state]`; head h reads group `h / (heads / groups)`.
     pub b: Tensor,
     /// Output map, shaped as `b`.
     pub c: Tensor,
@@ -95,7 +95,7 @@ impl Reads {
     }
 }
 
-/// One way: `x` `[batch, length, heads, d_head]`, `a` `[heads]` (negative), `initial` `[heads, d_head, n_state]` →
+/// One way: `x` `[batch, length, heads, d_head]`, `a` `[heads]` (negative), `initial` `[heads, d_head, d_state]` →
 /// y shaped as `x`. The result does not depend on `chunk`.
 pub fn scan(x: &Tensor, a: &Tensor, stream: &Stream, chunk: i64, initial: Option<&Tensor>) -> Tensor {
     sum(x, a, &[(stream, Reads::PastAndSelf)], chunk, initial)
@@ -286,7 +286,7 @@ impl Scans {
         let mut done = Vec::new();
         for (side, slopes) in sides.iter().zip(slopes) {
             let Slopes { products, mut exponents } = slopes;
-            let db = plan.empty(&x, &[plan.all(), plan.size, plan.groups, plan.n_state]);
+            let db = plan.empty(&x, &[plan.all(), plan.size, plan.groups, plan.d_state]);
             let dc = db.empty_like();
             let groups = 0..plan.groups;
             multiply(groups.clone().flat_map(|g| {
@@ -299,18 +299,18 @@ impl Scans {
                 let room: &mut Tensor = room.get_or_insert_with(|| x.empty_like());
                 side.read_states(&plan, &entering, room);
                 by_kind!(kind, scaled_back(room, &grad, &side.enter, &mut exponents.enter)); // room: grad · enter
-                let mut d_states = entering.empty_like();
+                let mut grad_states = entering.empty_like();
                 multiply(
-                    groups
-                        .clone()
-                        .map(|g| [d_states.select(1, g), plan.group(&side.c, g).transpose(1, 2), plan.group(room, g)]),
+                    groups.clone().map(|g| {
+                        [grad_states.select(1, g), plan.group(&side.c, g).transpose(1, 2), plan.group(room, g)]
+                    }),
                 );
                 add_product(
                     groups
                         .clone()
                         .map(|g| [dc.select(2, g), plan.group(room, g), entering.select(1, g).transpose(1, 2)]),
                 );
-                let start = by_kind!(kind, pass_back(&mut d_states, &entering, side, &mut exponents.total, &plan));
+                let start = by_kind!(kind, pass_back(&mut grad_states, &entering, side, &mut exponents.total, &plan));
                 drop(entering);
                 if initial.is_some() {
                     d_initial = Some(match d_initial.take() {
@@ -323,16 +323,16 @@ impl Scans {
                     add_product(
                         groups
                             .clone()
-                            .map(|g| [db.select(2, g), plan.group(room, g), d_states.select(1, g).transpose(1, 2)]),
+                            .map(|g| [db.select(2, g), plan.group(room, g), grad_states.select(1, g).transpose(1, 2)]),
                     );
                     multiply(
-                        groups.clone().map(|g| [plan.group(room, g), plan.group(&side.b, g), d_states.select(1, g)]),
+                        groups.clone().map(|g| [plan.group(room, g), plan.group(&side.b, g), grad_states.select(1, g)]),
                     );
                     by_kind!(kind, add_scaled_back(&mut dx, room, &x, &side.leave, &mut exponents.leave));
                 }
             }
             let (d_dt, da) = by_kind!(kind, decay_back(side, &exponents, a, &plan));
-            let bc = [plan.groups, plan.n_state];
+            let bc = [plan.groups, plan.d_state];
             let dc = match side.reads {
                 Reads::PastAndSelf | Reads::FutureAndSelf => plan.join(&dc, &bc),
                 Reads::Past => plan.join(&dc, &bc).narrow(1, 1, plan.length - 1).constant_pad_nd([0, 0, 0, 0, 0, 1]),
@@ -358,7 +358,7 @@ struct Chunks {
     heads: i64,
     groups: i64,
     d_head: i64,
-    n_state: i64,
+    d_state: i64,
 }
 
 impl Chunks {
@@ -366,12 +366,12 @@ impl Chunks {
         let &[rows, length, heads, d_head] = x.size().as_slice() else {
             panic!("ssd: x must be [batch, length, heads, d_head], not {:?}", x.size())
         };
-        let &[_, _, groups, n_state] = stream.b.size().as_slice() else {
-            panic!("ssd: b must be [batch, length, groups, n_state], not {:?}", stream.b.size())
+        let &[_, _, groups, d_state] = stream.b.size().as_slice() else {
+            panic!("ssd: b must be [batch, length, groups, d_state], not {:?}", stream.b.size())
         };
         assert!(chunk > 0 && heads % groups == 0, "ssd: chunk {chunk}, {groups} groups of {heads} heads");
         let size = chunk.min(length);
-        Self { rows, length, size, count: (length + size - 1) / size, heads, groups, d_head, n_state }
+        Self { rows, length, size, count: (length + size - 1) / size, heads, groups, d_head, d_state }
     }
 
     /// Chunks of all rows.
@@ -413,7 +413,7 @@ impl Chunks {
 /// One direction in chunks. The decay on the way from s to t is `exp(out[t] - into[s])`.
 struct Side {
     reads: Reads,
-    /// `[rows, chunks · size, groups, n_state]`; `c` is shifted where the direction is strict.
+    /// `[rows, chunks · size, groups, d_state]`; `c` is shifted where the direction is strict.
     b: Tensor,
     c: Tensor,
     /// `[rows · chunks, heads, size]`.
@@ -453,7 +453,7 @@ impl Side {
         p
     }
 
-    /// The state that enters each chunk, `[rows · chunks, groups, n_state, channels of the group]`; `None` where all are
+    /// The state that enters each chunk, `[rows · chunks, groups, d_state, channels of the group]`; `None` where all are
     /// zero. `room` is scratch shaped as `x`.
     fn entering(
         &self,
@@ -466,7 +466,7 @@ impl Side {
             return None;
         }
         let per_group = plan.heads / plan.groups;
-        let mut states = plan.empty(x, &[plan.all(), plan.groups, plan.n_state, per_group * plan.d_head]);
+        let mut states = plan.empty(x, &[plan.all(), plan.groups, plan.d_state, per_group * plan.d_head]);
         if plan.count > 1 {
             let fed = room.get_or_insert_with(|| x.empty_like());
             by_kind!(x.kind(), scale(fed, x, &self.leave));
@@ -478,7 +478,7 @@ impl Side {
             let _ = states.zero_(); // what the only chunk leaves goes nowhere
         }
         let initial = initial
-            .map(|i| i.view([plan.groups, per_group, plan.d_head, plan.n_state]).permute([0, 3, 1, 2]).contiguous());
+            .map(|i| i.view([plan.groups, per_group, plan.d_head, plan.d_state]).permute([0, 3, 1, 2]).contiguous());
         by_kind!(x.kind(), pass(&mut states, initial.as_ref(), self, plan));
         Some(states)
     }
@@ -891,20 +891,20 @@ fn width(x: &Tensor, f: &Tensor) -> usize {
     x.numel() / f.numel().max(1)
 }
 
-/// Where the states of one head of one row lie: `[rows, chunks, groups, n_state, heads of the group, d_head]`.
+/// Where the states of one head of one row lie: `[rows, chunks, groups, d_state, heads of the group, d_head]`.
 struct States {
     chunks: usize,
     groups: usize,
-    n_state: usize,
+    d_state: usize,
     per_group: usize,
     d_head: usize,
 }
 
 impl States {
     fn of(plan: &Chunks) -> Self {
-        let [chunks, groups, n_state, per_group, d_head] =
-            [plan.count, plan.groups, plan.n_state, plan.heads / plan.groups, plan.d_head].map(|n| n as usize);
-        Self { chunks, groups, n_state, per_group, d_head }
+        let [chunks, groups, d_state, per_group, d_head] =
+            [plan.count, plan.groups, plan.d_state, plan.heads / plan.groups, plan.d_head].map(|n| n as usize);
+        Self { chunks, groups, d_state, per_group, d_head }
     }
 
     fn heads(&self) -> usize {
@@ -915,7 +915,7 @@ impl States {
     #[inline(always)]
     fn at(&self, chunk: usize, h: usize, n: usize) -> usize {
         let (group, within) = (h / self.per_group, h % self.per_group);
-        (((chunk * self.groups + group) * self.n_state + n) * self.per_group + within) * self.d_head
+        (((chunk * self.groups + group) * self.d_state + n) * self.per_group + within) * self.d_head
     }
 
     /// The chunks of row `row` in the order in which a side reads them.
@@ -926,7 +926,7 @@ impl States {
     }
 }
 
-/// From what each chunk leaves to what enters each chunk, in place. `initial` is `[groups, n_state, heads of the group, d_head]`.
+/// From what each chunk leaves to what enters each chunk, in place. `initial` is `[groups, d_state, heads of the group, d_head]`.
 fn pass<T: Real>(states: &mut Tensor, initial: Option<&Tensor>, side: &Side, plan: &Chunks) {
     #[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
     fn run<T: Real>(
@@ -938,15 +938,15 @@ fn pass<T: Real>(states: &mut Tensor, initial: Option<&Tensor>, side: &Side, pla
         backward: bool,
     ) {
         let d = at.d_head;
-        let mut state = vec![T::ZERO; at.n_state * d];
+        let mut state = vec![T::ZERO; at.d_state * d];
         if let Some(initial) = initial {
-            for n in 0..at.n_state {
+            for n in 0..at.d_state {
                 state[n * d..][..d].copy_from_slice(&initial[at.at(0, h, n)..][..d]);
             }
         }
         for chunk in at.order(row, backward) {
             let decay = T::of(total[chunk * at.heads() + h].exp());
-            for n in 0..at.n_state {
+            for n in 0..at.d_state {
                 // SAFETY: a head of a row is one thread's.
                 let left = unsafe { all.part(at.at(chunk, h, n), d) };
                 let state = &mut state[n * d..][..d];
@@ -969,7 +969,7 @@ fn pass<T: Real>(states: &mut Tensor, initial: Option<&Tensor>, side: &Side, pla
 }
 
 /// The reverse of [`pass`]: from gradients of what enters to gradients of what is left, in place, of the log decays of
-/// whole chunks, and (returned, `[heads, d_head, n_state]`) of the initial state.
+/// whole chunks, and (returned, `[heads, d_head, d_state]`) of the initial state.
 fn pass_back<T: Real>(
     grads: &mut Tensor,
     entering: &Tensor,
@@ -990,7 +990,7 @@ fn pass_back<T: Real>(
         for chunk in at.order(row, !backward) {
             let whole = total[chunk * at.heads() + h].exp();
             let (decay, mut slope) = (T::of(whole), 0.0);
-            for n in 0..at.n_state {
+            for n in 0..at.d_state {
                 // SAFETY: a head of a row is one thread's.
                 let slot = unsafe { all.0.part(at.at(chunk, h, n), d) };
                 let grad = &mut grad[n * d..][..d];
@@ -1006,11 +1006,11 @@ fn pass_back<T: Real>(
         }
     }
     let (at, backward) = (States::of(plan), side.reads.backward());
-    let mut start = Tensor::zeros([plan.rows, plan.heads, plan.n_state, plan.d_head], (T::KIND, grads.device()));
+    let mut start = Tensor::zeros([plan.rows, plan.heads, plan.d_state, plan.d_head], (T::KIND, grads.device()));
     let read = (elements::<T>(entering), elements::<f64>(&side.total));
     let all = (Shared::new(elements_mut::<T>(grads)), Shared::new(elements_mut::<f64>(d_total)));
     let starts = Shared::new(elements_mut::<T>(&mut start));
-    let each = at.n_state * at.d_head;
+    let each = at.d_state * at.d_head;
     parallel_for(plan.rows as usize * at.heads(), 1, |units| {
         for unit in units {
             // SAFETY: a head of a row is one thread's.
@@ -1024,7 +1024,7 @@ fn pass_back<T: Real>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::laws::conformance::noise;
+    use crate::laws::testing::noise;
 
     /// The recurrence of the head of this file, one step at a time.
     fn recurrence(x: &Tensor, a: &Tensor, s: &Stream, initial: Option<&Tensor>) -> Tensor {
@@ -1051,15 +1051,15 @@ mod tests {
 
     /// Leaves x, a, initial and two streams, in that order.
     fn leaves(length: i64, heads: i64, groups: i64, strength: f64) -> Vec<Tensor> {
-        let (batch, d_head, n_state) = (2, 3, 4);
+        let (batch, d_head, d_state) = (2, 3, 4);
         let signed = |shape: &[i64], salt| noise(shape, salt) * 2.0;
         let positive = |shape: &[i64], salt| noise(shape, salt) / 2.0 + 0.5;
-        let bc = |salt| signed(&[batch, length, groups, n_state], salt);
+        let bc = |salt| signed(&[batch, length, groups, d_state], salt);
         let dt = |salt| positive(&[batch, length, heads], salt) * strength + 0.01;
         let all = [
             signed(&[batch, length, heads, d_head], 1),
             -positive(&[heads], 2) - 0.2,
-            signed(&[heads, d_head, n_state], 3),
+            signed(&[heads, d_head, d_state], 3),
             dt(4),
             bc(5),
             bc(6),

@@ -295,7 +295,7 @@ fn pull_term<T: Real>(g: &[T], [a, b]: [&[T]; 2], [da, db]: [&mut [T]; 2], round
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::laws::conformance::noise;
+    use crate::laws::testing::noise;
 
     /// [`mix`] with M kept and differentiated by libtorch.
     fn plain(a: &Tensor, b: &Tensor, v: &Tensor, rounding: f64) -> Tensor {

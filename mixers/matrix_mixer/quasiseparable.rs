@@ -27,15 +27,15 @@ pub(super) struct Quasiseparable {
     bc: Option<Tensor>,
     chunk_size: i64,
     heads: i64,
-    n_state: i64,
+    d_state: i64,
     d_inner: i64,
 }
 
 impl Quasiseparable {
     pub(super) fn new(vs: &nn::Path, shape: &Shape) -> Self {
         let Shape { cfg, heads, d_inner, seq_len, .. } = *shape;
-        let n_state = heads * shape.qk_dim;
-        let sizes = [seq_len, 2 * n_state];
+        let d_state = heads * shape.qk_dim;
+        let sizes = [seq_len, 2 * d_state];
         let bc = (!cfg.data_dependent).then(|| vs.var("BC", &sizes, xavier_normal(&sizes)));
         let mut dt_bias = vs.var("dt_bias", &[heads], Init::Uniform { lo: cfg.dt_min.ln(), up: cfg.dt_max.ln() });
         tch::no_grad(|| {
@@ -50,7 +50,7 @@ impl Quasiseparable {
             bc,
             chunk_size: cfg.chunk_size,
             heads,
-            n_state,
+            d_state,
             d_inner,
         }
     }
@@ -65,13 +65,13 @@ impl Quasiseparable {
         let (bc, dt) = match (&self.bc, &inside.convolved, &inside.straight) {
             (Some(bc), ..) => {
                 let dt = self.dt_bias.softplus().expand([batch, length, 2, self.heads], true);
-                (leading(bc, 0, length).expand([batch, length, 2 * self.n_state], true), dt)
+                (leading(bc, 0, length).expand([batch, length, 2 * self.d_state], true), dt)
             }
             (None, Some(bc), Some(dt)) => (bc.silu(), (dt.unflatten(-1, [2, self.heads]) + &self.dt_bias).softplus()),
             _ => unreachable!("B, C and dt are read"),
         };
         let dt = ctx.zero_padding(&dt); // a step of 0 leaves the state alone
-        let part = |i: i64| bc.narrow(2, i * self.n_state, self.n_state).unsqueeze(2);
+        let part = |i: i64| bc.narrow(2, i * self.d_state, self.d_state).unsqueeze(2);
         [0, 1].map(|way| Stream { dt: dt.select(2, way), b: part(0), c: part(1) })
     }
 
@@ -85,7 +85,7 @@ impl MatrixClass for Quasiseparable {
     fn reads(&self) -> Reads {
         match self.bc {
             Some(_) => Reads::default(),
-            None => Reads { convolved: 2 * self.n_state, straight: 2 * self.heads },
+            None => Reads { convolved: 2 * self.d_state, straight: 2 * self.heads },
         }
     }
 
@@ -106,7 +106,7 @@ impl MatrixClass for Quasiseparable {
     }
 
     fn structure(&self) -> Structure {
-        Structure::Quasiseparable(self.n_state)
+        Structure::Quasiseparable(self.d_state)
     }
 
     fn residual(&self) -> bool {
@@ -124,8 +124,8 @@ impl MatrixClass for Quasiseparable {
     /// As Hydra counts: C·B of both directions, one product with v, and states where there are chunks.
     fn flops(&self, length: i64) -> i64 {
         let chunk = self.chunk_size.min(length);
-        let within = 2 * linear_flops(length, self.n_state, chunk) + linear_flops(length, chunk, self.d_inner);
-        let between = if chunk < length { 4 * linear_flops(length, self.n_state, self.d_inner) } else { 0 };
+        let within = 2 * linear_flops(length, self.d_state, chunk) + linear_flops(length, chunk, self.d_inner);
+        let between = if chunk < length { 4 * linear_flops(length, self.d_state, self.d_inner) } else { 0 };
         within + between + linear_flops(length, self.d_inner, self.heads)
     }
 }

@@ -1,6 +1,6 @@
 use super::*;
-use crate::laws::conformance::noise;
 use crate::laws::goldens::relative_error;
+use crate::laws::testing::noise;
 use std::path::PathBuf;
 use tch::Kind;
 

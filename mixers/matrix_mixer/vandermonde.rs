@@ -332,7 +332,7 @@ pub fn replay_core(golden: &Golden) -> Result<Replay, GoldenError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::laws::conformance::noise;
+    use crate::laws::testing::noise;
 
     #[test]
     fn waves_turned_step_by_step_are_the_sum_of_cosines_in_values_and_gradients() {

@@ -354,8 +354,8 @@ fn total<T: Real>(lanes: &[T; LANES]) -> T {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::laws::conformance::noise;
     use crate::laws::goldens::relative_error;
+    use crate::laws::testing::noise;
 
     /// S and R, `[3, sums, modes]`, and a with a negative real part, its parts stacked, `[3, modes, 2]`.
     fn leaves(sums: i64, modes: i64) -> [Tensor; 3] {

@@ -13,6 +13,7 @@
 //!          the first of them, exactly 0 and not 1e-4, in dt = e^p, and in having one direction only
 
 use super::recurrent::Recurrence;
+use crate::core::family::{ReplayFn, Surroundings};
 use crate::math::conv::{complex_expm1, exponential_kernel, fft_conv, fft_conv_flops, rfft_flops};
 use crate::{
     ConfigError, Context, Cost, Dims, Family, Mixer, NotLinear, ParamRule, Precision, Recurrent, Structure, between,
@@ -52,6 +53,15 @@ impl Family for Config {
     const COMPLEXITY: &'static str =
         "time O(d_model · length · (d_state + log length)), memory O(d_model · (d_state · length^½ + length))";
     const VERSION: u32 = 1;
+    const BLOCK: Surroundings = Surroundings::NoFfn;
+
+    fn small() -> Value {
+        json!({ "d_state": 4 })
+    }
+
+    fn replays() -> &'static [(&'static str, ReplayFn)] {
+        &[("s4d_minimal", super::replay::minimal)]
+    }
 
     fn variants() -> Vec<Value> {
         vec![json!({ "lr": 0.0 })]

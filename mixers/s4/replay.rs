@@ -6,8 +6,10 @@ use super::minimal::{self, Minimal};
 use super::recurrent::Recurrence;
 use super::{Block, Config, Disc, DtTransform, FinalAct, Mode, RealTransform, StateInit, StepMode};
 use crate::laws::goldens::{Golden, GoldenError, Replay, relative_error, whole};
+use crate::math::hippo;
 use crate::{Context, Dims, Mixer};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use tch::nn::VarStore;
 use tch::{Device, Tensor, nn};
 
@@ -491,4 +493,36 @@ fn fits(golden: &Golden, kernel: &Kernel, shared: &Shared) -> Result<(), GoldenE
 fn stored(golden: &Golden, path: &nn::Path, prefix: &str, name: &str) -> Result<Tensor, GoldenError> {
     let value = golden.tensor(&format!("param.{prefix}{name}"))?;
     Ok(path.add(name, value.copy().set_requires_grad(true), true))
+}
+
+/// `hippo_init`: the phase-free parts of every initialization.
+pub(crate) fn hippo(golden: &Golden) -> Result<Replay, GoldenError> {
+    golden.only("measure", &["legs"])?;
+    let n = golden.int("N")?;
+    if !(2..=hippo::MOST_STATES).contains(&n) || n % 2 != 0 {
+        return Err(
+            golden.malformed(format!("config `N` is {n}: states come in pairs, {} at most", hippo::MOST_STATES))
+        );
+    }
+    golden.agrees("N", golden.tensor("output.B_dense")?.size()[0], "`output.B_dense` says")?;
+    if !matches!(golden.variant.as_str(), "" | "legs") {
+        return Err(GoldenError::Unsupported(format!("variant `{}`; replayed is `legs`", golden.variant)));
+    }
+    let ((a, b, p), nplr) = (hippo::legs(n), hippo::nplr_legs(n));
+    let pair = |z: &Tensor| z.resolve_conj().view_as_real();
+    let real = hippo::diag_real(n / 2);
+    let outputs = [
+        ("A_dense", a),
+        ("B_dense", b),
+        ("P_dense", p),
+        ("Lambda", pair(&nplr.lambda)),
+        ("abs_B", nplr.b.abs()),
+        ("abs_P", nplr.p.abs()),
+        ("conjP_times_B", pair(&(nplr.p.conj() * &nplr.b))),
+        ("diag_lin_A", pair(&hippo::diag_lin(n))),
+        ("diag_inv_A", pair(&hippo::diag_inv(n))),
+        ("diag_real_A", pair(&Tensor::complex(&real, &real.zeros_like()))),
+    ];
+    let named = outputs.map(|(name, value)| (format!("output.{name}"), value.to_kind(golden.kind)));
+    Ok(Replay(BTreeMap::from(named)))
 }

@@ -1,8 +1,10 @@
 use super::kernel::Kernel;
 use super::replay::{step_modes, stepped, stored_layer};
 use super::*;
-use crate::laws::conformance::noise;
-use crate::laws::goldens::{Golden, GroupResult, Verdict, relative_error, verify};
+use crate::laws::goldens::{Golden, relative_error};
+use crate::laws::testing::noise;
+use crate::laws::verify::{GroupResult, Verdict, verify};
+use crate::registry;
 use std::path::Path;
 use tch::nn::VarStore;
 use tch::{Device, Kind};
@@ -454,7 +456,7 @@ fn the_kept_reference_dumps_are_met() {
         if !family.starts_with("s4") && family != "hippo_init" {
             continue;
         }
-        match verify(&path) {
+        match verify(&path, &registry()).verdict {
             Verdict::Compared(groups) => assert!(groups.iter().all(GroupResult::passed), "{name}: {groups:?}"),
             other => panic!("{name}: {other:?}"),
         }

@@ -3,8 +3,8 @@
 //! something else.
 
 use super::{Golden, GoldenError, Replay};
+use crate::ConfigError;
 use crate::core::limits;
-use crate::{ConfigError, Dims, Family};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::cell::RefCell;
@@ -13,7 +13,7 @@ use tch::{Kind, Tensor};
 
 /// What was read so far.
 #[derive(Debug, Default)]
-pub(super) struct Marks {
+pub(crate) struct Marks {
     config: RefCell<BTreeSet<String>>,
     tensors: RefCell<BTreeSet<String>>,
     /// Full keys of inputs that take no part in the outputs: no gradient may belong to them.
@@ -29,7 +29,7 @@ const PREFIXES: [&str; 8] = ["input", "param", "buffer", "output", "grad_output"
 const INFINITE: [(&str, f64); 3] = [("Infinity", f64::INFINITY), ("-Infinity", f64::NEG_INFINITY), ("NaN", f64::NAN)];
 
 /// JSON as Python writes it: `Infinity`, `-Infinity` and `NaN`, which JSON does not have, become words of the same letters.
-pub(super) fn python_json(text: &str) -> Option<Value> {
+pub(crate) fn python_json(text: &str) -> Option<Value> {
     let (mut plain, mut rest, mut quoted) = (String::with_capacity(text.len()), text, false);
     while let Some(c) = rest.chars().next() {
         let word = INFINITE.iter().map(|(word, _)| *word).find(|word| !quoted && rest.starts_with(word));
@@ -200,29 +200,6 @@ impl Golden {
         }
     }
 
-    /// Whether a layer of these settings may be built: no number beyond its limit, nothing that [`Family::check`] refuses,
-    /// and no larger than the parameters in the file.
-    pub fn settings<F: Family>(&self, cfg: &F, dims: &Dims) -> Result<(), GoldenError> {
-        self.within_limits(cfg, dims)?;
-        self.checked(&cfg.check(dims))?;
-        self.no_larger(cfg.scalars(dims))
-    }
-
-    /// Whether every whole number of `cfg` and `dims` is within its limit; asked before anything is computed from them.
-    pub fn within_limits<F: Family>(&self, cfg: &F, dims: &Dims) -> Result<(), GoldenError> {
-        let values = serde_json::to_value(cfg).map_err(|e| self.malformed(e.to_string()))?;
-        self.checked(&limits::beyond(&values, dims))
-    }
-
-    /// Whether a layer of about `scalars` numbers can be the one in the file.
-    pub fn no_larger(&self, scalars: f64) -> Result<(), GoldenError> {
-        let stored: usize = self.names("param").iter().map(|name| self.tensors[&format!("param.{name}")].numel()).sum();
-        if scalars <= 2.5 * stored as f64 + 1e4 {
-            return Ok(());
-        }
-        Err(self.malformed(format!("the config asks for {scalars:.1e} parameters, and the file has {stored}")))
-    }
-
     /// An integer of the case's config that has to be from 1 to the limit of the setting `like`.
     pub fn size(&self, key: &str, like: &str) -> Result<i64, GoldenError> {
         let size = self.int(key)?;
@@ -299,14 +276,14 @@ impl Golden {
     }
 
     /// Keys not yet read, for the message about a replay that failed: one of them may be why.
-    pub(super) fn unread_note(&self) -> String {
+    pub(crate) fn unread_note(&self) -> String {
         let (keys, _) = self.unread();
         if keys.is_empty() { String::new() } else { format!("; not read: {}", keys.join(", ")) }
     }
 
     /// Whether all of the dump was used by the replay that gave `got`: every key of the config, every input, parameter and
     /// buffer read; every output and gradient one that was computed; every gradient there that the format asks for.
-    pub(super) fn all_used(&self, got: &Replay) -> Result<(), GoldenError> {
+    pub(crate) fn all_used(&self, got: &Replay) -> Result<(), GoldenError> {
         let family = &self.family;
         let (keys, tensors) = self.unread();
         if !keys.is_empty() {

@@ -1,7 +1,7 @@
 //! S4, S4D and their kernels as matrices: every Ā is written out and applied step by step. Nothing of `crate::s4` is used.
 
 use super::{Made, joined, leaf};
-use crate::laws::conformance::noise;
+use crate::laws::testing::noise;
 use serde_json::{Value, json};
 use std::f64::consts::PI;
 use tch::{Device, Kind, Tensor};

@@ -1,18 +1,19 @@
 //! What Hydra and Mamba-2 share around the scan, in two nodes of the graph that keep little.
 //!
 //! ```text
-//! x | B | C … = SiLU(conv1d(xBC)),   y = scans(x, dt, B, C) + diagonal · x            [`Inside`]
+//! x | B | C … = SiLU(conv1d(xBC)),   y = scans(x, dt, B, C) + diagonal · x            [`SsdBlock`]
 //! out_proj( RMSNorm(y) · weight · SiLU(z) )   or   out_proj( RMSNorm(y · SiLU(z)) · weight )      [`norm_gate_project`]
 //! ```
 //! Time     a few passes over `[length, d_inner]` besides the scans and products
 //! Memory   kept for the backward: what the input projection gave, y, and nothing else of that size; convolved values,
 //!          states and the normalised, gated values are computed again, a few rows at a time
 
+use crate::core::limits::width;
 use crate::math::depthwise::Depthwise;
 use crate::math::real::{Real, by_kind, dot};
 use crate::math::ssd::{POSITIONS, Reads, Scans, Stream, add_scaled, add_scaled_back, pieces};
 use crate::native::{Backward, Shared, attach, elements, elements_mut, parallel_for};
-use crate::{Context, Linear, Precision};
+use crate::{ConfigError, Context, Linear, ParamRule, Precision, at_least, between, divides, linear_flops};
 use multiversion::multiversion;
 use tch::Tensor;
 use tch::nn::{self, Init};
@@ -21,6 +22,147 @@ use tch::nn::{self, Init};
 const DT_FLOOR: f64 = 1e-4;
 /// Of the RMS norm.
 pub(crate) const EPS: f64 = 1e-5;
+
+/// Sizes of a block: what Hydra's and Mamba-2's settings have in common.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sizes {
+    pub d_model: i64,
+    /// Of each head and scan.
+    pub d_state: i64,
+    /// `d_inner / d_model`.
+    pub expand: i64,
+    /// Channels of a head.
+    pub headdim: i64,
+    /// Groups of heads that share B and C.
+    pub ngroups: i64,
+    /// Width of the convolution; 0 is none.
+    pub d_conv: i64,
+    pub chunk_size: i64,
+    /// Scans, each with its own dt, B and C.
+    pub scans: i64,
+    /// Width of y over `d_inner`.
+    pub copies: i64,
+    /// Bias of `in_proj` and `out_proj`.
+    pub bias: bool,
+    /// Bias of the convolution.
+    pub conv_bias: bool,
+    pub learnable_init_states: bool,
+    /// Range of the steps drawn at initialisation.
+    pub dt: [f64; 2],
+    /// Range that steps are clamped to.
+    pub dt_limit: Option<[f64; 2]>,
+}
+
+impl Sizes {
+    /// Channels of x.
+    pub fn d_inner(&self) -> i64 {
+        self.expand * self.d_model
+    }
+
+    /// Of one scan.
+    pub fn heads(&self) -> i64 {
+        self.d_inner() / self.headdim
+    }
+
+    /// Width of B and C of all scans.
+    pub fn bc_width(&self) -> i64 {
+        2 * self.scans * self.ngroups * self.d_state
+    }
+
+    /// Channels that the convolution reads.
+    pub fn convolved(&self) -> i64 {
+        self.d_inner() + self.bc_width()
+    }
+
+    /// Channels that `in_proj` gives: z, x, B, C and dt.
+    pub fn projected(&self) -> i64 {
+        self.d_inner() + self.convolved() + self.scans * self.heads()
+    }
+
+    /// Width of y.
+    pub fn width(&self) -> i64 {
+        self.copies * self.d_inner()
+    }
+
+    /// Everything wrong with these sizes; the convolution is at least `least_conv` wide.
+    pub fn check(&self, least_conv: i64) -> Vec<ConfigError> {
+        let mut wrong = Vec::new();
+        if let Some([low, high]) = self.dt_limit.filter(|[low, high]| !(0.0 <= *low && low <= high)) {
+            let problem = format!("`dt_limit` is [{low}, {high}], which is no range of positive steps");
+            wrong.push(ConfigError { key: "dt_limit", problem, help: "use [low, high] with 0 <= low <= high".into() });
+        }
+        let d_inner = self.d_inner();
+        let heads = if self.headdim > 0 { (d_inner / self.headdim).max(1) } else { 1 };
+        let checks = [
+            at_least("d_state", self.d_state, 1),
+            at_least("expand", self.expand, 1),
+            width("expand", "expand · d_model", &[self.expand, self.d_model]),
+            width("ngroups", "ngroups · d_state", &[self.ngroups, self.d_state]),
+            at_least("d_conv", self.d_conv, least_conv),
+            at_least("chunk_size", self.chunk_size, 1),
+            divides("headdim", self.headdim, "expand · d_model", d_inner),
+            divides("ngroups", self.ngroups, "expand · d_model / headdim", heads),
+            between("dt_max", self.dt[1], 1e-9, 1e3),
+            between("dt_min", self.dt[0], 1e-9, self.dt[1]),
+        ];
+        wrong.extend(checks.into_iter().filter_map(Result::err));
+        wrong
+    }
+
+    /// Numbers of the layer, about, besides `diagonal`; in floats, for the sizes need not be sane.
+    pub fn scalars(&self, diagonal: f64) -> f64 {
+        let [d, expand, state, groups, conv, scans] =
+            [self.d_model, self.expand, self.d_state, self.ngroups, self.d_conv, self.scans].map(|n| n as f64);
+        let d_inner = expand * d;
+        let (heads, convolved) = (d_inner / self.headdim as f64, d_inner + 2.0 * scans * groups * state);
+        let projected = d_inner + convolved + scans * heads;
+        let states = if self.learnable_init_states { d_inner * state } else { 0.0 };
+        let width = self.copies as f64 * d_inner;
+        (d + 1.0) * projected + convolved * (conv + 1.0) + diagonal + 3.0 * heads + width * (d + 1.0) + d + states
+    }
+
+    /// Trained numbers; `diagonal` counts D and fc_D.
+    pub fn params(&self, diagonal: i64) -> i64 {
+        let (d, width) = (self.d_model, self.width());
+        let taps = self.d_conv + i64::from(self.conv_bias);
+        let filters = if self.d_conv > 0 { self.convolved() * taps } else { 0 };
+        let biases = if self.bias { self.projected() + d } else { 0 };
+        let states = if self.learnable_init_states { self.d_inner() * self.d_state } else { 0 };
+        d * self.projected() + filters + 2 * self.heads() + diagonal + width + width * d + biases + states
+    }
+
+    /// Of one sequence. The scan is counted as it runs: C·B of each scan, one product with x where scans are added and one
+    /// each where they are not (`products`), and states where there are chunks.
+    pub fn flops(&self, length: i64, products: i64) -> i64 {
+        let (d, d_inner, chunk) = (self.d_model, self.d_inner(), self.chunk_size.min(length));
+        let within = self.scans * linear_flops(length, self.ngroups * self.d_state, chunk)
+            + products * linear_flops(length, chunk, d_inner);
+        let states = 2 * self.scans * linear_flops(length, self.d_state, d_inner);
+        linear_flops(length, d, self.projected())
+            + linear_flops(length, self.d_conv, self.convolved())
+            + within
+            + if chunk < length { states } else { 0 }
+            + linear_flops(length, self.width(), d)
+    }
+
+    /// A dense layer of the block.
+    pub fn dense(&self, vs: nn::Path, from: i64, to: i64) -> Linear {
+        Linear::new(vs, from, to, nn::LinearConfig { ws_init: fan_in(from), bias: self.bias, ..Default::default() })
+    }
+
+    /// The state that every sequence starts from.
+    pub fn init_states(&self, vs: &nn::Path) -> Option<Tensor> {
+        let shape = [self.heads(), self.headdim, self.d_state];
+        self.learnable_init_states.then(|| vs.zeros("init_states", &shape))
+    }
+}
+
+/// Neither the decay nor D nor the first state is decayed.
+pub(crate) fn param_rules(has_d: bool, has_init_states: bool) -> Vec<ParamRule> {
+    let names = [("dt_bias", true), ("A_log", true), ("D", has_d), ("init_states", has_init_states)];
+    let there = names.into_iter().filter(|(_, there)| *there);
+    there.map(|(name, _)| ParamRule { name: name.into(), lr: None, weight_decay: Some(0.0) }).collect()
+}
 
 /// What is done with the results of several scans.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +177,7 @@ pub(crate) enum Combine {
 
 /// From what the input projection gave to y.
 #[derive(Clone, Debug)]
-pub(crate) struct Inside {
+pub(crate) struct SsdBlock {
     /// One scan each.
     pub reads: Vec<Reads>,
     pub combine: Combine,
@@ -45,9 +187,9 @@ pub(crate) struct Inside {
     pub causal: bool,
 }
 
-/// What [`Inside`] reads: tensors, or one thing for each of them.
+/// What [`SsdBlock`] reads: tensors, or one thing for each of them.
 #[derive(Clone, Debug)]
-pub(crate) struct Parts<T> {
+pub(crate) struct ScanInputs<T> {
     /// Before the convolution, `[batch, length, d_inner]`.
     pub x: T,
     /// Before the convolution, `[batch, length, (B | C of each scan)]`.
@@ -69,10 +211,10 @@ pub(crate) struct Parts<T> {
     pub valid: Option<T>,
 }
 
-impl<T> Parts<T> {
+impl<T> ScanInputs<T> {
     /// In the order of the fields; rows of a batch get `by_row` true.
-    fn map<'a, U>(&'a self, mut f: impl FnMut(&'a T, bool) -> U) -> Parts<U> {
-        Parts {
+    fn map<'a, U>(&'a self, mut f: impl FnMut(&'a T, bool) -> U) -> ScanInputs<U> {
+        ScanInputs {
             x: f(&self.x, true),
             bc: f(&self.bc, true),
             dt: self.dt.iter().map(|t| f(t, true)).collect(),
@@ -92,14 +234,14 @@ impl<T> Parts<T> {
     }
 }
 
-impl Parts<Tensor> {
+impl ScanInputs<Tensor> {
     fn rows(&self, from: i64, n: i64) -> Self {
         self.map(|t, by_row| if by_row { t.narrow(0, from, n) } else { t.shallow_clone() })
     }
 }
 
 /// What the scans read.
-pub(crate) struct Opened {
+pub(crate) struct Scanned {
     /// `[batch, length, heads, d_head]`.
     pub x: Tensor,
     pub streams: Vec<Stream>,
@@ -107,10 +249,10 @@ pub(crate) struct Opened {
     pub diagonal: Option<Tensor>,
 }
 
-impl Inside {
+impl SsdBlock {
     /// y, `[batch, length, d_inner]` (twice as wide where scans are concatenated).
-    pub(crate) fn apply(&self, parts: &Parts<Tensor>) -> Tensor {
-        struct Op(Inside, Parts<()>);
+    pub(crate) fn apply(&self, parts: &ScanInputs<Tensor>) -> Tensor {
+        struct Op(SsdBlock, ScanInputs<()>);
 
         impl Backward for Op {
             fn backward(&self, saved: &[Tensor], grads: &[Option<Tensor>]) -> Vec<Option<Tensor>> {
@@ -158,7 +300,7 @@ impl Inside {
     }
 
     /// Without a graph.
-    pub(crate) fn open(&self, parts: &Parts<Tensor>) -> Opened {
+    pub(crate) fn open(&self, parts: &ScanInputs<Tensor>) -> Scanned {
         let (x, bc) = match &parts.conv {
             Some([wx, bx, wbc, bbc]) => {
                 (self.filter(wx).forward(&parts.x, wx, bx), self.filter(wbc).forward(&parts.bc, wbc, bbc))
@@ -178,7 +320,7 @@ impl Inside {
             (None, d) => d.as_ref().map(|d| d.detach().expand(shape, false).contiguous()),
         };
         let streams = parts.dt.iter().enumerate().map(stream).collect();
-        Opened { x: x.unflatten(-1, [self.heads, -1]), streams, diagonal }
+        Scanned { x: x.unflatten(-1, [self.heads, -1]), streams, diagonal }
     }
 
     /// The scans that are added before anything else happens, as ranges of `reads`.
@@ -194,8 +336,8 @@ impl Inside {
     }
 
     /// What is combined in the end, each `[rows, length, heads, d_head]`.
-    fn results(&self, opened: &Opened, a: &Tensor, initial: Option<&Tensor>) -> Vec<Tensor> {
-        let Opened { x, streams, diagonal } = opened;
+    fn results(&self, opened: &Scanned, a: &Tensor, initial: Option<&Tensor>) -> Vec<Tensor> {
+        let Scanned { x, streams, diagonal } = opened;
         let result = |which: std::ops::Range<usize>| {
             let mut y = self.scans(&which).forward(x, a, &streams[which], initial).contiguous();
             if let Some(diagonal) = diagonal {
@@ -206,7 +348,7 @@ impl Inside {
         self.sums().into_iter().map(result).collect()
     }
 
-    fn forward(&self, parts: &Parts<Tensor>) -> Tensor {
+    fn forward(&self, parts: &ScanInputs<Tensor>) -> Tensor {
         let mut results = self.results(&self.open(parts), &parts.a, parts.initial.as_ref()).into_iter();
         let first = results.next().expect("at least one scan");
         let combined = results.fold(first, |y, next| match self.combine {
@@ -216,7 +358,7 @@ impl Inside {
         combined.flatten(2, 3)
     }
 
-    fn backward(&self, parts: &Parts<Tensor>, grad: &Tensor) -> Parts<Option<Tensor>> {
+    fn backward(&self, parts: &ScanInputs<Tensor>, grad: &Tensor) -> ScanInputs<Option<Tensor>> {
         let opened = self.open(parts);
         let initial = parts.initial.as_ref();
         let sums = self.sums();
@@ -229,7 +371,7 @@ impl Inside {
             Combine::Concat => grad.chunk(sums.len() as i64, -1).iter().map(wide).collect(),
             Combine::Add | Combine::Multiply => vec![wide(grad)],
         };
-        let Opened { x, streams, diagonal } = &opened;
+        let Scanned { x, streams, diagonal } = &opened;
         let mut dx: Option<Tensor> = None;
         let mut d_diagonal = diagonal.as_ref().map(Tensor::zeros_like);
         let mut da = parts.a.zeros_like();
@@ -281,7 +423,7 @@ impl Inside {
             }
             None => (parts.x.silu_backward(&dx), parts.bc.silu_backward(&d_bc), None),
         };
-        Parts {
+        ScanInputs {
             x: Some(dx),
             bc: Some(d_bc),
             dt: d_dt,
@@ -527,7 +669,7 @@ pub(crate) fn cut_filters(weight: &Tensor, bias: &Tensor, widths: [i64; 2]) -> [
     [&weights[0], &biases[0], &weights[1], &biases[1]].map(Tensor::shallow_clone)
 }
 
-/// [`Parts::valid`].
+/// [`ScanInputs::valid`].
 pub(crate) fn valid(u: &Tensor, ctx: &Context) -> Option<Tensor> {
     ctx.valid(u.size()[1], u.device()).map(|valid| valid.unsqueeze(-1).to_kind(u.kind()))
 }
@@ -535,23 +677,12 @@ pub(crate) fn valid(u: &Tensor, ctx: &Context) -> Option<Tensor> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::laws::conformance::noise;
+    use crate::laws::testing::{assert_twins, noise};
     use crate::math::ssd;
     use tch::Kind;
 
     fn leaf(shape: &[i64], salt: i64, kind: Kind) -> Tensor {
         noise(shape, salt).to_kind(kind).set_requires_grad(true)
-    }
-
-    fn assert_same(fast: &Tensor, slow: &Tensor, leaves: &[&Tensor], tolerance: f64, case: &str) {
-        let error = crate::laws::goldens::relative_error(fast, slow);
-        assert!(error < tolerance, "values are {error:.1e} off, {case}");
-        let cotangent = noise(&slow.size(), 77).to_kind(slow.kind());
-        let gradients = |y: &Tensor| Tensor::run_backward(&[(y * &cotangent).sum(y.kind())], leaves, false, false);
-        for (i, (fast, slow)) in gradients(fast).iter().zip(gradients(slow)).enumerate() {
-            let error = crate::laws::goldens::relative_error(fast, &slow);
-            assert!(error < tolerance, "gradient {i} is {error:.1e} off, {case}");
-        }
     }
 
     #[test]
@@ -568,7 +699,7 @@ mod tests {
                     let plain = plain_norm_gate(&y, &z, &weight, order);
                     let mut leaves = vec![&y, &z, &weight, &layer.ws];
                     leaves.extend(&layer.bs);
-                    assert_same(
+                    assert_twins(
                         &fast,
                         &plain.apply(&layer),
                         &leaves,
@@ -581,7 +712,7 @@ mod tests {
     }
 
     /// The same, from libtorch's operations and the public scans.
-    fn plain(inside: &Inside, p: &Parts<Tensor>) -> Tensor {
+    fn plain(inside: &SsdBlock, p: &ScanInputs<Tensor>) -> Tensor {
         let conv = |t: &Tensor, at: usize| match &p.conv {
             None => t.silu(),
             Some(conv) => {
@@ -648,7 +779,7 @@ mod tests {
                         leaf(&[bc], 8, kind),
                     ]
                 };
-                let parts = Parts {
+                let parts = ScanInputs {
                     x: leaf(&[batch, length, d_inner], 1, kind),
                     bc: leaf(&[batch, length, bc], 2, kind),
                     dt: (0..scans).map(|i| positive(3 + 20 * i)).collect(),
@@ -667,10 +798,10 @@ mod tests {
                     }),
                 };
                 let reads = (0..scans).map(|i| Reads::new(i == 1, strict)).collect();
-                let inside = Inside { reads, combine, chunk: 4, heads, groups, causal: scans == 1 };
+                let inside = SsdBlock { reads, combine, chunk: 4, heads, groups, causal: scans == 1 };
                 let leaves: Vec<&Tensor> = parts.list().into_iter().filter(|t| t.requires_grad()).collect();
                 let case = format!("{inside:?}");
-                assert_same(&inside.apply(&parts), &plain(&inside, &parts), &leaves, 1e-10, &case);
+                assert_twins(&inside.apply(&parts), &plain(&inside, &parts), &leaves, 1e-10, &case);
             }
         }
     }
@@ -679,7 +810,7 @@ mod tests {
     fn rows_worked_on_one_after_another_give_what_they_give_together() {
         let (heads, d_head, d_state) = (2, 4, 3);
         let run = |batch: i64, length: i64| {
-            let parts = Parts {
+            let parts = ScanInputs {
                 x: leaf(&[batch, length, heads * d_head], 1, Kind::Double),
                 bc: leaf(&[batch, length, 4 * d_state], 2, Kind::Double),
                 dt: vec![(noise(&[batch, length, heads], 3) / 4.0 + 0.3).set_requires_grad(true)],
@@ -690,7 +821,7 @@ mod tests {
                 initial: None,
                 valid: None,
             };
-            let inside = Inside {
+            let inside = SsdBlock {
                 reads: vec![Reads::PastAndSelf],
                 combine: Combine::Add,
                 chunk: 64,
@@ -704,6 +835,6 @@ mod tests {
         let (inside, parts) = run(3, POSITIONS - 100);
         assert_eq!(pieces(&parts.x).count(), 3);
         let leaves: Vec<&Tensor> = parts.list();
-        assert_same(&inside.apply(&parts), &plain(&inside, &parts), &leaves, 1e-10, "three pieces");
+        assert_twins(&inside.apply(&parts), &plain(&inside, &parts), &leaves, 1e-10, "three pieces");
     }
 }

@@ -7,8 +7,8 @@
 mod others;
 mod state_spaces;
 
-use super::{Verdict, hold};
-use crate::laws::conformance::noise;
+use super::{Verdict, families, verify};
+use crate::laws::testing::noise;
 use crate::{Context, Dims, Mixer, bigs, registry, s4};
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Map, Value, json};
@@ -127,7 +127,7 @@ impl Made {
     }
 
     fn config(&self) -> Map<String, Value> {
-        let read = super::reading::python_json(&self.config);
+        let read = crate::laws::goldens::reading::python_json(&self.config);
         read.and_then(|config| config.as_object().cloned()).expect("a map")
     }
 
@@ -150,7 +150,7 @@ impl Made {
 
     /// Whether it is met, and what is said of it.
     fn judged(&self, folder: &Path) -> (bool, String) {
-        let held = hold(&self.write(folder));
+        let held = verify(&self.write(folder), &registry());
         (held.passed(), format!("{:?}", held.verdict))
     }
 
@@ -161,7 +161,7 @@ impl Made {
         let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).expect("a header");
         let file = safetensors::SafeTensors::deserialize(&bytes).expect("a dump");
         let texts = header.metadata().clone().expect("texts");
-        let families = super::families();
+        let families = families(&registry());
         let family = *families.iter().find(|family| name.starts_with(&format!("{family}__"))).expect("a known family");
         let flows = texts.get("no_grad_flow").map_or_else(Vec::new, |text| serde_json::from_str(text).expect("names"));
         Self {
@@ -730,12 +730,12 @@ fn the_unused_key_is_named_where_the_replay_fails_for_another_reason() {
         !passed && said.contains("conv1d.weight` has shape") && said.contains("config `frobnicate` ([1])"),
         "{said}"
     );
-    assert!(matches!(hold(&made.write(folder.path())).verdict, Verdict::Broken(_)));
+    assert!(matches!(verify(&made.write(folder.path()), &registry()).verdict, Verdict::Broken(_)));
 }
 
 #[test]
 fn the_gradients_of_one_parameter_in_all_layers_are_one_role_and_nothing_else_is() {
-    use super::role;
+    use crate::laws::goldens::role;
     assert_eq!(role("grad_param.layer.0.fs4.kernel.log_step"), role("grad_param.layer.12.fs4.kernel.log_step"));
     assert_ne!(role("grad_param.layer.0.fs4.kernel.log_step"), role("grad_param.layer.0.bs4.kernel.log_step"));
     assert_ne!(role("grad_param.layer.0.fs4.kernel.log_step"), role("grad_param.layer.0.fs4.kernel.A_re"));

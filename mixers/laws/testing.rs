@@ -1,0 +1,31 @@
+//! What tests share: numbers that look random and are the same everywhere, and a fast form held to its plain one.
+
+use crate::laws::goldens::relative_error;
+use tch::Tensor;
+
+/// Numbers in -1 .. 1 that look random and are the same everywhere, whatever else draws from libtorch's generator.
+pub fn noise(shape: &[i64], salt: i64) -> Tensor {
+    let n: i64 = shape.iter().product();
+    let mut state = (salt as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(1);
+    let draw = |_| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as f64 / (1u64 << 30) as f64 - 1.0
+    };
+    Tensor::from_slice(&(0..n).map(draw).collect::<Vec<f64>>()).view(shape)
+}
+
+/// A fast form is its plain one, in values and in the gradients of `leaves`, each relative to its largest entry.
+///
+/// # Panics
+/// If it is not; the message begins with `case`.
+#[track_caller]
+pub fn assert_twins(fast: &Tensor, plain: &Tensor, leaves: &[&Tensor], tolerance: f64, case: &str) {
+    let error = relative_error(fast, plain);
+    assert!(error < tolerance, "{case}: values are {error:.1e} off");
+    let weights = noise(&plain.size(), 77).to_kind(plain.kind());
+    let gradients = |y: &Tensor| Tensor::run_backward(&[(y * &weights).sum(y.kind())], leaves, false, false);
+    for (i, (fast, plain)) in gradients(fast).iter().zip(gradients(plain)).enumerate() {
+        let error = relative_error(fast, &plain);
+        assert!(error < tolerance, "{case}: gradient {i} is {error:.1e} off");
+    }
+}
