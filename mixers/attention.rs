@@ -12,7 +12,7 @@
 //!          `torch::nn::MultiheadAttention` (dumps `attention__*`)
 //! Departs  dropout falls on M; the paper drops the layer's output instead (§5.4)
 
-use crate::core::family::{BenchTarget, ReplayFn};
+use crate::core::family::{BenchTarget, Released, ReplayFn};
 use crate::laws::goldens::{Golden, GoldenError, Replay};
 use crate::{
     ConfigError, Context, Cost, Dims, Family, Linear, Mixer, NotLinear, Precision, Recurrent, Structure, at_least,
@@ -54,6 +54,7 @@ impl Family for Config {
     const COMPLEXITY: &'static str =
         "time O(length² · d_model), with a window O(length · window · d_model); memory O(length · d_model)";
     const VERSION: u32 = 1;
+    const RELEASED: Released = Released::Bert;
 
     fn small() -> Value {
         json!({ "n_heads": 2 })

@@ -56,7 +56,7 @@ mod stacked;
 #[cfg(test)]
 mod tests;
 
-use crate::core::family::{BenchTarget, ReplayFn, Surroundings};
+use crate::core::family::{BenchTarget, Released, ReplayFn, Surroundings};
 use crate::math::hippo;
 use crate::{
     ConfigError, Context, Dims, Family, Linear, Mixer, ParamRule, at_least, at_most, attention, between, divides,
@@ -197,6 +197,7 @@ impl Family for Config {
     const COMPLEXITY: &'static str = "time O(d_model · length · log length), memory O(length · d_ff)";
     const VERSION: u32 = 2;
     const BLOCK: Surroundings = Surroundings::Bigs;
+    const RELEASED: Released = Released::Bigs;
 
     fn small() -> Value {
         json!({ "d_state": 4, "n_heads": 2 })

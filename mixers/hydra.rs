@@ -26,7 +26,7 @@
 //! ```
 //! All share `in_proj`, the convolution, `dt_bias` and `A` as Hydra does, with B, C and dt of their own for each direction.
 
-use crate::core::family::{BenchTarget, ReplayFn, Surroundings};
+use crate::core::family::{BenchTarget, Released, ReplayFn, Surroundings};
 use crate::laws::goldens::{Golden, GoldenError, Replay};
 use crate::math::ssd::{self, Reads, Stream};
 use crate::math::ssd_block::{
@@ -170,6 +170,7 @@ impl Family for Config {
         "time O(length · d_model · (d_model + d_state + chunk_size)), memory O(length · d_model)";
     const VERSION: u32 = 2;
     const BLOCK: Surroundings = Surroundings::Hydra;
+    const RELEASED: Released = Released::Hydra;
 
     fn small() -> Value {
         json!({ "d_state": 4, "headdim": 4, "chunk_size": 4 })

@@ -41,7 +41,7 @@ mod vandermonde;
 mod tests;
 
 use crate::core::error::LENGTH_UNKNOWN;
-use crate::core::family::{ReplayFn, Surroundings};
+use crate::core::family::{Released, ReplayFn, Surroundings};
 use crate::core::limits::width;
 use crate::laws::goldens::{F64_TOLERANCE, Golden, GoldenError, Replay, relative_error};
 use crate::math::depthwise::convolve;
@@ -149,6 +149,7 @@ impl Family for Config {
                                       O(length² · d_model) for dense, vandermonde, cauchy and attention; memory O(length · d_model)";
     const VERSION: u32 = 1;
     const BLOCK: Surroundings = Surroundings::NoFfn;
+    const RELEASED: Released = Released::Hydra;
 
     fn small() -> Value {
         json!({ "headdim": 4, "qk_dim": 4, "chunk_size": 4 })

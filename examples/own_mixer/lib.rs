@@ -14,7 +14,7 @@ use tch::{Device, Kind, Tensor};
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Positions after which a token counts half, at the start of training.
+    /// Positions after which a token counts half, about, at the start of training: drawn around this for each channel.
     pub half_life: f64,
 }
 
@@ -52,8 +52,8 @@ impl Family for Config {
 
     fn build(&self, vs: &Path, dims: &Dims) -> Box<dyn Mixer> {
         let keep = 0.5_f64.powf(1.0 / self.half_life);
-        let start = Tensor::full([dims.d_model], (keep / (1.0 - keep)).ln(), (Kind::Float, Device::Cpu));
-        Box::new(Ema { decay: vs.var_copy("decay", &start) })
+        let start = (keep / (1.0 - keep)).ln();
+        Box::new(Ema { decay: vs.uniform("decay", &[dims.d_model], start - 1.0, start + 1.0) })
     }
 }
 

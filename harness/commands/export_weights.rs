@@ -43,10 +43,10 @@ fn export(args: &ExportWeightsArgs, registry: &Registry) -> Result<(), Trouble> 
     // Settings alone do not always say how many tokens the data have.
     let words = own.iter().find(|(name, _)| name == "embedding.weight").map(|(_, table)| table.size()[0]);
     let named = match args.names {
-        NamesKind::Reference => weights::export(own, &spec),
+        NamesKind::Reference => weights::export(own, &spec, registry),
         NamesKind::Own => own,
     };
-    if args.names == NamesKind::Reference && weights::naming(&spec).is_own() {
+    if args.names == NamesKind::Reference && weights::naming(&spec, registry).is_own() {
         eprintln!("note: no released model has layers like these ({}): they keep our names", spec.mixer.name);
     }
     let config = write(args, registry, &spec, &named, words)?;

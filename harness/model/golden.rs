@@ -35,7 +35,7 @@ fn the_reference_s_bigs_gives_its_logits_loss_and_gradients_through_the_harness_
         let entry = mixers::registry().into_iter().find(|entry| entry.name == "bigs").unwrap();
         let mut vs = nn::VarStore::new(Device::Cpu);
         let model = Model::new(&vs.root(), &config, &spec, &entry, &(entry.resolve)(&settings).unwrap());
-        let naming = Naming::of(&config, "bigs", &serde_json::json!({}));
+        let naming = Naming::of(&config, entry.released, &serde_json::json!({}));
         vs.set_kind(kind);
         let copy = dir.path().join("bigs.safetensors");
         checkpoint::write_with(&copy, &file, ("format", "pt")).unwrap();

@@ -25,8 +25,10 @@
 pub mod beside;
 
 use crate::model::{Activation, BlockShape, Ffn, ModelConfig, NormKind, NormPlace, Positions};
+use crate::registry::Registry;
 use crate::train::checkpoint::{self, CheckpointError};
 use crate::train::spec::RunSpec;
+use mixers::Released;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -94,8 +96,8 @@ enum Inside {
 }
 
 /// `tensors` by their own names, under the names of the reference.
-pub fn export(tensors: Vec<(String, Tensor)>, spec: &RunSpec) -> Vec<(String, Tensor)> {
-    naming(spec).export(tensors)
+pub fn export(tensors: Vec<(String, Tensor)>, spec: &RunSpec, registry: &Registry) -> Vec<(String, Tensor)> {
+    naming(spec, registry).export(tensors)
 }
 
 /// Fills the model `vs` of `spec`, built for `task`, from a safetensors file. Also returns the longest sequence that the
@@ -105,18 +107,20 @@ pub fn import(
     vs: &VarStore,
     spec: &RunSpec,
     task: &tasks::TaskSpec,
+    registry: &Registry,
 ) -> Result<(Report, Option<i64>), WeightsError> {
     let beside = beside::Beside::read(path)?;
     let seq_len = beside.as_ref().map_or(Ok(None), beside::Beside::seq_len)?;
     if let Some(beside) = beside {
         beside.held_against(&spec.model, &spec.mixer, task)?;
     }
-    Ok((naming(spec).import(path, vs)?, seq_len))
+    Ok((naming(spec, registry).import(path, vs)?, seq_len))
 }
 
 /// The names that `spec`'s model has where it was released.
-pub fn naming(spec: &RunSpec) -> Naming {
-    Naming::of(&spec.model, &spec.mixer.name, &spec.mixer.settings)
+pub fn naming(spec: &RunSpec, registry: &Registry) -> Naming {
+    let released = registry.mixer(&spec.mixer.name).map_or(Released::Nobody, |entry| entry.released);
+    Naming::of(&spec.model, released, &spec.mixer.settings)
 }
 
 /// Whether an attention model computes what BERT does: under BERT's names another would be read as one, and give other logits.
@@ -129,13 +133,13 @@ fn like_bert(model: &ModelConfig, settings: &Value) -> bool {
 }
 
 impl Naming {
-    /// Of `model` around `mixer`.
-    pub fn of(model: &ModelConfig, mixer: &str, settings: &Value) -> Self {
+    /// Of `model` around a mixer of these `settings`, whose own weights are so `released`.
+    pub fn of(model: &ModelConfig, released: Released, settings: &Value) -> Self {
         let model = model.resolved();
-        let inside = match mixer {
-            "attention" if like_bert(&model, settings) => Inside::Bert,
-            "bigs" if model.block == BlockShape::Bigs => Inside::Bigs,
-            "hydra" | "matrix_mixer" => Inside::Hydra,
+        let inside = match released {
+            Released::Bert if like_bert(&model, settings) => Inside::Bert,
+            Released::Bigs if model.block == BlockShape::Bigs => Inside::Bigs,
+            Released::Hydra => Inside::Hydra,
             _ => Inside::Own,
         };
         let base = if inside == Inside::Bigs { "bigs." } else { "bert." };

@@ -23,6 +23,19 @@ pub enum Surroundings {
     Hydra,
 }
 
+/// Whose released weights a mixer's parameters are those of, by name and shape. Around them the names are the harness's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Released {
+    /// Nobody's: the names are ours.
+    Nobody,
+    /// BERT's attention.
+    Bert,
+    /// BiGS's layer.
+    Bigs,
+    /// Hydra's, and of the matrix mixers beside it.
+    Hydra,
+}
+
 /// Rebuilds what a reference dump holds, from its parameters and inputs.
 pub type ReplayFn = fn(&Golden) -> Result<Replay, GoldenError>;
 
@@ -58,6 +71,8 @@ pub trait Family: Default + Serialize + DeserializeOwned + JsonSchema + 'static 
     const VERSION: u32;
     /// The block that the paper puts around the mixer.
     const BLOCK: Surroundings = Surroundings::Transformer;
+    /// Whose released weights can be read.
+    const RELEASED: Released = Released::Nobody;
     /// Settings besides the defaults that the laws are tried on, each a few keys: one for every switch that changes the
     /// computation. The laws add small sizes.
     fn variants() -> Vec<Value> {
@@ -111,6 +126,8 @@ pub struct Entry {
     pub version: u32,
     /// [`Family::BLOCK`].
     pub block: Surroundings,
+    /// [`Family::RELEASED`].
+    pub released: Released,
     /// The default settings as a JSON object: its keys are the fields there are.
     pub defaults: fn() -> Value,
     /// What each field means and may be, as a JSON schema made from its doc comments.
@@ -151,6 +168,7 @@ impl Entry {
             complexity: F::COMPLEXITY,
             version: F::VERSION,
             block: F::BLOCK,
+            released: F::RELEASED,
             small: F::small,
             replays: F::replays,
             targets: F::targets,

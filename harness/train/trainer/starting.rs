@@ -48,7 +48,7 @@ impl Trainer {
                     return Err(CheckpointError::new(&file, why).into());
                 }
                 let seen = pretrain::seen(self.task_spec.clone(), self.spec.pretrain.as_ref());
-                let imported = weights::import(&file, &self.vs, &self.spec, &seen);
+                let imported = weights::import(&file, &self.vs, &self.spec, &seen, registry);
                 let (_, from) = imported.map_err(|error| TrainError::Spec(format!("{error}; {}", error.help())))?;
                 let wrong = |why: String| TrainError::Spec(format!("{}: {why}", file.display()));
                 self.carry_over(from, registry).map_err(wrong)

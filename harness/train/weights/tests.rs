@@ -19,7 +19,7 @@ fn build(config: &Value, task: &TaskSpec, mixer: &str, settings: &Value) -> (Var
     let settings = (entry.resolve)(settings).unwrap();
     let vs = VarStore::new(Device::Cpu);
     let model = Model::new(&vs.root(), &config, task, &entry, &settings);
-    (vs, model, Naming::of(&config, mixer, &settings))
+    (vs, model, Naming::of(&config, entry.released, &settings))
 }
 
 fn tokens() -> Tensor {
