@@ -33,7 +33,6 @@ pub use crate::core::error::{NotLinear, heads};
 pub use crate::core::family::{BenchTarget, Entry, Family, Released, ReplayFn, Surroundings};
 pub use crate::core::precision::{Building, DenseMap, Linear, Precision, dense_map, recorded};
 pub use registry::registry;
-pub use registry::registry;
 
 pub use settings::{ConfigError, at_least, at_most, between, divides};
 
