@@ -729,8 +729,7 @@ impl Source<'_> {
         let spots = || chart.panels.iter().flat_map(|panel| &panel.lines).flat_map(|(_, spots)| spots);
         let (low, high) = spots().map(|spot| spot.seeds.len()).fold((usize::MAX, 0), |(a, b), n| (a.min(n), b.max(n)));
         let n = if low == high { format!("{low}") } else { format!("{low} to {high}") };
-        let metrics = self.table.rows.iter().map(|row| row.metric.as_str());
-        let clipped = if unit { format!(", clipped to {}", clipped_to(metrics)) } else { String::new() };
+        let clipped = if unit { format!(", clipped to {}", clipped_to(&self.table.rows)) } else { String::new() };
         let mut said = vec![match high {
             0 => "No number yet.".to_string(),
             1 => "One seed a point, so no interval.".to_string(),
@@ -738,7 +737,7 @@ impl Source<'_> {
         }];
         let names = references(chart);
         if chart.panels.iter().any(|panel| panel.floor.is_some()) || names.contains("floor") {
-            said.push("Floor: what guessing scores on the whole test split.".into());
+            said.push("Floor: what the best constant answer or a guesser scores on the whole test split.".into());
         }
         if names.iter().any(|name| *name != "floor") {
             said.push("Grey: baselines, the same for every mixer of a task, as means over its runs.".into());
@@ -988,9 +987,10 @@ fn spot_of(x: f64, values: Vec<f64>, range: Option<Range>) -> Option<Spot> {
     Some(Spot { x, mean: measured.mean?, interval, seeds })
 }
 
-/// The range of a task's score, as far as some row knows its name.
+/// The range of a task's score, as far as some row knows it.
 fn range_of(rows: &[&Row]) -> Range {
-    Range::of(rows.iter().map(|row| row.metric.as_str()).find(|metric| !metric.is_empty()).unwrap_or_default())
+    let known = rows.iter().find(|row| !row.metric.is_empty());
+    known.map_or(Range::SHARE, |row| row.scored_by.range())
 }
 
 /// The words of an axis whose values are not all numbers, in the order of the rows.
@@ -1097,7 +1097,7 @@ fn table_of(chart: &Chart, axis: &str, file: &str) -> String {
         }
     }
     let fewer = if all > MOST_COLUMNS {
-        format!("\n{MOST_COLUMNS} of {all} values of {axis}; all are in {file}.\n")
+        format!("\n{MOST_COLUMNS} of {all} values of {}; all are in {file}.\n", text::markdown_inline(axis))
     } else {
         String::new()
     };

@@ -11,7 +11,7 @@ mod scores;
 pub(crate) mod slope;
 
 use crate::bench::{Bench, Quantity, Suite};
-use crate::statistics::Estimate;
+use crate::statistics::{Estimate, Range};
 use crate::table::frame::{self, Run};
 use crate::table::{Row, Table, mixers, places, sign_notes};
 use crate::{Manifest, Record, store::files};
@@ -81,6 +81,8 @@ pub(crate) struct Panel {
     /// The task with the signs of its marks.
     pub(crate) task: String,
     pub(crate) metric: String,
+    /// Between which ends the score lies.
+    pub(crate) range: Range,
     pub(crate) floor: Option<f64>,
     pub(crate) ceiling: Option<f64>,
     /// One per mixer that entered, with its place in `Data::mixers`.
@@ -105,6 +107,8 @@ pub(crate) struct Curves {
     /// The task with the signs of its marks.
     pub(crate) task: String,
     pub(crate) metric: String,
+    /// Between which ends the score lies.
+    pub(crate) range: Range,
     pub(crate) floor: Option<f64>,
     pub(crate) lines: Vec<(usize, Lines)>,
 }
@@ -132,14 +136,16 @@ impl Data {
             let rows = at_place(shared);
             let metric =
                 rows.iter().map(|(_, row)| row.metric.clone()).find(|m| !m.is_empty()).unwrap_or("score".into());
+            let known = rows.iter().find(|(_, row)| !row.metric.is_empty());
+            let range = known.map_or(Range::SHARE, |(_, row)| row.scored_by.range());
             let floor = rows.iter().find_map(|(_, row)| row.floor);
             let ceiling = rows.iter().find_map(|(_, row)| row.ceiling);
             let lines: Vec<_> = rows.iter().map(|(place, row)| (*place, lines(&chosen(&runs, row)))).collect();
             let entries = rows.iter().map(|(place, row)| (*place, entry(row, &chosen(&runs, row)))).collect();
             let task = rows.first().map_or(shared.0.into(), |(_, row)| row.place_shown());
-            panels.push(Panel { task: task.clone(), metric: metric.clone(), floor, ceiling, entries });
+            panels.push(Panel { task: task.clone(), metric: metric.clone(), range, floor, ceiling, entries });
             if lines.iter().any(|(_, lines)| !lines.seeds.is_empty()) {
-                curves.push(Curves { task, metric, floor, lines });
+                curves.push(Curves { task, metric, range, floor, lines });
             }
         }
         Self { mixers: names, panels, curves, notes: sign_notes(&table.rows) }

@@ -109,7 +109,7 @@ impl Published {
 
     /// Whether a lower number is the better one.
     pub fn lower_is_better(&self) -> bool {
-        ["loss", "perplexity"].contains(&self.measure.as_str())
+        crate::store::metric::lower_is_better(&self.measure)
     }
 }
 

@@ -236,7 +236,7 @@ impl Report {
         section("Means over groups", table.markdown_groups());
         section("Over all tasks", table.markdown_overall());
         for Built { stem, title, alt, caption, table, .. } in &self.figures {
-            let [alt, caption] = [alt, caption].map(|words| text::markdown(words));
+            let (alt, caption) = (text::markdown_inline(alt), text::markdown(caption));
             section(title, format!("![{alt}]({stem}.svg)\n\n{caption}\n\n{table}"));
         }
         for image in images {

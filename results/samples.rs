@@ -2,7 +2,16 @@
 
 use crate::bench::{Bench, Case, Measured, Memory, Protocol, State, Suite, Target};
 use crate::published::Beside;
-use crate::{Detail, Device, Figure, Lines, Manifest, Outcome, PlannedRun, Point, Record, Scale, Scores, Versions};
+use crate::{
+    Detail, Device, Figure, Lines, Manifest, Outcome, PlannedRun, Point, Record, Scale, Scores, Store, Versions,
+};
+
+/// A new store, and the folder that it is deleted with.
+pub(crate) fn store() -> (tempfile::TempDir, Store) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let store = Store::open(folder.path().join("runs")).expect("opens");
+    (folder, store)
+}
 
 /// A finished run that scored `test`.
 pub(crate) fn record(id: &str, test: f64) -> Record {
@@ -20,6 +29,7 @@ pub(crate) fn record(id: &str, test: f64) -> Record {
         seed: 1,
         outcome: Outcome::Finished,
         metric: "accuracy".into(),
+        scored_by: None,
         scores: Scores {
             validation: Some(test),
             test: Some(test),

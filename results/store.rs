@@ -11,6 +11,7 @@ pub(crate) mod claim;
 pub(crate) mod figure;
 pub(crate) mod files;
 pub(crate) mod manifest;
+pub(crate) mod metric;
 pub(crate) mod record;
 pub(crate) mod tidy;
 
@@ -113,7 +114,7 @@ impl Contents {
 
 /// Of the attempts of one run the last that finished, or else the last. A run that has finished is not begun again: whatever
 /// stands behind its end was written by a straggler, such as a process that outlived its sweep.
-fn counts<'a>(mut attempts: impl DoubleEndedIterator<Item = &'a Record> + Clone) -> Option<&'a Record> {
+pub(crate) fn counts<'a>(mut attempts: impl DoubleEndedIterator<Item = &'a Record> + Clone) -> Option<&'a Record> {
     let finished = attempts.clone().rfind(|record| record.outcome == Outcome::Finished);
     finished.or_else(|| attempts.next_back())
 }
@@ -253,7 +254,7 @@ impl Store {
     }
 
     fn record_path(&self, id: &str, attempt: u32) -> PathBuf {
-        self.dir.join("records").join(format!("{id}-{attempt:04}.json"))
+        self.dir.join("records").join(format!("{id}-{}.json", numbered(attempt)))
     }
 
     fn manifest_path(&self, name: &str) -> PathBuf {
@@ -288,10 +289,16 @@ fn list(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
     Ok(paths)
 }
 
-/// Id and attempt of a record's file name.
+/// Id and attempt of a record's file name, which has one form: two files of one attempt would hide each other.
 fn name_parts(path: &Path) -> Option<(&str, u32)> {
-    let (id, attempt) = path.file_stem()?.to_str()?.rsplit_once('-')?;
-    Some((id, attempt.parse().ok()?))
+    let (id, text) = path.file_stem()?.to_str()?.rsplit_once('-')?;
+    let attempt = text.parse().ok()?;
+    (text == numbered(attempt)).then_some((id, attempt))
+}
+
+/// An attempt in a file's name.
+fn numbered(attempt: u32) -> String {
+    format!("{attempt:04}")
 }
 
 /// Reads one record, or says why it is none.
@@ -367,13 +374,7 @@ fn content(path: &Path, problem: String) -> StoreError {
 mod tests {
     use super::*;
     use crate::PlannedRun;
-    use crate::samples;
-
-    fn store() -> (tempfile::TempDir, Store) {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let store = Store::open(folder.path().join("runs")).expect("opens");
-        (folder, store)
-    }
+    use crate::samples::{self, store};
 
     #[test]
     fn a_taken_attempt_is_never_overwritten() {
@@ -447,11 +448,17 @@ mod tests {
         fs::write(records.join("copy-0001.json"), &text).expect("writes");
         fs::write(records.join("notes.json"), "{}").expect("writes");
         fs::write(records.join("foreign-0001.json"), "[1, 2]").expect("writes");
+        // The same attempt by other names, with another score.
+        for name in ["good-1", "good-+1", "good-00001", "good-01"] {
+            fs::write(records.join(format!("{name}.json")), text.replace("0.5", "0.9")).expect("writes");
+        }
         let contents = store.read().expect("reads");
-        assert_eq!(contents.latest().len(), 1);
-        assert_eq!(contents.warnings.len(), 6);
+        assert_eq!(contents.latest()[..], [samples::record("good", 0.5)]);
+        assert_eq!(store.attempts("good").expect("reads").len(), 1);
+        assert_eq!(contents.warnings.len(), 10);
         let about = |name: &str| contents.warnings.iter().find(|w| w.contains(name)).expect("a warning").clone();
         assert!(about("torn-0001").contains("torn or not JSON"));
+        assert!(about("good-+1").contains("its name is not <id>-<attempt>.json"));
         assert!(about("newer-0001").contains("newer mixarena (format 2, this one reads up to 1)"));
         assert!(about("copy-0001").contains("does not match"));
         assert!(about("foreign-0001").contains("no `format`"));

@@ -17,14 +17,15 @@ pub(crate) mod signs;
 
 use crate::published::{self, PATH_256, PATH_X, Published};
 use crate::statistics::{
-    Estimate, Interval, Measured, Range, interquartile_interval, interquartile_mean, mean, over_examples,
+    Estimate, Interval, Measured, Range, interquartile_by_seed, interquartile_interval, interquartile_mean, mean,
+    over_examples,
 };
 use crate::table::frame::Run;
 use crate::table::glue::Glue;
 use crate::table::groups::Group;
 use crate::table::language::{Language, languages};
 use crate::table::lra::Average;
-use crate::{Manifest, Record, Tested, Versions};
+use crate::{Manifest, Metric, MetricKind, Record, Tested, Versions};
 use polars::prelude::{DataFrame, PolarsError};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,11 +45,6 @@ const PREDICTED_CLASSES: &str = "predicted_classes";
 pub(crate) const MATCHED: &str = "matched";
 /// And on the genres that were not; also the axis of the details that both are taken from.
 pub(crate) const MISMATCHED: &str = "mismatched";
-
-/// The score of masked language models.
-const MASKED: &str = "masked accuracy";
-/// And of causal ones.
-const NEXT_TOKEN: &str = "next-token accuracy";
 
 /// How a score is held against the floor.
 const EXAMPLES: &str = "A score is above the floor where neither its interval over seeds nor the 95 % interval over the test \
@@ -123,6 +119,9 @@ pub struct Row {
     pub settings_tried: usize,
     /// Name of the score; empty while no run has a record.
     pub metric: String,
+    /// What the score is.
+    #[serde(skip)]
+    pub scored_by: Metric,
     /// Planned runs.
     pub planned: u64,
     /// Runs in the mean.
@@ -166,6 +165,12 @@ pub struct Row {
     /// Which run of the row each of them is of, counted from 0 in the manifest's order.
     #[serde(skip)]
     pub scored_runs: Vec<usize>,
+    /// The seed of each of its runs, in the manifest's order.
+    #[serde(skip)]
+    pub seeds: Vec<u64>,
+    /// Whether some of its runs start from another run: what that one learned, runs of the same seed on other tasks may share.
+    #[serde(skip)]
+    pub shares_starts: bool,
     /// Other numbers of the runs that are scored, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub measures: BTreeMap<String, Measured>,
@@ -206,7 +211,32 @@ impl Row {
 
     /// Whether the published number beside it is of another measure than the score.
     pub(crate) fn published_otherwise(&self) -> bool {
-        self.published_measure().is_some_and(|measure| !is_score(&self.metric, measure))
+        self.published_measure().is_some_and(|measure| !self.is_score(measure))
+    }
+
+    /// Whether the score is what a measure of that name is. MNLI's sets are measures of their own.
+    pub(crate) fn is_score(&self, measure: &str) -> bool {
+        is_score(&self.scored_by, measure)
+    }
+
+    /// The score of each scored run with the run's seed.
+    pub(crate) fn scores_by_seed(&self) -> Vec<(u64, f64)> {
+        self.scored_runs.iter().map(|run| self.seed(*run)).zip(self.scores.iter().copied()).collect()
+    }
+
+    /// The values of a measure with the seeds of their runs.
+    pub(crate) fn by_seed(&self, measured: &Measured) -> Vec<(u64, f64)> {
+        measured.runs.iter().map(|run| self.seed(*run)).zip(measured.values.iter().copied()).collect()
+    }
+
+    /// The seed of one of its runs, counted from 0 in the manifest's order.
+    pub(crate) fn seed(&self, run: usize) -> u64 {
+        self.seeds.get(run).copied().unwrap_or(run as u64)
+    }
+
+    /// Whether its floor is its ceiling, so that no score says anything: every answer is right.
+    pub(crate) fn has_no_room(&self) -> bool {
+        self.floor.zip(self.ceiling).is_some_and(|(floor, ceiling)| ceiling <= floor)
     }
 
     /// The measure of ours that the published number is compared with.
@@ -275,6 +305,8 @@ pub struct Table {
     pub ended: Vec<Ended>,
     /// Mixers over all tasks; empty for a single task, for tasks of unlike metrics, and beside GLUE.
     pub overall: Vec<Overall>,
+    /// Tasks that those leave out: their floor is their ceiling.
+    pub without_room: Vec<String>,
     /// Averages over Long Range Arena; empty unless the sweep has its first five tasks.
     pub averages: Vec<Average>,
     /// Means over tasks whose labels share the part before the first `/`; empty unless some label has one.
@@ -307,6 +339,7 @@ impl Table {
         let grid = manifest.runs.iter().any(|run| !run.settings.is_empty());
         // A mean over tasks would mix the values of a swept axis.
         let pooled = rows.iter().all(|row| row.swept.is_empty());
+        let without_room = without_room(&rows);
         let many = pooled && tasks(&rows).len() > 1;
         let unlike = if many { unlike(&rows) } else { None };
         let overall = if many && unlike.is_none() { overall(&mixers(manifest), &rows) } else { Vec::new() };
@@ -338,6 +371,7 @@ impl Table {
             glue,
             rows,
             overall,
+            without_room,
             averages,
             notes,
             warnings,
@@ -391,18 +425,20 @@ fn rows(cells: &DataFrame, runs: &[Run], swept: &[&str]) -> Result<Vec<Row>, Pol
         let order = [place("mixer_order", i)?, place("task_order", i)?, place("setting_order", i)?];
         let (scored, sd) = (number("scored")?, float("test_sd", i)?);
         let metric = text("metric", i)?;
-        let test = float("test", i)?.map(|mean| Estimate::new(mean, sd, scored as usize, Range::of(metric)));
         let (floor, ceiling) = (float("floor", i)?, float("ceiling", i)?);
         let alike: Vec<&Run> = runs.iter().filter(|run| run.order == order).collect();
         let first = alike.first();
+        let declared = alike.iter().filter_map(|run| run.record).find(|record| record.metric == metric);
+        let scored_by = declared.map_or_else(|| Metric::of_older(metric), Record::scored_by);
+        let test = float("test", i)?.map(|mean| Estimate::new(mean, sd, scored as usize, scored_by.range()));
         let finished = number("finished")?;
-        let over_examples = test.and_then(|test| of_examples(&alike, test.mean, Range::of(metric)));
+        let over_examples = test.and_then(|test| of_examples(&alike, test.mean, &scored_by));
         let one_class = alike.iter().filter(|run| run.outcome == "finished" && is_constant(run)).count() as u64;
         let beside = first.and_then(|run| run.planned.published.as_ref());
         let published_model = beside.and_then(|beside| beside.model.clone());
         let published = beside.and_then(|beside| published::find(beside.model.as_deref()?, &beside.task)).cloned();
-        let measures = measures(&alike, runs, metric, beside.map(|beside| beside.task.as_str()));
-        let difference_points = published.as_ref().and_then(|cell| difference(cell, metric, test, &measures));
+        let measures = measures(&alike, runs, &scored_by, beside.map(|beside| beside.task.as_str()));
+        let difference_points = published.as_ref().and_then(|cell| difference(cell, &scored_by, test, &measures));
         rows.push(Row {
             mixer: text("mixer", i)?.into(),
             task: text("task", i)?.into(),
@@ -422,7 +458,7 @@ fn rows(cells: &DataFrame, runs: &[Run], swept: &[&str]) -> Result<Vec<Row>, Pol
             },
             test,
             validation: float("validation", i)?,
-            validation_loss: is_language(metric).then(|| validation_loss(&alike)),
+            validation_loss: scored_by.chosen_by_loss.then(|| validation_loss(&alike)),
             floor,
             ceiling,
             above: match one_class > 0 && one_class == finished {
@@ -440,6 +476,9 @@ fn rows(cells: &DataFrame, runs: &[Run], swept: &[&str]) -> Result<Vec<Row>, Pol
             wall_seconds: float("wall_seconds", i)?,
             scores: alike.iter().filter_map(|run| run.test).collect(),
             scored_runs: (0..).zip(&alike).filter_map(|(place, run)| run.test.map(|_| place)).collect(),
+            seeds: alike.iter().map(|run| run.planned.seed).collect(),
+            shares_starts: alike.iter().filter_map(|run| run.record).any(Record::starts_from_a_run),
+            scored_by,
             measures,
             marks: first.map(|run| run.marks.clone()).unwrap_or_default(),
             published_task: beside.map(|beside| beside.task.clone()),
@@ -455,7 +494,7 @@ fn rows(cells: &DataFrame, runs: &[Run], swept: &[&str]) -> Result<Vec<Row>, Pol
 /// Ours minus published in points, like from like: where the published number is not of the score, that measure of ours.
 fn difference(
     cell: &Published,
-    metric: &str,
+    metric: &Metric,
     test: Option<Estimate>,
     measures: &BTreeMap<String, Measured>,
 ) -> Option<f64> {
@@ -473,20 +512,13 @@ fn compared<'a>(cell: &'a Published, measures: &BTreeMap<String, Measured>) -> &
     if matched { MATCHED } else { &cell.measure }
 }
 
-/// Whether a score of this name is what a measure of that name is; a score without a name is not known to be another.
-pub(crate) fn is_score(metric: &str, measure: &str) -> bool {
-    match measure {
-        MATCHED | MISMATCHED => false,
-        _ if metric.is_empty() => true,
-        "accuracy" => metric.ends_with("accuracy") && !metric.contains("F1"),
-        "mcc" => metric.contains("Matthews"),
-        "pearson" | "spearman" | "f1" | "loss" | "perplexity" => metric.to_lowercase() == measure,
-        _ => true,
-    }
+/// Whether a score is what a measure of that name is. MNLI's sets are measures of their own.
+fn is_score(metric: &Metric, measure: &str) -> bool {
+    ![MATCHED, MISMATCHED].contains(&measure) && metric.is_measure(measure)
 }
 
 /// Numbers besides the score, over the runs that are scored. A diverged run counts the floor of those that have one.
-fn measures(alike: &[&Run], runs: &[Run], metric: &str, published_task: Option<&str>) -> BTreeMap<String, Measured> {
+fn measures(alike: &[&Run], runs: &[Run], metric: &Metric, published_task: Option<&str>) -> BTreeMap<String, Measured> {
     let mut values: BTreeMap<String, Vec<(usize, f64)>> = BTreeMap::new();
     let names = floored(alike, runs, metric, published_task);
     for (place, run) in alike.iter().enumerate() {
@@ -508,12 +540,17 @@ fn numbers<'a>(run: &Run<'a>) -> Vec<(&'a str, f64)> {
     let Some(record) = run.record else { return Vec::new() };
     let sets = record.details.iter().filter(|d| (d.measure.as_str(), d.axis.as_str()) == ("score", MISMATCHED));
     let sets = sets.map(|detail| (if detail.at == 0.0 { MATCHED } else { MISMATCHED }, detail.value));
-    record.measures.iter().map(|(name, value)| (name.as_str(), *value)).chain(sets).collect()
+    record.known_measures().chain(sets).collect()
 }
 
 /// The measures that a diverged run of a row has by its floor: those of the row's finished runs, without any those of the
 /// task's, and without any those by which GLUE is quoted.
-fn floored<'a>(alike: &[&Run<'a>], runs: &[Run<'a>], metric: &str, published_task: Option<&str>) -> BTreeSet<&'a str> {
+fn floored<'a>(
+    alike: &[&Run<'a>],
+    runs: &[Run<'a>],
+    metric: &Metric,
+    published_task: Option<&str>,
+) -> BTreeSet<&'a str> {
     let of = |run: &Run<'a>| if run.outcome == "finished" && run.test.is_some() { numbers(run) } else { Vec::new() };
     let task = |run: &&Run<'a>| alike.first().is_some_and(|first| first.order[1] == run.order[1]);
     let mut names: BTreeSet<&str> = alike.iter().flat_map(|run| of(run)).map(|(name, _)| name).collect();
@@ -528,22 +565,23 @@ fn floored<'a>(alike: &[&Run<'a>], runs: &[Run<'a>], metric: &str, published_tas
     names
 }
 
-/// What a diverged run counts for a measure: 0 of F1 and of correlations, of accuracies what guessing scores; `None` for
-/// what has no floor, like a loss. `floor` is that of the score.
-fn floor_of(measure: &str, metric: &str, floor: f64) -> Option<f64> {
+/// What a diverged run counts for a measure: 0 of F1 and of correlations, of accuracies what the best constant answer or a guesser
+/// scores; `None` for what has no floor, like a loss. `floor` is that of the score.
+fn floor_of(measure: &str, metric: &Metric, floor: f64) -> Option<f64> {
     match measure {
         "f1" | "mcc" | "pearson" | "spearman" => Some(0.0),
-        "accuracy" if metric.contains("F1") => Some(guessed_accuracy(floor)),
-        "accuracy" | MATCHED | MISMATCHED if ["accuracy", MASKED, NEXT_TOKEN].contains(&metric) => Some(floor),
+        "accuracy" if metric.kind == MetricKind::F1Accuracy => Some(guessed_accuracy(floor)),
+        "accuracy" | MATCHED | MISMATCHED if metric.is_accuracy() => Some(floor),
         _ => None,
     }
 }
 
-/// The accuracy `a` of a constant answer to two classes, from the mean of its F1 and its accuracy: of the negative class, whose
-/// F1 is 0, that mean is `a/2`; of the positive one it is `(2a/(1 + a) + a)/2`, and so more than a half where it is the common one.
+/// The accuracy `a` of always answering the positive class, from the mean `m` of its F1 and its accuracy: the F1 is `2a/(1 + a)`, so
+/// `a² + (3 - 2m) a - 2m = 0`. Always answering the negative class, whose F1 is 0, has the mean `(1 - a)/2`: the less where more than
+/// 28.1 % are positive ((√17 - 3)/4), as in MRPC (68.4 %) and QQP (36.8 %), the only tasks of this score.
 fn guessed_accuracy(mean: f64) -> f64 {
     let b = 3.0 - 2.0 * mean;
-    if mean <= 0.5 { 2.0 * mean } else { ((b * b + 8.0 * mean).sqrt() - b) / 2.0 }
+    ((b * b + 8.0 * mean).sqrt() - b) / 2.0
 }
 
 /// Whether a run answered one class everywhere where test asks for more than one.
@@ -555,7 +593,7 @@ fn is_constant(run: &Run) -> bool {
 
 /// The interval over examples of the mean score of some runs. All were scored on the same ones, so that more seeds do not make it
 /// narrower: its standard error is the mean of theirs.
-fn of_examples(runs: &[&Run], score: f64, range: Range) -> Option<Interval> {
+fn of_examples(runs: &[&Run], score: f64, metric: &Metric) -> Option<Interval> {
     let finished = runs.iter().filter(|run| run.outcome == "finished" && run.test.is_some());
     let tested: Vec<Tested> = finished.filter_map(|run| run.record?.scores.tested).collect();
     let fewest = |of: fn(&Tested) -> u64| tested.iter().map(of).min();
@@ -565,7 +603,7 @@ fn of_examples(runs: &[&Run], score: f64, range: Range) -> Option<Interval> {
         positions: fewest(|tested| tested.positions)?,
         standard_error: mean(&errors),
     };
-    over_examples(score, &tested, range)
+    over_examples(score, &tested, metric)
 }
 
 /// Above the floor is what the interval over seeds and the one over test examples both are. With one seed the latter alone decides,
@@ -582,11 +620,6 @@ fn above(test: Option<Estimate>, floor: Option<f64>, ceiling: Option<f64>, examp
     }
     let near = test.mean <= floor + 0.1 * (ceiling.unwrap_or(1.0) - floor);
     if near { Above::AtFloor } else { Above::Unsure }
-}
-
-/// Whether a score of this name is of a language model, whose checkpoints are chosen by their loss.
-fn is_language(metric: &str) -> bool {
-    [MASKED, NEXT_TOKEN].contains(&metric)
 }
 
 /// The validation loss at the best step.
@@ -610,7 +643,7 @@ fn tuned(all: &[Row]) -> Vec<Row> {
             best.push(row.clone());
             continue;
         };
-        let by_loss = is_language(&row.metric) || is_language(&known.metric);
+        let by_loss = row.scored_by.chosen_by_loss || known.scored_by.chosen_by_loss;
         let merit = |row: &Row| match &row.validation_loss {
             _ if !by_loss => (row.scored, 0, row.validation.unwrap_or(f64::NEG_INFINITY)),
             Some(loss) => (row.scored, loss.n, loss.mean.map_or(f64::NEG_INFINITY, |loss| -loss)),
@@ -637,24 +670,36 @@ fn unlike(rows: &[Row]) -> Option<&'static str> {
 
 /// Every mixer over all tasks. Scores are normalised, so that a task with a high floor weighs no more than another.
 fn overall(mixers: &[&str], rows: &[Row]) -> Vec<Overall> {
-    let n_tasks = tasks(rows).len();
+    let left_out = without_room(rows);
+    let rows: Vec<&Row> = rows.iter().filter(|row| !left_out.contains(&row.task)).collect();
+    let n_tasks = tasks(rows.iter().copied()).len();
     let of_mixer = |mixer: &str| {
-        let rows: Vec<&Row> = rows.iter().filter(|row| row.mixer == mixer).collect();
+        let rows: Vec<&Row> = rows.iter().copied().filter(|row| row.mixer == mixer).collect();
         let scores: Vec<Vec<f64>> = rows.iter().map(|row| normalised(row)).filter(|s| !s.is_empty()).collect();
+        let interval = || match rows.iter().any(|row| row.shares_starts) {
+            true => {
+                let seeds =
+                    |row: &&Row| row.scores_by_seed().into_iter().map(|(seed, _)| seed).zip(normalised(row)).collect();
+                interquartile_by_seed(&rows.iter().map(seeds).collect::<Vec<_>>())
+            }
+            false => interquartile_interval(&scores, DRAWS, BOOTSTRAP_SEED),
+        };
         let entered_all = scores.len() == n_tasks;
         let pooled = scores.concat();
         Overall {
             mixer: mixer.into(),
             score: entered_all.then(|| interquartile_mean(&pooled)).flatten(),
-            interval: entered_all
-                .then(|| interquartile_interval(&scores, DRAWS, BOOTSTRAP_SEED))
-                .flatten()
-                .map(|interval| interval.clipped(normalised_range(&rows))),
+            interval: entered_all.then(interval).flatten().map(|interval| interval.clipped(normalised_range(&rows))),
             n: pooled.len(),
             tasks: scores.len(),
         }
     };
     mixers.iter().copied().map(of_mixer).collect()
+}
+
+/// Tasks whose floor is their ceiling.
+fn without_room(rows: &[Row]) -> Vec<String> {
+    tasks(rows.iter().filter(|row| row.has_no_room())).into_iter().map(String::from).collect()
 }
 
 /// (score - floor) / (ceiling - floor): 0 is guessing, 1 perfect.
@@ -670,7 +715,7 @@ pub(crate) fn normalised(row: &Row) -> Vec<f64> {
 fn normalised_range(rows: &[&Row]) -> Range {
     let ends = rows.iter().map(|row| {
         let (floor, ceiling) = (row.floor.unwrap_or(0.0), row.ceiling.unwrap_or(1.0));
-        let Range { low, high } = Range::of(&row.metric);
+        let Range { low, high } = row.scored_by.range();
         ((low - floor) / (ceiling - floor), (high - floor) / (ceiling - floor))
     });
     let (low, high) = ends.fold((0.0_f64, 1.0_f64), |(low, high), ends| (low.min(ends.0), high.max(ends.1)));
@@ -794,13 +839,14 @@ fn caption(manifest: &Manifest, runs: &[Run], rows: &[Row], swept: &[&str], unli
         let tried = range(tried.first().copied().unwrap_or(0) as u64, tried.last().copied().unwrap_or(0) as u64);
         let each = if axes.is_empty() { "mixer and task".into() } else { format!("mixer, task, {}", axes.join(", ")) };
         let known = || rows.iter().filter(|row| !row.metric.is_empty());
-        let by = match (known().any(|row| is_language(&row.metric)), known().all(|row| is_language(&row.metric))) {
-            (false, _) => "mean validation score",
-            (true, true) => "least mean validation loss at the best step",
-            (true, false) => {
-                "mean validation score, those of language models by least mean validation loss at the best step"
-            }
-        };
+        let by =
+            match (known().any(|row| row.scored_by.chosen_by_loss), known().all(|row| row.scored_by.chosen_by_loss)) {
+                (false, _) => "mean validation score",
+                (true, true) => "least mean validation loss at the best step",
+                (true, false) => {
+                    "mean validation score, those of language models by least mean validation loss at the best step"
+                }
+            };
         lines.push(format!("Settings chosen by {by}, {tried} tried for each {each}."));
     }
     if !axes.is_empty() {
@@ -819,7 +865,9 @@ fn caption(manifest: &Manifest, runs: &[Run], rows: &[Row], swept: &[&str], unli
         lines.push("One class: every test example got the same answer, whose share of test the score is.".into());
     }
     if rows.iter().any(|row| row.counts.diverged > 0) {
-        lines.push("A diverged run scores the floor.".into());
+        let room = rows.iter().any(|row| row.counts.diverged > 0 && row.has_no_room());
+        let none = if room { ", or 0 where the floor is the ceiling" } else { "" };
+        lines.push(format!("A diverged run scores the floor{none}."));
     }
     if rows.iter().any(|row| row.scored < row.planned) {
         lines.push("Runs without a score are not in the mean; they are listed below.".into());
@@ -879,23 +927,28 @@ fn interval_text(rows: &[Row]) -> String {
     match (*fewest, *most) {
         (1, 1) => "one seed, so no interval".into(),
         (low, high) => {
-            let (n, ends) = (range(low, high), clipped_to(rows.iter().map(|row| row.metric.as_str())));
+            let (n, ends) = (range(low, high), clipped_to(rows));
             format!("mean and 95 % Student-t interval over n = {n} seeds, clipped to {ends}")
         }
     }
 }
 
 /// `[0, 1]`, `[−1, 1]`, or both with what they are for.
-pub(crate) fn clipped_to<'a>(metrics: impl Iterator<Item = &'a str>) -> String {
-    let (mut share, mut correlation) = (false, false);
-    for range in metrics.filter(|metric| !metric.is_empty()).map(Range::of) {
-        (share, correlation) = (share || range == Range::SHARE, correlation || range == Range::CORRELATION);
+pub(crate) fn clipped_to(rows: &[Row]) -> String {
+    let mut ranges: Vec<Range> = Vec::new();
+    for range in rows.iter().filter(|row| !row.metric.is_empty()).map(|row| row.scored_by.range()) {
+        if !ranges.contains(&range) {
+            ranges.push(range);
+        }
     }
-    let (shares, correlations) = (Range::SHARE.text(), Range::CORRELATION.text());
-    match (share, correlation) {
-        (true, true) => format!("{shares}, correlations to {correlations}"),
-        (false, true) => correlations,
-        _ => shares,
+    let is_known = |range: &Range| [Range::SHARE, Range::CORRELATION].contains(range);
+    match &ranges[..] {
+        [] => Range::SHARE.text(),
+        [only] => only.text(),
+        both if both.iter().all(is_known) => {
+            format!("{}, correlations to {}", Range::SHARE.text(), Range::CORRELATION.text())
+        }
+        _ => "the range of each score".into(),
     }
 }
 

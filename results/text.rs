@@ -4,7 +4,8 @@
 //! ```text
 //! terminal   characters that are not shown or move what is shown become their escape, \u{1b}; in one line, breaks become spaces
 //! SVG        the same: XML has no such characters
-//! Markdown   besides, `<` and `&` become entities, and `\`, `|` and what would make a link are escaped
+//! Markdown   besides, `<` and `&` become entities, and `\`, `|` and what would make a link are escaped; where a line begins, also
+//!            what would make it a heading, a quotation, a list, a rule or a block of code
 //! CSV        besides, `'` goes before text that a spreadsheet would take for a formula; numbers stay as they are
 //! JSON       its own escape, \u001b
 //! ```
@@ -55,30 +56,63 @@ fn shown(text: &str, instead: impl Fn(char) -> Option<char>) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// One line of Markdown that reads as the text, whatever is in it; also a cell of a table.
+/// A line of Markdown that reads as the text, whatever is in it: a paragraph, an item of a list.
 pub(crate) fn markdown(text: &str) -> String {
-    escaped(&line(text))
+    begun(&markdown_inline(text))
 }
 
 /// The same of a text whose line breaks stay.
 pub(crate) fn markdown_lines(text: &str) -> String {
-    escaped(&lines(text))
+    let all = escaped(&lines(text));
+    all.split('\n').map(begun).collect::<Vec<_>>().join("\n")
+}
+
+/// The same of text that no line begins with: a cell of a table, words of an image.
+pub(crate) fn markdown_inline(text: &str) -> String {
+    escaped(&line(text))
 }
 
 fn escaped(text: &str) -> String {
     let (mut out, mut before) = (String::with_capacity(text.len()), ' ');
-    for c in text.chars() {
+    for (at, c) in text.char_indices() {
+        let ends = |word: &str| text[..at].len() >= word.len() && ends_with(&text[..at], word);
         match c {
             '<' => out += "&lt;",
             '&' => out += "&amp;",
-            '\\' | '|' => out.extend(['\\', c]),
+            // `@` makes names and addresses of mail links.
+            '\\' | '|' | '@' => out.extend(['\\', c]),
             // `[text](address)` and `[label]: address`.
             '(' | ':' if before == ']' => out.extend(['\\', c]),
+            // Addresses are links without brackets too.
+            ':' if text[at..].starts_with("://") => out.extend(['\\', c]),
+            '.' if ends("www") => out.extend(['\\', c]),
             _ => out.push(c),
         }
         before = c;
     }
     out
+}
+
+/// Whether the text ends with these ASCII letters, large or small.
+fn ends_with(text: &str, word: &str) -> bool {
+    text.as_bytes()[text.len() - word.len()..].eq_ignore_ascii_case(word.as_bytes())
+}
+
+/// An escaped line whose first sign begins no block: `# heading`, `> quotation`, `- item`, `1. item`, `---`, `===`, a fence of code.
+fn begun(line: &str) -> String {
+    let text = line.trim_start_matches(' ');
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let at = match text.chars().next() {
+        Some('`' | '~' | '#' | '>' | '-' | '+' | '*' | '=' | '_') => 0,
+        Some('0'..='9')
+            if text[digits..].starts_with(['.', ')']) && !text[digits + 1..].starts_with(char::is_alphanumeric) =>
+        {
+            digits
+        }
+        _ => return line.into(),
+    };
+    let at = line.len() - text.len() + at;
+    format!("{}\\{}", &line[..at], &line[at..])
 }
 
 /// A field of a CSV file, before it is quoted.
@@ -146,7 +180,24 @@ mod tests {
             "&lt;script>&amp;lt; \\| \\\\ [a]\\(javascript:b) [c]\\: d"
         );
         assert_eq!(markdown("0.5 [0.4, 0.6] (2/3)"), "0.5 [0.4, 0.6] (2/3)");
-        assert_eq!((markdown("a\n# b"), markdown_lines("a\n# b")), ("a # b".into(), "a\n# b".into()));
+        assert_eq!((markdown("a\n# b"), markdown_lines("a\n# b")), ("a # b".into(), "a\n\\# b".into()));
+    }
+
+    #[test]
+    fn no_line_of_a_text_begins_a_section_and_no_address_is_a_link() {
+        for text in ["# h", "> q", "- i", "+ i", "* i", "```", "~~~", "===", "---", "___", "  # h"] {
+            let escaped = text.replacen(text.trim_start(), &format!("\\{}", text.trim_start()), 1);
+            assert_eq!(markdown(text), escaped);
+            assert_eq!(markdown_lines(&format!("a\n{text}")), format!("a\n{escaped}"));
+            assert_eq!(markdown_inline(text), text, "a cell begins no line");
+        }
+        assert_eq!(
+            (markdown("12. i"), markdown("3) i"), markdown("0.5 of")),
+            ("12\\. i".into(), "3\\) i".into(), "0.5 of".into())
+        );
+        assert_eq!(markdown("see https://x.y, WWW.x.y, a@b.c @d"), "see https\\://x.y, WWW\\.x.y, a\\@b.c \\@d");
+        assert_eq!(markdown_inline("http://x"), "http\\://x");
+        assert_eq!(markdown("on mlm: 0.5"), "on mlm: 0.5");
     }
 
     #[test]
@@ -169,6 +220,8 @@ mod tests {
             let once = line(&text);
             prop_assert_eq!(line(&once), once.as_ref());
             prop_assert!(!markdown(&text).contains('<'));
+            prop_assert!(!markdown_lines(&text).lines().any(|line| line.trim_start().starts_with(['#', '>', '`', '~', '='])));
+            prop_assert!(!markdown(&text).replace("\\://", "").contains("://"));
             let value = serde_json::json!({ "text": text, "list": [text] });
             let shown = serde_json::to_string_pretty(&value).expect("plain data");
             let shown = json(&shown);

@@ -182,7 +182,9 @@ fn train(
         .ok_or_else(|| TrainError::Spec(format!("this build has no task `{}`", spec.task.name)))?;
     let task: Arc<dyn tasks::Task> = Arc::from(task.open(&spec.task.settings, &place.data)?);
     vet::opened(spec, &*task).map_err(TrainError::Spec)?;
-    record.metric = task.spec().metric.name;
+    let metric = task.spec().metric;
+    record.metric = metric.name.clone();
+    record.scored_by = Some(kept(metric));
     record.notes = task.notes();
     record.marks = task.spec().marks.iter().map(|mark| mark.name().into()).collect();
     record.scores.floor = Some(task.floor()?.score);
@@ -222,6 +224,19 @@ fn started(trainer: &Trainer, record: &Record) -> Event {
     Event::Started { parameters, resumed_from, notes, groups: trainer.group_lines() }
 }
 
+/// A task's metric as records keep it.
+fn kept(metric: tasks::Metric) -> results::Metric {
+    let tasks::Metric { name, range, kind, chosen_by_loss, diverged } = metric;
+    let kind = match kind {
+        tasks::MetricKind::Proportion => results::MetricKind::Proportion,
+        tasks::MetricKind::Explained => results::MetricKind::Explained,
+        tasks::MetricKind::Correlation => results::MetricKind::Correlation,
+        tasks::MetricKind::F1Accuracy => results::MetricKind::F1Accuracy,
+        tasks::MetricKind::LanguageModel => results::MetricKind::LanguageModel,
+    };
+    results::Metric { name, range, kind, chosen_by_loss, diverged }
+}
+
 /// A record of nothing yet.
 pub fn blank(spec: &RunSpec, place: &Place, device: Device) -> Record {
     let kind = if device == Device::Cpu { "cpu" } else { "cuda" };
@@ -233,6 +248,7 @@ pub fn blank(spec: &RunSpec, place: &Place, device: Device) -> Record {
         seed: spec.seed,
         outcome: Outcome::Failed { reason: "nothing is known of its end".into() },
         metric: String::new(),
+        scored_by: None,
         scores: Scores::default(),
         parameters: 0,
         mixer_parameters: 0,

@@ -84,7 +84,7 @@ fn scores_by_a_swept_setting_are_drawn_and_told() {
     assert_eq!((built.len(), missing.len()), (1, 0));
     let figure = &built[0];
     assert_eq!((figure.stem.as_str(), figure.title.as_str()), ("lines", "Test accuracy by d_model"));
-    assert_snapshot!(figure.caption, @"Means and 95 % Student-t intervals over n = 2 seeds, clipped to [0, 1]. Floor: what guessing scores on the whole test split. No score: s4 on copy at d_model=32 (2 failed). The other settings are the best on validation at each d_model.");
+    assert_snapshot!(figure.caption, @"Means and 95 % Student-t intervals over n = 2 seeds, clipped to [0, 1]. Floor: what the best constant answer or a guesser scores on the whole test split. No score: s4 on copy at d_model=32 (2 failed). The other settings are the best on validation at each d_model.");
     assert_snapshot!(figure.table, @r"
     | task | d_model | 32 | 64 | 128 |
     | --- | --- | ---: | ---: | ---: |

@@ -48,7 +48,7 @@ pub(super) fn picture(data: &Data) -> Picture {
 /// The part of the score's range that has something in it.
 fn drawn(curves: &Curves) -> Range {
     let seeds = curves.lines.iter().flat_map(|(_, lines)| &lines.seeds).flat_map(|(seed, _)| seed);
-    Range::of(&curves.metric).drawn(seeds.map(|(_, score)| *score).chain(curves.floor))
+    curves.range.drawn(seeds.map(|(_, score)| *score).chain(curves.floor))
 }
 
 fn panel(picture: &mut Picture, (left, top): Place, curves: &Curves, range: Range, looks: &[Look], first: bool) {

@@ -87,7 +87,7 @@ fn drawn(panel: &Panel) -> Range {
         let low = entry.test.map(|test| test.interval.map_or(test.mean, |interval| interval.low));
         entry.seeds.iter().map(|(score, _)| *score).chain(low).chain(entry.published).collect::<Vec<f64>>()
     };
-    Range::of(&panel.metric).drawn(panel.entries.iter().flat_map(lows).chain(panel.floor))
+    panel.range.drawn(panel.entries.iter().flat_map(lows).chain(panel.floor))
 }
 
 /// Title, grid, axis, floor and ceiling.

@@ -9,13 +9,11 @@
 //!                                                                      Phipson & Smyth 2010, arXiv:1603.05766
 //! ```
 
-use crate::statistics::{Interval, mean, percentile};
+use crate::statistics::{Interval, Z, below, mean, percentile, redrawn};
 use rand_chacha::ChaCha8Rng;
-use rand_core::{Rng, SeedableRng};
+use rand_core::SeedableRng;
 use serde::Serialize;
 
-/// The 97.5 % quantile of the standard normal distribution.
-const Z: f64 = 1.959_963_984_540_054;
 /// Up to so many pairs every pairing is tried: 8! = 40 320.
 const EXACT: usize = 8;
 
@@ -129,11 +127,6 @@ fn every_order(values: &mut [f64], from: usize, seen: &mut impl FnMut(&[f64])) {
     }
 }
 
-/// A whole number below `n`.
-fn below(rng: &mut ChaCha8Rng, n: usize) -> usize {
-    ((u128::from(rng.next_u64()) * n as u128) >> 64) as usize
-}
-
 fn shuffle(values: &mut [f64], rng: &mut ChaCha8Rng) {
     for i in (1..values.len()).rev() {
         values.swap(i, below(rng, i + 1));
@@ -150,10 +143,9 @@ pub(crate) fn over_seeds(seeds: &[Vec<f64>], fixed: &[f64], draws: usize, seed: 
         return None;
     }
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let mut redrawn = |seeds: &Vec<f64>| redrawn_mean(seeds, &mut rng);
     let mut all = Vec::with_capacity(draws);
     for _ in 0..draws {
-        let means: Vec<f64> = seeds.iter().map(&mut redrawn).collect();
+        let means: Vec<f64> = seeds.iter().filter_map(|seeds| mean(&redrawn(seeds, &mut rng))).collect();
         all.extend(spearman(&means, fixed));
     }
     if all.is_empty() {
@@ -161,14 +153,6 @@ pub(crate) fn over_seeds(seeds: &[Vec<f64>], fixed: &[f64], draws: usize, seed: 
     }
     all.sort_by(f64::total_cmp);
     Some(Interval { low: percentile(&all, 0.025), high: percentile(&all, 0.975) })
-}
-
-/// The mean of as many redrawn seeds, of two or more, stretched around the mean of the seeds.
-fn redrawn_mean(seeds: &[f64], rng: &mut ChaCha8Rng) -> f64 {
-    let n = seeds.len() as f64;
-    let centre = seeds.iter().sum::<f64>() / n;
-    let drawn = seeds.iter().map(|_| seeds[below(rng, seeds.len())]).sum::<f64>() / n;
-    centre + (drawn - centre) * (n / (n - 1.0)).sqrt()
 }
 
 #[cfg(test)]
@@ -250,7 +234,7 @@ mod tests {
     fn redrawn_means_spread_as_far_as_the_standard_error() {
         for seeds in [&[4.0, 4.2][..], &[4.0, 4.1, 4.5], &[3.9, 4.0, 4.1, 4.3, 4.2]] {
             let mut rng = ChaCha8Rng::seed_from_u64(3);
-            let drawn: Vec<f64> = (0..20_000).map(|_| redrawn_mean(seeds, &mut rng)).collect();
+            let drawn: Vec<f64> = (0..20_000).map(|_| mean(&redrawn(seeds, &mut rng)).expect("some")).collect();
             let sd = |values: &[f64]| crate::statistics::sample_sd(values).expect("some");
             let wanted = sd(seeds) / (seeds.len() as f64).sqrt();
             assert!(((sd(&drawn) / wanted).powi(2) - 1.0).abs() < 0.05, "{} is not {wanted}", sd(&drawn));

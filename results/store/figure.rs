@@ -1,5 +1,6 @@
 //! The plots and tables a config asks for at its end: what is drawn against what. Presentation alone: no part of a run.
 
+use crate::store::metric::lower_is_better;
 use serde::{Deserialize, Serialize};
 
 /// One figure of a sweep, written as a one-key map: `{ lines: { x: model.d_model } }`.
@@ -79,8 +80,7 @@ pub struct Ranking {
 impl Ranking {
     /// Whether a lower number is the better one.
     pub fn lower(&self) -> bool {
-        let words = ["loss", "perplexity", "risk", "bits", "error"];
-        self.lower_is_better.unwrap_or_else(|| words.iter().any(|word| self.measure.contains(word)))
+        self.lower_is_better.unwrap_or_else(|| lower_is_better(&self.measure))
     }
 }
 

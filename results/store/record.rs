@@ -1,5 +1,6 @@
 //! One run, as it is kept: a JSON file that is written once and never changed.
 
+use crate::Metric;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -71,7 +72,7 @@ pub struct Scores {
     pub validation: Option<f64>,
     /// Score of the best checkpoint on test, touched once.
     pub test: Option<f64>,
-    /// What guessing scores on test, measured.
+    /// What the best constant answer or a guesser scores on test, measured.
     pub floor: Option<f64>,
     /// What a perfect solver scores on test.
     pub ceiling: Option<f64>,
@@ -80,7 +81,7 @@ pub struct Scores {
     pub tested: Option<Tested>,
 }
 
-/// The part of the test split that was scored, and how sure the score is that it gives.
+/// The part of the test split that was scored, and the standard error of its score.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Tested {
     /// Examples: what is independent. Positions of one sequence are not.
@@ -189,6 +190,9 @@ pub struct Record {
     pub outcome: Outcome,
     /// Name of the score.
     pub metric: String,
+    /// What the score is, as the task declares it; absent in records written before it was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scored_by: Option<Metric>,
     /// What it scored.
     pub scores: Scores,
     /// Trainable parameters of the whole model.
@@ -232,6 +236,25 @@ pub struct Record {
     /// Of a run that failed because the run it starts from did: that run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocked_by: Option<Blocked>,
+}
+
+impl Record {
+    /// What its score is: as its task declares it, or else by its name.
+    pub fn scored_by(&self) -> Metric {
+        self.scored_by.clone().unwrap_or_else(|| Metric::of_older(&self.metric))
+    }
+
+    /// Numbers besides the score, by name. Older records took the machine's peak while other runs computed: a share of it above 1 is
+    /// none.
+    pub fn known_measures(&self) -> impl Iterator<Item = (&str, f64)> {
+        let known = self.measures.iter().map(|(name, value)| (name.as_str(), *value));
+        known.filter(|(name, value)| *name != "mfu" || !(*value > 1.0))
+    }
+
+    /// Whether its weights started from another run, which runs of the same seed on other tasks may share.
+    pub fn starts_from_a_run(&self) -> bool {
+        self.spec.pointer("/start/run").is_some()
+    }
 }
 
 /// JSON has no NaN or infinity and writes `null` for both: a diverged run's last losses come back as NaN.

@@ -90,13 +90,7 @@ fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::samples;
-
-    fn store() -> (tempfile::TempDir, Store) {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let store = Store::open(folder.path().join("runs")).expect("opens");
-        (folder, store)
-    }
+    use crate::samples::{self, store};
 
     fn write(path: &Path) {
         fs::create_dir_all(path.parent().expect("a folder")).expect("makes folders");

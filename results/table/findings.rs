@@ -3,6 +3,9 @@
 use crate::statistics::{Estimate, wilson_interval};
 use crate::table::{Above, Overall, Row, normalised, places};
 
+/// What a floor is, beside its number.
+const GUESSING: &str = "what the best constant answer or a guesser scores";
+
 pub(crate) fn findings(rows: &[Row], overall: &[Overall]) -> Vec<String> {
     let mut sentences = Vec::new();
     for place in places(rows) {
@@ -87,9 +90,7 @@ fn unsettled(task: &str, scored: &[&Row]) -> Option<String> {
         (_, Some(_)) => "its interval over the test examples reaches it",
         _ => "one seed decides nothing where the test examples are not counted",
     };
-    Some(format!(
-        "Whether {mixer} is above the floor of {task} ({floor:.3}, what guessing scores) is not settled: {why}."
-    ))
+    Some(format!("Whether {mixer} is above the floor of {task} ({floor:.3}, {GUESSING}) is not settled: {why}."))
 }
 
 /// Mixers that answer one class everywhere.
@@ -105,9 +106,9 @@ fn at_floor(task: &str, scored: &[&Row]) -> Option<String> {
     match names.len() {
         0 => None,
         all if all > 1 && all == scored.len() => Some(format!(
-            "No mixer left the floor of {task} ({floor:.3}, what guessing scores): the order of their scores says nothing."
+            "No mixer left the floor of {task} ({floor:.3}, {GUESSING}): the order of their scores says nothing."
         )),
-        _ => Some(format!("At the floor of {task} ({floor:.3}, what guessing scores): {}.", names.join(", "))),
+        _ => Some(format!("At the floor of {task} ({floor:.3}, {GUESSING}): {}.", names.join(", "))),
     }
 }
 
@@ -194,7 +195,10 @@ mod tests {
         let said =
             findings(&[("a", &[0.5, 0.6, 0.7]), ("b", &[0.55, 0.6, 0.62]), ("c", &[0.12, 0.13, 0.125])]).join("\n");
         assert!(said.contains("but its interval overlaps that of"), "{said}");
-        assert!(said.contains("At the floor of mqar (0.125, what guessing scores): c."), "{said}");
+        assert!(
+            said.contains("At the floor of mqar (0.125, what the best constant answer or a guesser scores): c."),
+            "{said}"
+        );
         assert!(said.contains("Not told apart on mqar (their intervals overlap): a and b."), "{said}");
     }
 
@@ -203,7 +207,7 @@ mod tests {
         let said = findings(&[("a", &[0.125, 0.125]), ("b", &[0.12, 0.12])]).join("\n");
         assert_eq!(
             said,
-            "No mixer left the floor of mqar (0.125, what guessing scores): the order of their scores says nothing."
+            "No mixer left the floor of mqar (0.125, what the best constant answer or a guesser scores): the order of their scores says nothing."
         );
     }
 

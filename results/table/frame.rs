@@ -4,9 +4,10 @@
 //! leaves no trace, and neither does the order in which polars meets its groups.
 
 use crate::published::{self, Beside};
+use crate::store::counts;
 use crate::{Manifest, Outcome, PlannedRun, Record, table::signs};
 use polars::prelude::*;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// One planned run and what became of it.
 #[derive(Clone, Debug)]
@@ -28,14 +29,11 @@ pub(crate) struct Run<'a> {
 
 /// Joins plan and records.
 pub(crate) fn runs<'a>(manifest: &'a Manifest, records: &'a [Record]) -> Vec<Run<'a>> {
-    let mut by_id: HashMap<&str, &Record> = HashMap::new();
+    let mut by_id: HashMap<&str, BTreeMap<u32, &Record>> = HashMap::new();
     for record in records {
-        let known = by_id.entry(&record.id).or_insert(record);
-        if record.attempt > known.attempt {
-            *known = record;
-        }
+        by_id.entry(&record.id).or_default().insert(record.attempt, record);
     }
-    let find = |run: &PlannedRun| by_id.get(run.id.as_str()).copied();
+    let find = |run: &PlannedRun| counts(by_id.get(run.id.as_str())?.values().copied());
     let mixers = places(manifest.runs.iter().map(|run| &run.mixer));
     let tasks = places(manifest.runs.iter().map(|run| &run.task));
     let settings = places(manifest.runs.iter().map(|run| &run.settings));
@@ -111,7 +109,8 @@ fn scored(record: Option<&Record>, floor: Option<f64>) -> (Option<f64>, Option<f
             let floor = record.scores.floor.or(floor);
             // Where a constant answer is perfect, a run that has no model left is not.
             let perfect = |floor: f64| record.scores.ceiling.is_some_and(|ceiling| floor >= ceiling);
-            let counted = floor.map(|floor| if perfect(floor) { 0.0 } else { floor });
+            let by_floor = floor.map(|floor| if perfect(floor) { 0.0 } else { floor });
+            let counted = record.scored_by().diverged.or(by_floor);
             (counted, counted, word, reason)
         }
         _ => (None, None, word, reason),
@@ -162,9 +161,11 @@ pub(crate) fn runs_frame(runs: &[Run]) -> PolarsResult<DataFrame> {
         "marks" => runs.iter().map(|r| r.marks.join(" ")).collect::<Vec<_>>(),
         "id" => planned(|p| p.id.clone()),
     )?;
-    let measures: BTreeSet<&String> = runs.iter().filter_map(|r| r.record).flat_map(|r| r.measures.keys()).collect();
+    let known: Vec<BTreeMap<&str, f64>> =
+        runs.iter().map(|r| r.record.into_iter().flat_map(Record::known_measures).collect()).collect();
+    let measures: BTreeSet<&str> = known.iter().flat_map(|measures| measures.keys().copied()).collect();
     for measure in measures {
-        let values: Vec<Option<f64>> = runs.iter().map(|r| r.record?.measures.get(measure).copied()).collect();
+        let values: Vec<Option<f64>> = known.iter().map(|measures| measures.get(measure).copied()).collect();
         let taken = |name: &str| frame.get_column_names().iter().any(|column| column.as_str() == name);
         let name = measure_column(measure, taken);
         frame.with_column(Column::new(name.into(), values))?;
@@ -265,7 +266,12 @@ mod tests {
         let manifest = samples::manifest(&["s4"], &["mqar"], 1);
         let first = samples::ended("s4.mqar.1", samples::failed("full disk"));
         let second = Record { attempt: 2, ..samples::record("s4.mqar.1", 0.9) };
-        for records in [[first.clone(), second.clone()], [second, first]] {
+        for records in [[first.clone(), second.clone()], [second.clone(), first]] {
+            assert_eq!(runs(&manifest, &records)[0].test, Some(0.9));
+        }
+        // As in the store: what a straggler writes behind the end of a run does not count.
+        let straggler = Record { attempt: 3, ..samples::ended("s4.mqar.1", samples::failed("cut off")) };
+        for records in [[straggler.clone(), second.clone()], [second, straggler]] {
             assert_eq!(runs(&manifest, &records)[0].test, Some(0.9));
         }
     }

@@ -80,8 +80,7 @@ fn model(row: &Row) -> Language {
         bits_per_byte: of("bits_per_byte"),
         minimal_pairs: share("minimal_pairs"),
         tokens_per_second: row.tokens_per_second,
-        // Older records took the peak while other runs computed: a share above 1 is none.
-        mfu: share("mfu").filter(|share| share.values.iter().all(|value| *value <= 1.0)),
+        mfu: share("mfu"),
         n: loss.as_ref().map_or(0, |loss| loss.n),
         loss,
         planned: row.planned,
@@ -241,18 +240,24 @@ mod tests {
     }
 
     #[test]
-    fn a_share_of_the_peak_above_one_is_left_out() {
+    fn a_share_of_the_peak_above_one_is_left_out_everywhere() {
         let (manifest, mut records) = samples::language();
-        let shown = |records: &[crate::Record]| {
-            let table = Table::build(&manifest, records).expect("builds");
-            table.languages.iter().filter(|row| row.mfu.is_some()).count()
-        };
-        let before = shown(&records);
-        let id = records.iter().find(|record| record.measures.contains_key("mfu")).expect("one has it").id.clone();
-        for record in records.iter_mut().filter(|record| record.id == id) {
-            record.measures.insert("mfu".into(), 1.2);
+        for record in records.iter_mut().filter(|record| record.id.starts_with("fnet")) {
+            record.measures.insert("mfu".into(), 2.14);
         }
-        assert_eq!(shown(&records), before - 1);
+        records.iter_mut().find(|record| record.id == "hydra.mlm.1").expect("there").measures.insert("mfu".into(), 1.2);
+        let report = Report::from_records(&manifest, &records).expect("builds");
+        let mfu = |mixer: &str| {
+            let rows = &report.table().languages;
+            rows.iter().find(|row| row.mixer == mixer).and_then(|row| row.mfu.as_ref()).map(|mfu| mfu.n)
+        };
+        assert_eq!((mfu("fnet"), mfu("hydra"), mfu("attention")), (None, Some(2), Some(3)));
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        report.write_texts_and_svgs(folder.path()).expect("writes");
+        for name in ["table.csv", "runs.csv", "language.csv", "table.json", "report.md"] {
+            let text = std::fs::read_to_string(folder.path().join(name)).expect("reads");
+            assert!(!text.contains("2.14") && !text.contains(",1.2,"), "{name}: {text}");
+        }
     }
 
     // Losses 4.0, 4.1, 4.2: mean 4.1, sd 0.1, t 4.302653, so 4.1 ± 0.248414.

@@ -7,7 +7,7 @@
 //! A task counts once, by the mean over its seeds. A mixer without a score on one of the tasks has no average.
 
 use crate::published::{self, FAILED_PATH_X, FIVE, PATH_X};
-use crate::statistics::{Interval, Range, mean, task_mean_interval};
+use crate::statistics::{Interval, Range, Seeds, mean, seeds_interval};
 use crate::table::{Row, points, tasks};
 use serde::Serialize;
 
@@ -16,7 +16,8 @@ use serde::Serialize;
 pub struct TaskMean {
     /// Mean over tasks of the mean over seeds.
     pub mean: f64,
-    /// By Welch and Satterthwaite over seeds, clipped to the range of the scores; `None` where a task has fewer than two.
+    /// By Welch and Satterthwaite over seeds, or of sums by seed where runs of one seed share a start, clipped to the range of the
+    /// scores; `None` where a task has fewer than two seeds.
     pub interval: Option<Interval>,
 }
 
@@ -74,17 +75,19 @@ pub(crate) fn averages(mixers: &[&str], rows: &[Row]) -> Result<Vec<Average>, St
 fn of_mixer(mixer: &str, rows: &[Row], wanted: &[&str]) -> Average {
     let find = |name: &&str| rows.iter().find(|row| row.mixer == mixer && row.published_task.as_deref() == Some(*name));
     let counts = |row: &Row| match row.fails() {
-        true => vec![FAILED_PATH_X; row.scores.len()],
-        false => row.scores.clone(),
+        true => row.scores_by_seed().into_iter().map(|(seed, _)| (seed, FAILED_PATH_X)).collect(),
+        false => row.scores_by_seed(),
     };
-    let cells: Vec<Vec<f64>> = wanted.iter().map(|name| find(name).map(counts).unwrap_or_default()).collect();
+    let cells: Vec<Vec<(u64, f64)>> = wanted.iter().map(|name| find(name).map(counts).unwrap_or_default()).collect();
+    let found: Vec<&Row> = wanted.iter().filter_map(find).collect();
     let missing = wanted.iter().zip(&cells).filter(|(_, cell)| cell.is_empty()).map(|(name, _)| name.to_string());
     let over = |n: usize| {
-        let means: Option<Vec<f64>> = cells.get(..n)?.iter().map(|cell| mean(cell)).collect();
-        let interval = task_mean_interval(&cells[..n]).map(|interval| interval.clipped(Range::SHARE));
-        Some(TaskMean { mean: mean(&means?)?, interval })
+        let of_task = |runs: &Vec<(u64, f64)>| Seeds { weight: 1.0 / n as f64, runs: runs.clone() };
+        let tasks: Vec<Seeds> = cells.get(..n)?.iter().map(of_task).collect();
+        let mean = mean(&tasks.iter().map(Seeds::mean).collect::<Option<Vec<_>>>()?)?;
+        let interval = seeds_interval(mean, &tasks, found.iter().any(|row| row.shares_starts));
+        Some(TaskMean { mean, interval: interval.map(|interval| interval.clipped(Range::SHARE)) })
     };
-    let found: Vec<&Row> = wanted.iter().filter_map(find).collect();
     let (avg5, avg6) = (over(FIVE.len()), over(FIVE.len() + 1));
     let first = found.first().and_then(|row| row.published_model.clone());
     let model = first.filter(|model| found.iter().all(|row| row.published_model.as_ref() == Some(model)));

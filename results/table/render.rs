@@ -1,7 +1,7 @@
 //! The tables as text: for a terminal, as Markdown and as CSV.
 
 use crate::published::{Averages, GLUE, Published};
-use crate::statistics::{Interval, Measured};
+use crate::statistics::{Coverage, Interval, Measured, OF_MEANS, OF_MIDDLES};
 use crate::table::findings::score_text;
 use crate::table::frame::measure_column;
 use crate::table::glue::{self, Glue, GlueAverage, GlueCell};
@@ -128,8 +128,8 @@ const GLUE_CAPTION: &str = "GLUE by task and metric: means and 95 % Student-t in
                             have the number); behind the stroke the published number of the model beside which the mixer \
                             stands. MNLI's two sets are matched and mismatched.";
 
-const GLUE_DIVERGED: &str =
-    " A diverged run counts 0 of F1 and of correlations, and of accuracies what guessing scores.";
+const GLUE_DIVERGED: &str = " A diverged run counts 0 of F1 and of correlations, and of accuracies what the best constant answer or a guesser \
+     scores.";
 
 const GLUE_AVERAGES_CAPTION: &str = "Averages over GLUE, each by its paper's rule; an average with a task missing is not printed. Published: \
                                      the same rule on the published cells; stated: what the source prints, beside its own rule.";
@@ -147,19 +147,54 @@ const OVERALL: [Column<Overall>; 3] = [
 ];
 
 const OVERALL_CAPTION: &str = "Interquartile mean of (score - floor) / (ceiling - floor) over all scored runs, \
-                               only for mixers scored on every task. Its interval is as wide, from the spread over seeds \
-                               redrawn within each task.";
+                               only for mixers scored on every task.";
 
-/// What the intervals of averages promise: the shares are those of the test `intervals_cover_what_they_promise`.
-const INTERVALS: &str = "Intervals are 95 % t intervals over the seeds of each task, with Welch and Satterthwaite's degrees of \
-                         freedom, cut to the range of the scores. In simulated sweeps of 2 to 6 tasks with 2, 3 or 5 seeds \
-                         they hold the true mean in 93 to 99 of 100, but in fewer where a seed either solves a task or does \
-                         not (63 of 100 with two seeds of two tasks): all seeds may have done the same.";
+/// What the intervals of averages are, and how often they held in simulation.
+fn intervals() -> String {
+    format!(
+        "Intervals are 95 % t intervals over the seeds of each task, with Welch and Satterthwaite's degrees of freedom, cut to the \
+         range of the scores. {}",
+        held("they hold the true mean", "they do so", &OF_MEANS)
+    )
+}
+
+/// How often intervals held in simulation.
+fn held(hold: &str, do_so: &str, Coverage { usual, wide, one, all }: &Coverage) -> String {
+    let ([usual, wide, all], [two, three, five]) = ([usual, wide, all].map(hundredths), one.each_ref().map(hundredths));
+    format!(
+        "In simulated sweeps of 2 to 6 tasks with 2, 3 or 5 seeds {hold} in {usual} of 100, and in {wide} where one task spreads 40 times \
+         as far as the others. Where the seeds of one task either solve it or do not, {do_so} in {two} with 2 seeds, {three} with 3 and \
+         {five} with 5, and where those of every task do, in {all}: all seeds may have done the same."
+    )
+}
+
+/// The same where runs of one seed share a start.
+const PAIRED: &str = "Runs of one seed start from the same pretrained run, so tasks are not independent: intervals are 95 % t intervals \
+                      over seeds of the sums over tasks, with n - 1 degrees of freedom for the n seeds that have every task, cut to \
+                      the range of the scores.";
+
+/// The same of an interquartile mean.
+fn middle_intervals(shares_starts: bool) -> String {
+    if shares_starts {
+        return "Its interval is a t interval over seeds of the interquartile means of single seeds, which start from the same \
+                pretrained run on every task."
+            .into();
+    }
+    format!(
+        "Its interval is a t interval whose standard error is the spread over seeds redrawn within each task. {}",
+        held("it holds the true interquartile mean", "it does so", &OF_MIDDLES)
+    )
+}
+
+/// `47 to 49`.
+fn hundredths([low, high]: &[u32; 2]) -> String {
+    if low == high { low.to_string() } else { format!("{low} to {high}") }
+}
 
 const GROUPS_CAPTION: &str = "Means over groups: tasks whose labels share the part before the first `/` are one group, which \
                               counts by the mean over its tasks of the mean over seeds; the last column is the mean over \
                               groups. A mixer without a \
-                              number on every task of a group has no mean of it.";
+                              number on every task of a group has no mean of it, nor one with scored runs that lack it.";
 
 const MEASURES_CAPTION: &str = "Mean over the scored seeds that report a measure; (k/n) where only k of the n planned runs do: \
                                 a run that failed has none, nor one that diverged, except of accuracies, F1 and \
@@ -377,7 +412,7 @@ impl Grid {
 
     pub(crate) fn markdown(&self) -> String {
         let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
-        let escape = |cell: &String| text::markdown(cell);
+        let escape = |cell: &String| text::markdown_inline(cell);
         let rule = |right: &bool| if *right { "---:".to_string() } else { "---".to_string() };
         let mut all = line(self.titles.iter().map(escape).collect());
         all += &line(self.right.iter().map(rule).collect());
@@ -415,7 +450,7 @@ impl Table {
             parts.push(format!("{grid}\n{}", wrap(&self.with_signs(&self.glue_caption()), width)));
             if !glue.averages.is_empty() {
                 let grid = Grid::new(&GLUE_AVERAGE, &glue.averages, u8::MAX).terminal(width, None);
-                let caption = format!("{} {}", over_tasks(GLUE_AVERAGES_CAPTION), glue::rules());
+                let caption = format!("{} {}", self.over_tasks(GLUE_AVERAGES_CAPTION), glue::rules());
                 parts.push(format!("{grid}\n{}", wrap(&caption, width)));
             }
         }
@@ -424,12 +459,12 @@ impl Table {
             parts.push(format!(
                 "{}\n{}",
                 grid.terminal(width, None),
-                wrap(&self.with_signs(&over_tasks(AVERAGE_CAPTION)), width)
+                wrap(&self.with_signs(&self.over_tasks(AVERAGE_CAPTION)), width)
             ));
         }
         if !self.groups.is_empty() {
             let grid = groups_grid(&self.groups).terminal(width, None);
-            parts.push(format!("{grid}\n{}", wrap(&self.with_signs(&over_tasks(GROUPS_CAPTION)), width)));
+            parts.push(format!("{grid}\n{}", wrap(&self.with_signs(&self.over_tasks(GROUPS_CAPTION)), width)));
         }
         if !self.ended.is_empty() {
             let grid = Grid::new(&ENDED, &self.ended, u8::MAX);
@@ -440,7 +475,7 @@ impl Table {
             parts.push(format!(
                 "{}\n{}",
                 grid.terminal(width, None),
-                wrap(&self.with_signs(&over_tasks(OVERALL_CAPTION)), width)
+                wrap(&self.with_signs(&self.overall_caption()), width)
             ));
         }
         if !self.settings.is_empty() {
@@ -484,7 +519,7 @@ impl Table {
 
     /// The main table and its caption.
     pub fn markdown(&self) -> String {
-        let warning = |warning: &String| format!("\n**Warning:** {}.\n", text::markdown(warning));
+        let warning = |warning: &String| format!("\n**Warning:** {}.\n", text::markdown_inline(warning));
         let warnings: String = self.warnings.iter().map(warning).collect();
         let notes: String = self.notes.iter().map(|note| format!("- {}\n", text::markdown(note))).collect();
         let notes = if notes.is_empty() { notes } else { format!("\n{notes}") };
@@ -507,7 +542,7 @@ impl Table {
         if self.groups.is_empty() {
             return String::new();
         }
-        format!("{}\n{}", groups_grid(&self.groups).markdown(), self.with_sign_notes(&over_tasks(GROUPS_CAPTION)))
+        format!("{}\n{}", groups_grid(&self.groups).markdown(), self.with_sign_notes(&self.over_tasks(GROUPS_CAPTION)))
     }
 
     /// Numbers besides the score; empty where no run has any.
@@ -544,7 +579,7 @@ impl Table {
             return tasks;
         }
         let grid = Grid::new(&GLUE_AVERAGE, &glue.averages, u8::MAX).markdown();
-        format!("{tasks}\n{grid}\n{} {}\n", over_tasks(GLUE_AVERAGES_CAPTION), glue::rules())
+        format!("{tasks}\n{grid}\n{} {}\n", self.over_tasks(GLUE_AVERAGES_CAPTION), glue::rules())
     }
 
     fn glue_caption(&self) -> String {
@@ -568,7 +603,7 @@ impl Table {
             return String::new();
         }
         let grid = Grid::new(&AVERAGE, &self.averages, u8::MAX);
-        format!("{}\n{}", grid.markdown(), self.with_sign_notes(&over_tasks(AVERAGE_CAPTION)))
+        format!("{}\n{}", grid.markdown(), self.with_sign_notes(&self.over_tasks(AVERAGE_CAPTION)))
     }
 
     /// The mixers over all tasks; empty for a single task.
@@ -577,7 +612,26 @@ impl Table {
             return String::new();
         }
         let grid = Grid::new(&OVERALL, &self.overall, u8::MAX);
-        format!("{}\n{}", grid.markdown(), self.with_sign_notes(&over_tasks(OVERALL_CAPTION)))
+        format!("{}\n{}", grid.markdown(), self.with_sign_notes(&self.overall_caption()))
+    }
+
+    /// The caption of a table of means over tasks.
+    fn over_tasks(&self, caption: &str) -> String {
+        let intervals = if self.shares_starts() { PAIRED.into() } else { intervals() };
+        format!("{caption} {intervals}")
+    }
+
+    /// Whether runs of some task start from another run.
+    fn shares_starts(&self) -> bool {
+        self.rows.iter().any(|row| row.shares_starts)
+    }
+
+    fn overall_caption(&self) -> String {
+        let without = match &self.without_room[..] {
+            [] => String::new(),
+            tasks => format!(" Without {}, where the floor is the ceiling.", tasks.join(", ")),
+        };
+        format!("{OVERALL_CAPTION}{without} {}", middle_intervals(self.shares_starts()))
     }
 
     /// Every setting (the rows themselves without a grid), in full precision.
@@ -692,11 +746,6 @@ impl Table {
     }
 }
 
-/// The caption of a table of means over tasks.
-fn over_tasks(caption: &str) -> String {
-    format!("{caption} {INTERVALS}")
-}
-
 /// How to read the columns that are shown.
 fn language_caption(grid: &Grid) -> String {
     let of = [("tokens/s", LANGUAGE_SPEED), ("MFU", LANGUAGE_MFU), ("published", LANGUAGE_PUBLISHED)];
@@ -710,7 +759,10 @@ fn groups_grid(groups: &[Group]) -> Grid {
     let titles = ["mixer", "of"].map(String::from).into_iter().chain(names).chain(["mean".into()]).collect();
     let of_group = |group: &GroupMean| match group.mean {
         Some(mean) => format!("{mean:.3}"),
-        None => format!("- ({}/{} tasks)", group.scored, group.tasks),
+        None => match group.runs {
+            Some((with, scored)) if group.scored == group.tasks => format!("- ({with}/{scored} runs)"),
+            _ => format!("- ({}/{} tasks)", group.scored, group.tasks),
+        },
     };
     let cells = |group: &Group| {
         let mean = task_mean(group.mean.map(|mean| TaskMean { mean, interval: group.interval }));

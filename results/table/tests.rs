@@ -1,4 +1,5 @@
 use super::*;
+use crate::Scores;
 use crate::samples;
 use insta::assert_snapshot;
 use proptest::prelude::*;
@@ -248,7 +249,7 @@ fn one_seed_is_above_the_floor_only_by_more_than_its_examples_may_err() {
     );
     assert!(!near.findings.join(" ").contains("only mixer that finished"), "{:?}", near.findings);
     let few = scored(&[0.35], Some(20));
-    let said = "Whether s4 is above the floor of listops (0.200, what guessing scores) is not settled: its interval over the \
+    let said = "Whether s4 is above the floor of listops (0.200, what the best constant answer or a guesser scores) is not settled: its interval over the \
                 test examples reaches it.";
     assert!(few.findings.iter().any(|sentence| sentence == said), "{:?}", few.findings);
     let unknown = scored(&[0.35], None).terminal(200, false);
@@ -300,7 +301,8 @@ fn a_correlation_below_zero_is_shown_as_it_is_and_a_guesser_of_it_scores_zero() 
     for record in records.iter_mut().filter(|record| record.id.starts_with("fnet")) {
         record.metric = "accuracy".into();
     }
-    assert_eq!(clipped_to(["accuracy", "Matthews correlation", ""].into_iter()), "[0, 1], correlations to [−1, 1]");
+    let mixed = Table::build(&manifest, &records).expect("builds");
+    assert_eq!(clipped_to(&mixed.rows), "[0, 1], correlations to [−1, 1]");
     let data = crate::plot::Data::new(&manifest, &records, &table);
     let folder = tempfile::tempdir().expect("a temporary folder");
     for (draw, name) in
@@ -320,15 +322,38 @@ fn diverge(records: &mut [Record], id: &str, floor: f64) {
     record.scores.floor = Some(floor);
 }
 
+/// What always answering the positive class scores where a share `p` is positive: F1 2p/(1 + p), accuracy p, and their mean.
+fn always_positive(p: f64) -> f64 {
+    (2.0 * p / (1.0 + p) + p) / 2.0
+}
+
+// Of QQP's validation 36.8 % are duplicates: always "duplicate" has a mean of 0.45321, always "no duplicate" of 0.316.
+#[test]
+fn the_accuracy_of_the_best_constant_is_found_from_its_mean_with_f1() {
+    assert!((guessed_accuracy(0.453_21) - 0.3682).abs() < 1e-4, "{}", guessed_accuracy(0.453_21));
+    for p in [0.2812, 0.3682, 0.5, 0.6838, 1.0] {
+        assert!(always_positive(p) >= (1.0 - p) / 2.0 - 1e-3, "{p}: the other constant is better");
+        assert!((guessed_accuracy(always_positive(p)) - p).abs() < 1e-12, "{p}");
+    }
+}
+
 // Of attention, seed 2, by the sample: MNLI matched 0.71, mismatched 0.69; QNLI 0.81; MRPC F1 0.82, accuracy 0.73; STS-B Pearson
-// 0.63, Spearman 0.59. Always "equivalent" on MRPC's 68.4 % of it: F1 2 · 0.684/1.684 = 0.812352, mean 0.748176. Always "no
-// duplicate" on QQP's 63.2 %: F1 0, mean 0.316.
+// 0.63, Spearman 0.59. The best constants: MNLI's commonest class of three 3545 of 9815 and 3463 of 9832, QNLI's 2761 of 5463;
+// "equivalent" on 279 of MRPC's 408, "duplicate" on 14885 of QQP's 40430; a constant has no correlation.
 #[test]
 fn a_diverged_run_counts_the_floor_of_every_measure() {
     let (manifest, mut records) = samples::glue();
-    for (task, floor) in
-        [("mnli", 0.35), ("qnli", 0.5), ("mrpc", 0.748_176), ("qqp", 0.316), ("cola", 0.0), ("stsb", 0.0)]
-    {
+    let [mrpc, qqp] = [279.0 / 408.0, 14_885.0 / 40_430.0];
+    let [mnli, qnli] = [(3545.0 + 3463.0) / (9815.0 + 9832.0), 2761.0 / 5463.0];
+    let floors = [
+        ("mnli", mnli),
+        ("qnli", qnli),
+        ("mrpc", always_positive(mrpc)),
+        ("qqp", always_positive(qqp)),
+        ("cola", 0.0),
+        ("stsb", 0.0),
+    ];
+    for (task, floor) in floors {
         diverge(&mut records, &format!("attention.{task}.1"), floor);
     }
     let table = table(&(manifest, records));
@@ -339,24 +364,24 @@ fn a_diverged_run_counts_the_floor_of_every_measure() {
         measured.mean.expect("two")
     };
     for (task, measure, floor, other) in [
-        ("mnli", "matched", 0.35, 0.71),
-        ("mnli", "mismatched", 0.35, 0.69),
-        ("qnli", "accuracy", 0.5, 0.81),
+        ("mnli", "matched", mnli, 0.71),
+        ("mnli", "mismatched", mnli, 0.69),
+        ("qnli", "accuracy", qnli, 0.81),
         ("mrpc", "f1", 0.0, 0.82),
-        ("mrpc", "accuracy", 0.684, 0.73),
+        ("mrpc", "accuracy", mrpc, 0.73),
         ("qqp", "f1", 0.0, 0.79),
-        ("qqp", "accuracy", 0.632, 0.85),
+        ("qqp", "accuracy", qqp, 0.85),
         ("cola", "mcc", 0.0, 0.21),
         ("stsb", "pearson", 0.0, 0.63),
         ("stsb", "spearman", 0.0, 0.59),
     ] {
         let mean = of(task, measure);
-        assert!((mean - (floor + other) / 2.0).abs() < 1e-5, "{task} {measure}: {mean}");
+        assert!((mean - (floor + other) / 2.0).abs() < 1e-9, "{task} {measure}: {mean}");
     }
     let glue = table.glue.as_ref().expect("GLUE");
     let ours = |rule: &str| glue.averages.iter().find(|average| average.rule == rule).and_then(|average| average.ours);
-    let cells = [0.53, 0.655, 0.741, 0.6, 0.85, 0.41, 0.105, 0.295];
-    assert!((ours("Hydra").expect("whole").mean - cells.iter().sum::<f64>() / 8.0).abs() < 1e-5);
+    let cells = [(mnli + 0.71) / 2.0, (qnli + 0.81) / 2.0, (qqp + 0.85) / 2.0, 0.6, 0.85, 0.41, 0.105, 0.295];
+    assert!((ours("Hydra").expect("whole").mean - cells.iter().sum::<f64>() / 8.0).abs() < 1e-9);
     assert!(table.markdown_glue().contains("A diverged run counts 0 of F1"), "{}", table.markdown_glue());
 }
 
@@ -419,6 +444,91 @@ fn a_sweep_without_records_has_rows_without_numbers() {
 fn colours_are_only_used_when_asked_for() {
     let table = table(&samples::eventful());
     assert!(!table.terminal(120, false).contains('\u{1b}'));
+}
+
+// Half of the way on mqar; copy, where always the same answer is right, says nothing.
+#[test]
+fn a_task_without_room_between_floor_and_ceiling_is_left_out_of_the_mean_and_named() {
+    let manifest = samples::manifest(&["a", "b"], &["mqar", "copy", "listops"], 2);
+    let mut records: Vec<Record> = manifest.runs.iter().map(|run| samples::record(&run.id, 0.5625)).collect();
+    for record in records.iter_mut().filter(|record| record.id.contains("copy")) {
+        (record.scores.test, record.scores.floor) = (Some(1.0), Some(1.0));
+    }
+    let place = records.iter().position(|record| record.id == "b.copy.1").expect("there");
+    records[place] = Record {
+        scores: Scores { test: None, ..records[place].scores },
+        ..samples::ended("b.copy.1", samples::diverged("NaN"))
+    };
+    let table = table(&(manifest, records));
+    assert_eq!(table.overall.iter().map(|row| (row.score, row.tasks)).collect::<Vec<_>>(), [(Some(0.5), 2); 2]);
+    assert!(
+        table.markdown_overall().contains("Without copy, where the floor is the ceiling."),
+        "{}",
+        table.markdown_overall()
+    );
+    let said = "A diverged run scores the floor, or 0 where the floor is the ceiling.";
+    assert!(table.caption.iter().any(|line| line == said), "{:?}", table.caption);
+}
+
+/// The sample of GLUE or of groups, every run of which starts from another one.
+fn started((manifest, mut records): (Manifest, Vec<Record>)) -> (Manifest, Vec<Record>) {
+    records.iter_mut().for_each(|record| record.spec = serde_json::json!({ "start": { "run": "b0" } }));
+    (manifest, records)
+}
+
+// Every task of attention moves by 0.02 from seed to seed, so the average does: ±12.706 · 0.0141/√2, where independent tasks would
+// have ±0.008.
+#[test]
+fn runs_that_share_a_start_are_paired_by_seed_in_every_average() {
+    let apart = table(&samples::glue());
+    let shared = table(&started(samples::glue()));
+    let width = |table: &Table| {
+        let averages = &table.glue.as_ref().expect("GLUE").averages;
+        let ours = averages.iter().find_map(|average| average.ours).expect("whole");
+        let interval = ours.interval.expect("two seeds");
+        (ours.mean, interval.high - interval.low)
+    };
+    assert_eq!(width(&apart).0, width(&shared).0);
+    assert!(
+        width(&apart).1 < 0.03 && (width(&shared).1 - 2.0 * 12.706_204_7 * 0.01).abs() < 1e-6,
+        "{:?}",
+        width(&shared)
+    );
+    assert!(shared.markdown_glue().contains("Runs of one seed start from the same pretrained run"));
+    assert!(!apart.markdown_glue().contains("Runs of one seed start"));
+    let groups = table(&started(samples::grouped())).groups;
+    let interval = groups[0].interval.expect("two seeds");
+    assert!((interval.high - interval.low - 2.0 * 12.706_204_7 * 0.02).abs() < 1e-6, "{interval:?}");
+    let lra = table(&started(samples::lra()));
+    assert!(lra.markdown_averages().contains("Runs of one seed start from the same pretrained run"));
+    assert!(lra.markdown_overall().contains("start from the same pretrained run"));
+}
+
+// The declared metric, and not the words of its name, says what a score is.
+#[test]
+fn a_score_is_read_as_its_task_declares_it() {
+    let (manifest, mut records) = samples::grid();
+    let declared =
+        |kind, range, chosen_by_loss, diverged| Metric { name: "kappa".into(), range, kind, chosen_by_loss, diverged };
+    for record in &mut records {
+        record.metric = "kappa".into();
+        record.scored_by = Some(declared(MetricKind::Correlation, (-1.0, 1.0), true, Some(-0.25)));
+        record.scores.tested = Some(Tested { examples: 100, positions: 100, standard_error: Some(0.05) });
+    }
+    let place = records.iter().position(|record| record.id == "s4.0.003.2").expect("there");
+    let scored_by = records[place].scored_by.clone();
+    records[place] =
+        Record { metric: "kappa".into(), scored_by, seed: 2, ..samples::ended("s4.0.003.2", samples::diverged("NaN")) };
+    let table = table(&(manifest, records));
+    assert!(table.caption[0].contains("clipped to [−1, 1]"), "{}", table.caption[0]);
+    assert!(table.caption.iter().any(|line| line.contains("least mean validation loss")), "{:?}", table.caption);
+    let row = table.settings.iter().find(|row| row.settings == "lr=0.003" && row.mixer == "s4").expect("there");
+    assert_eq!(row.scores[1], -0.25);
+    let attention =
+        table.settings.iter().find(|row| row.settings == "lr=0.001" && row.mixer == "attention").expect("there");
+    let examples = attention.over_examples.expect("counted");
+    let mean = attention.test.expect("scored").mean;
+    assert!((examples.high - (mean + 1.959_964 * 0.05)).abs() < 1e-6, "{examples:?}");
 }
 
 proptest! {
