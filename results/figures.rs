@@ -9,10 +9,11 @@ use crate::plot::slope::{self, Slope, Slopes};
 use crate::plot::{self, PlotError, chosen};
 use crate::statistics::correlation::{Agreement, agreement, over_seeds, ranks};
 use crate::statistics::{Estimate, Interval, Measured, Range, mean};
+use crate::table::Table;
 use crate::table::findings::score_text;
 use crate::table::frame::{self, Run, last_word};
 use crate::table::render::{Grid, digits};
-use crate::table::{BOOTSTRAP_SEED, DRAWS, Row, Table, clipped_to, mixers, places};
+use crate::table::row::{BOOTSTRAP_SEED, DRAWS, Row, clipped_to, mixers, places};
 use crate::{
     Cells, Details, Figure, Lines, Manifest, Outcome, Profile, Ranking, Record, Scale, Shape, published, text,
 };
@@ -586,7 +587,7 @@ impl Source<'_> {
             said.push("0 at the centre, 1 at the rim; thin lines are seeds.".into());
         }
         said.extend(notes.said());
-        said.extend(crate::table::sign_notes(&self.table.rows));
+        said.extend(crate::table::row::sign_notes(&self.table.rows));
         let cell = |(spoke, starred): &(Spoke, bool)| match spoke.mean {
             Some(mean) => Filling::Number(mean, format!("{mean:.2}{}", if *starred { "*" } else { "" })),
             None => Filling::Word(spoke.note.clone()),

@@ -12,8 +12,9 @@ pub(crate) mod slope;
 
 use crate::bench::{Bench, Quantity, Suite};
 use crate::statistics::{Estimate, Range};
+use crate::table::Table;
 use crate::table::frame::{self, Run};
-use crate::table::{Row, Table, mixers, places, sign_notes};
+use crate::table::row::{Row, mixers, places, sign_notes};
 use crate::{Manifest, Record, store::files};
 use std::collections::BTreeSet;
 use std::fs;

@@ -2,7 +2,9 @@
 
 use crate::figures::{self, Built};
 use crate::store::Contents;
-use crate::table::{Ended, Overall, Row, Table};
+use crate::table::overall::Overall;
+use crate::table::row::Row;
+use crate::table::{Ended, Table};
 use crate::{
     Average, Glue, Group, Language, Manifest, Record, Store, StoreError, plot,
     store::files,

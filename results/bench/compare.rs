@@ -1,6 +1,6 @@
 //! Two measurements, case by case.
 
-use super::{Bench, Case, Pass, Quantity, State, YARDSTICK};
+use crate::bench::record::{Bench, Case, Pass, Quantity, State, YARDSTICK};
 use serde::Serialize;
 
 /// What the times of a comparison are.

@@ -10,7 +10,7 @@
 //! Departs  a fit through as many points as it has coefficients says nothing, so one more is asked for; where a ≤ 0 the
 //!          larger root is no length from which attention costs more, and none is given
 
-use super::{Efficiency, Quantity};
+use crate::bench::record::Quantity;
 use serde::Serialize;
 
 /// Points a parabola needs here.
@@ -19,6 +19,23 @@ const FOR_PARABOLA: usize = 4;
 const FOR_LINE: usize = 3;
 /// A root so many times the longest length is told as such: the n² term decides it, and could hardly be seen.
 const FAR: f64 = 10.0;
+
+/// The length from which a mixer costs less than attention, as CAB defines it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Efficiency {
+    /// The mixer.
+    pub label: String,
+    /// Of which cost.
+    pub quantity: Quantity,
+    /// The length; `None` where the fits have no such root.
+    pub length: Option<f64>,
+    /// `a n² + b n + c` through attention.
+    pub attention: Option<Parabola>,
+    /// `d n + e` through the mixer.
+    pub own: Option<Line>,
+    /// Why there is no length, or that it lies outside of those measured.
+    pub remark: String,
+}
 
 /// `y = scale · nᵖ`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]

@@ -2,6 +2,7 @@ use super::*;
 use crate::samples;
 use insta::assert_snapshot;
 use proptest::prelude::*;
+use serde_json::Value;
 
 fn near(a: f64, b: f64, tolerance: f64) {
     assert!((a - b).abs() <= tolerance * b.abs().max(1e-12), "{a} is not {b}");

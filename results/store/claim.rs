@@ -10,7 +10,7 @@
 //! ```
 //! Locks are the kernel's: whatever their holder dies of opens them.
 
-use crate::StoreError;
+use crate::store::error::StoreError;
 use crate::store::files::{self, machine, process_start};
 use serde::{Deserialize, Serialize};
 use std::fs;

@@ -1,7 +1,8 @@
 //! What the numbers say, one sentence each. Nothing is claimed beyond overlapping or disjoint intervals.
 
 use crate::statistics::{Estimate, wilson_interval};
-use crate::table::{Above, Overall, Row, normalised, places};
+use crate::table::overall::Overall;
+use crate::table::row::{Above, Row, normalised, places};
 
 /// What a floor is, beside its number.
 const GUESSING: &str = "what the best constant answer or a guesser scores";

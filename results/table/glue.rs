@@ -17,7 +17,7 @@ use crate::published::{self, GLUE};
 use crate::statistics::{Interval, Measured, Range, Seeds, mean, seeds_interval};
 use crate::store::metric::range_of_measure;
 use crate::table::lra::TaskMean;
-use crate::table::{MATCHED, MISMATCHED, Row, points, tasks};
+use crate::table::row::{MATCHED, MISMATCHED, Row, points, tasks};
 use crate::text;
 use serde::Serialize;
 

@@ -7,7 +7,7 @@
 //! A group counts once, however many changes it has. A mixer without a score on one of its tasks has no mean.
 
 use crate::statistics::{Interval, Range, Seeds, mean, seeds_interval};
-use crate::table::{Row, tasks};
+use crate::table::row::{Row, tasks};
 use serde::Serialize;
 
 /// Macro accuracy, averaged beside the score where runs report it.
@@ -203,7 +203,7 @@ mod tests {
     #[test]
     fn the_means_stand_below_the_table() {
         let (manifest, mut records) = samples::grouped();
-        assert_eq!(crate::table::tasks(&Table::build(&manifest, &records).expect("builds").rows), TASKS);
+        assert_eq!(crate::table::row::tasks(&Table::build(&manifest, &records).expect("builds").rows), TASKS);
         records.reverse();
         let table = Table::build(&manifest, &records).expect("builds");
         insta::assert_snapshot!(table.markdown_groups(), @r"

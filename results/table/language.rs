@@ -9,7 +9,7 @@
 
 use crate::published::{self, C4_ACCURACY, C4_LOSS};
 use crate::statistics::{Interval, Measured, Range};
-use crate::table::{Row, places};
+use crate::table::row::{Row, places};
 use crate::text;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};

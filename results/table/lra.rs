@@ -8,7 +8,7 @@
 
 use crate::published::{self, FAILED_PATH_X, FIVE, PATH_X};
 use crate::statistics::{Interval, Range, Seeds, mean, seeds_interval};
-use crate::table::{Row, points, tasks};
+use crate::table::row::{Row, points, tasks};
 use serde::Serialize;
 
 /// A mean over tasks.

@@ -8,7 +8,9 @@ use crate::table::glue::{self, Glue, GlueAverage, GlueCell};
 use crate::table::groups::{Group, GroupMean};
 use crate::table::language::{Language, is_baseline_measure};
 use crate::table::lra::{Average, TaskMean};
-use crate::table::{Above, Ended, Overall, Row, Table, sign_notes, tasks};
+use crate::table::overall::Overall;
+use crate::table::row::{Above, Row, sign_notes, tasks};
+use crate::table::{Ended, Table};
 use crate::{table::signs, text};
 use std::collections::BTreeSet;
 

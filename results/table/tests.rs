@@ -1,6 +1,10 @@
 use super::*;
-use crate::Scores;
 use crate::samples;
+use crate::statistics::{Estimate, Range};
+use crate::table::caption::duration;
+use crate::table::row::{Above, clipped_to, normalised};
+use crate::table::rows::{above, guessed_accuracy};
+use crate::{Metric, MetricKind, Scores, Tested};
 use insta::assert_snapshot;
 use proptest::prelude::*;
 
@@ -209,7 +213,7 @@ fn a_score_is_at_the_floor_only_if_its_mean_is_near_it() {
     assert_eq!(above(&[0.99, 0.98, 0.13]), Above::Unsure);
     assert_eq!(above(&[0.50, 0.52, 0.51]), Above::Floor);
     assert_eq!(above(&[0.12]), Above::AtFloor);
-    assert_eq!(super::above(None, Some(0.125), Some(1.0), None), Above::Floor);
+    assert_eq!(super::rows::above(None, Some(0.125), Some(1.0), None), Above::Floor);
 }
 
 /// One task of floor 0.2 with these scores of one mixer, each over so many examples.

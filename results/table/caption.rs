@@ -1,0 +1,218 @@
+//! How to read the main table: what its numbers are, and what the mixers were given alike.
+
+use crate::table::frame::{self, Run};
+use crate::table::row::{MATCHED, Row, clipped_to, places, tasks};
+use crate::{Manifest, Record, published};
+use std::collections::BTreeSet;
+
+/// What the difference to a published number is, and what it is not.
+const PUBLISHED: &str = "Published numbers come from their papers' own sizes, data and budgets: Δ, ours minus published in \
+                         points, says how far this sweep is from them, not which code is better.";
+
+/// What fine-tuned scores depend on besides the task.
+const PRETRAINED: &str = "Published GLUE scores are of encoders pretrained on C4 or on Wikipedia and books at their papers' \
+                          sizes; ours are pretrained on what this sweep names, and their distance is mostly that.";
+
+/// How a score is held against the floor.
+const EXAMPLES: &str = "A score is above the floor where neither its interval over seeds nor the 95 % interval over the test \
+                        examples, which all seeds share, reaches it; with one seed the latter stands alone and is printed.";
+const ONE_SEED: &str = "In place of an interval over seeds stands the 95 % interval over the test examples, which knows nothing of \
+                        other seeds; a score is above the floor where it does not reach it.";
+
+pub(super) fn caption(
+    manifest: &Manifest,
+    runs: &[Run],
+    rows: &[Row],
+    swept: &[&str],
+    unlike: Option<&str>,
+) -> Vec<String> {
+    let mut lines = vec![format!("{}, {}.", metrics(rows), interval_text(rows))];
+    let axes = axes(rows, manifest, swept);
+    let tried: BTreeSet<usize> = rows.iter().map(|row| row.settings_tried).collect();
+    let grid = manifest.runs.iter().any(|run| !run.settings.is_empty());
+    if grid && (axes.is_empty() || tried.last().is_some_and(|most| *most > 1)) {
+        let tried = range(tried.first().copied().unwrap_or(0) as u64, tried.last().copied().unwrap_or(0) as u64);
+        let each = if axes.is_empty() { "mixer and task".into() } else { format!("mixer, task, {}", axes.join(", ")) };
+        let known = || rows.iter().filter(|row| !row.metric.is_empty());
+        let by =
+            match (known().any(|row| row.scored_by.chosen_by_loss), known().all(|row| row.scored_by.chosen_by_loss)) {
+                (false, _) => "mean validation score",
+                (true, true) => "least mean validation loss at the best step",
+                (true, false) => {
+                    "mean validation score, those of language models by least mean validation loss at the best step"
+                }
+            };
+        lines.push(format!("Settings chosen by {by}, {tried} tried for each {each}."));
+    }
+    if !axes.is_empty() {
+        let (axes, are) = (axes.join(" and "), if axes.len() > 1 { "are" } else { "is" });
+        lines.push(format!(
+            "{axes} {are} swept, not tuned: every value has its own row, and no mean is taken over them."
+        ));
+    }
+    let examples = rows.iter().filter(|row| row.over_examples.is_some());
+    match examples.clone().any(|row| row.test.is_some_and(|test| test.n > 1)) {
+        true => lines.push(EXAMPLES.into()),
+        false if examples.count() > 0 => lines.push(ONE_SEED.into()),
+        false => {}
+    }
+    if rows.iter().any(|row| row.one_class > 0) {
+        lines.push("One class: every test example got the same answer, whose share of test the score is.".into());
+    }
+    if rows.iter().any(|row| row.counts.diverged > 0) {
+        let room = rows.iter().any(|row| row.counts.diverged > 0 && row.has_no_room());
+        let none = if room { ", or 0 where the floor is the ceiling" } else { "" };
+        lines.push(format!("A diverged run scores the floor{none}."));
+    }
+    if rows.iter().any(|row| row.scored < row.planned) {
+        lines.push("Runs without a score are not in the mean; they are listed below.".into());
+    }
+    if rows.iter().any(|row| row.published.is_some()) {
+        lines.push(PUBLISHED.into());
+    }
+    let of_glue = |row: &&Row| row.published_task.as_deref().is_some_and(|task| published::GLUE.contains(&task));
+    if rows.iter().filter(of_glue).any(|row| row.published.is_some()) {
+        lines.push(PRETRAINED.into());
+    }
+    if rows.iter().any(Row::published_otherwise) {
+        lines.push(
+            "Where a published number is not of the score, its measure is named, and Δ is from ours of it.".into(),
+        );
+        if rows.iter().any(|row| row.published_measure() == Some(MATCHED)) {
+            lines.push("MNLI is published for its matched set; the score is over matched and mismatched.".into());
+        }
+    }
+    if rows.iter().any(Row::fails) {
+        lines.push("FAIL: no better than guessing, as papers print it for Path-X.".into());
+    }
+    lines.extend(unlike.map(String::from));
+    lines.push(matching(runs, rows, swept));
+    lines.push(machine(runs));
+    lines.retain(|line| !line.is_empty());
+    if !manifest.command.is_empty() {
+        lines.push(format!("Made by `{}`.", manifest.command));
+    }
+    lines
+}
+
+/// The swept axes that some run has, by the last words of their paths.
+fn axes<'a>(rows: &[Row], manifest: &Manifest, swept: &[&'a str]) -> Vec<&'a str> {
+    if rows.iter().all(|row| row.swept.is_empty()) {
+        return Vec::new();
+    }
+    let some = |path: &&&str| manifest.runs.iter().flat_map(|run| &run.settings).any(|(key, _)| key == **path);
+    swept.iter().filter(some).map(|path| frame::last_word(path)).collect()
+}
+
+/// `Test accuracy`, or each task's metric where they differ.
+fn metrics(rows: &[Row]) -> String {
+    let known: Vec<&Row> = rows.iter().filter(|row| !row.metric.is_empty()).collect();
+    let names: BTreeSet<&str> = known.iter().map(|row| row.metric.as_str()).collect();
+    if names.len() < 2 {
+        return format!("Test {}", names.first().unwrap_or(&"score"));
+    }
+    let of_task =
+        |task: &&str| known.iter().find(|row| row.task == *task).map(|row| format!("{} ({task})", row.metric));
+    format!("Test {}", tasks(rows).iter().filter_map(of_task).collect::<Vec<_>>().join(", "))
+}
+
+fn interval_text(rows: &[Row]) -> String {
+    let n: BTreeSet<u64> = rows.iter().map(|row| row.scored).filter(|n| *n > 0).collect();
+    let (Some(fewest), Some(most)) = (n.first(), n.last()) else { return "no run is scored yet".into() };
+    match (*fewest, *most) {
+        (1, 1) => "one seed, so no interval".into(),
+        (low, high) => {
+            let (n, ends) = (range(low, high), clipped_to(rows));
+            format!("mean and 95 % Student-t interval over n = {n} seeds, clipped to {ends}")
+        }
+    }
+}
+
+/// What the mixers were given alike, and what not.
+fn matching(runs: &[Run], rows: &[Row], swept: &[&str]) -> String {
+    let finished = || runs.iter().filter(|run| run.outcome == "finished").filter_map(|run| Some((run, run.record?)));
+    let steps: BTreeSet<u64> = finished().map(|(_, record)| record.steps).collect();
+    let (Some(fewest), Some(most)) = (steps.first(), steps.last()) else { return String::new() };
+    // What was granted counts, not what a run that stopped early made of it.
+    let granted = |record: &Record| record.spec["budget"]["steps"].as_u64().unwrap_or(record.steps);
+    let place = |run: &Run| (run.planned.task.clone(), frame::swept_text(&run.planned.settings, swept));
+    let budgets: BTreeSet<((String, String), u64)> = finished().map(|(run, r)| (place(run), granted(r))).collect();
+    let tasks_alike: BTreeSet<&(String, String)> = budgets.iter().map(|(place, _)| place).collect();
+    let alike: BTreeSet<u64> = budgets.iter().map(|(_, budget)| *budget).collect();
+    let early = if finished().any(|(_, record)| record.steps < granted(record)) {
+        format!("; early stops from {fewest}")
+    } else {
+        String::new()
+    };
+    let and_value = if rows.iter().all(|row| row.swept.is_empty()) { "" } else { " and swept value" };
+    let steps = match alike.first() {
+        Some(budget) if alike.len() == 1 => format!("Matched by training steps ({budget}{early})"),
+        _ if budgets.len() == tasks_alike.len() => {
+            format!("Matched by training steps within each task{and_value} ({fewest} to {most}{early})")
+        }
+        _ => format!("Not matched by training steps, which vary from {fewest} to {most}"),
+    };
+    let of_place = |place: (&str, &str)| {
+        let counts = rows.iter().filter(|row| row.place() == place).filter_map(|row| row.parameters);
+        let (low, high) = counts.fold((u64::MAX, 0), |(low, high), n| (low.min(n), high.max(n)));
+        (low <= high && low > 0).then_some((low, high))
+    };
+    let ranges: Vec<(u64, u64)> = places(rows).into_iter().filter_map(of_place).collect();
+    let spread = ranges.iter().map(|(low, high)| *high as f64 / *low as f64).fold(1.0, f64::max);
+    let (Some(low), Some(high)) = (ranges.iter().map(|r| r.0).min(), ranges.iter().map(|r| r.1).max()) else {
+        return format!("{steps}.");
+    };
+    let alike = if ranges.len() > 1 {
+        format!(", by up to a factor of {spread:.2} within a task{and_value}")
+    } else {
+        String::new()
+    };
+    if low == high {
+        format!("{steps} and by parameters ({low}).")
+    } else if spread <= 1.1 {
+        format!("{steps} and by parameters to {:.1} % ({low} to {high}).", 100.0 * (spread - 1.0))
+    } else {
+        format!("{steps}, not by parameters: they vary from {low} to {high}{alike}.")
+    }
+}
+
+/// Where the speed was measured, if it was one place.
+fn machine(runs: &[Run]) -> String {
+    let machines = runs.iter().filter_map(|run| run.record).map(|r| (&r.device.kind, &r.device.name, r.device.threads));
+    let machines: BTreeSet<_> = machines.collect();
+    match machines.first() {
+        Some((kind, name, threads)) if machines.len() == 1 => {
+            let name = if name.is_empty() { String::new() } else { format!(" ({name})") };
+            let threads = format!("{threads} {}", if *threads == 1 { "thread" } else { "threads" });
+            format!("Speed on {kind}{name} with {threads}; {}.", time_in_all(runs))
+        }
+        Some(_) => {
+            format!("Speed was measured on unequal machines and cannot be compared; {}.", time_in_all(runs))
+        }
+        None => String::new(),
+    }
+}
+
+/// `12 runs took 1 h 03 min, added together`: every run with a record, whatever became of it, and each once.
+fn time_in_all(runs: &[Run]) -> String {
+    let mut seen = BTreeSet::new();
+    let recorded = runs.iter().filter_map(|run| run.record).filter(|record| seen.insert(&record.id));
+    let times: Vec<f64> = recorded.map(|record| record.wall_seconds).collect();
+    let plural = if times.len() == 1 { "1 run took".to_string() } else { format!("{} runs took", times.len()) };
+    let together = if times.len() == 1 { "" } else { ", added together" };
+    format!("{plural} {}{together}", duration(times.iter().filter(|t| t.is_finite()).sum()))
+}
+
+/// `45 s`, `23 min 10 s`, `1 h 03 min`.
+pub(super) fn duration(seconds: f64) -> String {
+    let whole = seconds.round() as u64;
+    match whole {
+        0..60 => format!("{whole} s"),
+        60..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
+        _ => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+fn range(low: u64, high: u64) -> String {
+    if low == high { low.to_string() } else { format!("{low} to {high}") }
+}
