@@ -178,7 +178,7 @@ impl Config {
         self.test_lengths().into_iter().map(u64::from).fold(self.train_max(), u64::max)
     }
 
-    /// Whether an answer stands in the input.
+    /// Whether an answer is in the input.
     fn leaks(&self) -> bool {
         match self.kind {
             Kind::Copy | Kind::Reverse | Kind::Sort => self.answers() == Answers::Fed,
@@ -414,7 +414,7 @@ impl Algorithmic {
         min + stream.below(max - min + 1)
     }
 
-    /// Of two neighbours one is labelled 1, which of them is drawn: half of any stretch.
+    /// Of two neighbours one is labelled 1, which of them is drawn: half of any subset.
     fn odd(&self, split: Split, index: u64) -> bool {
         self.cfg.kind == Kind::DyckMembership && {
             let mut stream = Stream::new(self.cfg.data_seed, Purpose::of_split("algorithmic label", split), index / 2);

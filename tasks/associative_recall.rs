@@ -197,7 +197,7 @@ impl AssociativeRecall {
         tokens
     }
 
-    /// The value that stands behind the last token where it came before, or `.`.
+    /// The value that followed the last token where it came before, or `.`.
     fn value(&self, tokens: &[i64]) -> Option<i64> {
         let (asked, before) = tokens.split_last()?;
         let shown = before.chunks_exact(2).find(|pair| pair[0] == *asked).map(|pair| pair[1]);

@@ -47,7 +47,7 @@ pub struct Config {
     pub paragraph: u32,
     /// Tokens of a training or validation example.
     pub train_length: u32,
-    /// Tokens of test examples, each length a stretch of the test split.
+    /// Tokens of test examples, each length a subset of the test split.
     pub test_lengths: Vec<u32>,
     /// Share of training examples that go over to newlines, after 1 or more paragraphs.
     pub newlines: f64,

@@ -43,7 +43,7 @@ pub struct Config {
     pub vocab_size: u32,
     /// Tokens of a training or validation example. Mamba: 256.
     pub seq_len: u32,
-    /// Tokens of test examples, each length a stretch of the test split. Mamba: 2^6 to 2^20.
+    /// Tokens of test examples, each length a subset of the test split. Mamba: 2^6 to 2^20.
     pub test_lengths: Vec<u32>,
     /// Symbols to copy. Mamba: 1.
     pub induction_len: u32,

@@ -71,7 +71,7 @@ pub const LAWS: [(&str, Law); 15] = [
     ),
     ("splits share no input", splits_share_no_input),
     ("tokens classes lengths and positions keep to the spec", tokens_classes_lengths_and_positions_keep_to_the_spec),
-    ("stretches cover their split and no batch mixes two", stretches_cover_their_split_and_no_batch_mixes_two),
+    ("subsets cover their split and no batch mixes two", subsets_cover_their_split_and_no_batch_mixes_two),
     ("generated tokens have not moved", generated_tokens_have_not_moved),
     ("what is drawn is distributed as specified", what_is_drawn_is_distributed_as_specified),
 ];
@@ -368,7 +368,7 @@ pub(crate) fn every_epoch_is_a_permutation_of_the_training_set(cases: &[Case]) {
 pub(crate) fn batches_of_any_size_walk_through_the_same_order(cases: &[Case]) {
     for Case { name, task, .. } in cases {
         if task.sections(Split::Train).parts.len() > 1 {
-            continue; // a batch lies in one stretch: other batches, another order
+            continue; // a batch lies in one subset: other batches, another order
         }
         let walk = |batch_size, count| {
             let mut all = rows(&batches(&**task, Split::Train, &Order { seed: 1, batch_size }, count));
@@ -469,7 +469,7 @@ pub(crate) fn tokens_classes_lengths_and_positions_keep_to_the_spec(cases: &[Cas
 }
 
 /// The subsets of a split cover it, and no batch mixes two.
-pub(crate) fn stretches_cover_their_split_and_no_batch_mixes_two(cases: &[Case]) {
+pub(crate) fn subsets_cover_their_split_and_no_batch_mixes_two(cases: &[Case]) {
     for Case { name, task, .. } in cases {
         for split in Split::ALL {
             let sections = task.sections(split);

@@ -165,7 +165,7 @@ pub enum Judge {
     Correlation,
 }
 
-/// Stretches of a split, one after the other, whose examples are alike in one quantity.
+/// Subsets of a split, one after the other. The examples of a subset are alike in one quantity.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sections {
     /// The quantity: `length`, `pairs`; empty where a split is of one kind.
@@ -174,7 +174,7 @@ pub struct Sections {
     pub parts: Vec<Section>,
 }
 
-/// One stretch of a split.
+/// One subset of a split.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Section {
     /// Value of the quantity.
@@ -213,15 +213,15 @@ pub struct Draw {
 pub struct Facet {
     /// The quantity: `distance`, `frequency`.
     pub axis: &'static str,
-    /// Its value at each scored position, in the order of the batch's targets, rounded to what is told apart; NaN where it has
-    /// none.
+    /// Its value at each scored position, in the order of the batch's targets, rounded to the bins that are reported; NaN where
+    /// it has none.
     pub at: Vec<f64>,
 }
 
 /// Length of a training split whose examples are always new.
 pub const FRESH: u64 = 1 << 40;
 
-/// What a reader of a score must know of its data; every table says it beside the score.
+/// What a reader of a score must know of its data; every table says it with the score.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mark {
@@ -296,13 +296,13 @@ pub trait Task: Debug + Send + Sync {
         self.len(split) == 0
     }
 
-    /// The stretches a split consists of. A batch never mixes two of them.
+    /// The subsets that a split consists of. A batch never mixes two of them.
     fn sections(&self, split: Split) -> Sections {
         core::drawn::whole(self.len(split))
     }
 
-    /// Batches of `rows` in one walk through a split. Of training, where a stretch is no multiple of `rows`, the rest is left out
-    /// of the epoch if there is more than one stretch; with one, batches run across epochs.
+    /// Batches of `rows` in one walk through a split. In training with several subsets, what is left of a subset after its last
+    /// whole batch is left out of the epoch; with one subset, batches run across epochs.
     fn batches(&self, split: Split, rows: u64) -> u64 {
         core::batch::count(self, split, rows)
     }
@@ -347,13 +347,13 @@ pub trait Task: Debug + Send + Sync {
     }
 
     /// Batch `index` of a split. Training batches follow a permutation of the split per epoch, drawn from `order.seed`;
-    /// validation and test are in file order, and every stretch of them ends with a short batch.
+    /// validation and test are in file order, and each of their subsets ends with a short batch.
     fn batch(&self, split: Split, index: u64, order: &Order) -> Result<Batch, DataError> {
         core::batch::collate(self, split, index, order)
     }
 
-    /// What can be scored on the test split without reading the inputs, or by guessing among what stands in them: the best constant
-    /// answer, or the task's own guesser where that scores more. Measured, and how.
+    /// The chance level: what the best constant answer scores on the test split, or the task's own guesser where that scores more.
+    /// Measured, and how.
     fn floor(&self) -> Result<Bound, DataError>;
 
     /// What a perfect solver scores on the test split.
@@ -365,7 +365,7 @@ pub trait Task: Debug + Send + Sync {
         None
     }
 
-    /// Content hash of the data files behind the task; `None` for generated tasks. Part of a run's identity, where it stands for
+    /// Content hash of the data files behind the task; `None` for generated tasks. Part of a run's identity, in place of
     /// [`Family::SOURCES`]: it covers everything that comes of them, and no name or place of a file.
     fn fingerprint(&self) -> Option<String> {
         None

@@ -10,7 +10,7 @@
 //! ```
 //! Paper    Poli et al. 2024, arXiv:2403.17844
 //! Matches  the distributions of mad-lab's `instances.py`, its baselines and its one-at-a-time changes ([`changes`]), and the
-//!          number of targets measured on it; quirks included, each told of in the file of its task
+//!          number of targets measured on it; quirks included, each described in the file of its task
 //! Departs  the probe of `fuzzy_recall` is always shown before it is asked for; with `multi_query: false` only the last value
 //!          is asked for in training too; noise is a matter of `noisy_recall` alone; the random bits are our own; the score
 //!

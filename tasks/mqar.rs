@@ -324,7 +324,7 @@ pub struct Mqar {
     parts: [Vec<Part>; 3], // of each split
 }
 
-/// A stretch of a split.
+/// A subset of a split.
 #[derive(Debug)]
 struct Part {
     kind: Kind,
@@ -636,7 +636,7 @@ mod tests {
     }
 
     #[test]
-    fn the_mixture_of_based_has_its_kinds_in_stretches() {
+    fn the_mixture_of_based_has_its_kinds_in_subsets() {
         let task = Mqar::new(Config { mixture: Some(Mixture::Based), ..Config::default() });
         assert_eq!(Split::ALL.map(|split| task.len(split)), [180_000, 1_000, 7_000]);
         let pairs = |split| task.sections(split).parts.iter().map(|part| part.at).collect::<Vec<_>>();

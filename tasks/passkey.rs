@@ -11,7 +11,7 @@
 //!          at the front; the depths are j / 9; digits are asked for at slots that are all the same token, so that a
 //!          bidirectional mixer competes fairly; no number is shared between splits
 //!
-//! Training lengths are uniform between two bounds; test lengths are stretches of the test split, in each of which every
+//! Training lengths are uniform between two bounds; test lengths are subsets of the test split, in each of which every
 //! depth comes equally often.
 
 use crate::core::drawn::{self, Counts, Synthetic};
@@ -44,7 +44,7 @@ pub struct Config {
     pub train_min_length: u32,
     /// Longest training example.
     pub train_max_length: u32,
-    /// Tokens of test examples, each length a stretch of the test split.
+    /// Tokens of test examples, each length a subset of the test split.
     pub test_lengths: Vec<u32>,
     /// Digits of the number. Published: 5.
     pub digits: u32,

@@ -32,7 +32,7 @@ pub struct Config {
     pub noise_tokens: u32,
     /// Tokens of a training or validation example, slots included. Mamba: 4,096.
     pub seq_len: u32,
-    /// Tokens of test examples, each length a stretch of the test split; null: `seq_len`.
+    /// Tokens of test examples, each length a subset of the test split; null: `seq_len`.
     pub test_lengths: Option<Vec<u32>>,
     /// Symbols to copy. Mamba: 16.
     pub copy: u32,

@@ -379,7 +379,7 @@ impl StateTracking {
         Self { held_out_from: cfg.held_out_from(&problem), problem, cfg }
     }
 
-    /// The length of an example, drawn or its stretch's.
+    /// The length of an example, drawn or its subset's.
     fn length(&self, split: Split, index: u64, stream: &mut Stream) -> u32 {
         let min = match split {
             Split::Train => self.cfg.train_min,

@@ -111,7 +111,7 @@ fn the_newest_opening_bracket_is_a_baseline_between_guessing_and_the_stack() {
 }
 
 #[test]
-fn the_test_split_is_a_stretch_for_each_length_and_training_has_all_of_its_own() {
+fn the_test_split_is_a_subset_for_each_length_and_training_has_all_of_its_own() {
     let task = task(json!({ "test_lengths": [20, 40], "test_examples": 30 }));
     assert_eq!(task.len(Split::Test), 60);
     assert_eq!(task.len(Split::Train), FRESH);

@@ -91,7 +91,7 @@ pub(crate) fn count<T: Task + ?Sized>(task: &T, split: Split, rows: u64) -> u64 
     }
 }
 
-/// Training batches that a stretch of several gives to an epoch.
+/// Training batches that one of several subsets gives to an epoch.
 fn in_epoch(examples: u64, rows: u64) -> u64 {
     (examples / rows).max(u64::from(examples > 0))
 }
@@ -121,7 +121,7 @@ pub(crate) fn collate<T: Task + ?Sized>(task: &T, split: Split, index: u64, orde
     Ok(pad(&examples, spec.pad_token, spec.input.width() as usize))
 }
 
-/// Training batch `index` of a split of several stretches: their batches are shuffled anew each epoch, and so are the examples
+/// Training batch `index` of a split of several subsets: their batches are shuffled anew each epoch, and so are the examples
 /// within each.
 fn of_one_section(sections: &Sections, in_all: u64, index: u64, order: &Order) -> Vec<u64> {
     let rows = order.batch_size as u64;
@@ -138,11 +138,11 @@ fn of_one_section(sections: &Sections, in_all: u64, index: u64, order: &Order) -
         batch -= own;
         begin += part.examples;
     }
-    unreachable!("a place in the epoch belongs to one of its stretches")
+    unreachable!("a place in the epoch belongs to one of its subsets")
 }
 
 impl Sections {
-    /// The stretch that example `index` lies in, and its place there.
+    /// The subset that example `index` lies in, and its place there.
     ///
     /// # Panics
     /// When the split is shorter.

@@ -155,11 +155,11 @@ impl<'a> Counts<'a> {
 
     /// Examples in a split.
     pub fn len(&self, split: Split) -> u64 {
-        let stretches = if split == Split::Test { self.test_lengths.len().max(1) } else { 1 };
-        self.each[split as usize] * stretches as u64
+        let subsets = if split == Split::Test { self.test_lengths.len().max(1) } else { 1 };
+        self.each[split as usize] * subsets as u64
     }
 
-    /// The stretches of a split: of test one of each length.
+    /// The subsets of a split: of test one of each length.
     pub fn sections(&self, split: Split) -> Sections {
         if split != Split::Test || self.test_lengths.is_empty() {
             return whole(self.len(split));
@@ -168,7 +168,7 @@ impl<'a> Counts<'a> {
         Sections { axis: "length", parts: self.test_lengths.iter().map(part).collect() }
     }
 
-    /// Length of an example: `trained`, or its stretch's.
+    /// Length of an example: `trained`, or its subset's.
     pub fn length(&self, split: Split, index: u64, trained: u32) -> u32 {
         if split != Split::Test || self.test_lengths.is_empty() {
             return trained;

@@ -24,7 +24,7 @@ pub trait Family: Default + Serialize + DeserializeOwned + JsonSchema + 'static 
     /// numbers of examples up to 2^[`limits::COUNT`].
     const LIMITS: &'static [(&'static str, u32)] = &[];
     /// Settings that say where data files lie or how they are read, as JSON pointers such as `/path`. Their whole effect is in
-    /// [`Task::fingerprint`], which stands for them in a run's identity: data that were moved are still the same data.
+    /// [`Task::fingerprint`], which takes their place in a run's identity: data that were moved are still the same data.
     const SOURCES: &'static [&'static str] = &[];
     /// Everything wrong with these settings, empty when the task can be opened. No whole number is beyond [`crate::core::limits`].
     fn check(&self) -> Vec<ConfigError>;
@@ -49,7 +49,7 @@ pub trait Family: Default + Serialize + DeserializeOwned + JsonSchema + 'static 
             |variant: &Variant| Self::deserialize(&variant.settings).is_ok_and(|cfg| !cfg.outline().needs_files);
         Self::variants().into_iter().find(drawn).map(|variant| variant.settings).into_iter().collect()
     }
-    /// The task of published tables that this one is with these settings, or stands for.
+    /// The name in published tables of the task that these settings make, or of one that it is compared with.
     fn published(&self) -> Option<&'static str> {
         None
     }

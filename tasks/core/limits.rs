@@ -1,5 +1,5 @@
 //! The largest whole numbers a task's settings may have: beyond them no machine holds an example, and sums of lengths would leave
-//! their 32 bits. A task looks at its settings only once they are within these.
+//! their 32 bits. A task checks its settings only once they are within these.
 
 use crate::FRESH;
 use serde_json::Value;

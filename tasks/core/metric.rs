@@ -27,7 +27,7 @@ pub enum MetricKind {
     Correlation,
     /// The mean of F1 and accuracy over the whole split.
     F1Accuracy,
-    /// The share of tokens that are right, beside a loss that says more.
+    /// The share of tokens that are right; the loss says more.
     LanguageModel,
 }
 

@@ -121,7 +121,7 @@ laws! {
     validation_and_test_are_in_file_order_and_end_with_a_short_batch,
     splits_share_no_input,
     tokens_classes_lengths_and_positions_keep_to_the_spec,
-    stretches_cover_their_split_and_no_batch_mixes_two,
+    subsets_cover_their_split_and_no_batch_mixes_two,
     generated_tokens_have_not_moved,
     what_is_drawn_is_distributed_as_specified,
 }

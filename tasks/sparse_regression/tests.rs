@@ -63,7 +63,7 @@ fn training_asks_for_the_noisy_answer_and_the_other_splits_for_the_clean_one() {
 }
 
 #[test]
-fn stretches_have_the_contexts_of_their_split_and_share_it_evenly() {
+fn subsets_have_the_contexts_of_their_split_and_share_it_evenly() {
     let task = task(|c| (c.test_contexts, c.test_examples) = (vec![4, 60, 100], 11));
     let sizes =
         |split| -> Vec<(f64, u64)> { task.sections(split).parts.iter().map(|part| (part.at, part.examples)).collect() };

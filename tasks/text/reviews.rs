@@ -16,7 +16,7 @@ pub(super) const CHARACTERS: usize = 2;
 
 /// Opens the reviews in `root`, read and checked the first time.
 ///
-/// Reviews come in the order of ids, negative before positive at the same id: any stretch of them is about balanced,
+/// Reviews come in the order of ids, negative before positive at the same id: any run of them is about balanced,
 /// whatever order an archive has.
 pub(super) fn prepare(root: &Path, data: &DataDir) -> Result<Prepared, DataError> {
     let stamp = prepared::stamp_of_source(root, |name| address(name).is_some())?;
