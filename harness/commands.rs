@@ -3,6 +3,7 @@
 mod bench;
 mod counted;
 mod data;
+mod described;
 mod doctor;
 mod export_weights;
 mod list;

@@ -1,6 +1,6 @@
 //! `mixarena list settings`: the sections of a config, every key with its default, what it may be and what it means.
 
-use super::list::{Described, choices, kind, print_json, print_pages};
+use super::described::{Described, choices, kind, print_json, print_pages};
 use crate::base::bounds;
 use crate::base::exit::Exit;
 use crate::cli::ListArgs;
@@ -96,4 +96,23 @@ pub fn markdown() -> String {
     );
     SECTIONS.into_iter().for_each(|section| out += &Page::of(section).markdown());
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_of_every_section_has_a_kind_a_default_and_a_meaning() {
+        for section in SECTIONS {
+            let page = Page::of(section);
+            let keys: Vec<&String> = page.schema["properties"].as_object().unwrap().keys().collect();
+            assert_eq!(page.defaults.keys().collect::<Vec<_>>(), keys, "{}", page.name);
+            for (key, field) in page.schema["properties"].as_object().unwrap() {
+                assert!(!words(&field["description"]).is_empty(), "{}.{key}", page.name);
+                assert_ne!(kind(&page.schema, field), "any value", "{}.{key}", page.name);
+            }
+            assert!(!page.about.is_empty() && page.markdown().contains("| key | default |"), "{}", page.name);
+        }
+    }
 }
