@@ -87,8 +87,8 @@ fn sweep_with(text: &str, which: usize) -> Sweep {
         record.measures.insert(text.into(), -0.5);
         record.measures.insert(format!("loss of {text}"), 1.5);
         let series = || text.to_string();
-        // More values than a figure's table has columns.
-        for at in 1..=13 {
+        // In some of them more values than a figure's table has columns.
+        for at in 1..=if i < 2 { 13 } else { 1 } {
             let at = f64::from(at);
             record.details.push(Detail { measure: series(), series: series(), axis: series(), at, value: -0.5 });
         }

@@ -2,6 +2,7 @@
 
 pub(crate) mod figures;
 
+mod grid;
 mod store;
 
 pub mod bench;

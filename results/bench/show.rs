@@ -1,7 +1,7 @@
 //! A measurement as text: for a terminal and as CSV.
 
 use super::{Bench, Case, Comparison, Efficiency, Held, Memory, Pass, Quantity, Spread, State, Suite};
-use crate::table::render::{Column, Grid, left, right, significant, wrap};
+use crate::grid::{Column, Grid, left, right, significant, wrap};
 
 const MIB: f64 = (1 << 20) as f64;
 

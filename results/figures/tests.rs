@@ -1,8 +1,15 @@
 use super::*;
+use crate::figures::built::Drawing;
+use crate::figures::lined::MODEL;
+use crate::figures::source::SCORE;
+use crate::plot;
+use crate::plot::cells::Filling;
 use crate::report::Report;
+use crate::{Cells, Details, Lines};
 use crate::{Profile, Ranking, Scale, Shape, samples};
 use insta::assert_snapshot;
 use std::fs;
+use std::path::Path;
 
 fn made((manifest, records): &(Manifest, Vec<Record>)) -> (Vec<Built>, Vec<String>) {
     build(manifest, records, &Table::build(manifest, records).expect("builds"))
