@@ -12,20 +12,20 @@ mod lines;
 mod phenomena;
 mod profile;
 mod ranking;
+pub(crate) mod scores;
 mod source;
 
 pub(crate) use built::Built;
 
 use crate::figures::source::Source;
 use crate::table::Table;
-use crate::table::frame;
-use crate::table::row::Row;
-use crate::{Figure, Manifest, Record, text};
+use crate::table::frame::{self, Run};
+use crate::{Figure, Manifest, text};
 use std::collections::BTreeMap;
 
 /// The figures that can be drawn, and why the others cannot.
-pub(crate) fn build(manifest: &Manifest, records: &[Record], table: &Table) -> (Vec<Built>, Vec<String>) {
-    let source = Source { manifest, table, runs: frame::runs(manifest, records) };
+pub(crate) fn build(manifest: &Manifest, runs: &[Run], table: &Table) -> (Vec<Built>, Vec<String>) {
+    let source = Source { manifest, table, runs };
     let (mut built, mut missing) = (Vec::new(), Vec::new());
     let mut count: BTreeMap<&str, usize> = BTreeMap::new();
     for figure in &manifest.figures {
@@ -48,19 +48,16 @@ pub(crate) fn build(manifest: &Manifest, records: &[Record], table: &Table) -> (
 }
 
 /// Every run's details, one a line, in the manifest's order; empty without any.
-pub(crate) fn details_csv(manifest: &Manifest, records: &[Record], table: &Table) -> Result<String, csv::Error> {
-    let runs = frame::runs(manifest, records);
+pub(crate) fn details_csv(runs: &[Run], table: &Table) -> Result<String, csv::Error> {
     if runs.iter().filter_map(|run| run.record).all(|record| record.details.is_empty()) {
         return Ok(String::new());
     }
     let titles =
         ["task", "mixer", "settings", "seed", "outcome", "chosen", "measure", "series", "axis", "at", "value", "id"];
     let mut lines = vec![titles.map(String::from)];
-    for run in &runs {
+    for (place, run) in runs.iter().enumerate() {
         let settings = frame::settings_text(&run.planned.settings);
-        let of_run =
-            |row: &Row| (&row.task, &row.mixer, &row.settings) == (&run.planned.task, &run.planned.mixer, &settings);
-        let in_table = table.rows.iter().any(of_run).to_string();
+        let in_table = table.rows.iter().any(|row| row.runs.contains(&place)).to_string();
         for detail in run.record.map(|record| record.details.as_slice()).unwrap_or_default() {
             let planned = run.planned;
             lines.push([

@@ -2,6 +2,7 @@
 
 use crate::figures::{self, Built};
 use crate::store::Contents;
+use crate::table::frame::{self, Run};
 use crate::table::overall::Overall;
 use crate::table::row::Row;
 use crate::table::{Ended, Table};
@@ -75,12 +76,13 @@ impl Report {
 
     /// The report of these records.
     pub fn from_records(manifest: &Manifest, records: &[Record]) -> Result<Self, ReportError> {
-        let mut table = Table::build(manifest, records)?;
-        let plots = plot::Data::new(manifest, records, &table);
-        let (figures, missing) = figures::build(manifest, records, &table);
+        let runs = frame::runs(manifest, records);
+        let mut table = Table::of_runs(manifest, &runs)?;
+        let plots = figures::scores::data(manifest, &runs, &table);
+        let (figures, missing) = figures::build(manifest, &runs, &table);
         table.warnings.extend(missing);
-        let details = figures::details_csv(manifest, records, &table)?;
-        Ok(Self { table, plots, figures, details, remarks: remarks(manifest, records), warnings: Vec::new() })
+        let details = figures::details_csv(&runs, &table)?;
+        Ok(Self { table, plots, figures, details, remarks: remarks(&runs), warnings: Vec::new() })
     }
 
     /// The tables.
@@ -282,11 +284,10 @@ fn as_fields(frame: &DataFrame) -> Result<DataFrame, PolarsError> {
 }
 
 /// "TASK: remark", in the order of the tasks. What one run of several remarks is about that run, not about the data.
-fn remarks(manifest: &Manifest, records: &[Record]) -> Vec<String> {
-    let by_id: HashMap<&str, &Record> = records.iter().map(|record| (record.id.as_str(), record)).collect();
+fn remarks(joined: &[Run]) -> Vec<String> {
     let mut counts: Vec<(&str, &str, usize)> = Vec::new();
     let mut runs: HashMap<&str, usize> = HashMap::new();
-    for (planned, record) in manifest.runs.iter().filter_map(|run| Some((run, by_id.get(run.id.as_str())?))) {
+    for (planned, record) in joined.iter().filter_map(|run| Some((run.planned, run.record?))) {
         *runs.entry(&planned.task).or_default() += 1;
         for note in &record.notes {
             match counts.iter_mut().find(|(task, own, _)| (*task, *own) == (&planned.task, note)) {

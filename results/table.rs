@@ -92,10 +92,14 @@ pub struct Table {
 impl Table {
     /// Builds the tables. The order of the records leaves no trace.
     pub fn build(manifest: &Manifest, records: &[Record]) -> Result<Self, PolarsError> {
-        let runs = frame::runs(manifest, records);
-        let frame = frame::runs_frame(&runs)?;
+        Self::of_runs(manifest, &frame::runs(manifest, records))
+    }
+
+    /// The tables of runs that have been joined with their records.
+    pub(crate) fn of_runs(manifest: &Manifest, runs: &[Run]) -> Result<Self, PolarsError> {
+        let frame = frame::runs_frame(runs)?;
         let swept = manifest.swept();
-        let mut all = rows(&frame::aggregate(frame.clone())?, &runs, &swept)?;
+        let mut all = rows(&frame::aggregate(frame.clone())?, runs, &swept)?;
         let sources = published_notes(&mut all);
         let rows = tuned(&all);
         let grid = manifest.runs.iter().any(|run| !run.settings.is_empty());
@@ -107,7 +111,7 @@ impl Table {
         let overall = if many && unlike.is_none() { overall(&mixers(manifest), &rows) } else { Vec::new() };
         let mut warnings = edges(manifest, &rows, &swept);
         warnings.extend(few_seeds(&rows));
-        warnings.extend(uneven(&runs));
+        warnings.extend(uneven(runs));
         warnings.extend(unknown_models(&rows));
         let found = if pooled { lra::averages(&mixers(manifest), &rows) } else { Ok(Vec::new()) };
         let (averages, problem) = match found {
@@ -124,7 +128,7 @@ impl Table {
         Ok(Self {
             name: manifest.name.clone(),
             question: manifest.question.clone(),
-            caption: caption::caption(manifest, &runs, &rows, &swept, unlike),
+            caption: caption::caption(manifest, runs, &rows, &swept, unlike),
             findings: findings::findings(&rows, &overall),
             settings: if grid && (pooled || rows.iter().any(|row| row.settings_tried > 1)) { all } else { Vec::new() },
             ended: runs.iter().filter_map(ended).collect(),

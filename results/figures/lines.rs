@@ -5,7 +5,6 @@ use crate::figures::collected::{Notes, why};
 use crate::figures::lined::{MODEL, capital, named, range_of, table_of};
 use crate::figures::source::{SCORE, Source};
 use crate::plot::chart::{Axis, Chart, Panel};
-use crate::plot::chosen;
 use crate::statistics::Range;
 use crate::table::frame::{self, last_word};
 use crate::table::row::Row;
@@ -59,7 +58,7 @@ pub(super) fn lines(source: &Source, asked: &Lines) -> Result<Built, String> {
         }
         let name = named(&mut names, &mixers, &row.mixer, MODEL);
         let who = format!("{} on {} at {}={value}", row.mixer, panel.title, last_word(&asked.x));
-        let runs = chosen(&source.runs, row);
+        let runs = row.runs_of(source.runs);
         let x = place(value).unwrap_or(f64::NAN);
         if let Some(floor) = row.floor.filter(|_| asked.measure == SCORE && Chart::drawable(scale, x)) {
             floors.push((x, floor));

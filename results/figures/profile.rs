@@ -5,7 +5,6 @@ use crate::figures::collected::Notes;
 use crate::figures::source::Source;
 use crate::grid::Grid;
 use crate::plot::cells::{Filling, Map, Maps};
-use crate::plot::chosen;
 use crate::plot::radar::{Radar, Spoke};
 use crate::statistics::mean;
 use crate::table::frame::Run;
@@ -23,7 +22,7 @@ pub(super) fn profile(source: &Source, asked: &Profile) -> Result<Built, String>
         let Some(row) = source.table.rows.iter().find(|row| row.mixer == mixer && row.place() == place) else {
             return (Spoke { note: "not run".into(), ..Spoke::default() }, false);
         };
-        let runs = chosen(&source.runs, row);
+        let runs = row.runs_of(source.runs);
         let who = format!("{mixer} on {}", row.place_shown());
         let (floor, ceiling) = (row.floor.unwrap_or(0.0), row.ceiling.unwrap_or(1.0));
         if row.test.is_some() && ceiling <= floor {

@@ -2,7 +2,6 @@
 
 use crate::Manifest;
 use crate::plot::chart::{Chart, Spot, references};
-use crate::plot::chosen;
 use crate::statistics::Estimate;
 use crate::table::Table;
 use crate::table::frame::Run;
@@ -15,7 +14,7 @@ pub(super) const SCORE: &str = "score";
 pub(super) struct Source<'a> {
     pub(super) manifest: &'a Manifest,
     pub(super) table: &'a Table,
-    pub(super) runs: Vec<Run<'a>>,
+    pub(super) runs: &'a [Run<'a>],
 }
 
 impl Source<'_> {
@@ -24,7 +23,7 @@ impl Source<'_> {
     }
 
     pub(super) fn settings(&self, row: &Row) -> &[(String, String)] {
-        chosen(&self.runs, row).first().map(|run| run.planned.settings.as_slice()).unwrap_or_default()
+        row.runs_of(self.runs).first().map(|run| run.planned.settings.as_slice()).unwrap_or_default()
     }
 
     pub(super) fn spot(&self, row: &Row, runs: &[&Run], measure: &str, x: f64) -> Option<Spot> {
@@ -41,7 +40,7 @@ impl Source<'_> {
 
     /// An error unless some run of the tables recorded the measure along the axis.
     pub(super) fn recorded(&self, measure: &str, axis: &str) -> Result<(), String> {
-        let runs = self.table.rows.iter().flat_map(|row| chosen(&self.runs, row));
+        let runs = self.table.rows.iter().flat_map(|row| row.runs_of(self.runs));
         let all: Vec<_> = runs.filter_map(|run| run.record).flat_map(|record| &record.details).collect();
         if all.iter().any(|detail| (detail.measure.as_str(), detail.axis.as_str()) == (measure, axis)) {
             return Ok(());
@@ -113,7 +112,7 @@ impl Source<'_> {
     pub(super) fn at(&self, place: (&str, &str)) -> (String, Vec<Seen<'_, '_>>) {
         let rows = self.table.rows.iter().filter(|row| row.place() == place);
         let title = rows.clone().next().map(Row::place_shown).unwrap_or_default();
-        let seen = |row| Seen { row, who: format!("{} on {title}", row.mixer), runs: chosen(&self.runs, row) };
+        let seen = |row| Seen { row, who: format!("{} on {title}", row.mixer), runs: row.runs_of(self.runs) };
         let seen = rows.map(seen).collect();
         (title, seen)
     }

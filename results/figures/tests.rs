@@ -1,4 +1,5 @@
 use super::*;
+use crate::Record;
 use crate::figures::built::Drawing;
 use crate::figures::lined::MODEL;
 use crate::figures::source::SCORE;
@@ -12,7 +13,7 @@ use std::fs;
 use std::path::Path;
 
 fn made((manifest, records): &(Manifest, Vec<Record>)) -> (Vec<Built>, Vec<String>) {
-    build(manifest, records, &Table::build(manifest, records).expect("builds"))
+    build(manifest, &frame::runs(manifest, records), &Table::build(manifest, records).expect("builds"))
 }
 
 fn with(figure: Figure, (manifest, records): (Manifest, Vec<Record>)) -> (Manifest, Vec<Record>) {
@@ -119,7 +120,7 @@ fn each_value_of_a_swept_setting_is_tuned_by_itself_and_warned_of_by_none() {
     assert!(table.overall.is_empty() && table.averages.is_empty() && table.groups.is_empty());
     assert!(table.findings.iter().any(|said| said.contains("on mqar at d_model=64")), "{:?}", table.findings);
     assert_snapshot!("swept_terminal", table.terminal(140, false));
-    let plots = plot::Data::new(&manifest, &records, &table);
+    let plots = scores::data(&manifest, &frame::runs(&manifest, &records), &table);
     assert_eq!(plots.panels.len(), 6, "a panel for each task and width");
     assert!(plots.panels.iter().all(|panel| panel.entries.len() == 2));
 }
@@ -355,14 +356,14 @@ fn a_figure_of_what_nobody_recorded_is_a_warning() {
 fn every_detail_of_every_run_is_a_line_of_a_file() {
     let (manifest, records) = samples::detailed();
     let table = Table::build(&manifest, &records).expect("builds");
-    let text = details_csv(&manifest, &records, &table).expect("writes");
+    let text = details_csv(&frame::runs(&manifest, &records), &table).expect("writes");
     let count: usize = records.iter().map(|record| record.details.len()).sum();
     assert_eq!(text.lines().count(), 1 + count);
     let first = "parity,attention,,1,finished,true,score,model,length,32,0.91,attention.parity.1";
     assert_eq!(text.lines().nth(1), Some(first));
     let (manifest, records) = samples::eventful();
     let table = Table::build(&manifest, &records).expect("builds");
-    assert!(details_csv(&manifest, &records, &table).expect("writes").is_empty());
+    assert!(details_csv(&frame::runs(&manifest, &records), &table).expect("writes").is_empty());
 }
 
 #[test]

@@ -1,9 +1,12 @@
 use super::*;
 use crate::samples;
+use crate::table::Table;
+use crate::table::frame::runs;
+use crate::{Manifest, Record};
 
 fn data((manifest, records): (Manifest, Vec<Record>)) -> Data {
     let table = Table::build(&manifest, &records).expect("builds");
-    Data::new(&manifest, &records, &table)
+    crate::figures::scores::data(&manifest, &runs(&manifest, &records), &table)
 }
 
 /// Mixers by tasks by seeds with scores from a fixed scatter, and some runs that did not finish.

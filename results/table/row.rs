@@ -2,6 +2,7 @@
 
 use crate::published::{PATH_256, PATH_X, Published};
 use crate::statistics::{Estimate, Interval, Measured, Range};
+use crate::table::frame::Run;
 use crate::table::signs;
 use crate::{Manifest, Metric};
 use serde::Serialize;
@@ -125,6 +126,9 @@ pub struct Row {
     /// Which run of the row each of them is of, counted from 0 in the manifest's order.
     #[serde(skip)]
     pub scored_runs: Vec<usize>,
+    /// Its runs, counted from 0 in the manifest's order over all rows.
+    #[serde(skip)]
+    pub runs: Vec<usize>,
     /// The seed of each of its runs, in the manifest's order.
     #[serde(skip)]
     pub seeds: Vec<u64>,
@@ -172,6 +176,11 @@ impl Row {
     /// Whether the published number beside it is of another measure than the score.
     pub(crate) fn published_otherwise(&self) -> bool {
         self.published_measure().is_some_and(|measure| !self.is_score(measure))
+    }
+
+    /// The runs behind it, out of all runs of the sweep.
+    pub(crate) fn runs_of<'a, 'b>(&self, runs: &'a [Run<'b>]) -> Vec<&'a Run<'b>> {
+        self.runs.iter().filter_map(|place| runs.get(*place)).collect()
     }
 
     /// Whether the score is what a measure of that name is. MNLI's sets are measures of their own.

@@ -75,6 +75,7 @@ pub(super) fn rows(cells: &DataFrame, runs: &[Run], swept: &[&str]) -> Result<Ve
             wall_seconds: float("wall_seconds", i)?,
             scores: alike.iter().filter_map(|run| run.test).collect(),
             scored_runs: (0..).zip(&alike).filter_map(|(place, run)| run.test.map(|_| place)).collect(),
+            runs: (0..).zip(runs).filter(|(_, run)| run.order == order).map(|(place, _)| place).collect(),
             seeds: alike.iter().map(|run| run.planned.seed).collect(),
             shares_starts: alike.iter().filter_map(|run| run.record).any(Record::starts_from_a_run),
             scored_by,

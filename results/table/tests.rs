@@ -307,7 +307,7 @@ fn a_correlation_below_zero_is_shown_as_it_is_and_a_guesser_of_it_scores_zero() 
     }
     let mixed = Table::build(&manifest, &records).expect("builds");
     assert_eq!(clipped_to(&mixed.rows), "[0, 1], correlations to [−1, 1]");
-    let data = crate::plot::Data::new(&manifest, &records, &table);
+    let data = crate::figures::scores::data(&manifest, &frame::runs(&manifest, &records), &table);
     let folder = tempfile::tempdir().expect("a temporary folder");
     for (draw, name) in
         [(crate::plot::scores as crate::plot::Drawing, "scores.svg"), (crate::plot::curves, "curves.svg")]
