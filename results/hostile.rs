@@ -86,11 +86,10 @@ fn sweep_with(text: &str, which: usize) -> Sweep {
         record.marks.push(text.into());
         record.measures.insert(text.into(), -0.5);
         record.measures.insert(format!("loss of {text}"), 1.5);
-        let series = || text.to_string();
         // In some of them more values than a figure's table has columns.
         for at in 1..=if i < 2 { 13 } else { 1 } {
             let at = f64::from(at);
-            record.details.push(Detail { measure: series(), series: series(), axis: series(), at, value: -0.5 });
+            record.details.push(Detail { of: None, series_are: None, ..Detail::new(text, text, text, at, -0.5) });
         }
         record.details.iter_mut().for_each(|detail| {
             if detail.series.starts_with("model") {

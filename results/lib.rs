@@ -22,7 +22,9 @@ pub use store::figure::{Cells, Details, Figure, Lines, Profile, Ranking, Scale, 
 pub use store::files::replace;
 pub use store::manifest::{Manifest, PlannedRun};
 pub use store::metric::{Metric, MetricKind};
-pub use store::record::{Blocked, Detail, Device, FORMAT, Outcome, Point, Record, Scores, Tested, Versions};
+pub use store::record::{
+    Blocked, Detail, Device, FORMAT, Of, Outcome, Point, Record, Scores, SeriesAre, Tested, Versions,
+};
 pub use store::tidy::Keep;
 pub use store::{Claim, Contents, Store, StoreError, WorkLock};
 pub use table::glue::{Glue, GlueAverage, GlueCell, GlueLine};

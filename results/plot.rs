@@ -13,8 +13,6 @@ pub(crate) mod slope;
 use crate::bench::{Bench, Quantity, Suite};
 use crate::statistics::{Estimate, Range};
 use crate::store::files;
-use crate::table::Table;
-use crate::table::row::{Row, mixers, places, sign_notes};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};

@@ -219,6 +219,8 @@ pub(crate) fn detailed() -> (Manifest, Vec<Record>) {
         axis: axis.into(),
         at,
         value,
+        of: None,
+        series_are: None,
     };
     let mut records = Vec::new();
     for run in manifest.runs.iter().filter(|run| run.mixer != "fnet") {
@@ -362,6 +364,8 @@ pub(crate) fn glue() -> (Manifest, Vec<Record>) {
                 axis: "mismatched".into(),
                 at,
                 value: of(name).expect("there"),
+                of: None,
+                series_are: None,
             };
             record.details = vec![set(0.0, "matched"), set(1.0, "mismatched")];
         }
@@ -379,7 +383,7 @@ fn language_details(accuracy: f64, loss: f64, seed: u64) -> Vec<Detail> {
     let noise = |i: usize| 0.01 * ((i * 7 + 3 * seed as usize) % 5) as f64;
     let of = |measure: &str, series: &str, axis: &str, at: f64, value: f64| {
         let (measure, series, axis) = (measure.into(), series.into(), axis.into());
-        Detail { measure, series, axis, at, value }
+        Detail { measure, series, axis, at, value, of: None, series_are: None }
     };
     let mut details = Vec::new();
     for power in 0..=17 {

@@ -288,13 +288,7 @@ impl Tally {
     }
 
     fn details(&self, axis: &str, at: f64, spec: &TaskSpec) -> Vec<Detail> {
-        let detail = |measure: &str, value: f64| Detail {
-            measure: measure.into(),
-            series: "model".into(),
-            axis: axis.into(),
-            at,
-            value,
-        };
+        let detail = |measure: &str, value: f64| Detail::new(measure, "model", axis, at, value);
         match spec.output.is_real() {
             true => vec![detail("score", self.score(spec)), detail("risk", self.loss())],
             false => vec![
@@ -494,13 +488,7 @@ impl Close {
         let window = spec.by_position.unwrap_or(1);
         let details = |axis: &str, at: f64, [loss, right, count]: &[f64; 3]| {
             let found = [("loss", loss / count), ("score", right / count), ("positions", *count)];
-            found.map(|(measure, value)| Detail {
-                measure: measure.into(),
-                series: "model".into(),
-                axis: axis.into(),
-                at,
-                value,
-            })
+            found.map(|(measure, value)| Detail::new(measure, "model", axis, at, value))
         };
         let positions = self.windows.iter().flat_map(|(at, sums)| {
             let [loss, score, _] = details("position", (at * window) as f64, sums);

@@ -1,8 +1,8 @@
 //! Numbers of runs collected along an axis, and the remarks on what is missing among them.
 
-use crate::Outcome;
 use crate::statistics::mean;
 use crate::table::frame::Run;
+use crate::{Detail, Outcome};
 use std::collections::BTreeMap;
 
 /// A name, and for each place on the axis the values recorded there.
@@ -20,12 +20,12 @@ pub(super) struct Collected {
 }
 
 impl Collected {
-    pub(super) fn add(&mut self, run: &Run, measure: &str, axis: &str, wanted: impl Fn(&str) -> bool) {
+    pub(super) fn add(&mut self, run: &Run, measure: &str, axis: &str, wanted: impl Fn(&Detail) -> bool) {
         let Some(record) = run.record else { return };
         let mut of_run: Vec<(&str, f64, Vec<f64>)> = Vec::new();
         for detail in &record.details {
             let of_figure = (detail.measure.as_str(), detail.axis.as_str()) == (measure, axis);
-            if !of_figure || !wanted(&detail.series) {
+            if !of_figure || !wanted(detail) {
                 continue;
             }
             if !detail.at.is_finite() || !detail.value.is_finite() {

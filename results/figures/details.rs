@@ -1,19 +1,19 @@
 //! A number recorded along an axis of the test split: one panel a task, one line a mixer, baselines in grey.
 
-use crate::Details;
 use crate::figures::built::{Built, Drawing};
 use crate::figures::collected::{Collected, Notes, why};
 use crate::figures::lined::{capital, named, range_of, spot_of, table_of};
-use crate::figures::phenomena::{is_by_phenomenon, phenomena};
+use crate::figures::phenomena::phenomena;
 use crate::figures::source::{SCORE, Seen, Source};
 use crate::plot::chart::{Axis, Chart, Panel, Spot};
 use crate::statistics::mean;
 use crate::table::row::{Row, places};
+use crate::{Detail, Details};
 
 /// A number recorded along an axis of the test split.
 pub(super) fn details(source: &Source, asked: &Details) -> Result<Built, String> {
     source.recorded(&asked.measure, &asked.axis)?;
-    if is_by_phenomenon(asked) {
+    if source.is_by_category(&asked.measure, &asked.axis) {
         return phenomena(source, asked);
     }
     let unit = asked.measure == SCORE;
@@ -28,8 +28,8 @@ pub(super) fn details(source: &Source, asked: &Details) -> Result<Built, String>
         for Seen { row, who, runs } in rows {
             let mut own = Collected::default();
             for run in &runs {
-                own.add(run, &asked.measure, &asked.axis, is_own);
-                baselines.add(run, &asked.measure, &asked.axis, |series| !is_own(series));
+                own.add(run, &asked.measure, &asked.axis, Detail::is_models);
+                baselines.add(run, &asked.measure, &asked.axis, |detail| !detail.is_models());
             }
             if own.series.is_empty() {
                 let what = format!("No {} by {}", asked.measure, asked.axis);
@@ -82,10 +82,4 @@ pub(super) fn details(source: &Source, asked: &Details) -> Result<Built, String>
         caption,
         drawing: Drawing::Chart(chart),
     })
-}
-
-/// Whether a series belongs to a mixer; the others are baselines of its task.
-fn is_own(series: &str) -> bool {
-    let first = series.split([' ', ':', '_', '-']).next().unwrap_or(series);
-    ["model", "head", "rank", "probe", "layer", "pruned", "retrained"].contains(&first)
 }

@@ -11,17 +11,12 @@ use crate::statistics::{Estimate, Measured, Range, mean};
 use crate::table::findings::score_text;
 use crate::table::row::{Row, places};
 
-/// The axis along which the series themselves are the values: kinds of sentences.
+/// What the categories are called.
 const PHENOMENON: &str = "phenomenon";
-/// The measure whose series are phenomena, whatever their axis is called.
+/// The share of pairs whose acceptable sentence is the more probable: 0.5 is guessing.
 const MINIMAL_PAIRS: &str = "minimal_pairs";
 /// The line over all phenomena.
 const WHOLE: &str = "all";
-
-/// Whether details are of phenomena.
-pub(super) fn is_by_phenomenon(asked: &Details) -> bool {
-    asked.axis == PHENOMENON || asked.measure == MINIMAL_PAIRS
-}
 
 /// A number recorded for each of some phenomena, the easiest first: phenomena by mixers, one panel a task.
 pub(super) fn phenomena(source: &Source, asked: &Details) -> Result<Built, String> {

@@ -38,6 +38,13 @@ impl Source<'_> {
         Some(Spot { x, mean: measured.mean?, interval: measured.interval, seeds })
     }
 
+    /// Whether the series of these details are categories.
+    pub(super) fn is_by_category(&self, measure: &str, axis: &str) -> bool {
+        let runs = self.table.rows.iter().flat_map(|row| row.runs_of(self.runs));
+        let mut all = runs.filter_map(|run| run.record).flat_map(|record| &record.details);
+        all.any(|detail| detail.measure == measure && detail.axis == axis && detail.is_category())
+    }
+
     /// An error unless some run of the tables recorded the measure along the axis.
     pub(super) fn recorded(&self, measure: &str, axis: &str) -> Result<(), String> {
         let runs = self.table.rows.iter().flat_map(|row| row.runs_of(self.runs));

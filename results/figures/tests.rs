@@ -3,7 +3,6 @@ use crate::Record;
 use crate::figures::built::Drawing;
 use crate::figures::lined::MODEL;
 use crate::figures::source::SCORE;
-use crate::plot;
 use crate::plot::cells::Filling;
 use crate::report::Report;
 use crate::{Cells, Details, Lines};

@@ -124,6 +124,65 @@ pub struct Detail {
     /// The number.
     #[serde(deserialize_with = "number")]
     pub value: f64,
+    /// Whose it is; absent in records written before it was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<Of>,
+    /// What its series are; absent in records written before it was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub series_are: Option<SeriesAre>,
+}
+
+/// Whose a number is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Of {
+    /// The model's, or that of a part of it or a change to it.
+    Model,
+    /// A baseline's of the task: the same for every model.
+    Baseline,
+}
+
+/// What the series of a detail are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SeriesAre {
+    /// Lines along an axis of numbers.
+    Lines,
+    /// Categories with one number each: kinds of sentences.
+    Categories,
+}
+
+/// First words of the series of a model in older records.
+const MODELS: [&str; 7] = ["model", "head", "rank", "probe", "layer", "pruned", "retrained"];
+
+impl Detail {
+    /// A number of the model along an axis.
+    pub fn new(measure: &str, series: impl Into<String>, axis: &str, at: f64, value: f64) -> Self {
+        let (of, series_are) = (Some(Of::Model), Some(SeriesAre::Lines));
+        Self { measure: measure.into(), series: series.into(), axis: axis.into(), at, value, of, series_are }
+    }
+
+    /// The same number as one of a baseline.
+    pub fn of_baseline(self) -> Self {
+        Self { of: Some(Of::Baseline), ..self }
+    }
+
+    /// The same number with a series that is a category.
+    pub fn of_category(self) -> Self {
+        Self { series_are: Some(SeriesAre::Categories), ..self }
+    }
+
+    /// Whether it is the model's; of older records by the first word of its series.
+    pub fn is_models(&self) -> bool {
+        let first = || self.series.split([' ', ':', '_', '-']).next().unwrap_or(&self.series);
+        self.of.map_or_else(|| MODELS.contains(&first()), |of| of == Of::Model)
+    }
+
+    /// Whether its series is a category; of older records by what was measured.
+    pub fn is_category(&self) -> bool {
+        let older = || self.axis == "phenomenon" || self.measure == "minimal_pairs";
+        self.series_are.map_or_else(older, |are| are == SeriesAre::Categories)
+    }
 }
 
 /// Where a run computed.
@@ -277,6 +336,24 @@ mod tests {
         old.as_object_mut().expect("a map").remove("marks").expect("it was there");
         let record: Record = serde_json::from_value(old).expect("reads");
         assert!(record.marks.is_empty());
+    }
+
+    #[test]
+    fn a_detail_says_whose_it_is_and_an_older_one_by_its_names() {
+        let older = |series: &str, axis: &str| Detail {
+            of: None,
+            series_are: None,
+            ..Detail::new("score", series, axis, 1.0, 0.5)
+        };
+        assert!(older("head 3", "layer").is_models() && !older("newest opener", "length").is_models());
+        assert!(older("binding", "phenomenon").is_category() && !older("model", "length").is_category());
+        let text = serde_json::to_string(&older("model", "length")).expect("plain data");
+        assert!(!text.contains("series_are") && serde_json::from_str::<Detail>(&text).is_ok(), "{text}");
+        // What is said counts, whatever the names.
+        let model = Detail::new("score", "newest opener", "phenomenon", 1.0, 0.5);
+        assert!(model.is_models() && !model.is_category());
+        assert!(!Detail::new("score", "model", "length", 1.0, 0.5).of_baseline().is_models());
+        assert!(Detail::new("score", "a", "kind", 1.0, 0.5).of_category().is_category());
     }
 
     #[test]

@@ -22,10 +22,6 @@ const COLLAPSE: f64 = 2.0;
 /// And the least rise that counts, nats: text that is known by heart has almost no loss to double.
 const RISE: f64 = 0.1;
 
-pub(super) fn detail(measure: &str, series: impl Into<String>, axis: &str, at: f64, value: f64) -> Detail {
-    Detail { measure: measure.into(), series: series.into(), axis: axis.into(), at, value }
-}
-
 impl Trainer {
     /// What simpler methods reach on the test split.
     pub(super) fn baselines(&self, ended: &mut Ended) -> Result<(), TrainError> {
@@ -33,7 +29,9 @@ impl Trainer {
         for baseline in self.task.baselines()? {
             match baseline.at {
                 Some(at) => {
-                    ended.details.push(detail(baseline.measure, baseline.name, axis, at, baseline.value));
+                    ended
+                        .details
+                        .push(Detail::new(baseline.measure, baseline.name, axis, at, baseline.value).of_baseline());
                 }
                 None => {
                     ended.measures.insert(format!("{} of {}", baseline.measure, baseline.name), baseline.value);
@@ -147,7 +145,7 @@ impl Trainer {
         }
         let measure = if self.task_spec.output.is_real() { "probe_risk" } else { "probe_accuracy" };
         let found = totals.iter().enumerate();
-        Ok(found.map(|(layer, sum)| detail(measure, "probe", "layer", layer as f64, sum / count)).collect())
+        Ok(found.map(|(layer, sum)| Detail::new(measure, "probe", "layer", layer as f64, sum / count)).collect())
     }
 
     /// Statistics of the decoding states, by layer and position.
@@ -176,7 +174,7 @@ impl Trainer {
                 ];
                 for (measure, value) in values {
                     let (at, value) = ((at + 1) as f64, value.double_value(&[]));
-                    found.push(detail(measure, series.clone(), "position", at, value));
+                    found.push(Detail::new(measure, series.clone(), "position", at, value));
                 }
             }
         }
@@ -216,7 +214,7 @@ impl Trainer {
             }
             let at = (layer + 1) as f64;
             for (head, rise) in rises.iter().enumerate() {
-                ended.details.push(detail("loss_rise", format!("head {}", head + 1), "layer", at, *rise));
+                ended.details.push(Detail::new("loss_rise", format!("head {}", head + 1), "layer", at, *rise));
             }
             // Heads have no order that two seeds share: only by rank can they be averaged. One whose absence helps weighs nothing.
             let mut ranked: Vec<f64> = rises.iter().map(|rise| rise.max(0.0)).collect();
@@ -224,7 +222,7 @@ impl Trainer {
             let whole: f64 = ranked.iter().sum();
             for (rank, rise) in ranked.iter().enumerate() {
                 let share = if whole > 0.0 { rise / whole } else { 0.0 };
-                ended.details.push(detail("importance", format!("rank {}", rank + 1), "layer", at, share));
+                ended.details.push(Detail::new("importance", format!("rank {}", rank + 1), "layer", at, share));
             }
         }
         if !prune {

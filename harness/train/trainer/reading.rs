@@ -7,10 +7,10 @@
 //! ```
 //! Paper    Salazar et al. 2020, "Masked Language Model Scoring", arXiv:1910.14659, §2
 
-use super::analysing::detail;
 use super::{Ended, Trainer};
 use crate::model::Inputs;
 use crate::train::error::TrainError;
+use results::Detail;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -189,7 +189,9 @@ impl Trainer {
             ended.measures.insert("minimal_pairs_too_long".into(), f64::from(skipped));
         }
         for (number, (name, (right, all))) in tallies.into_iter().enumerate() {
-            ended.details.push(detail("minimal_pairs", name, "phenomenon", (number + 1) as f64, right / all));
+            ended
+                .details
+                .push(Detail::new("minimal_pairs", name, "phenomenon", (number + 1) as f64, right / all).of_category());
         }
         Ok(())
     }
