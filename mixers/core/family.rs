@@ -32,7 +32,7 @@ pub enum Released {
     Bert,
     /// BiGS's layer.
     Bigs,
-    /// Hydra's, and of the matrix mixers beside it.
+    /// Hydra's layer, or that of the matrix mixers in its repository.
     Hydra,
 }
 

@@ -51,7 +51,7 @@ pub enum GoldenError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the reader said.
+        /// The message of the reader.
         why: String,
     },
     /// The file lacks something its family needs.

@@ -300,7 +300,7 @@ pub(crate) fn block(golden: &Golden) -> Result<Replay, GoldenError> {
     golden.replay(&[("y", &y)], &[("x", &x)], Some(&vs))
 }
 
-/// Valid positions of each row: one number for all rows, or one a row; a number beside no list has to be the whole length.
+/// Valid positions of each row: one number for all rows, or one a row; a number instead of a list has to be the whole length.
 fn lengths(golden: &Golden, length: i64) -> Result<Option<Vec<i64>>, GoldenError> {
     let rows = golden.tensor("input.x")?.size()[0];
     let value = golden.setting("lengths", Value::Null)?;

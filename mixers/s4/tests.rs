@@ -520,9 +520,9 @@ fn a_kernel_carried_there_and_back_has_its_first_values() {
 fn weights_that_say_no_length_are_refused_where_they_have_one() {
     for cfg in kinds() {
         let bound = cfg.mode == Mode::Dplr || cfg.disc == Some(Disc::Dss);
-        let said = cfg.carries(None, &dims(4, 24, true));
-        assert_eq!(said.is_err(), bound, "{cfg:?}");
-        assert!(said.err().is_none_or(|wrong| wrong.help.contains("\"seq_len\"")));
+        let outcome = cfg.carries(None, &dims(4, 24, true));
+        assert_eq!(outcome.is_err(), bound, "{cfg:?}");
+        assert!(outcome.err().is_none_or(|wrong| wrong.help.contains("\"seq_len\"")));
     }
     assert!(Config { l_max: Some(9), ..Config::default() }.carries(None, &dims(4, 24, true)).is_ok());
 }

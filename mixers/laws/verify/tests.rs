@@ -148,8 +148,8 @@ impl Made {
         path
     }
 
-    /// Whether it is met, and what is said of it.
-    fn judged(&self, folder: &Path) -> (bool, String) {
+    /// Whether it is met, and the verdict in words.
+    fn verified(&self, folder: &Path) -> (bool, String) {
         let held = verify(&self.write(folder), &registry());
         (held.passed(), format!("{:?}", held.verdict))
     }
@@ -596,9 +596,9 @@ fn every_switch_of_a_config_is_replayed() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut wrong = Vec::new();
     for made in all_made() {
-        let (passed, said) = made.judged(folder.path());
+        let (passed, message) = made.verified(folder.path());
         if !passed {
-            wrong.push(format!("{}: {}\n  {said}", made.family, made.label));
+            wrong.push(format!("{}: {}\n  {message}", made.family, made.label));
         }
     }
     assert!(wrong.is_empty(), "{} dumps are not met:\n{}", wrong.len(), wrong.join("\n"));
@@ -610,14 +610,15 @@ fn a_key_or_a_tensor_that_nobody_reads_is_refused_by_name() {
     for made in fixtures() {
         let mut config = made.config();
         config.insert("frobnicate".into(), 3.into());
-        let (passed, said) = Made { config: Value::Object(config).to_string(), ..made.clone() }.judged(folder.path());
-        assert!(!passed && said.contains("config `frobnicate` (3)"), "{}: {said}", made.label);
+        let (passed, message) =
+            Made { config: Value::Object(config).to_string(), ..made.clone() }.verified(folder.path());
+        assert!(!passed && message.contains("config `frobnicate` (3)"), "{}: {message}", made.label);
         for key in ["input.extra", "buffer.extra", "param.extra", "output.extra", "weight.extra"] {
             let mut more = made.clone();
             more.put(key, &noise(&[2], 1));
             more.no_grad_flow.extend([format!("grad_{key}")]);
-            let (passed, said) = more.judged(folder.path());
-            assert!(!passed && said.contains(&format!("`{key}`")), "{}, {key}: {said}", made.label);
+            let (passed, message) = more.verified(folder.path());
+            assert!(!passed && message.contains(&format!("`{key}`")), "{}, {key}: {message}", made.label);
         }
     }
 }
@@ -693,7 +694,7 @@ fn no_key_of_a_dump_can_change_without_the_verdict() {
             }
             for other in others(&key, &value) {
                 tried += 1;
-                if made.with(&key, other.clone()).judged(folder.path()).0 {
+                if made.with(&key, other.clone()).verified(folder.path()).0 {
                     wrong.push(format!("{} `{key}` from {value} to {other}: {}", made.family, made.label));
                 }
             }
@@ -707,17 +708,17 @@ fn no_key_of_a_dump_can_change_without_the_verdict() {
 fn a_gradient_that_should_be_there_is_asked_for_and_one_that_should_not_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let ssd = of_ssd();
-    let (passed, said) = ssd[1].clone().without("grad_input.dt").judged(folder.path());
-    assert!(!passed && said.contains("`grad_input.dt` is missing"), "{said}");
+    let (passed, message) = ssd[1].clone().without("grad_input.dt").verified(folder.path());
+    assert!(!passed && message.contains("`grad_input.dt` is missing"), "{message}");
     let mut off = ssd[1].clone();
     off.config = off.config.replace("\"has_D\":true", "\"has_D\":false");
     assert_ne!(off.config, ssd[1].config);
-    let (passed, said) = off.judged(folder.path());
-    assert!(!passed && said.contains("config `has_D` leaves `input.D` out"), "{said}");
+    let (passed, message) = off.verified(folder.path());
+    assert!(!passed && message.contains("config `has_D` leaves `input.D` out"), "{message}");
     let mut flows = of_minimal().remove(0);
     flows.no_grad_flow.push("grad_param.D".into());
-    let (passed, said) = flows.judged(folder.path());
-    assert!(!passed && said.contains("`no_grad_flow` names `grad_param.D`"), "{said}");
+    let (passed, message) = flows.verified(folder.path());
+    assert!(!passed && message.contains("`no_grad_flow` names `grad_param.D`"), "{message}");
 }
 
 #[test]
@@ -725,10 +726,10 @@ fn the_unused_key_is_named_where_the_replay_fails_for_another_reason() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut made = of_hydra().remove(0);
     made.config = made.config.replacen('{', "{\"d_conv\":9,\"frobnicate\":[1],", 1);
-    let (passed, said) = made.judged(folder.path());
+    let (passed, message) = made.verified(folder.path());
     assert!(
-        !passed && said.contains("conv1d.weight` has shape") && said.contains("config `frobnicate` ([1])"),
-        "{said}"
+        !passed && message.contains("conv1d.weight` has shape") && message.contains("config `frobnicate` ([1])"),
+        "{message}"
     );
     assert!(matches!(verify(&made.write(folder.path()), &registry()).verdict, Verdict::Broken(_)));
 }

@@ -234,7 +234,7 @@ pub(super) fn of_matrix_cores() -> Vec<Made> {
 
 /// Whether `made` ends so, saying that.
 fn ends(made: &Made, folder: &std::path::Path, verdict: &str, name: &str) {
-    let (passed, message) = made.judged(folder);
+    let (passed, message) = made.verified(folder);
     assert!(!passed && message.starts_with(verdict) && message.contains(name), "{}: {message}", made.label);
 }
 
@@ -252,7 +252,7 @@ fn a_masked_language_model_s_keys_must_not_contradict_each_other() {
     let folder = tempfile::tempdir().expect("a folder");
     let made = super::of_masked_lms().remove(0);
     ends(&made.with("tie_word_embeddings", json!(false)), folder.path(), "Broken(", "`tie_word_embeddings` is false");
-    let (passed, message) = made.with("tie_word_embeddings", json!(true)).judged(folder.path());
+    let (passed, message) = made.with("tie_word_embeddings", json!(true)).verified(folder.path());
     assert!(passed, "{message}");
     ends(&made.with("pad_token_id", Value::Null), folder.path(), "Unsupported(", "`pad_token_id`");
 }
@@ -263,12 +263,12 @@ fn the_bias_of_a_scan_s_steps_takes_part_with_a_gradient_or_a_softplus() {
     // Bit 2 is the bias, bit 4 the softplus.
     let ssd = super::of_ssd();
     let constant = ssd[0b01_0100].clone().without("grad_input.dt_bias");
-    let (passed, message) = constant.judged(folder.path());
+    let (passed, message) = constant.verified(folder.path());
     assert!(passed, "read by the softplus: {message}");
-    let (passed, message) = ssd[0b00_0100].judged(folder.path());
+    let (passed, message) = ssd[0b00_0100].verified(folder.path());
     assert!(passed, "it has a gradient: {message}");
     let left_out = ssd[0b00_0100].clone().without("grad_input.dt_bias");
-    let (passed, message) = left_out.judged(folder.path());
+    let (passed, message) = left_out.verified(folder.path());
     assert!(!passed && message.starts_with("Compared("), "without either it is not read: {message}");
 }
 
@@ -285,7 +285,7 @@ fn a_fourier_matrix_made_in_float32_is_met_at_length_64() {
     let held = ((at.unsqueeze(1) * (2.0 * PI)) * &at / length as f64).cos();
     let mut single = made.in_single();
     single.put("buffer.matrix_mixer.dft_matrix", &held);
-    let (passed, message) = single.judged(folder.path());
+    let (passed, message) = single.verified(folder.path());
     assert!(passed, "{message}");
     single.put("buffer.matrix_mixer.dft_matrix", &(held + 1e-3));
     ends(&single, folder.path(), "Broken(", "dft_matrix");
@@ -306,7 +306,7 @@ fn a_gradient_that_is_zero_but_for_rounding_is_met_whether_it_is_there_or_named(
     let mut named = bias.clone().without("grad_param.k.bias");
     named.no_grad_flow.push("grad_param.k.bias".into());
     for made in [&bias, &other, &named] {
-        let (passed, message) = made.judged(folder.path());
+        let (passed, message) = made.verified(folder.path());
         assert!(passed, "{message}");
     }
     let mut wrong = bias.clone().without("grad_param.v.bias");

@@ -302,7 +302,7 @@ pub(super) fn layers() -> Vec<Made> {
 
 /// Whether `made` is refused as unsupported, by that name.
 fn unsupported(made: &Made, folder: &std::path::Path, name: &str) {
-    let (passed, message) = made.judged(folder);
+    let (passed, message) = made.verified(folder);
     assert!(!passed && message.starts_with("Unsupported(") && message.contains(name), "{}: {message}", made.label);
 }
 
@@ -317,7 +317,7 @@ fn what_upstream_computes_otherwise_is_unsupported_by_its_key() {
     for rate in [json!(0.0), json!({ "dt": 0.001, "A": 0.0 })] {
         unsupported(&kernel(&json!({}), 7, None).with("lr", rate), folder.path(), "`lr`");
     }
-    let (kept, message) = kernel(&json!({}), 7, None).with("lr", json!(0.001)).judged(folder.path());
+    let (kept, message) = kernel(&json!({}), 7, None).with("lr", json!(0.001)).verified(folder.path());
     assert!(kept, "{message}");
 }
 
@@ -334,14 +334,14 @@ fn the_words_for_initial_values_are_upstream_s_and_no_others() {
     }
     known.push(json!(["legs", "diag-lin", "dplr"]));
     for word in &known {
-        let (passed, message) = made.with("init", word.clone()).judged(folder.path());
+        let (passed, message) = made.with("init", word.clone()).verified(folder.path());
         assert!(passed, "{word}: {message}");
     }
     let lists = [json!([]), json!(["hippo", "legs"]), json!(["legs", "lin"]), json!(["legs", 3]), json!(3)];
     let words =
         ["legsd", "fourier_diag", "lagt", "glagt", "lmu", "lin", "inv", "quad", "rand", "diag-", "diag-fout", "real"];
     for word in words.map(Value::from).into_iter().chain(lists) {
-        let (passed, message) = made.with("init", word.clone()).judged(folder.path());
+        let (passed, message) = made.with("init", word.clone()).verified(folder.path());
         assert!(!passed && message.contains("which upstream does not have"), "{word}: {message}");
     }
 }
@@ -351,7 +351,7 @@ fn a_length_that_no_order_of_forwards_comes_to_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     for tuned in [4, 7, 18] {
         let made = kernel(&json!({ "rate": 0.5, "L_first": 9 }), 14, Some(tuned));
-        let (passed, message) = made.judged(folder.path());
+        let (passed, message) = made.verified(folder.path());
         assert!(!passed && message.contains("lengths of the config"), "{tuned}: {message}");
     }
 }
