@@ -23,7 +23,7 @@ test: setup
 
 check: setup
 	cargo fmt --all -- --check
-	scripts/circles --check harness tasks
+	scripts/circles --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	OMP_WAIT_POLICY=passive cargo test --workspace --locked
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
