@@ -307,7 +307,7 @@ impl Record {
     /// none.
     pub fn known_measures(&self) -> impl Iterator<Item = (&str, f64)> {
         let known = self.measures.iter().map(|(name, value)| (name.as_str(), *value));
-        known.filter(|(name, value)| *name != "mfu" || !(*value > 1.0))
+        known.filter(|(name, value)| *name != "mfu" || value.is_nan() || *value <= 1.0)
     }
 
     /// Whether its weights started from another run, which runs of the same seed on other tasks may share.
