@@ -7,6 +7,7 @@
 //! over: every value of it has its own rows, and no mean is taken over them.
 
 mod caption;
+mod csv;
 pub(crate) mod findings;
 pub(crate) mod frame;
 pub(crate) mod glue;

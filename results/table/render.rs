@@ -1,10 +1,9 @@
 //! The tables as text: for a terminal, as Markdown and as CSV.
 
 use crate::grid::{Column, Grid, digits, left, right, significant, wrap};
-use crate::published::{Averages, GLUE, Published};
+use crate::published::{Averages, GLUE};
 use crate::statistics::{Coverage, Interval, Measured, OF_MEANS, OF_MIDDLES};
 use crate::table::findings::score_text;
-use crate::table::frame::measure_column;
 use crate::table::glue::{self, Glue, GlueAverage, GlueCell};
 use crate::table::groups::{Group, GroupMean};
 use crate::table::language::{Language, is_baseline_measure};
@@ -449,7 +448,7 @@ impl Table {
     }
 
     /// Names of all measures.
-    fn measures(&self) -> BTreeSet<&str> {
+    pub(super) fn measures(&self) -> BTreeSet<&str> {
         let rows = if self.settings.is_empty() { &self.rows } else { &self.settings };
         rows.iter().flat_map(|row| row.measures.keys().map(String::as_str)).collect()
     }
@@ -515,117 +514,6 @@ impl Table {
             tasks => format!(" Without {}, where the floor is the ceiling.", tasks.join(", ")),
         };
         format!("{OVERALL_CAPTION}{without} {}", middle_intervals(self.shares_starts()))
-    }
-
-    /// Every setting (the rows themselves without a grid), in full precision.
-    pub fn csv(&self) -> Result<String, csv::Error> {
-        let chosen = |row: &Row| {
-            self.rows.iter().any(|r| (&r.mixer, &r.task, &r.settings) == (&row.mixer, &row.task, &row.settings))
-        };
-        let titles = [
-            "task",
-            "mixer",
-            "settings",
-            "settings_tried",
-            "chosen",
-            "metric",
-            "planned",
-            "scored",
-            "test",
-            "test_low",
-            "test_high",
-            "validation",
-            "floor",
-            "ceiling",
-            "above_floor",
-            "parameters",
-            "mixer_parameters",
-            "steps_per_second",
-            "tokens_per_second",
-            "peak_memory_bytes",
-            "wall_seconds",
-            "finished",
-            "diverged",
-            "failed",
-            "timed_out",
-            "interrupted",
-            "missing",
-            "marks",
-            "published_task",
-            "published",
-            "published_model",
-            "published_source",
-            "difference_points",
-            "examples_low",
-            "examples_high",
-            "one_class",
-        ];
-        let shown = if self.settings.is_empty() { &self.rows } else { &self.settings };
-        let losses = shown.iter().any(|row| row.validation_loss.is_some());
-        let measures = self.measures();
-        let named = measures.iter().map(|name| measure_column(name, |column| titles.contains(&column)));
-        let loss = losses.then(|| "validation_loss".to_string());
-        let mut lines: Vec<Vec<String>> = vec![titles.map(String::from).into_iter().chain(loss).chain(named).collect()];
-        let float = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
-        let count = |value: Option<u64>| value.map_or(String::new(), |value| value.to_string());
-        for row in shown {
-            let interval = row.test.and_then(|test| test.interval);
-            let tried = self
-                .rows
-                .iter()
-                .find(|r| r.mixer == row.mixer && r.place() == row.place())
-                .map_or(1, |r| r.settings_tried);
-            let above = match row.above {
-                _ if row.test.is_none() => "",
-                Above::Floor => "yes",
-                Above::Unsure => "unsure",
-                Above::AtFloor => "no",
-            };
-            let cell = row.published.as_ref();
-            let c = row.counts;
-            let numbers = measures.iter().map(|name| float(row.measures.get(*name).and_then(|m| m.mean)));
-            let cells = [
-                row.task.clone(),
-                row.mixer.clone(),
-                row.settings.clone(),
-                tried.to_string(),
-                chosen(row).to_string(),
-                row.metric.clone(),
-                row.planned.to_string(),
-                row.scored.to_string(),
-                float(row.test.map(|t| t.mean)),
-                float(interval.map(|i| i.low)),
-                float(interval.map(|i| i.high)),
-                float(row.validation),
-                float(row.floor),
-                float(row.ceiling),
-                above.into(),
-                count(row.parameters),
-                count(row.mixer_parameters),
-                float(row.steps_per_second),
-                float(row.tokens_per_second),
-                float(row.peak_memory_bytes),
-                float(row.wall_seconds),
-                c.finished.to_string(),
-                c.diverged.to_string(),
-                c.failed.to_string(),
-                c.timed_out.to_string(),
-                c.interrupted.to_string(),
-                c.missing.to_string(),
-                row.marks.join(" "),
-                row.published_task.clone().unwrap_or_default(),
-                cell.map_or(String::new(), |cell| cell.value().map_or("FAIL".into(), |value| value.to_string())),
-                row.published_model.clone().unwrap_or_default(),
-                cell.map_or(String::new(), Published::cited),
-                float(row.difference_points),
-                float(row.over_examples.map(|i| i.low)),
-                float(row.over_examples.map(|i| i.high)),
-                row.one_class.to_string(),
-            ];
-            let loss = losses.then(|| float(row.validation_loss.as_ref().and_then(|loss| loss.mean)));
-            lines.push(cells.into_iter().chain(loss).chain(numbers).collect());
-        }
-        text::csv(lines)
     }
 }
 
