@@ -274,7 +274,7 @@ impl Family for Config {
 
     fn small() -> Vec<Value> {
         vec![json!({
-            "letters": 6, "min_alphabet": 4, "max_alphabet": 6, "max_states": 5, "max_edges": 2, "max_words": 4,
+            "letters": 6, "min_alphabet": 4, "max_alphabet": 6, "max_states": 5, "max_edges": 2, "min_words": 2, "max_words": 4,
             "max_word_length": 9,
         })]
     }
