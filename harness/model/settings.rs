@@ -455,8 +455,8 @@ impl ModelConfig {
         let ffn = self.ffn();
         let d_ff = match ffn {
             Ffn::None | Ffn::Identity => None,
-            Ffn::Mlp => Some(self.d_ff.unwrap_or(4 * self.d_model)),
-            Ffn::Glu => Some(self.d_ff.unwrap_or((8 * self.d_model / 3 + 7) / 8 * 8)),
+            Ffn::Mlp => Some(self.d_ff.unwrap_or(self.d_model.saturating_mul(4))),
+            Ffn::Glu => Some(self.d_ff.unwrap_or((self.d_model.saturating_mul(8) / 3 + 7) / 8 * 8)),
         };
         let place = if block == BlockShape::Hydra { NormPlace::Post } else { NormPlace::Pre };
         Self {
