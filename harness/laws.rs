@@ -3,6 +3,7 @@
 pub(crate) mod absurd;
 pub(crate) mod damaged;
 pub(crate) mod described;
+pub(crate) mod names;
 pub(crate) mod pinned;
 pub(crate) mod recipes;
 pub(crate) mod samples;
