@@ -270,7 +270,7 @@ fn rows_of_a_batch_are_independent(entries: &[Entry]) -> usize {
     let cases = under(entries, every);
     for case in &cases {
         let alone = case.mixer.forward(&x.narrow(0, 1, 1), &Context::eval());
-        assert_close(&case.mixer.forward(&x, &Context::eval()).narrow(0, 1, 1), &alone, &case, "row 1");
+        assert_close(&case.mixer.forward(&x, &Context::eval()).narrow(0, 1, 1), &alone, case, "row 1");
     }
     cases.len()
 }
@@ -346,7 +346,7 @@ fn the_matrix_applied_to_v_is_what_the_fast_path_gives(entries: &[Entry]) -> usi
             let (v, y) = case.mixer.values(&x, &ctx).expect("linear");
             for (row, &length) in (0..).zip(&lengths) {
                 let [my, y] = [&m.matmul(&v), &y].map(|t| t.narrow(0, row, 1).narrow(2, 0, length));
-                assert_close(&my, &y, &case, "M V");
+                assert_close(&my, &y, case, "M V");
             }
             assert!(m.size()[0] == BATCH || m.size()[0] == 1, "{:?}: {}", m.size(), case.label);
             assert_eq!(m.size()[2..], [13, 13], "{}", case.label);
@@ -387,7 +387,7 @@ fn the_matrix_has_the_structure_its_class_promises(entries: &[Entry]) -> usize {
                 Structure::Dense => unreachable!("filtered out"),
                 Structure::Toeplitz => {
                     let corner = |at| m.narrow(0, at, n - 1).narrow(1, at, n - 1);
-                    assert_close(&corner(0), &corner(1), &case, "one step down a diagonal");
+                    assert_close(&corner(0), &corner(1), case, "one step down a diagonal");
                 }
                 Structure::LowRank(bound) => {
                     assert!(rank(&m, scale) <= bound, "rank {} over {bound}: {}", rank(&m, scale), case.label);
@@ -404,7 +404,7 @@ fn the_matrix_has_the_structure_its_class_promises(entries: &[Entry]) -> usize {
                 }
                 Structure::Stochastic { full } => {
                     let sums = m.sum_dim_intlist([-1].as_slice(), false, Kind::Double);
-                    assert_close(&sums, &sums.ones_like(), &case, "the sum of a row");
+                    assert_close(&sums, &sums.ones_like(), case, "the sum of a row");
                     assert!(m.min().double_value(&[]) >= 0.0, "a negative weight: {}", case.label);
                     let readable = if case.causal { m.ones_like().tril(0) } else { m.ones_like() };
                     let empty = (m.gt(0.0).logical_not().logical_and(&readable.to_kind(Kind::Bool))).any();
@@ -434,7 +434,7 @@ fn no_value_and_no_gradient_is_nan_at_the_strongest_decay(entries: &[Entry]) -> 
     };
     let cases = under(entries, moves);
     for case in &cases {
-        let (vs, mixer) = in_single(&case);
+        let (vs, mixer) = in_single(case);
         for (name, mut parameter) in vs.variables() {
             for (_, value) in (case.entry.extremes)().iter().filter(|(of, _)| last(&name) == *of) {
                 let _ = tch::no_grad(|| parameter.fill_(*value));
@@ -490,7 +490,7 @@ fn step_by_step_is_the_parallel_form_and_its_state_is_what_the_cost_says(entries
             steps.reset(BATCH);
             for t in 0..SEQ_LEN {
                 let y = steps.step(&x.select(1, t));
-                assert_close(&y, &whole.select(1, t), &case, &format!("pass {pass}, step {t}"));
+                assert_close(&y, &whole.select(1, t), case, &format!("pass {pass}, step {t}"));
                 let stated = BATCH * 2 * case.mixer.cost(t + 1).state_bytes; // the cost is in float32
                 assert_eq!(steps.state_bytes(), stated, "after {} tokens: {}", t + 1, case.label);
             }
@@ -521,7 +521,7 @@ fn the_state_shown_is_the_state_held(entries: &[Entry]) -> usize {
         let (first, _) = states(1);
         for (both, first) in both.iter().zip(&first) {
             assert!(both.kind() == Kind::Double && both.size()[0] == BATCH, "{both:?}: {}", case.label);
-            assert_close(&both.narrow(0, 0, 1), first, &case, "the state of one row");
+            assert_close(&both.narrow(0, 0, 1), first, case, "the state of one row");
             assert!(both.numel() == 0 || largest(both) > 0.0, "a state of zeros: {}", case.label);
         }
     }
@@ -546,17 +546,17 @@ fn each_head_can_be_silenced_and_the_output_is_their_sum(entries: &[Entry]) -> u
             let whole = case.mixer.forward(&x, &ctx(None));
             let ones = Tensor::ones([heads], F64).set_requires_grad(true);
             let weighed = with(&ones);
-            assert_close(&weighed, &whole, &case, "factors of one");
+            assert_close(&weighed, &whole, case, "factors of one");
             let silence = with(&Tensor::zeros([heads], F64));
             let constant = silence.narrow(0, 0, 1).narrow(1, 0, 1).expand_as(&silence);
-            assert_close(&silence, &constant, &case, "silence is the bias of the last projection");
+            assert_close(&silence, &constant, case, "silence is the bias of the last projection");
             let each: Vec<Tensor> = Tensor::eye(heads, F64).unbind(0).iter().map(with).collect();
             let sum = each.iter().fold(silence.shallow_clone(), |sum, y| sum + y - &silence);
-            assert_close(&sum, &whole, &case, "the sum over heads");
+            assert_close(&sum, &whole, case, "the sum over heads");
             // The output is linear in the factors: the gradient of each is what its head adds.
             let gradient = Tensor::run_backward(&[loss(&weighed)], &[&ones], false, false).remove(0);
             let added: Vec<f64> = each.iter().map(|y| loss(&(y - &silence)).double_value(&[])).collect();
-            assert_close(&gradient, &Tensor::from_slice(&added), &case, "the gradient of the factors");
+            assert_close(&gradient, &Tensor::from_slice(&added), case, "the gradient of the factors");
             assert!(added.iter().all(|added| added.abs() > 1e-9), "a head that adds nothing: {}", case.label);
         }
     }
@@ -569,7 +569,7 @@ fn a_mixer_without_heads_ignores_their_factors(entries: &[Entry]) -> usize {
     for case in &cases {
         let ctx = Context { heads: Some(Tensor::zeros([3], F64)), ..Context::default() };
         let (with, without) = (case.mixer.forward(&x, &ctx), case.mixer.forward(&x, &Context::eval()));
-        assert_close(&with, &without, &case, "factors of no head");
+        assert_close(&with, &without, case, "factors of no head");
     }
     cases.len()
 }
@@ -614,7 +614,7 @@ fn the_flops_of_the_formula_are_those_counted(entries: &[Entry]) -> usize {
     let cases = under(entries, every);
     for small in &cases {
         // The laws' small sizes would leave little but elementwise work.
-        let (entry, settings) = (small.entry, restored(&small));
+        let (entry, settings) = (small.entry, restored(small));
         let dims = Dims { d_model: 64, seq_len: LENGTH, ..small.dims };
         if !entry.check(&settings, &dims).is_empty() {
             continue;
@@ -672,10 +672,10 @@ fn weights_made_for_another_length_give_what_they_gave(entries: &[Entry]) -> usi
             }
             let got = |mixer: &dyn Mixer| tch::no_grad(|| mixer.forward(&x, &Context::eval()));
             if entry.carries(&case.settings, None, &dims).is_ok() {
-                assert_close(&got(&*mixer), &want, &case, &format!("from an unknown length to {seq_len}"));
+                assert_close(&got(&*mixer), &want, case, &format!("from an unknown length to {seq_len}"));
             }
             mixer.adopt(SEQ_LEN).unwrap_or_else(|wrong| panic!("{wrong:?}: {}", case.label));
-            assert_close(&got(&*mixer), &want, &case, &format!("from {SEQ_LEN} to {seq_len}"));
+            assert_close(&got(&*mixer), &want, case, &format!("from {SEQ_LEN} to {seq_len}"));
         }
     }
     cases.len()
