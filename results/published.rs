@@ -1,5 +1,5 @@
 //! Published numbers on Long Range Arena, GLUE and language modelling, each with the paper or page it was read in, and
-//! with the table or section there. A number that nobody has read in such a place has no row: [`parse`] refuses it.
+//! with the table or section there. A number that nobody has read in such a place has no row: `parse` refuses it.
 //!
 //! ```text
 //! avg5   mean of ListOps, Text, Retrieval, Image, Pathfinder        the leaderboard of 2020

@@ -1,7 +1,7 @@
 //! Reference dumps: one safetensors file per case and precision, keys `input.*`, `param.*`, `output.*`, `grad_*`.
 //!
 //! A [`Golden`] is what a file holds. A family's replay rebuilds the mixer from `param.*`, runs it on `input.*` and hands
-//! back what it got; [`crate::laws::verify`] holds that against the file, tensor by tensor. A dump with a key or a tensor that
+//! back what it got; [`verify`](crate::laws::verify()) holds that against the file, tensor by tensor. A dump with a key or a tensor that
 //! the replay does not use is refused by that name (`goldens/reading.rs`): an unread key is a comparison that did not happen.
 
 mod fitting;

@@ -113,7 +113,7 @@ impl Found<'_> {
     }
 
     /// Calls `row` with each line, counted from 1, without its line end (LF or CRLF), and gives back the content's hash.
-    /// A file need not fit in memory; a line longer than [`LINE`] is an error.
+    /// A file need not fit in memory; a line longer than `LINE` is an error.
     pub fn lines(self, mut row: impl FnMut(u64, &[u8]) -> Result<(), DataError>) -> Result<blake3::Hash, DataError> {
         let mut reader = BufReader::with_capacity(1 << 16, self.content);
         let (mut hasher, mut line) = (blake3::Hasher::new(), Vec::new());

@@ -11,7 +11,7 @@
 //! PLACE/FAMILY-vVERSION-STAMP.part/     what is being written; synced, then renamed when it is whole
 //! ```
 //! A document is a run of bytes: characters, symbols or grey values, as the family says. The stamp names what the set was
-//! made of: the source's path and what tells its state ([`state_of`]), or the settings it is drawn with. Rows are sorted by their
+//! made of: the source's path and what tells its state (`state_of`), or the settings it is drawn with. Rows are sorted by their
 //! keys: an archive and its folder give one order.
 //!
 //! A set is held against its hashes before it is used: each time where that takes a moment, and of a large one whenever sizes or
@@ -180,7 +180,7 @@ pub struct Meta {
     pub fingerprint: String,
     /// Remarks a user should see: rows skipped, the folder used.
     pub notes: Vec<String>,
-    /// [`seal`] of all this.
+    /// Hash of all this, by the function `seal`.
     pub seal: String,
 }
 
