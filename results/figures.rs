@@ -19,8 +19,8 @@ pub(crate) use built::Built;
 
 use crate::figures::source::Source;
 use crate::table::Table;
-use crate::table::frame::{self, Run};
-use crate::{Figure, Manifest, text};
+use crate::table::frame::Run;
+use crate::{Figure, Manifest};
 use std::collections::BTreeMap;
 
 /// The figures that can be drawn, and why the others cannot.
@@ -45,38 +45,6 @@ pub(crate) fn build(manifest: &Manifest, runs: &[Run], table: &Table) -> (Vec<Bu
         }
     }
     (built, missing)
-}
-
-/// Every run's details, one a line, in the manifest's order; empty without any.
-pub(crate) fn details_csv(runs: &[Run], table: &Table) -> Result<String, csv::Error> {
-    if runs.iter().filter_map(|run| run.record).all(|record| record.details.is_empty()) {
-        return Ok(String::new());
-    }
-    let titles =
-        ["task", "mixer", "settings", "seed", "outcome", "chosen", "measure", "series", "axis", "at", "value", "id"];
-    let mut lines = vec![titles.map(String::from)];
-    for (place, run) in runs.iter().enumerate() {
-        let settings = frame::settings_text(&run.planned.settings);
-        let in_table = table.rows.iter().any(|row| row.runs.contains(&place)).to_string();
-        for detail in run.record.map(|record| record.details.as_slice()).unwrap_or_default() {
-            let planned = run.planned;
-            lines.push([
-                planned.task.clone(),
-                planned.mixer.clone(),
-                settings.clone(),
-                planned.seed.to_string(),
-                run.outcome.into(),
-                in_table.clone(),
-                detail.measure.clone(),
-                detail.series.clone(),
-                detail.axis.clone(),
-                detail.at.to_string(),
-                detail.value.to_string(),
-                planned.id.clone(),
-            ]);
-        }
-    }
-    text::csv(lines)
 }
 
 #[cfg(test)]

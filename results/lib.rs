@@ -2,8 +2,10 @@
 
 pub(crate) mod figures;
 
+mod export;
 mod grid;
 mod store;
+mod suites;
 
 pub mod bench;
 pub mod plot;
@@ -18,16 +20,14 @@ mod hostile;
 #[cfg(test)]
 mod samples;
 
+pub use export::ExportError;
 pub use store::figure::{Cells, Details, Figure, Lines, Profile, Ranking, Scale, Shape};
 pub use store::files::replace;
 pub use store::manifest::{Manifest, PlannedRun};
 pub use store::metric::{Metric, MetricKind};
 pub use store::record::{
-    Blocked, Detail, Device, FORMAT, Of, Outcome, Point, Record, Scores, SeriesAre, Tested, Versions,
+    Blocked, Detail, Device, FORMAT, Of, OfBaseline, Outcome, Point, Record, Scores, SeriesAre, Tested, Versions,
 };
 pub use store::tidy::Keep;
 pub use store::{Claim, Contents, Store, StoreError, WorkLock};
-pub use table::glue::{Glue, GlueAverage, GlueCell, GlueLine};
-pub use table::groups::{Group, GroupMean};
-pub use table::language::Language;
-pub use table::lra::{Average, TaskMean};
+pub use table::unfinished::Ended;

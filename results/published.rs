@@ -5,7 +5,7 @@
 //! avg5   mean of ListOps, Text, Retrieval, Image, Pathfinder        the leaderboard of 2020
 //! avg6   the same with Path-X, which counts 50 % where it failed    the papers since S4
 //! ```
-//! The tables are `published/*.csv`; `published/README.md` says where they are from. GLUE's averages are in `glue.rs`.
+//! The tables are `published/*.csv`; `published/README.md` says where they are from. GLUE's averages are in `suites/glue.rs`.
 
 use serde::{Deserialize, Serialize};
 use std::sync::OnceLock;
@@ -170,6 +170,12 @@ pub fn find_measure(model: &str, task: &str, measure: &str) -> Option<&'static P
 /// Wiki-40B as they were prepared there.
 pub fn other_data(task: &str) -> bool {
     [C4_LOSS, C4_ACCURACY].contains(&task) || task.contains("perplexity")
+}
+
+/// The tasks of the published tables that are measures of the same models on the same data as this one, itself among them: loss and
+/// accuracy on C4.
+pub(crate) fn measured_together(task: &str) -> Vec<&str> {
+    if [C4_LOSS, C4_ACCURACY].contains(&task) { vec![C4_LOSS, C4_ACCURACY] } else { vec![task] }
 }
 
 /// How many numbers were read in each source, in the order of the files.

@@ -1,20 +1,12 @@
 //! The page of a sweep: question, table, findings, plots, failures and the command, all from manifest and records alone.
 
+use crate::export::{EXPORTERS, ExportError, Markdown, list};
 use crate::figures::{self, Built};
 use crate::store::Contents;
-use crate::table::frame::{self, Run};
-use crate::table::overall::Overall;
-use crate::table::row::Row;
-use crate::table::{Ended, Table};
-use crate::{
-    Average, Glue, Group, Language, Manifest, Record, Store, StoreError, plot,
-    store::files,
-    table::{glue, language},
-    text,
-};
+use crate::table::section::Part;
+use crate::table::{Table, frame};
+use crate::{Manifest, Record, Store, StoreError, plot, store::files, text};
 use polars::prelude::{Column, CsvWriter, DataFrame, PolarsError, SerWriter};
-use serde::Serialize;
-use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -31,9 +23,9 @@ pub enum ReportError {
     /// The tables could not be built.
     #[error("cannot build the table: {0}")]
     Frame(#[from] PolarsError),
-    /// The CSV could not be built.
-    #[error("cannot build table.csv: {0}")]
-    Csv(#[from] csv::Error),
+    /// A table could not be written in a format.
+    #[error(transparent)]
+    Export(#[from] ExportError),
     /// A plot could not be drawn.
     #[error(transparent)]
     Plot(#[from] plot::PlotError),
@@ -54,10 +46,6 @@ pub struct Report {
     plots: plot::Data,
     /// What the config asks to be drawn.
     figures: Vec<Built>,
-    /// One line a run and detail; empty without details.
-    details: String,
-    /// What runs remark on their data, by task.
-    remarks: Vec<String>,
     /// Files of the store that are no records.
     warnings: Vec<String>,
 }
@@ -81,8 +69,7 @@ impl Report {
         let plots = figures::scores::data(manifest, &runs, &table);
         let (figures, missing) = figures::build(manifest, &runs, &table);
         table.warnings.extend(missing);
-        let details = figures::details_csv(&runs, &table)?;
-        Ok(Self { table, plots, figures, details, remarks: remarks(&runs), warnings: Vec::new() })
+        Ok(Self { table, plots, figures, warnings: Vec::new() })
     }
 
     /// The tables.
@@ -102,47 +89,7 @@ impl Report {
 
     /// For programs: rows, runs that did not finish, caption, warnings and findings.
     pub fn json(&self) -> String {
-        #[derive(Serialize)]
-        struct Json<'a> {
-            name: &'a str,
-            question: &'a str,
-            rows: &'a [Row],
-            settings: &'a [Row],
-            overall: &'a [Overall],
-            averages: &'a [Average],
-            #[serde(skip_serializing_if = "<[Group]>::is_empty")]
-            groups: &'a [Group],
-            #[serde(skip_serializing_if = "Option::is_none")]
-            glue: Option<&'a Glue>,
-            #[serde(skip_serializing_if = "<[Language]>::is_empty")]
-            language: &'a [Language],
-            unfinished: &'a [Ended],
-            caption: &'a [String],
-            notes: &'a [String],
-            #[serde(skip_serializing_if = "<[String]>::is_empty")]
-            remarks: &'a [String],
-            warnings: &'a [String],
-            findings: &'a [String],
-        }
-        let table = &self.table;
-        let json = Json {
-            name: &table.name,
-            question: &table.question,
-            rows: &table.rows,
-            settings: &table.settings,
-            overall: &table.overall,
-            averages: &table.averages,
-            groups: &table.groups,
-            glue: table.glue.as_ref(),
-            language: &table.languages,
-            unfinished: &table.ended,
-            caption: &table.caption,
-            notes: &table.notes,
-            remarks: &self.remarks,
-            warnings: &table.warnings,
-            findings: &table.findings,
-        };
-        text::json(&serde_json::to_string_pretty(&json).expect("tables are plain data")).into_owned()
+        self.table.json()
     }
 
     /// Writes every file into `dir` and returns their paths. Nothing that was there is left half replaced.
@@ -163,25 +110,13 @@ impl Report {
         };
         fs::create_dir_all(dir).map_err(failed(dir))?;
         let mut paths = Vec::new();
-        let mut texts = vec![
-            ("table.md", self.table.markdown()),
-            ("table.csv", self.table.csv()?),
-            ("table.json", self.json() + "\n"),
-            ("runs.csv", self.runs_csv()?),
-        ];
-        if !self.details.is_empty() {
-            texts.push(("details.csv", self.details.clone()));
-        }
-        let languages = language::csv(&self.table.languages)?;
-        if !languages.is_empty() {
-            texts.push(("language.csv", languages));
-        }
-        if let Some(glue) = &self.table.glue {
-            texts.push(("glue.csv", glue::csv(glue)?));
+        let mut texts = vec![("runs.csv".to_string(), self.runs_csv()?.into_bytes())];
+        for format in EXPORTERS {
+            texts.extend(format.files(&self.table)?);
         }
         for (name, text) in texts {
             let path = dir.join(name);
-            files::replace(&path, text.as_bytes()).map_err(failed(&path))?;
+            files::replace(&path, &text).map_err(failed(&path))?;
             paths.push(path);
         }
         for figure in &self.figures {
@@ -229,16 +164,12 @@ impl Report {
                 page += &(body.trim_end().to_string() + "\n");
             }
         };
-        let list =
-            |lines: &[String]| lines.iter().map(|line| format!("- {}\n", text::markdown(line))).collect::<String>();
         section("", text::markdown_lines(&table.question));
         section("Scores", table.markdown());
         section("Findings", list(&table.findings));
-        section("Language models", table.markdown_languages());
-        section("GLUE", table.markdown_glue());
-        section("Long Range Arena averages", table.markdown_averages());
-        section("Means over groups", table.markdown_groups());
-        section("Over all tasks", table.markdown_overall());
+        for part in table.sections.iter().skip(1).filter(|section| section.part == Part::Main) {
+            section(part.title, Markdown.text(part));
+        }
         for Built { stem, title, alt, caption, table, .. } in &self.figures {
             let (alt, caption) = (text::markdown_inline(alt), text::markdown(caption));
             section(title, format!("![{alt}]({stem}.svg)\n\n{caption}\n\n{table}"));
@@ -250,10 +181,9 @@ impl Report {
             };
             section(title, format!("![{alt}]({image}.svg)\n\n{caption}"));
         }
-        section("Measures", table.markdown_measures());
-        section("Data", list(&self.remarks));
-        section("Runs that did not finish", table.markdown_ended());
-        section("All settings", table.markdown_settings());
+        for part in table.sections.iter().filter(|section| [Part::Appendix, Part::Page].contains(&section.part)) {
+            section(part.title, Markdown.text(part));
+        }
         section("Files that are no records", list(&self.warnings));
         page
     }
@@ -281,23 +211,6 @@ fn as_fields(frame: &DataFrame) -> Result<DataFrame, PolarsError> {
         columns.push(column);
     }
     DataFrame::new(frame.height(), columns)
-}
-
-/// "TASK: remark", in the order of the tasks. What one run of several remarks is about that run, not about the data.
-fn remarks(joined: &[Run]) -> Vec<String> {
-    let mut counts: Vec<(&str, &str, usize)> = Vec::new();
-    let mut runs: HashMap<&str, usize> = HashMap::new();
-    for (planned, record) in joined.iter().filter_map(|run| Some((run.planned, run.record?))) {
-        *runs.entry(&planned.task).or_default() += 1;
-        for note in &record.notes {
-            match counts.iter_mut().find(|(task, own, _)| (*task, *own) == (&planned.task, note)) {
-                Some((_, _, count)) => *count += 1,
-                None => counts.push((&planned.task, note, 1)),
-            }
-        }
-    }
-    counts.retain(|(task, _, count)| *count > 1 || runs[task] == 1);
-    counts.into_iter().map(|(task, note, _)| format!("{task}: {note}")).collect()
 }
 
 #[cfg(test)]

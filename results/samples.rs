@@ -1,10 +1,64 @@
 //! Made-up records for the tests.
 
 use crate::bench::{Bench, Case, Measured, Memory, Protocol, State, Suite, Target};
+use crate::export::exporter::Exporter;
+use crate::export::{Csv, Markdown};
 use crate::published::Beside;
+use crate::suites::{glue, lra};
+use crate::table::Table;
+use crate::table::groups::{self, Group};
+use crate::table::overall::{self, Overall};
 use crate::{
     Detail, Device, Figure, Lines, Manifest, Outcome, PlannedRun, Point, Record, Scale, Scores, Store, Versions,
 };
+
+/// A section as Markdown, with those that belong to it; empty without it.
+pub(crate) fn section(table: &Table, name: &str) -> String {
+    let from = table.sections.iter().position(|section| section.name == name).unwrap_or(table.sections.len());
+    let of_it =
+        table.sections[from..].iter().enumerate().take_while(|(i, section)| *i == 0 || section.title.is_empty());
+    let shown = of_it.map(|(_, section)| Markdown.text(section)).filter(|text| !text.is_empty());
+    shown.collect::<Vec<_>>().join("\n")
+}
+
+/// The file of a section.
+pub(crate) fn csv(table: &Table, name: &str) -> String {
+    let bytes = Csv.section(table.section(name).expect("a section")).expect("writes");
+    String::from_utf8(bytes).expect("text")
+}
+
+/// What programs read of a table under a key.
+pub(crate) fn json(table: &Table, key: &str) -> serde_json::Value {
+    let all: serde_json::Value = serde_json::from_str(&table.json()).expect("JSON");
+    all[key].clone()
+}
+
+/// The mixers of a table.
+fn mixers(table: &Table) -> Vec<&str> {
+    let mut mixers: Vec<&str> = Vec::new();
+    for row in &table.rows {
+        if !mixers.contains(&row.mixer.as_str()) {
+            mixers.push(&row.mixer);
+        }
+    }
+    mixers
+}
+
+pub(crate) fn averages(table: &Table) -> Vec<lra::Average> {
+    lra::averages(&mixers(table), &table.rows).expect("no task twice")
+}
+
+pub(crate) fn glue_of(table: &Table) -> Option<glue::Glue> {
+    glue::glue(&mixers(table), &table.rows).expect("no task twice")
+}
+
+pub(crate) fn groups(table: &Table) -> Vec<Group> {
+    groups::groups(&mixers(table), &table.rows)
+}
+
+pub(crate) fn overall(table: &Table) -> Vec<Overall> {
+    overall::overall(&mixers(table), &table.rows)
+}
 
 /// A new store, and the folder that it is deleted with.
 pub(crate) fn store() -> (tempfile::TempDir, Store) {
@@ -47,6 +101,7 @@ pub(crate) fn record(id: &str, test: f64) -> Record {
         peak_memory_bytes: 300 << 20,
         curve: (1..=4).map(curve).collect(),
         measures: Default::default(),
+        baselines: Default::default(),
         details: Vec::new(),
         device: Device { kind: "cpu".into(), name: "some processor".into(), threads: 2, host: "host".into() },
         versions: Versions { mixarena: "0.1.0".into(), libtorch: "2.11.0".into(), commit: "abc".into() },

@@ -7,51 +7,50 @@
 //! over: every value of it has its own rows, and no mean is taken over them.
 
 mod caption;
-mod csv;
+mod details;
 pub(crate) mod findings;
 pub(crate) mod frame;
-pub(crate) mod glue;
 pub(crate) mod groups;
 pub(crate) mod language;
-pub(crate) mod lra;
+pub(crate) mod means;
+mod measures;
+pub(crate) mod numbers;
 pub(crate) mod overall;
-pub(crate) mod render;
+mod remarks;
 pub(crate) mod row;
 mod rows;
+mod scores;
+pub(crate) mod section;
 pub(crate) mod signs;
+pub(crate) mod sweep;
+pub(crate) mod unfinished;
 mod warnings;
 
 use crate::table::frame::Run;
-use crate::table::glue::Glue;
-use crate::table::groups::Group;
-use crate::table::language::{Language, languages};
-use crate::table::lra::Average;
-use crate::table::overall::{Overall, overall, unlike, without_room};
-use crate::table::row::{Row, mixers, sign_notes, tasks};
+use crate::table::row::{Row, mixers};
 use crate::table::rows::{rows, tuned};
-use crate::table::warnings::{edges, few_seeds, published_notes, uneven, unknown_models};
-use crate::{Manifest, Record};
+use crate::table::section::Section;
+use crate::table::sweep::Sweep;
+use crate::table::warnings::published_notes;
+use crate::{Manifest, Record, suites};
 use polars::prelude::{DataFrame, PolarsError};
-use serde::Serialize;
 
-/// A run that did not finish.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Ended {
-    /// Mixer.
-    pub mixer: String,
-    /// Task.
-    pub task: String,
-    /// Grid settings as text.
-    pub settings: String,
-    /// Seed.
-    pub seed: u64,
-    /// `diverged`, `failed`, `timed_out`, `interrupted`, `missing` (or `finished` without a score).
-    pub outcome: String,
-    /// Why.
-    pub reason: String,
-    /// Marks of the task.
-    pub marks: Vec<String>,
-}
+/// Makes a section, or several that belong together.
+type Maker = fn(&Sweep) -> Vec<Section>;
+
+/// The sections of the report, in its order.
+const SECTIONS: [Maker; 10] = [
+    scores::scores,
+    language::section,
+    suites::sections,
+    groups::section,
+    measures::section,
+    remarks::section,
+    unfinished::section,
+    overall::section,
+    scores::settings,
+    details::section,
+];
 
 /// The tables of one sweep.
 #[derive(Clone, Debug)]
@@ -62,26 +61,10 @@ pub struct Table {
     pub question: String,
     /// One row per mixer and task, tasks outermost, both in the manifest's order.
     pub rows: Vec<Row>,
-    /// Every setting of a grid; empty without one.
-    pub settings: Vec<Row>,
-    /// Runs that did not finish, in the manifest's order.
-    pub ended: Vec<Ended>,
-    /// Mixers over all tasks; empty for a single task, for tasks of unlike metrics, and beside GLUE.
-    pub overall: Vec<Overall>,
-    /// Tasks that those leave out: their floor is their ceiling.
-    pub without_room: Vec<String>,
-    /// Averages over Long Range Arena; empty unless the sweep has its first five tasks.
-    pub averages: Vec<Average>,
-    /// Means over tasks whose labels share the part before the first `/`; empty unless some label has one.
-    pub groups: Vec<Group>,
-    /// GLUE's tasks and averages; `None` unless the sweep has some of its tasks.
-    pub glue: Option<Glue>,
-    /// Language models and their baselines; empty unless runs report a perplexity.
-    pub languages: Vec<Language>,
-    /// How to read the numbers: metric, n, interval, what is matched, the command.
+    /// How to read the scores: metric, n, interval, what is matched, the command.
     pub caption: Vec<String>,
-    /// Signs of tasks and letters of published numbers, explained.
-    pub notes: Vec<String>,
+    /// Everything that is printed, the scores first.
+    pub(crate) sections: Vec<Section>,
     /// What may spoil the comparison.
     pub warnings: Vec<String>,
     /// What the numbers say, in sentences.
@@ -103,61 +86,24 @@ impl Table {
         let mut all = rows(&frame::aggregate(frame.clone())?, runs, &swept)?;
         let sources = published_notes(&mut all);
         let rows = tuned(&all);
-        let grid = manifest.runs.iter().any(|run| !run.settings.is_empty());
-        // A mean over tasks would mix the values of a swept axis.
-        let pooled = rows.iter().all(|row| row.swept.is_empty());
-        let without_room = without_room(&rows);
-        let many = pooled && tasks(&rows).len() > 1;
-        let unlike = if many { unlike(&rows) } else { None };
-        let overall = if many && unlike.is_none() { overall(&mixers(manifest), &rows) } else { Vec::new() };
-        let mut warnings = edges(manifest, &rows, &swept);
-        warnings.extend(few_seeds(&rows));
-        warnings.extend(uneven(runs));
-        warnings.extend(unknown_models(&rows));
-        let found = if pooled { lra::averages(&mixers(manifest), &rows) } else { Ok(Vec::new()) };
-        let (averages, problem) = match found {
-            Ok(averages) => (averages, None),
-            Err(problem) => (Vec::new(), Some(problem)),
-        };
-        warnings.extend(problem);
-        let (glue, problem) = match if pooled { glue::glue(&mixers(manifest), &rows) } else { Ok(None) } {
-            Ok(glue) => (glue, None),
-            Err(problem) => (None, Some(problem)),
-        };
-        warnings.extend(problem);
-        let notes = sign_notes(&rows).into_iter().chain(sources).collect();
-        Ok(Self {
-            name: manifest.name.clone(),
-            question: manifest.question.clone(),
-            caption: caption::caption(manifest, runs, &rows, &swept, unlike),
-            findings: findings::findings(&rows, &overall),
-            settings: if grid && (pooled || rows.iter().any(|row| row.settings_tried > 1)) { all } else { Vec::new() },
-            ended: runs.iter().filter_map(ended).collect(),
-            groups: if pooled { groups::groups(&mixers(manifest), &rows) } else { Vec::new() },
-            languages: languages(&rows),
-            glue,
-            rows,
-            overall,
-            without_room,
-            averages,
-            notes,
-            warnings,
-            runs: frame,
-        })
+        let mut sweep = Sweep { manifest, runs, rows: &rows, settings: &[], mixers: mixers(manifest), swept, sources };
+        let is_grid = manifest.runs.iter().any(|run| !run.settings.is_empty());
+        if is_grid && (sweep.is_pooled() || rows.iter().any(|row| row.settings_tried > 1)) {
+            sweep.settings = &all;
+        }
+        let sections: Vec<Section> = SECTIONS.iter().flat_map(|make| make(&sweep)).collect();
+        let (name, question) = (manifest.name.clone(), manifest.question.clone());
+        let caption = caption::caption(&sweep);
+        let warnings = sections.iter().flat_map(|section| section.warnings.clone()).collect();
+        let findings = sections.iter().flat_map(|section| section.findings.clone()).collect();
+        Ok(Self { name, question, caption, sections, warnings, findings, rows, runs: frame })
     }
-}
 
-fn ended(run: &Run) -> Option<Ended> {
-    let finished = run.outcome == "finished" && run.test.is_some();
-    (!finished).then(|| Ended {
-        mixer: run.planned.mixer.clone(),
-        task: run.planned.task.clone(),
-        settings: frame::settings_text(&run.planned.settings),
-        seed: run.planned.seed,
-        outcome: run.outcome.into(),
-        reason: run.reason.clone(),
-        marks: run.marks.clone(),
-    })
+    /// The section of a name.
+    #[cfg(test)]
+    pub(crate) fn section(&self, name: &str) -> Option<&Section> {
+        self.sections.iter().find(|section| section.name == name)
+    }
 }
 
 #[cfg(test)]

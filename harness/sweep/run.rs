@@ -108,6 +108,7 @@ pub fn run(
             record.outcome = ended.outcome;
             record.scores = ended.scores;
             record.measures.extend(ended.measures);
+            record.baselines = ended.baselines;
             record.details = ended.details;
         }
         Ok(Err(error)) => {
@@ -260,6 +261,7 @@ pub fn blank(spec: &RunSpec, place: &Place, device: Device) -> Record {
         peak_memory_bytes: 0,
         curve: Vec::new(),
         measures: Default::default(),
+        baselines: Default::default(),
         details: Vec::new(),
         device: results::Device {
             kind: kind.into(),

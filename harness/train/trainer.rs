@@ -20,7 +20,7 @@ use crate::train::pretrain::{self, Stage};
 use crate::train::seeds::{Purpose, reseed};
 use crate::train::spec::RunSpec;
 use meter::Meter;
-use results::{Detail, Outcome, Point, Scores};
+use results::{Detail, OfBaseline, Outcome, Point, Scores};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -187,6 +187,8 @@ pub struct Ended {
     pub scores: Scores,
     /// Numbers of the whole run besides its score.
     pub measures: BTreeMap<String, f64>,
+    /// Those of them that are a baseline's.
+    pub baselines: BTreeMap<String, OfBaseline>,
     /// Numbers by length, pairs, layer, head.
     pub details: Vec<Detail>,
 }
@@ -639,7 +641,7 @@ impl Trainer {
             ceiling: Some(self.task.ceiling()?.score),
             tested: None,
         };
-        Ok(Ended { outcome, scores, measures: BTreeMap::new(), details: Vec::new() })
+        Ok(Ended { outcome, scores, measures: BTreeMap::new(), baselines: BTreeMap::new(), details: Vec::new() })
     }
 }
 

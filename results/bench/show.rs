@@ -161,8 +161,8 @@ impl Bench {
         let width = width.max(40);
         let rows: Vec<Row> = self.cases.iter().map(|case| self.row(case)).collect();
         let (grid, hidden) = match self.suite {
-            Suite::Lengths => Grid::fitting(&LENGTHS, &rows, width),
-            Suite::Targets => Grid::fitting(&TARGETS, &rows, width),
+            Suite::Lengths => Grid::new(&LENGTHS, &rows).fitting(width),
+            Suite::Targets => Grid::new(&TARGETS, &rows).fitting(width),
         };
         let note = match hidden {
             0 => String::new(),
@@ -172,7 +172,7 @@ impl Bench {
         let mut parts = vec![grid.terminal(width, None) + "\n" + &wrap(&(self.caption() + &note), width)];
         let exponents = self.exponents();
         if !exponents.is_empty() {
-            let grid = Grid::new(&EXPONENTS, &exponents, u8::MAX);
+            let grid = Grid::new(&EXPONENTS, &exponents);
             let caption = "The p of k·nᵖ through all lengths, by least squares of the logarithms; memory is what the \
                            pass added. Short lengths, where fixed costs rule, lower it.";
             parts.push(grid.terminal(width, None) + "\n" + &wrap(caption, width));
@@ -182,7 +182,7 @@ impl Bench {
         if let Some(one) = efficiency.first().filter(same) {
             parts.push(format!("No efficiency lengths: {}.", one.remark));
         } else if !efficiency.is_empty() {
-            let grid = Grid::new(&EFFICIENCY, &efficiency, u8::MAX);
+            let grid = Grid::new(&EFFICIENCY, &efficiency);
             let caption = "The length from which a mixer costs less than attention (CAB, arXiv:2210.07661, which measures \
                            forward): the larger root of a n² + b n + c = d n + e, the parabola fitted to attention, the \
                            line to the mixer, both by least squares.";
@@ -347,7 +347,7 @@ impl Comparison {
         };
         let caption =
             format!("{times} Memory is the peak of a fresh process. Worse is a ratio above {}.", self.threshold);
-        let mut parts = vec![Grid::new(&BESIDE, &rows, u8::MAX).terminal(width, None) + "\n" + &wrap(&caption, width)];
+        let mut parts = vec![Grid::new(&BESIDE, &rows).terminal(width, None) + "\n" + &wrap(&caption, width)];
         parts.extend(self.lost.iter().map(|lost| wrap(&format!("LOST {lost}"), width)));
         parts.extend(self.apart.iter().map(|apart| wrap(&format!("not compared: {apart}"), width)));
         parts.extend(self.warnings.iter().map(|warning| wrap(&format!("warning: {warning}"), width)));

@@ -41,7 +41,7 @@ fn entry(row: &Row, runs: &[&Run]) -> Entry {
     let note = if unscored.is_empty() { String::new() } else { format!("{word} {}/{}", unscored.len(), runs.len()) };
     let seeds = runs.iter().filter_map(|run| Some((run.test?, run.outcome == "diverged"))).collect();
     // A mark beside the score is of the same measure.
-    let published = row.published.as_ref().filter(|_| !row.published_otherwise()).and_then(|cell| cell.accuracy);
+    let published = row.published.as_ref().filter(|_| !row.published_otherwise).and_then(|cell| cell.accuracy);
     Entry { test: row.test, seeds, published, note }
 }
 

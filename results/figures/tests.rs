@@ -5,6 +5,7 @@ use crate::figures::lined::MODEL;
 use crate::figures::source::SCORE;
 use crate::plot::cells::Filling;
 use crate::report::Report;
+use crate::table::frame;
 use crate::{Cells, Details, Lines};
 use crate::{Profile, Ranking, Scale, Shape, samples};
 use insta::assert_snapshot;
@@ -116,7 +117,7 @@ fn each_value_of_a_swept_setting_is_tuned_by_itself_and_warned_of_by_none() {
     assert!(table.rows.iter().all(|row| row.settings_tried == 2 && row.swept.starts_with("d_model=")));
     assert!(table.warnings.iter().all(|said| !said.contains("`model.d_model`")), "{:?}", table.warnings);
     assert!(table.warnings[0].starts_with("attention on mqar at d_model=32: the best `optimizer.lr` = 0.001"));
-    assert!(table.overall.is_empty() && table.averages.is_empty() && table.groups.is_empty());
+    assert!(["overall", "lra", "groups"].iter().all(|name| table.section(name).is_none()));
     assert!(table.findings.iter().any(|said| said.contains("on mqar at d_model=64")), "{:?}", table.findings);
     assert_snapshot!("swept_terminal", table.terminal(140, false));
     let plots = scores::data(&manifest, &frame::runs(&manifest, &records), &table);
@@ -130,7 +131,7 @@ fn without_the_figure_the_same_setting_is_tuned_over() {
     manifest.figures.clear();
     let table = Table::build(&manifest, &records).expect("builds");
     assert_eq!(table.rows.len(), 4);
-    assert!(!table.overall.is_empty() && table.rows.iter().all(|row| row.swept.is_empty()));
+    assert!(table.section("overall").is_some() && table.rows.iter().all(|row| row.swept.is_empty()));
 }
 
 #[test]
@@ -140,7 +141,7 @@ fn measures_stand_in_every_table() {
         record.measures.insert("test".into(), if record.seed == 1 { f64::NAN } else { 2.0 });
     }
     let report = Report::from_records(&manifest, &records).expect("builds");
-    assert_snapshot!(report.table().markdown_measures(), @r"
+    assert_snapshot!(samples::section(report.table(), "measures"), @r"
     | task | mixer | settings | test | wait_share |
     | --- | --- | --- | ---: | ---: |
     | mqar | attention | d_model=32 lr=0.001 | 2.00 (1/2) | 0.0150 |
@@ -158,7 +159,7 @@ fn measures_stand_in_every_table() {
 
     Mean over the scored seeds that report a measure; (k/n) where only k of the n planned runs do: a run that failed has none, nor one that diverged, except of accuracies, F1 and correlations, of which it counts the floor. Intervals are in table.json, single runs in runs.csv.
     ");
-    let csv = report.table().csv().expect("writes");
+    let csv = samples::csv(report.table(), "table");
     assert!(csv.lines().next().expect("a header").ends_with(",measure.test,wait_share"), "{csv}");
     assert!(csv.lines().nth(1).expect("a row").ends_with(",2,0.015"), "{csv}");
     let json: serde_json::Value = serde_json::from_str(&report.json()).expect("JSON");
@@ -204,7 +205,10 @@ fn an_axis_of_words_and_a_second_axis_are_drawn_too() {
     manifest.figures = vec![Figure::Lines(asked)];
     let sample = (manifest, records);
     let table = Table::build(&sample.0, &sample.1).expect("builds");
-    assert!(table.rows.len() == 24 && table.settings.is_empty(), "no setting is left to tune");
+    assert!(
+        table.rows.len() == 24 && samples::json(&table, "settings") == serde_json::json!([]),
+        "no setting is left to tune"
+    );
     let (built, missing) = made(&sample);
     assert!(missing.is_empty(), "{missing:?}");
     let svg = svg(&built[0]);
@@ -355,14 +359,13 @@ fn a_figure_of_what_nobody_recorded_is_a_warning() {
 fn every_detail_of_every_run_is_a_line_of_a_file() {
     let (manifest, records) = samples::detailed();
     let table = Table::build(&manifest, &records).expect("builds");
-    let text = details_csv(&frame::runs(&manifest, &records), &table).expect("writes");
+    let text = samples::csv(&table, "details");
     let count: usize = records.iter().map(|record| record.details.len()).sum();
     assert_eq!(text.lines().count(), 1 + count);
     let first = "parity,attention,,1,finished,true,score,model,length,32,0.91,attention.parity.1";
     assert_eq!(text.lines().nth(1), Some(first));
     let (manifest, records) = samples::eventful();
-    let table = Table::build(&manifest, &records).expect("builds");
-    assert!(details_csv(&frame::runs(&manifest, &records), &table).expect("writes").is_empty());
+    assert!(Table::build(&manifest, &records).expect("builds").section("details").is_none());
 }
 
 #[test]

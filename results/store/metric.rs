@@ -97,9 +97,30 @@ pub fn lower_is_better(measure: &str) -> bool {
     ["loss", "perplexity", "risk", "bits", "error"].iter().any(|word| measure.contains(word))
 }
 
-/// Between which ends a measure of GLUE lies.
-pub(crate) fn range_of_measure(measure: &str) -> Range {
-    if ["mcc", "pearson", "spearman"].contains(&measure) { Range::CORRELATION } else { Range::SHARE }
+/// A number beside the score that is known by its name.
+pub(crate) struct Measure {
+    name: &'static str,
+    range: Range,
+    /// What a constant answer has of it, where that is the same for every task.
+    pub(crate) constant: Option<f64>,
+}
+
+/// Measures over a whole split. Any other name may stand in a record too: it is a number without a range.
+const MEASURES: [Measure; 4] = [
+    Measure { name: "f1", range: Range::SHARE, constant: Some(0.0) },
+    Measure { name: "mcc", range: Range::CORRELATION, constant: Some(0.0) },
+    Measure { name: "pearson", range: Range::CORRELATION, constant: Some(0.0) },
+    Measure { name: "spearman", range: Range::CORRELATION, constant: Some(0.0) },
+];
+
+/// What is known of a measure.
+pub(crate) fn measure(name: &str) -> Option<&'static Measure> {
+    MEASURES.iter().find(|measure| measure.name == name)
+}
+
+/// Between which ends a measure of answers lies.
+pub(crate) fn range_of_measure(name: &str) -> Range {
+    measure(name).map_or(Range::SHARE, |measure| measure.range)
 }
 
 #[cfg(test)]

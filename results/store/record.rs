@@ -185,6 +185,15 @@ impl Detail {
     }
 }
 
+/// Whose a measure is: what was measured, and of which baseline of the task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OfBaseline {
+    /// `loss`.
+    pub measure: String,
+    /// `unigram`.
+    pub baseline: String,
+}
+
 /// Where a run computed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Device {
@@ -278,6 +287,9 @@ pub struct Record {
     /// Numbers of the whole run besides its score, by name: `macro_accuracy`, `exact`, `risk`, `wait_share`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "numbers")]
     pub measures: BTreeMap<String, f64>,
+    /// Those of them that are a baseline's of the task; absent in records written before it was kept.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub baselines: BTreeMap<String, OfBaseline>,
     /// Numbers by length, pairs, layer, head.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub details: Vec<Detail>,
@@ -308,6 +320,16 @@ impl Record {
     pub fn known_measures(&self) -> impl Iterator<Item = (&str, f64)> {
         let known = self.measures.iter().map(|(name, value)| (name.as_str(), *value));
         known.filter(|(name, value)| *name != "mfu" || value.is_nan() || *value <= 1.0)
+    }
+
+    /// Whose a measure is; `None`: the model's. In older records `accuracy of unigram` is a baseline's where `loss of unigram` is there.
+    pub fn of_baseline(&self, measure: &str) -> Option<OfBaseline> {
+        if !self.baselines.is_empty() {
+            return self.baselines.get(measure).cloned();
+        }
+        let (what, baseline) = measure.split_once(" of ")?;
+        let is_known = self.measures.contains_key(&format!("loss of {baseline}"));
+        is_known.then(|| OfBaseline { measure: what.into(), baseline: baseline.into() })
     }
 
     /// Whether its weights started from another run, which runs of the same seed on other tasks may share.

@@ -1,17 +1,15 @@
 //! How to read the main table: what its numbers are, and what the mixers were given alike.
 
 use crate::table::frame::{self, Run};
-use crate::table::row::{MATCHED, Row, clipped_to, places, tasks};
-use crate::{Manifest, Record, published};
+use crate::table::overall::unlike;
+use crate::table::row::{Row, clipped_to, places, tasks};
+use crate::table::sweep::Sweep;
+use crate::{Manifest, Record, suites};
 use std::collections::BTreeSet;
 
 /// What the difference to a published number is, and what it is not.
 const PUBLISHED: &str = "Published numbers come from their papers' own sizes, data and budgets: Δ, ours minus published in \
                          points, says how far this sweep is from them, not which code is better.";
-
-/// What fine-tuned scores depend on besides the task.
-const PRETRAINED: &str = "Published GLUE scores are of encoders pretrained on C4 or on Wikipedia and books at their papers' \
-                          sizes; ours are pretrained on what this sweep names, and their distance is mostly that.";
 
 /// How a score is held against the floor.
 const EXAMPLES: &str = "A score is above the floor where neither its interval over seeds nor the 95 % interval over the test \
@@ -19,15 +17,28 @@ const EXAMPLES: &str = "A score is above the floor where neither its interval ov
 const ONE_SEED: &str = "In place of an interval over seeds stands the 95 % interval over the test examples, which knows nothing of \
                         other seeds; a score is above the floor where it does not reach it.";
 
-pub(super) fn caption(
-    manifest: &Manifest,
-    runs: &[Run],
-    rows: &[Row],
-    swept: &[&str],
-    unlike: Option<&str>,
-) -> Vec<String> {
-    let mut lines = vec![format!("{}, {}.", metrics(rows), interval_text(rows))];
-    let axes = axes(rows, manifest, swept);
+/// The sentences below the main table.
+pub(super) fn caption(sweep: &Sweep) -> Vec<String> {
+    let mut lines = vec![format!("{}, {}.", metrics(sweep.rows), interval_text(sweep.rows))];
+    lines.extend(chosen_settings(sweep));
+    lines.extend(above_floor(sweep.rows));
+    lines.extend(counted_runs(sweep.rows));
+    lines.extend(published(sweep.rows));
+    lines.extend(unlike(sweep));
+    lines.push(matching(sweep.runs, sweep.rows, &sweep.swept));
+    lines.push(machine(sweep.runs));
+    lines.retain(|line| !line.is_empty());
+    if !sweep.manifest.command.is_empty() {
+        lines.push(format!("Made by `{}`.", sweep.manifest.command));
+    }
+    lines
+}
+
+/// How the settings of a grid were chosen, and which were not.
+fn chosen_settings(sweep: &Sweep) -> Vec<String> {
+    let (rows, manifest) = (sweep.rows, sweep.manifest);
+    let mut lines = Vec::new();
+    let axes = axes(rows, manifest, &sweep.swept);
     let tried: BTreeSet<usize> = rows.iter().map(|row| row.settings_tried).collect();
     let grid = manifest.runs.iter().any(|run| !run.settings.is_empty());
     if grid && (axes.is_empty() || tried.last().is_some_and(|most| *most > 1)) {
@@ -50,12 +61,21 @@ pub(super) fn caption(
             "{axes} {are} swept, not tuned: every value has its own row, and no mean is taken over them."
         ));
     }
+    lines
+}
+
+/// How a score is held against the floor, where its test examples were counted.
+fn above_floor(rows: &[Row]) -> Option<String> {
     let examples = rows.iter().filter(|row| row.over_examples.is_some());
     match examples.clone().any(|row| row.test.is_some_and(|test| test.n > 1)) {
-        true => lines.push(EXAMPLES.into()),
-        false if examples.count() > 0 => lines.push(ONE_SEED.into()),
-        false => {}
+        true => Some(EXAMPLES.into()),
+        false => (examples.count() > 0).then(|| ONE_SEED.into()),
     }
+}
+
+/// What runs count that did not end as planned.
+fn counted_runs(rows: &[Row]) -> Vec<String> {
+    let mut lines = Vec::new();
     if rows.iter().any(|row| row.one_class > 0) {
         lines.push("One class: every test example got the same answer, whose share of test the score is.".into());
     }
@@ -67,31 +87,21 @@ pub(super) fn caption(
     if rows.iter().any(|row| row.scored < row.planned) {
         lines.push("Runs without a score are not in the mean; they are listed below.".into());
     }
+    lines
+}
+
+/// What published numbers are, and what their suites say of them.
+fn published(rows: &[Row]) -> Vec<String> {
+    let mut lines = Vec::new();
     if rows.iter().any(|row| row.published.is_some()) {
         lines.push(PUBLISHED.into());
     }
-    let of_glue = |row: &&Row| row.published_task.as_deref().is_some_and(|task| published::GLUE.contains(&task));
-    if rows.iter().filter(of_glue).any(|row| row.published.is_some()) {
-        lines.push(PRETRAINED.into());
-    }
-    if rows.iter().any(Row::published_otherwise) {
+    if rows.iter().any(|row| row.published_otherwise) {
         lines.push(
             "Where a published number is not of the score, its measure is named, and Δ is from ours of it.".into(),
         );
-        if rows.iter().any(|row| row.published_measure() == Some(MATCHED)) {
-            lines.push("MNLI is published for its matched set; the score is over matched and mismatched.".into());
-        }
     }
-    if rows.iter().any(Row::fails) {
-        lines.push("FAIL: no better than guessing, as papers print it for Path-X.".into());
-    }
-    lines.extend(unlike.map(String::from));
-    lines.push(matching(runs, rows, swept));
-    lines.push(machine(runs));
-    lines.retain(|line| !line.is_empty());
-    if !manifest.command.is_empty() {
-        lines.push(format!("Made by `{}`.", manifest.command));
-    }
+    lines.extend(suites::SUITES.iter().flat_map(|suite| suite.caption(rows)));
     lines
 }
 

@@ -1,13 +1,12 @@
 //! What the numbers say, one sentence each. Nothing is claimed beyond overlapping or disjoint intervals.
 
 use crate::statistics::{Estimate, wilson_interval};
-use crate::table::overall::Overall;
 use crate::table::row::{Above, Row, normalised, places};
 
 /// What a floor is, beside its number.
 const GUESSING: &str = "what the best constant answer or a guesser scores";
 
-pub(crate) fn findings(rows: &[Row], overall: &[Overall]) -> Vec<String> {
+pub(crate) fn findings(rows: &[Row]) -> Vec<String> {
     let mut sentences = Vec::new();
     for place in places(rows) {
         let rows: Vec<&Row> = rows.iter().filter(|row| row.place() == place).collect();
@@ -27,7 +26,6 @@ pub(crate) fn findings(rows: &[Row], overall: &[Overall]) -> Vec<String> {
         sentences.extend(alike(task, &scored));
         sentences.extend(unscored(task, &rows));
     }
-    sentences.extend(best_overall(overall));
     sentences
 }
 
@@ -154,15 +152,6 @@ fn unscored(task: &str, rows: &[&Row]) -> Option<String> {
     let names = rows.iter().filter(|row| row.test.is_none());
     let names: Vec<String> = names.map(|row| format!("{} ({})", row.mixer, row.counts.remarks())).collect();
     (!names.is_empty()).then(|| format!("Without any score on {task}: {}.", names.join(", ")))
-}
-
-fn best_overall(overall: &[Overall]) -> Option<String> {
-    let mut ranked: Vec<&Overall> = overall.iter().filter(|row| row.score.is_some()).collect();
-    ranked.sort_by(|a, b| b.score.unwrap_or(0.0).total_cmp(&a.score.unwrap_or(0.0)));
-    let names: Vec<String> =
-        ranked.iter().map(|row| format!("{} {:.3}", row.mixer, row.score.unwrap_or(0.0))).collect();
-    (names.len() > 1)
-        .then(|| format!("Over all tasks (interquartile mean, 0 = guessing, 1 = perfect): {}.", names.join(", ")))
 }
 
 #[cfg(test)]

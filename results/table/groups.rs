@@ -6,9 +6,18 @@
 //! ```
 //! A group counts once, however many changes it has. A mixer without a score on one of its tasks has no mean.
 
+use crate::grid::Grid;
 use crate::statistics::{Interval, Range, Seeds, mean, seeds_interval};
-use crate::table::row::{Row, tasks};
+use crate::table::means::{self, TaskMean, intervals};
+use crate::table::row::{Row, sign_notes, tasks};
+use crate::table::section::Section;
+use crate::table::sweep::Sweep;
 use serde::Serialize;
+
+const CAPTION: &str = "Means over groups: tasks whose labels share the part before the first `/` are one group, which \
+                       counts by the mean over its tasks of the mean over seeds; the last column is the mean over \
+                       groups. A mixer without a \
+                       number on every task of a group has no mean of it, nor one with scored runs that lack it.";
 
 /// Macro accuracy, averaged beside the score where runs report it.
 const MACRO: &str = "macro_accuracy";
@@ -43,6 +52,43 @@ pub struct GroupMean {
     pub runs: Option<(usize, usize)>,
     /// The mean over its tasks; `None` unless every scored run of every one has a number.
     pub mean: Option<f64>,
+}
+
+/// The section; none unless some label holds a `/`.
+pub(crate) fn section(sweep: &Sweep) -> Vec<Section> {
+    let groups = if sweep.is_pooled() { groups(&sweep.mixers, sweep.rows) } else { Vec::new() };
+    if groups.is_empty() {
+        return Vec::new();
+    }
+    let section = Section {
+        name: "groups",
+        title: "Means over groups",
+        grid: grid(&groups),
+        caption: format!("{CAPTION} {}", intervals(sweep)),
+        includes: sweep.marked(),
+        notes: sign_notes(sweep.rows),
+        ..Section::default()
+    };
+    vec![section.with_json("groups", &groups)]
+}
+
+/// Mixers by groups, and the mean over groups.
+fn grid(groups: &[Group]) -> Grid {
+    let names = groups.first().map(|group| group.groups.iter().map(|g| g.name.clone())).into_iter().flatten();
+    let titles = ["mixer", "of"].map(String::from).into_iter().chain(names).chain(["mean".into()]).collect();
+    let of_group = |group: &GroupMean| match group.mean {
+        Some(mean) => format!("{mean:.3}"),
+        None => match group.runs {
+            Some((with, scored)) if group.scored == group.tasks => format!("- ({with}/{scored} runs)"),
+            _ => format!("- ({}/{} tasks)", group.scored, group.tasks),
+        },
+    };
+    let cells = |group: &Group| {
+        let mean = means::text(group.mean.map(|mean| TaskMean { mean, interval: group.interval }));
+        let words = [group.mixer.clone(), group.measure.clone()];
+        words.into_iter().chain(group.groups.iter().map(of_group)).chain([mean]).collect()
+    };
+    Grid::of(titles, 2, groups.iter().map(cells).collect())
 }
 
 /// The means of every mixer, empty unless some label holds a `/`.
@@ -154,7 +200,8 @@ mod tests {
     fn a_group_counts_once_however_many_changes_it_has() {
         let (manifest, records) = samples::grouped();
         let table = Table::build(&manifest, &records).expect("builds");
-        let attention = &table.groups[0];
+        let groups = samples::groups(&table);
+        let attention = &groups[0];
         let near = |found: Option<f64>, wanted: f64| found.is_some_and(|found| (found - wanted).abs() < 1e-12);
         // (0.9 + 0.7 + 0.5) / 3 = 0.7 and 0.3, so 0.5; over the four tasks it would be 0.6.
         assert!(near(attention.groups[0].mean, 0.7) && near(attention.mean, 0.5), "{attention:?}");
@@ -162,8 +209,8 @@ mod tests {
         let interval = attention.interval.expect("two seeds each");
         assert!(interval.low < 0.5 && interval.high > 0.5);
         // Macro accuracy is half of the score in these records.
-        assert_eq!(table.groups[1].measure, "macro_accuracy");
-        assert!(near(table.groups[1].mean, 0.25), "{:?}", table.groups[1]);
+        assert_eq!(groups[1].measure, "macro_accuracy");
+        assert!(near(groups[1].mean, 0.25), "{:?}", groups[1]);
     }
 
     #[test]
@@ -171,10 +218,15 @@ mod tests {
         let (manifest, mut records) = samples::grouped();
         records.retain(|record| !record.id.starts_with("s4.recall/noise"));
         let table = Table::build(&manifest, &records).expect("builds");
-        let s4 = &table.groups[2];
+        let groups = samples::groups(&table);
+        let s4 = &groups[2];
         assert_eq!((s4.groups[0].mean, s4.groups[0].scored, s4.mean, s4.interval), (None, 2, None, None));
         assert!(s4.groups[1].mean.is_some());
-        assert!(table.markdown_groups().contains("| - (2/3 tasks) |"), "{}", table.markdown_groups());
+        assert!(
+            samples::section(&table, "groups").contains("| - (2/3 tasks) |"),
+            "{}",
+            samples::section(&table, "groups")
+        );
     }
 
     // A diverged run has the floor as its score and no macro accuracy: 0.01 + 0.45 over the other seed would be no mean of both.
@@ -184,11 +236,16 @@ mod tests {
         let place = records.iter().position(|record| record.id == "s4.recall.1").expect("there");
         records[place] = samples::ended("s4.recall.1", samples::diverged("NaN"));
         let table = Table::build(&manifest, &records).expect("builds");
-        let (score, of_macro) = (&table.groups[2], &table.groups[3]);
+        let groups = samples::groups(&table);
+        let (score, of_macro) = (&groups[2], &groups[3]);
         assert!(score.mean.is_some() && score.groups[0].mean.is_some(), "{score:?}");
         assert_eq!((of_macro.groups[0].mean, of_macro.groups[0].runs, of_macro.mean), (None, Some((5, 6)), None));
         assert!(of_macro.groups[1].mean.is_some(), "{of_macro:?}");
-        assert!(table.markdown_groups().contains("| - (5/6 runs) |"), "{}", table.markdown_groups());
+        assert!(
+            samples::section(&table, "groups").contains("| - (5/6 runs) |"),
+            "{}",
+            samples::section(&table, "groups")
+        );
     }
 
     #[test]
@@ -196,7 +253,7 @@ mod tests {
         let (mut manifest, records) = samples::grouped();
         manifest.runs.retain(|run| !run.task.contains('/'));
         let table = Table::build(&manifest, &records).expect("builds");
-        assert!(table.groups.is_empty() && table.markdown_groups().is_empty());
+        assert!(table.section("groups").is_none());
         assert!(!table.terminal(120, false).contains("Means over groups"));
     }
 
@@ -206,7 +263,7 @@ mod tests {
         assert_eq!(crate::table::row::tasks(&Table::build(&manifest, &records).expect("builds").rows), TASKS);
         records.reverse();
         let table = Table::build(&manifest, &records).expect("builds");
-        insta::assert_snapshot!(table.markdown_groups(), @r"
+        insta::assert_snapshot!(samples::section(&table, "groups"), @r"
         | mixer | of | recall | compression | mean |
         | --- | --- | ---: | ---: | ---: |
         | attention | score | 0.700 | 0.300 | 0.500 [0.441, 0.559] |

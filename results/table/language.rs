@@ -5,14 +5,89 @@
 //! pseudo-perplexity   e^(-1/N Σ log p(w_i | all others)), over seeds likewise          Salazar et al. 2020, arXiv:1910.14659
 //! MFU                 model FLOPs a second over the machine's measured peak            Chowdhery et al. 2022, arXiv:2204.02311
 //! ```
-//! Baselines that records carry as `loss of unigram` have rows of their own. Rows stand in the order of their losses.
+//! Baselines whose loss the records hold have rows of their own. Rows stand in the order of their losses.
 
-use crate::published::{self, C4_ACCURACY, C4_LOSS};
+use crate::grid::{Column, Frame, Grid, Value, digits, field, left, right, significant};
+use crate::published;
 use crate::statistics::{Interval, Measured, Range};
-use crate::table::row::{Row, places};
-use crate::text;
+use crate::table::numbers::{decimals_or_none, digits_or_none};
+use crate::table::row::{Row, places, sign_notes};
+use crate::table::section::Section;
+use crate::table::sweep::Sweep;
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+
+/// In the order of print; the fields of `language.csv` follow the same list.
+const COLUMNS: [Column<Language>; 32] = [
+    left("task", 0, |r: &Language| r.task.clone()).in_files("task", |r| r.task.as_str().into()),
+    left("mixer", 0, |r: &Language| if r.baseline { format!("baseline: {}", r.mixer) } else { r.mixer.clone() })
+        .in_files("mixer", |r| r.mixer.as_str().into()),
+    field("baseline", |r| r.baseline.into()),
+    field("n", |r| r.n.into()),
+    field("planned", |r| r.planned.into()),
+    field("parameters", |r| r.parameters.into()),
+    field("tokens_per_second", |r| r.tokens_per_second.into()),
+    left("loss", 0, |r: &Language| decimals_or_none(r.loss.as_ref())).in_files("loss", |r| mean(&r.loss)),
+    field("loss_low", |r| low(&r.loss)),
+    field("loss_high", |r| high(&r.loss)),
+    left("perplexity", 0, |r: &Language| digits_or_none(r.perplexity.as_ref()))
+        .in_files("perplexity", |r| mean(&r.perplexity)),
+    field("perplexity_low", |r| low(&r.perplexity)),
+    field("perplexity_high", |r| high(&r.perplexity)),
+    left("accuracy", 0, |r: &Language| decimals_or_none(r.accuracy.as_ref()))
+        .in_files("accuracy", |r| mean(&r.accuracy)),
+    field("accuracy_low", |r| low(&r.accuracy)),
+    field("accuracy_high", |r| high(&r.accuracy)),
+    left("pseudo-perplexity", 1, |r: &Language| digits_or_none(r.pseudo_perplexity.as_ref()))
+        .in_files("pseudo_perplexity", |r| mean(&r.pseudo_perplexity)),
+    field("pseudo_perplexity_low", |r| low(&r.pseudo_perplexity)),
+    field("pseudo_perplexity_high", |r| high(&r.pseudo_perplexity)),
+    left("bits/byte", 1, |r: &Language| decimals_or_none(r.bits_per_byte.as_ref()))
+        .in_files("bits_per_byte", |r| mean(&r.bits_per_byte)),
+    field("bits_per_byte_low", |r| low(&r.bits_per_byte)),
+    field("bits_per_byte_high", |r| high(&r.bits_per_byte)),
+    left("minimal pairs", 1, |r: &Language| decimals_or_none(r.minimal_pairs.as_ref()))
+        .in_files("minimal_pairs", |r| mean(&r.minimal_pairs)),
+    field("minimal_pairs_low", |r| low(&r.minimal_pairs)),
+    field("minimal_pairs_high", |r| high(&r.minimal_pairs)),
+    right("tokens/s", 2, |r| r.tokens_per_second.map_or(String::new(), |speed| significant(Some(speed)))),
+    right("MFU", 3, |r: &Language| {
+        r.mfu.as_ref().and_then(|m| m.mean).map_or(String::new(), |m| format!("{} %", digits(100.0 * m)))
+    })
+    .in_files("mfu", |r| mean(&r.mfu)),
+    field("mfu_low", |r| low(&r.mfu)),
+    field("mfu_high", |r| high(&r.mfu)),
+    right("parameters", 4, |r| r.parameters.map_or(String::new(), |n| n.to_string())),
+    left("n", 0, |r| if r.baseline { String::new() } else { format!("{}/{}", r.n, r.planned) }),
+    left("published", 5, |r: &Language| r.published.clone()).in_files("published", |r| r.published.as_str().into()),
+];
+
+fn mean(measured: &Option<Measured>) -> Value {
+    measured.as_ref().and_then(|measured| measured.mean).into()
+}
+
+fn low(measured: &Option<Measured>) -> Value {
+    measured.as_ref().and_then(|measured| measured.interval).map(|interval| interval.low).into()
+}
+
+fn high(measured: &Option<Measured>) -> Value {
+    measured.as_ref().and_then(|measured| measured.interval).map(|interval| interval.high).into()
+}
+
+const CAPTION: &str = "Language models in the order of their test losses (nats a scored token). Means and 95 % Student-t \
+                       intervals over seeds; perplexity is e to the mean loss and its interval e to the interval \
+                       of the loss, pseudo-perplexity likewise. n: runs with a loss; a run that diverged has none, and \
+                       of accuracy the floor.";
+
+const OF_COLUMNS: [(&str, &str); 3] = [
+    ("tokens/s", "Tokens/s is the median training speed."),
+    ("MFU", "MFU is the share of the machine's peak that the model's own operations make up."),
+    (
+        "published",
+        "Published losses and accuracies are of other corpora and tokenizers: beside ours they say \
+         how the papers' models lie to each other, and no difference is taken.",
+    ),
+];
 
 /// One language model, or one baseline, on one task.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -47,6 +122,25 @@ pub struct Language {
     pub parameters: Option<u64>,
     /// The published numbers of the model it stands beside: `loss 1.46, accuracy 0.691`.
     pub published: String,
+}
+
+/// The section; none unless runs report a perplexity.
+pub(crate) fn section(sweep: &Sweep) -> Vec<Section> {
+    let languages = languages(sweep.rows);
+    if languages.is_empty() {
+        return Vec::new();
+    }
+    let section = Section {
+        name: "language",
+        title: "Language models",
+        grid: Grid::new(&COLUMNS, &languages),
+        caption: CAPTION.into(),
+        of_columns: OF_COLUMNS.into(),
+        notes: sign_notes(sweep.rows),
+        data: Some(Frame::new(&COLUMNS, &languages)),
+        ..Section::default()
+    };
+    vec![section.with_json("language", &languages)]
 }
 
 /// The rows of every place some of whose runs report a perplexity; empty without any.
@@ -89,15 +183,13 @@ fn model(row: &Row) -> Language {
     }
 }
 
-/// `loss of unigram`, `accuracy of unigram`: the mean over all runs of the task, which agree on it.
+/// What the task's baselines lose and reach: the mean over all runs of the task, which agree on it.
 fn baselines(rows: &[&Row]) -> Vec<Language> {
-    let names: BTreeSet<&str> =
-        rows.iter().flat_map(|row| row.measures.keys()).filter_map(|name| name.strip_prefix("loss of ")).collect();
+    let names: BTreeSet<&str> = rows.iter().flat_map(|row| row.baselines_with_loss()).collect();
     let of_baseline = |name: &str| {
         let of = |measure: &str| {
-            let key = format!("{measure} of {name}");
-            let values: Vec<f64> =
-                rows.iter().filter_map(|row| row.measures.get(&key)).flat_map(|m| m.values.iter().copied()).collect();
+            let measured = rows.iter().filter_map(|row| row.of_baseline(name, measure));
+            let values = measured.flat_map(|measured| measured.values.iter().copied()).collect();
             // One number measured again and again has no spread to speak of.
             Some(Measured { interval: None, ..Measured::new(values) }).filter(|measured| measured.n > 0)
         };
@@ -146,11 +238,10 @@ fn clipped(measured: Measured) -> Measured {
     Measured { interval: measured.interval.map(|interval| interval.clipped(Range::SHARE)), ..measured }
 }
 
-/// Both numbers on C4 where a task stands for either, else the one cell of its task.
+/// The cell of its task, and of the tasks that are other measures of it.
 fn published_text(row: &Row) -> String {
     let (Some(model), Some(task)) = (&row.published_model, &row.published_task) else { return String::new() };
-    let tasks =
-        if [C4_LOSS, C4_ACCURACY].contains(&task.as_str()) { vec![C4_LOSS, C4_ACCURACY] } else { vec![task.as_str()] };
+    let tasks = published::measured_together(task);
     let cell = |task: &str| {
         let cell = published::find(model, task)?;
         let number = match cell.accuracy {
@@ -161,51 +252,6 @@ fn published_text(row: &Row) -> String {
     };
     let texts: Vec<String> = tasks.into_iter().filter_map(cell).collect();
     if texts.is_empty() { String::new() } else { format!("{}{}", texts.join(", "), row.letter) }
-}
-
-/// Full precision, one line a row.
-pub(crate) fn csv(rows: &[Language]) -> Result<String, csv::Error> {
-    if rows.is_empty() {
-        return Ok(String::new());
-    }
-    type Of = fn(&Language) -> &Option<Measured>;
-    let measures: [(&str, Of); 7] = [
-        ("loss", |r| &r.loss),
-        ("perplexity", |r| &r.perplexity),
-        ("accuracy", |r| &r.accuracy),
-        ("pseudo_perplexity", |r| &r.pseudo_perplexity),
-        ("bits_per_byte", |r| &r.bits_per_byte),
-        ("minimal_pairs", |r| &r.minimal_pairs),
-        ("mfu", |r| &r.mfu),
-    ];
-    let words = ["task", "mixer", "baseline", "n", "planned", "parameters", "tokens_per_second"].map(String::from);
-    let numbers =
-        measures.iter().flat_map(|(name, _)| [name.to_string(), format!("{name}_low"), format!("{name}_high")]);
-    let mut lines: Vec<Vec<String>> = vec![words.into_iter().chain(numbers).chain(["published".into()]).collect()];
-    let number = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
-    for row in rows {
-        let words = [
-            row.task.clone(),
-            row.mixer.clone(),
-            row.baseline.to_string(),
-            row.n.to_string(),
-            row.planned.to_string(),
-            row.parameters.map_or(String::new(), |n| n.to_string()),
-            number(row.tokens_per_second),
-        ];
-        let numbers = measures.iter().flat_map(|(_, of)| {
-            let measured = of(row).as_ref();
-            let interval = measured.and_then(|measured| measured.interval);
-            [measured.and_then(|m| m.mean), interval.map(|i| i.low), interval.map(|i| i.high)].map(number)
-        });
-        lines.push(words.into_iter().chain(numbers).chain([row.published.clone()]).collect());
-    }
-    text::csv(lines)
-}
-
-/// Names of measures by baseline, for tables that would show them as columns.
-pub(crate) fn is_baseline_measure(name: &str, known: &BTreeMap<String, Measured>) -> bool {
-    name.split_once(" of ").is_some_and(|(_, baseline)| known.contains_key(&format!("loss of {baseline}")))
 }
 
 #[cfg(test)]
@@ -219,12 +265,13 @@ mod tests {
     fn rows_stand_in_the_order_of_their_losses_with_the_baseline_among_them() {
         let (manifest, records) = samples::language();
         let table = Table::build(&manifest, &records).expect("builds");
-        let names: Vec<&str> = table.languages.iter().map(|row| row.mixer.as_str()).collect();
+        let languages = languages(&table.rows);
+        let names: Vec<&str> = languages.iter().map(|row| row.mixer.as_str()).collect();
         assert_eq!(names, ["hydra", "attention", "fnet", "unigram", "s4"]);
-        let unigram = &table.languages[3];
+        let unigram = &languages[3];
         assert!(unigram.baseline && unigram.loss.as_ref().is_some_and(|loss| loss.mean == Some(6.5)));
-        assert!(table.languages[4].loss.is_none(), "every run of it failed");
-        insta::assert_snapshot!(table.markdown_languages(), @r"
+        assert!(languages[4].loss.is_none(), "every run of it failed");
+        insta::assert_snapshot!(samples::section(&table, "language"), @r"
         | task | mixer | loss | perplexity | accuracy | pseudo-perplexity | minimal pairs | tokens/s | MFU | parameters | n | published |
         | --- | --- | --- | --- | --- | --- | --- | ---: | ---: | ---: | --- | --- |
         | mlm § | hydra | 3.950 [3.925, 3.975] | 51.9 [50.7, 53.2] | 0.330 [0.325, 0.335] | 67.5 [65.9, 69.2] | 0.665 [0.665, 0.665] | 40960 | 1.20 % | 70000 | 3/3 | loss 1.46, accuracy 0.691ᵇ |
@@ -248,7 +295,7 @@ mod tests {
         records.iter_mut().find(|record| record.id == "hydra.mlm.1").expect("there").measures.insert("mfu".into(), 1.2);
         let report = Report::from_records(&manifest, &records).expect("builds");
         let mfu = |mixer: &str| {
-            let rows = &report.table().languages;
+            let rows = languages(&report.table().rows);
             rows.iter().find(|row| row.mixer == mixer).and_then(|row| row.mfu.as_ref()).map(|mfu| mfu.n)
         };
         assert_eq!((mfu("fnet"), mfu("hydra"), mfu("attention")), (None, Some(2), Some(3)));
@@ -278,24 +325,29 @@ mod tests {
         manifest.runs.retain(|run| run.seed == 1);
         records.retain(|record| record.seed == 1);
         let table = Table::build(&manifest, &records).expect("builds");
-        let text = table.markdown_languages();
+        let text = samples::section(&table, "language");
         assert!(text.contains("| 4.090 (n = 1) |"), "{text}");
         assert!(text.contains("loss 1.46, accuracy 0.691ᵇ"), "{text}");
-        let stands =
-            |table: &Table| table.notes.iter().any(|note| note.starts_with("§ mlm: taken for C4-MLM-acc here"));
-        assert!(stands(&table), "{:?}", table.notes);
+        let stands = |table: &Table| {
+            table.sections[0].notes.iter().any(|note| note.starts_with("§ mlm: taken for C4-MLM-acc here"))
+        };
+        assert!(stands(&table), "{:?}", table.sections[0].notes);
         for run in &mut manifest.runs {
             run.published.as_mut().expect("named").model = None;
         }
         let table = Table::build(&manifest, &records).expect("builds");
-        assert!(!stands(&table) && !table.markdown_languages().contains('§'), "{:?}", table.notes);
+        assert!(
+            !stands(&table) && !samples::section(&table, "language").contains('§'),
+            "{:?}",
+            table.sections[0].notes
+        );
     }
 
     #[test]
     fn every_number_stands_in_a_file_and_in_json() {
         let (manifest, records) = samples::language();
         let report = Report::from_records(&manifest, &records).expect("builds");
-        let text = csv(&report.table().languages).expect("writes");
+        let text = samples::csv(report.table(), "language");
         assert_eq!(text.lines().count(), 6);
         assert!(
             text.lines().all(|line| line.starts_with("task,mixer,baseline") || line.starts_with("mlm §,")),
@@ -332,7 +384,6 @@ mod tests {
     fn without_a_perplexity_there_is_no_table() {
         let (manifest, records) = samples::eventful();
         let table = Table::build(&manifest, &records).expect("builds");
-        assert!(table.languages.is_empty() && table.markdown_languages().is_empty());
-        assert!(csv(&table.languages).expect("writes").is_empty());
+        assert!(table.section("language").is_none());
     }
 }

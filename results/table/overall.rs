@@ -1,8 +1,12 @@
 //! Every mixer over all tasks.
 
-use crate::published;
+use crate::grid::{Column, Grid, left, right};
 use crate::statistics::{Interval, Range, interquartile_by_seed, interquartile_interval, interquartile_mean};
-use crate::table::row::{BOOTSTRAP_SEED, DRAWS, Row, normalised, tasks};
+use crate::suites;
+use crate::table::means::middle_intervals;
+use crate::table::row::{BOOTSTRAP_SEED, DRAWS, Row, normalised, sign_notes, tasks};
+use crate::table::section::Section;
+use crate::table::sweep::Sweep;
 use serde::Serialize;
 use std::collections::BTreeSet;
 
@@ -21,18 +25,65 @@ pub struct Overall {
     pub tasks: usize,
 }
 
-/// Why there is no mean over all tasks.
-pub(super) fn unlike(rows: &[Row]) -> Option<&'static str> {
-    let metrics: BTreeSet<&str> = rows.iter().map(|row| row.metric.as_str()).filter(|name| !name.is_empty()).collect();
-    let of_glue = |row: &Row| row.published_task.as_deref().is_some_and(|task| published::GLUE.contains(&task));
-    if rows.iter().any(of_glue) {
-        return Some("No mean over all tasks: GLUE is averaged by its papers' rules.");
+const COLUMNS: [Column<Overall>; 3] = [
+    left("mixer", 0, |r| r.mixer.clone()),
+    left("all tasks", 0, |r| match (r.score, r.interval) {
+        (Some(score), Some(Interval { low, high })) => format!("{score:.3} [{low:.3}, {high:.3}]"),
+        (Some(score), None) => format!("{score:.3}"),
+        (None, _) => {
+            format!("- (scored on {} only)", if r.tasks == 1 { "1 task".into() } else { format!("{} tasks", r.tasks) })
+        }
+    }),
+    right("n", 0, |r| r.n.to_string()),
+];
+
+const CAPTION: &str = "Interquartile mean of (score - floor) / (ceiling - floor) over all scored runs, \
+                       only for mixers scored on every task.";
+
+/// The section; empty for a single task, for tasks of unlike metrics, and beside suites with averages of their own.
+pub(crate) fn section(sweep: &Sweep) -> Vec<Section> {
+    let overall =
+        if is_of_many(sweep) && unlike(sweep).is_none() { overall(&sweep.mixers, sweep.rows) } else { Vec::new() };
+    if overall.is_empty() {
+        return vec![Section::default().with_json("overall", &overall)];
     }
-    (metrics.len() > 1).then_some("No mean over all tasks: their metrics differ.")
+    let without = match &without_room(sweep.rows)[..] {
+        [] => String::new(),
+        tasks => format!(" Without {}, where the floor is the ceiling.", tasks.join(", ")),
+    };
+    let section = Section {
+        name: "overall",
+        title: "Over all tasks",
+        grid: Grid::new(&COLUMNS, &overall),
+        caption: format!("{CAPTION}{without} {}", middle_intervals(sweep)),
+        includes: sweep.marked(),
+        notes: sign_notes(sweep.rows),
+        findings: best_overall(&overall).into_iter().collect(),
+        ..Section::default()
+    };
+    vec![section.with_json("overall", &overall)]
+}
+
+/// Whether there are several tasks to take a mean over.
+fn is_of_many(sweep: &Sweep) -> bool {
+    sweep.is_pooled() && tasks(sweep.rows).len() > 1
+}
+
+/// Why there is no mean over several tasks.
+pub(super) fn unlike(sweep: &Sweep) -> Option<String> {
+    if !is_of_many(sweep) {
+        return None;
+    }
+    if let Some(why) = suites::own_averages(sweep.rows) {
+        return Some(format!("No mean over all tasks: {why}."));
+    }
+    let named = sweep.rows.iter().map(|row| row.metric.as_str()).filter(|name| !name.is_empty());
+    let metrics: BTreeSet<&str> = named.collect();
+    (metrics.len() > 1).then(|| "No mean over all tasks: their metrics differ.".into())
 }
 
 /// Every mixer over all tasks. Scores are normalised, so that a task with a high floor weighs no more than another.
-pub(super) fn overall(mixers: &[&str], rows: &[Row]) -> Vec<Overall> {
+pub(crate) fn overall(mixers: &[&str], rows: &[Row]) -> Vec<Overall> {
     let left_out = without_room(rows);
     let rows: Vec<&Row> = rows.iter().filter(|row| !left_out.contains(&row.task)).collect();
     let n_tasks = tasks(rows.iter().copied()).len();
@@ -61,7 +112,7 @@ pub(super) fn overall(mixers: &[&str], rows: &[Row]) -> Vec<Overall> {
 }
 
 /// Tasks whose floor is their ceiling.
-pub(super) fn without_room(rows: &[Row]) -> Vec<String> {
+fn without_room(rows: &[Row]) -> Vec<String> {
     tasks(rows.iter().filter(|row| row.has_no_room())).into_iter().map(String::from).collect()
 }
 
@@ -74,4 +125,13 @@ fn normalised_range(rows: &[&Row]) -> Range {
     });
     let (low, high) = ends.fold((0.0_f64, 1.0_f64), |(low, high), ends| (low.min(ends.0), high.max(ends.1)));
     Range { low, high }
+}
+
+fn best_overall(overall: &[Overall]) -> Option<String> {
+    let mut ranked: Vec<&Overall> = overall.iter().filter(|row| row.score.is_some()).collect();
+    ranked.sort_by(|a, b| b.score.unwrap_or(0.0).total_cmp(&a.score.unwrap_or(0.0)));
+    let names: Vec<String> =
+        ranked.iter().map(|row| format!("{} {:.3}", row.mixer, row.score.unwrap_or(0.0))).collect();
+    (names.len() > 1)
+        .then(|| format!("Over all tasks (interquartile mean, 0 = guessing, 1 = perfect): {}.", names.join(", ")))
 }

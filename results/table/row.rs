@@ -1,17 +1,12 @@
 //! One row of the tables: a mixer on a task at one setting, and what rows have in common.
 
-use crate::published::{PATH_256, PATH_X, Published};
+use crate::published::Published;
 use crate::statistics::{Estimate, Interval, Measured, Range};
 use crate::table::frame::Run;
 use crate::table::signs;
-use crate::{Manifest, Metric};
+use crate::{Manifest, Metric, OfBaseline};
 use serde::Serialize;
 use std::collections::BTreeMap;
-
-/// Accuracy on MNLI's test genres that were trained on, as a measure of a row.
-pub(crate) const MATCHED: &str = "matched";
-/// And on the genres that were not; also the axis of the details that both are taken from.
-pub(crate) const MISMATCHED: &str = "mismatched";
 
 /// Redraws of a bootstrap; a standard error is then good to about 0.7 %.
 pub(crate) const DRAWS: usize = 10_000;
@@ -138,6 +133,9 @@ pub struct Row {
     /// Other numbers of the runs that are scored, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub measures: BTreeMap<String, Measured>,
+    /// Those of them that are a baseline's of the task.
+    #[serde(skip)]
+    pub baselines: BTreeMap<String, OfBaseline>,
     /// What must be known of the task's data: `synthetic`, `validation_is_test`, `stand_in`.
     pub marks: Vec<String>,
     /// The task of the published table that this one is or stands for.
@@ -146,6 +144,15 @@ pub struct Row {
     pub published_model: Option<String>,
     /// The cell of that model at that task.
     pub published: Option<Published>,
+    /// The measure of ours that the published number is compared with.
+    #[serde(skip)]
+    pub published_measure: Option<String>,
+    /// Whether that is another measure than the score.
+    #[serde(skip)]
+    pub published_otherwise: bool,
+    /// Whether the row is what papers print as FAIL: at the floor of a task that they print so.
+    #[serde(skip)]
+    pub fails: bool,
     /// The letter of its source in the notes below the table.
     #[serde(skip)]
     pub letter: String,
@@ -173,19 +180,21 @@ impl Row {
         if self.swept.is_empty() { self.task_shown() } else { format!("{} at {}", self.task_shown(), self.swept) }
     }
 
-    /// Whether the published number beside it is of another measure than the score.
-    pub(crate) fn published_otherwise(&self) -> bool {
-        self.published_measure().is_some_and(|measure| !self.is_score(measure))
+    /// A measure of a baseline.
+    pub(crate) fn of_baseline(&self, name: &str, measure: &str) -> Option<&Measured> {
+        let is_it = |of: &OfBaseline| of.baseline == name && of.measure == measure;
+        self.baselines.iter().find(|(_, of)| is_it(of)).and_then(|(key, _)| self.measures.get(key))
+    }
+
+    /// The baselines that it has a loss of.
+    pub(crate) fn baselines_with_loss(&self) -> impl Iterator<Item = &str> {
+        let losses = self.baselines.iter().filter(|(key, of)| of.measure == "loss" && self.measures.contains_key(*key));
+        losses.map(|(_, of)| of.baseline.as_str())
     }
 
     /// The runs behind it, out of all runs of the sweep.
     pub(crate) fn runs_of<'a, 'b>(&self, runs: &'a [Run<'b>]) -> Vec<&'a Run<'b>> {
         self.runs.iter().filter_map(|place| runs.get(*place)).collect()
-    }
-
-    /// Whether the score is what a measure of that name is. MNLI's sets are measures of their own.
-    pub(crate) fn is_score(&self, measure: &str) -> bool {
-        is_score(&self.scored_by, measure)
     }
 
     /// The score of each scored run with the run's seed.
@@ -206,17 +215,6 @@ impl Row {
     /// Whether its floor is its ceiling, so that no score says anything: every answer is right.
     pub(crate) fn has_no_room(&self) -> bool {
         self.floor.zip(self.ceiling).is_some_and(|(floor, ceiling)| ceiling <= floor)
-    }
-
-    /// The measure of ours that the published number is compared with.
-    pub(crate) fn published_measure(&self) -> Option<&str> {
-        self.published.as_ref().map(|cell| compared(cell, &self.measures))
-    }
-
-    /// Whether the row is what papers print as FAIL: a Path-X or Path-256 at its floor.
-    pub fn fails(&self) -> bool {
-        let long = self.published_task.as_deref().is_some_and(|task| [PATH_X, PATH_256].contains(&task));
-        long && self.test.is_some() && self.above == Above::AtFloor
     }
 }
 
@@ -256,17 +254,6 @@ pub(crate) fn mixers(manifest: &Manifest) -> Vec<&str> {
         }
     }
     mixers
-}
-
-/// The measure of ours that a published number is of: MNLI is quoted for its matched set, while the score is over both.
-pub(super) fn compared<'a>(cell: &'a Published, measures: &BTreeMap<String, Measured>) -> &'a str {
-    let matched = (cell.task.as_str(), cell.measure.as_str()) == ("MNLI", "accuracy") && measures.contains_key(MATCHED);
-    if matched { MATCHED } else { &cell.measure }
-}
-
-/// Whether a score is what a measure of that name is. MNLI's sets are measures of their own.
-pub(super) fn is_score(metric: &Metric, measure: &str) -> bool {
-    ![MATCHED, MISMATCHED].contains(&measure) && metric.is_measure(measure)
 }
 
 /// (score - floor) / (ceiling - floor): 0 is guessing, 1 perfect.

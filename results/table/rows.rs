@@ -2,10 +2,11 @@
 
 use crate::published::{self, Published};
 use crate::statistics::{Estimate, Interval, Measured, mean, over_examples};
+use crate::store::metric;
+use crate::suites;
 use crate::table::frame::{self, Run};
-use crate::table::glue;
-use crate::table::row::{Above, Counts, MATCHED, MISMATCHED, Row, compared, is_score, points};
-use crate::{Metric, MetricKind, Record, Tested};
+use crate::table::row::{Above, Counts, Row, points};
+use crate::{Metric, MetricKind, OfBaseline, Record, Tested};
 use polars::prelude::{DataFrame, PolarsError};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,7 +38,14 @@ pub(super) fn rows(cells: &DataFrame, runs: &[Run], swept: &[&str]) -> Result<Ve
         let published_model = beside.and_then(|beside| beside.model.clone());
         let published = beside.and_then(|beside| published::find(beside.model.as_deref()?, &beside.task)).cloned();
         let measures = measures(&alike, runs, &scored_by, beside.map(|beside| beside.task.as_str()));
+        let published_measure = published.as_ref().map(|cell| compared(cell, &measures));
+        let published_otherwise = published_measure.is_some_and(|measure| !is_score(&scored_by, measure));
         let difference_points = published.as_ref().and_then(|cell| difference(cell, &scored_by, test, &measures));
+        let above = match one_class > 0 && one_class == finished {
+            // No better than the constant that it is, whatever the floor of its record was.
+            true => Above::AtFloor,
+            false => above(test, floor, ceiling, over_examples),
+        };
         rows.push(Row {
             mixer: text("mixer", i)?.into(),
             task: text("task", i)?.into(),
@@ -60,11 +68,7 @@ pub(super) fn rows(cells: &DataFrame, runs: &[Run], swept: &[&str]) -> Result<Ve
             validation_loss: scored_by.chosen_by_loss.then(|| validation_loss(&alike)),
             floor,
             ceiling,
-            above: match one_class > 0 && one_class == finished {
-                // No better than the constant that it is, whatever the floor of its record was.
-                true => Above::AtFloor,
-                false => above(test, floor, ceiling, over_examples),
-            },
+            above,
             over_examples,
             one_class,
             parameters: count("parameters", i)?,
@@ -79,6 +83,12 @@ pub(super) fn rows(cells: &DataFrame, runs: &[Run], swept: &[&str]) -> Result<Ve
             seeds: alike.iter().map(|run| run.planned.seed).collect(),
             shares_starts: alike.iter().filter_map(|run| run.record).any(Record::starts_from_a_run),
             scored_by,
+            published_measure: published_measure.map(String::from),
+            published_otherwise,
+            fails: test.is_some()
+                && above == Above::AtFloor
+                && beside.is_some_and(|beside| suites::fails_at_floor(&beside.task)),
+            baselines: baselines(&alike),
             measures,
             marks: first.map(|run| run.marks.clone()).unwrap_or_default(),
             published_task: beside.map(|beside| beside.task.clone()),
@@ -89,6 +99,26 @@ pub(super) fn rows(cells: &DataFrame, runs: &[Run], swept: &[&str]) -> Result<Ve
         });
     }
     Ok(rows)
+}
+
+/// The measure of ours that a published number is of: the score on a part of the test split where it is quoted for that and runs
+/// tell it apart.
+fn compared<'a>(cell: &'a Published, measures: &BTreeMap<String, Measured>) -> &'a str {
+    suites::quoted_part(cell).filter(|part| measures.contains_key(*part)).unwrap_or(&cell.measure)
+}
+
+/// Whether a score is what a measure of that name is. The score on a part of the test split is a measure of its own.
+fn is_score(metric: &Metric, measure: &str) -> bool {
+    !suites::is_part(measure) && metric.is_measure(measure)
+}
+
+/// Which of the runs' measures are a baseline's.
+fn baselines(alike: &[&Run]) -> BTreeMap<String, OfBaseline> {
+    let records = alike.iter().filter_map(|run| run.record);
+    let of_record = |record: &Record| -> Vec<(String, OfBaseline)> {
+        record.measures.keys().filter_map(|name| Some((name.clone(), record.of_baseline(name)?))).collect()
+    };
+    records.flat_map(of_record).collect()
 }
 
 /// Ours minus published in points, like from like: where the published number is not of the score, that measure of ours.
@@ -124,16 +154,15 @@ fn measures(alike: &[&Run], runs: &[Run], metric: &Metric, published_task: Optio
     values.into_iter().map(|(name, values)| (name, Measured::of_runs(values))).collect()
 }
 
-/// What a run reports; MNLI's two test sets are details of one split.
+/// What a run reports, and its score on parts of the test split.
 fn numbers<'a>(run: &Run<'a>) -> Vec<(&'a str, f64)> {
     let Some(record) = run.record else { return Vec::new() };
-    let sets = record.details.iter().filter(|d| (d.measure.as_str(), d.axis.as_str()) == ("score", MISMATCHED));
-    let sets = sets.map(|detail| (if detail.at == 0.0 { MATCHED } else { MISMATCHED }, detail.value));
-    record.known_measures().chain(sets).collect()
+    let parts = record.details.iter().filter_map(|detail| Some((suites::part_of(detail)?, detail.value)));
+    record.known_measures().chain(parts).collect()
 }
 
 /// The measures that a diverged run of a row has by its floor: those of the row's finished runs, without any those of the
-/// task's, and without any those by which GLUE is quoted.
+/// task's, and without any those by which its suite quotes it.
 fn floored<'a>(
     alike: &[&Run<'a>],
     runs: &[Run<'a>],
@@ -147,8 +176,7 @@ fn floored<'a>(
         names = runs.iter().filter(task).flat_map(of).map(|(name, _)| name).collect();
     }
     if names.is_empty() {
-        let known = published_task.filter(|task| published::GLUE.contains(task));
-        names = known.map(|task| glue::measures_of(task).iter().copied().collect()).unwrap_or_default();
+        names = published_task.map(|task| suites::quoted_by(task).iter().copied().collect()).unwrap_or_default();
     }
     names.retain(|name| floor_of(name, metric, 0.0).is_some());
     names
@@ -157,10 +185,12 @@ fn floored<'a>(
 /// What a diverged run counts for a measure: 0 of F1 and of correlations, of accuracies what the best constant answer or a guesser
 /// scores; `None` for what has no floor, like a loss. `floor` is that of the score.
 fn floor_of(measure: &str, metric: &Metric, floor: f64) -> Option<f64> {
-    match measure {
-        "f1" | "mcc" | "pearson" | "spearman" => Some(0.0),
-        "accuracy" if metric.kind == MetricKind::F1Accuracy => Some(guessed_accuracy(floor)),
-        "accuracy" | MATCHED | MISMATCHED if metric.is_accuracy() => Some(floor),
+    if let Some(constant) = metric::measure(measure).and_then(|known| known.constant) {
+        return Some(constant);
+    }
+    match measure == "accuracy" || suites::is_part(measure) {
+        true if measure == "accuracy" && metric.kind == MetricKind::F1Accuracy => Some(guessed_accuracy(floor)),
+        true if metric.is_accuracy() => Some(floor),
         _ => None,
     }
 }

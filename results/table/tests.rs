@@ -20,8 +20,8 @@ fn row<'a>(table: &'a Table, mixer: &str) -> &'a Row {
 fn everything_that_can_happen_to_a_run_is_visible() {
     let table = table(&samples::eventful());
     assert_snapshot!("eventful_terminal", table.terminal(200, false));
-    assert_snapshot!("eventful_markdown", table.markdown() + "\n" + &table.markdown_ended());
-    assert_snapshot!("eventful_csv", table.csv().expect("writes"));
+    assert_snapshot!("eventful_markdown", table.markdown() + "\n" + &samples::section(&table, "unfinished"));
+    assert_snapshot!("eventful_csv", samples::csv(&table, "table"));
 }
 
 #[test]
@@ -37,7 +37,7 @@ fn a_grid_shows_the_setting_chosen_on_validation_and_then_all() {
     assert_eq!(row(&table, "attention").settings, "lr=0.001");
     assert_eq!(row(&table, "attention").settings_tried, 3);
     assert_snapshot!("grid_terminal", table.terminal(120, false));
-    assert_snapshot!("grid_csv", table.csv().expect("writes"));
+    assert_snapshot!("grid_csv", samples::csv(&table, "table"));
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn settings_of_a_language_model_are_chosen_by_the_loss_at_the_best_step() {
     assert_eq!((loss.mean, loss.n), (Some(3.0), 2));
     assert!(table.caption.iter().any(|said| said.starts_with("Settings chosen by least mean validation loss at the")));
     assert!(
-        table.markdown().contains("| validation loss |") && table.csv().expect("writes").contains("validation_loss")
+        table.markdown().contains("| validation loss |") && samples::csv(&table, "table").contains("validation_loss")
     );
     // A diverged seed has no loss: behind the settings without one.
     let seed = records.iter_mut().find(|record| record.id == "attention.0.003.2").expect("there");
@@ -91,19 +91,19 @@ fn other_tasks_are_chosen_by_their_score_whatever_their_loss() {
         (row(&table, "attention").settings.as_str(), &row(&table, "attention").validation_loss),
         ("lr=0.001", &None)
     );
-    assert!(!table.csv().expect("writes").contains("validation_loss"));
+    assert!(!samples::csv(&table, "table").contains("validation_loss"));
 }
 
 #[test]
 fn unlike_metrics_and_glue_have_no_mean_over_all_tasks() {
     let manifest = samples::manifest(&["a", "b"], &["mlm", "listops"], 2);
     let mut records: Vec<Record> = manifest.runs.iter().map(|run| samples::record(&run.id, 0.5)).collect();
-    assert_eq!(table(&(manifest.clone(), records.clone())).overall.len(), 2);
+    assert_eq!(samples::overall(&table(&(manifest.clone(), records.clone()))).len(), 2);
     for record in records.iter_mut().filter(|record| record.id.contains("mlm")) {
         record.metric = "masked accuracy".into();
     }
     let of_metrics = table(&(manifest, records));
-    assert!(of_metrics.overall.is_empty() && of_metrics.markdown_overall().is_empty());
+    assert!(of_metrics.section("overall").is_none());
     let said = "No mean over all tasks: their metrics differ.";
     assert!(of_metrics.caption.iter().any(|line| line == said), "{:?}", of_metrics.caption);
     assert!(!of_metrics.findings.iter().any(|said| said.starts_with("Over all tasks")));
@@ -111,7 +111,7 @@ fn unlike_metrics_and_glue_have_no_mean_over_all_tasks() {
     manifest.runs.retain(|run| ["qnli", "rte"].contains(&run.task.as_str()));
     records.retain(|record| manifest.runs.iter().any(|run| run.id == record.id));
     let glue = table(&(manifest, records));
-    assert!(glue.overall.is_empty() && glue.glue.is_some());
+    assert!(glue.section("overall").is_none() && glue.section("glue").is_some());
     let said = "No mean over all tasks: GLUE is averaged by its papers' rules.";
     assert!(glue.caption.iter().any(|line| line == said), "{:?}", glue.caption);
 }
@@ -138,8 +138,8 @@ fn published_numbers_signs_and_averages_stand_in_every_table() {
     let narrow = table.terminal(80, false);
     assert!(narrow.lines().all(|line| line.chars().count() <= 80), "{narrow}");
     assert_snapshot!("lra_narrow", narrow);
-    assert_snapshot!("lra_markdown", table.markdown() + "\n" + &table.markdown_averages());
-    assert_snapshot!("lra_csv", table.csv().expect("writes"));
+    assert_snapshot!("lra_markdown", table.markdown() + "\n" + &samples::section(&table, "lra"));
+    assert_snapshot!("lra_csv", samples::csv(&table, "table"));
 }
 
 #[test]
@@ -150,8 +150,8 @@ fn the_order_of_the_records_leaves_no_trace_beside_published_numbers() {
     records.rotate_left(31);
     let other = table(&(manifest, records));
     assert_eq!(one.terminal(120, false), other.terminal(120, false));
-    assert_eq!(one.markdown_averages(), other.markdown_averages());
-    assert_eq!(one.csv().expect("writes"), other.csv().expect("writes"));
+    assert_eq!(samples::section(&one, "lra"), samples::section(&other, "lra"));
+    assert_eq!(samples::csv(&one, "table"), samples::csv(&other, "table"));
 }
 
 #[test]
@@ -163,7 +163,7 @@ fn a_source_and_a_model_of_another_build_are_said() {
     }
     let table = table(&(manifest, records));
     let note = "ᵈ FlashAttention Transformer: FlashAttention paper (Dao et al. 2022, arXiv:2205.14135), abstract.";
-    assert!(table.notes.iter().any(|said| *said == note), "{:?}", table.notes);
+    assert!(table.sections[0].notes.iter().any(|said| *said == note), "{:?}", table.sections[0].notes);
     let warning = "`Mixer of 2030` is not in this build's table of published numbers";
     assert!(table.warnings.iter().any(|said| said == warning), "{:?}", table.warnings);
 }
@@ -199,7 +199,7 @@ fn a_mixer_whose_every_run_failed_keeps_its_row() {
     assert_eq!((hyena.test, hyena.scored), (None, 0));
     assert_eq!(hyena.counts.remarks(), "1 failed, 1 timed out, 1 missing");
     assert!(table.terminal(200, false).contains("shape [2, 3] | expected [2, 4]"));
-    assert!(table.markdown_ended().contains("shape [2, 3] \\| expected [2, 4]"));
+    assert!(samples::section(&table, "unfinished").contains("shape [2, 3] \\| expected [2, 4]"));
 }
 
 #[test]
@@ -382,11 +382,16 @@ fn a_diverged_run_counts_the_floor_of_every_measure() {
         let mean = of(task, measure);
         assert!((mean - (floor + other) / 2.0).abs() < 1e-9, "{task} {measure}: {mean}");
     }
-    let glue = table.glue.as_ref().expect("GLUE");
-    let ours = |rule: &str| glue.averages.iter().find(|average| average.rule == rule).and_then(|average| average.ours);
+    let glue = samples::glue_of(&table).expect("GLUE");
+    let ours =
+        |rule: &str| glue.averages.iter().find(|average| average.rule == rule).and_then(|average| average.number.ours);
     let cells = [(mnli + 0.71) / 2.0, (qnli + 0.81) / 2.0, (qqp + 0.85) / 2.0, 0.6, 0.85, 0.41, 0.105, 0.295];
     assert!((ours("Hydra").expect("whole").mean - cells.iter().sum::<f64>() / 8.0).abs() < 1e-9);
-    assert!(table.markdown_glue().contains("A diverged run counts 0 of F1"), "{}", table.markdown_glue());
+    assert!(
+        samples::section(&table, "glue").contains("A diverged run counts 0 of F1"),
+        "{}",
+        samples::section(&table, "glue")
+    );
 }
 
 #[test]
@@ -432,15 +437,16 @@ fn mixers_are_compared_over_all_tasks_only_if_they_entered_all() {
     let ids = ["a.mqar.1", "a.mqar.2", "a.listops.1", "a.listops.2", "b.mqar.1", "b.mqar.2"];
     let records: Vec<Record> = ids.iter().map(|id| samples::record(id, 0.5625)).collect();
     let table = table(&(manifest, records));
-    assert_eq!(table.overall[0].score, Some(0.5), "half of the way from 0.125 to 1");
-    assert_eq!((table.overall[1].score, table.overall[1].tasks), (None, 1));
+    let overall = samples::overall(&table);
+    assert_eq!(overall[0].score, Some(0.5), "half of the way from 0.125 to 1");
+    assert_eq!((overall[1].score, overall[1].tasks), (None, 1));
 }
 
 #[test]
 fn a_sweep_without_records_has_rows_without_numbers() {
     let table = table(&(samples::manifest(&["a", "b"], &["mqar"], 2), Vec::new()));
     assert_eq!(table.rows.len(), 2);
-    assert_eq!(table.ended.len(), 4);
+    assert_eq!(table.section("unfinished").expect("there").grid.len(), 4);
     assert!(table.terminal(100, false).contains("2 missing"));
 }
 
@@ -464,11 +470,14 @@ fn a_task_without_room_between_floor_and_ceiling_is_left_out_of_the_mean_and_nam
         ..samples::ended("b.copy.1", samples::diverged("NaN"))
     };
     let table = table(&(manifest, records));
-    assert_eq!(table.overall.iter().map(|row| (row.score, row.tasks)).collect::<Vec<_>>(), [(Some(0.5), 2); 2]);
+    assert_eq!(
+        samples::overall(&table).iter().map(|row| (row.score, row.tasks)).collect::<Vec<_>>(),
+        [(Some(0.5), 2); 2]
+    );
     assert!(
-        table.markdown_overall().contains("Without copy, where the floor is the ceiling."),
+        samples::section(&table, "overall").contains("Without copy, where the floor is the ceiling."),
         "{}",
-        table.markdown_overall()
+        samples::section(&table, "overall")
     );
     let said = "A diverged run scores the floor, or 0 where the floor is the ceiling.";
     assert!(table.caption.iter().any(|line| line == said), "{:?}", table.caption);
@@ -487,8 +496,8 @@ fn runs_that_share_a_start_are_paired_by_seed_in_every_average() {
     let apart = table(&samples::glue());
     let shared = table(&started(samples::glue()));
     let width = |table: &Table| {
-        let averages = &table.glue.as_ref().expect("GLUE").averages;
-        let ours = averages.iter().find_map(|average| average.ours).expect("whole");
+        let averages = samples::glue_of(table).expect("GLUE").averages;
+        let ours = averages.iter().find_map(|average| average.number.ours).expect("whole");
         let interval = ours.interval.expect("two seeds");
         (ours.mean, interval.high - interval.low)
     };
@@ -498,14 +507,14 @@ fn runs_that_share_a_start_are_paired_by_seed_in_every_average() {
         "{:?}",
         width(&shared)
     );
-    assert!(shared.markdown_glue().contains("Runs of one seed start from the same pretrained run"));
-    assert!(!apart.markdown_glue().contains("Runs of one seed start"));
-    let groups = table(&started(samples::grouped())).groups;
+    assert!(samples::section(&shared, "glue").contains("Runs of one seed start from the same pretrained run"));
+    assert!(!samples::section(&apart, "glue").contains("Runs of one seed start"));
+    let groups = samples::groups(&table(&started(samples::grouped())));
     let interval = groups[0].interval.expect("two seeds");
     assert!((interval.high - interval.low - 2.0 * 12.706_204_7 * 0.02).abs() < 1e-6, "{interval:?}");
     let lra = table(&started(samples::lra()));
-    assert!(lra.markdown_averages().contains("Runs of one seed start from the same pretrained run"));
-    assert!(lra.markdown_overall().contains("start from the same pretrained run"));
+    assert!(samples::section(&lra, "lra").contains("Runs of one seed start from the same pretrained run"));
+    assert!(samples::section(&lra, "overall").contains("start from the same pretrained run"));
 }
 
 // The declared metric, and not the words of its name, says what a score is.
@@ -526,13 +535,16 @@ fn a_score_is_read_as_its_task_declares_it() {
     let table = table(&(manifest, records));
     assert!(table.caption[0].contains("clipped to [−1, 1]"), "{}", table.caption[0]);
     assert!(table.caption.iter().any(|line| line.contains("least mean validation loss")), "{:?}", table.caption);
-    let row = table.settings.iter().find(|row| row.settings == "lr=0.003" && row.mixer == "s4").expect("there");
-    assert_eq!(row.scores[1], -0.25);
-    let attention =
-        table.settings.iter().find(|row| row.settings == "lr=0.001" && row.mixer == "attention").expect("there");
-    let examples = attention.over_examples.expect("counted");
-    let mean = attention.test.expect("scored").mean;
-    assert!((examples.high - (mean + 1.959_964 * 0.05)).abs() < 1e-6, "{examples:?}");
+    let settings = samples::json(&table, "settings");
+    let rows = settings.as_array().expect("a grid");
+    let row = |mixer: &str, lr: &str| {
+        rows.iter().find(|row| (&row["settings"], &row["mixer"]) == (&lr.into(), &mixer.into())).expect("there")
+    };
+    assert_eq!(row("s4", "lr=0.003")["scores"][1], -0.25);
+    let attention = row("attention", "lr=0.001");
+    let number = |pointer: &str| attention.pointer(pointer).and_then(|value| value.as_f64()).expect("a number");
+    let (high, mean) = (number("/over_examples/high"), number("/test/mean"));
+    assert!((high - (mean + 1.959_964 * 0.05)).abs() < 1e-6, "{high}");
 }
 
 proptest! {
@@ -543,7 +555,7 @@ proptest! {
         let shuffled: Vec<Record> = order.iter().map(|i| records[*i].clone()).collect();
         let (a, b) = (Table::build(&manifest, &records).unwrap(), Table::build(&manifest, &shuffled).unwrap());
         prop_assert_eq!(a.terminal(200, false), b.terminal(200, false));
-        prop_assert_eq!(a.csv().unwrap(), b.csv().unwrap());
+        prop_assert_eq!(samples::csv(&a, "table"), samples::csv(&b, "table"));
         prop_assert!(a.runs.equals_missing(&b.runs));
     }
 }

@@ -3,8 +3,18 @@
 use crate::table::frame::{self, Run};
 use crate::table::row::Row;
 use crate::table::signs;
+use crate::table::sweep::Sweep;
 use crate::{Manifest, Record, Versions, published};
 use std::collections::BTreeSet;
+
+/// What may spoil the comparison of the scores.
+pub(super) fn of(sweep: &Sweep) -> Vec<String> {
+    let mut warnings = edges(sweep.manifest, sweep.rows, &sweep.swept);
+    warnings.extend(few_seeds(sweep.rows));
+    warnings.extend(uneven(sweep.runs));
+    warnings.extend(unknown_models(sweep.rows));
+    warnings
+}
 
 /// Gives every published source its letter, in the order of the rows, and says what the letters stand for.
 pub(super) fn published_notes(rows: &mut [Row]) -> Vec<String> {
@@ -23,7 +33,7 @@ pub(super) fn published_notes(rows: &mut [Row]) -> Vec<String> {
 }
 
 /// Models of a plan that this build's table does not have.
-pub(super) fn unknown_models(rows: &[Row]) -> Vec<String> {
+fn unknown_models(rows: &[Row]) -> Vec<String> {
     let known = published::models();
     let named: BTreeSet<&str> = rows.iter().filter_map(|row| row.published_model.as_deref()).collect();
     let unknown = named.into_iter().filter(|model| !known.contains(model));
@@ -31,7 +41,7 @@ pub(super) fn unknown_models(rows: &[Row]) -> Vec<String> {
 }
 
 /// A best value at the edge of an axis that is tuned over: a better one may lie beyond.
-pub(super) fn edges(manifest: &Manifest, rows: &[Row], swept: &[&str]) -> Vec<String> {
+fn edges(manifest: &Manifest, rows: &[Row], swept: &[&str]) -> Vec<String> {
     let mut warnings = Vec::new();
     for row in rows.iter().filter(|row| row.settings_tried > 1 && row.validation.is_some()) {
         let of_row = manifest.runs.iter().filter(|run| run.mixer == row.mixer && run.task == row.task);
@@ -60,7 +70,7 @@ pub(super) fn edges(manifest: &Manifest, rows: &[Row], swept: &[&str]) -> Vec<St
 }
 
 /// Intervals from two seeds are nearly always as wide as the scale.
-pub(super) fn few_seeds(rows: &[Row]) -> Option<String> {
+fn few_seeds(rows: &[Row]) -> Option<String> {
     let fewest = rows.iter().filter(|row| row.scored > 0).map(|row| row.scored).min()?;
     match fewest {
         1 => Some("a score with n = 1 has no interval: run more seeds before comparing it".into()),
@@ -70,7 +80,7 @@ pub(super) fn few_seeds(rows: &[Row]) -> Option<String> {
 }
 
 /// Records of one table that were not made alike.
-pub(super) fn uneven(runs: &[Run]) -> Vec<String> {
+fn uneven(runs: &[Run]) -> Vec<String> {
     let distinct =
         |of: fn(&Record) -> String| -> BTreeSet<String> { runs.iter().filter_map(|r| r.record.map(of)).collect() };
     let list = |values: BTreeSet<String>| values.into_iter().collect::<Vec<_>>().join("; ");

@@ -6,7 +6,7 @@ use crate::train::evaluate::{self, Evaluation};
 use crate::train::feed::{Feed, to_tensors};
 use crate::train::optimizer::AdamW;
 use crate::train::seeds::Purpose;
-use results::Detail;
+use results::{Detail, OfBaseline};
 use std::sync::atomic::{AtomicBool, Ordering};
 use tasks::{Batch, Output, Split};
 use tch::{Kind, Tensor, no_grad};
@@ -34,7 +34,10 @@ impl Trainer {
                         .push(Detail::new(baseline.measure, baseline.name, axis, at, baseline.value).of_baseline());
                 }
                 None => {
-                    ended.measures.insert(format!("{} of {}", baseline.measure, baseline.name), baseline.value);
+                    let (measure, name) = (baseline.measure, baseline.name);
+                    let key = format!("{measure} of {name}");
+                    ended.measures.insert(key.clone(), baseline.value);
+                    ended.baselines.insert(key, OfBaseline { measure: measure.into(), baseline: name.into() });
                 }
             }
         }

@@ -13,13 +13,208 @@
 //!
 //! A task counts once, by the mean over its seeds. An average whose tasks are not all there is not printed: what is missing is.
 
-use crate::published::{self, GLUE};
+use crate::Detail;
+use crate::grid::{Column, Frame, Grid, field, left, right};
+use crate::published::{self, GLUE, Published};
 use crate::statistics::{Interval, Measured, Range, Seeds, mean, seeds_interval};
 use crate::store::metric::range_of_measure;
-use crate::table::lra::TaskMean;
-use crate::table::row::{MATCHED, MISMATCHED, Row, points, tasks};
-use crate::text;
+use crate::suites::suite::{Suite, labels, without};
+use crate::table::means::{self, TaskMean, intervals};
+use crate::table::numbers::{decimals_or_none, signed};
+use crate::table::row::{Row, points, sign_notes, tasks};
+use crate::table::section::Section;
+use crate::table::sweep::Sweep;
 use serde::Serialize;
+
+/// Accuracy on MNLI's test genres that were trained on, as a measure of a row.
+const MATCHED: &str = "matched";
+/// And on the genres that were not; also the axis of the details that both are taken from.
+const MISMATCHED: &str = "mismatched";
+
+pub(crate) struct GlueSuite;
+
+/// The suite of these tasks.
+pub(crate) const SUITE: GlueSuite = GlueSuite;
+
+impl Suite for GlueSuite {
+    fn sections(&self, sweep: &Sweep) -> Vec<Section> {
+        match glue(&sweep.mixers, sweep.rows) {
+            Ok(Some(glue)) if sweep.is_pooled() => sections(sweep, &glue),
+            Err(problem) if sweep.is_pooled() => vec![without(problem)],
+            _ => Vec::new(),
+        }
+    }
+
+    fn caption(&self, rows: &[Row]) -> Vec<String> {
+        let compared = || rows.iter().filter(|row| is_task_of(row) && row.published.is_some());
+        let on_a_set = compared().any(|row| row.published_measure.as_deref() == Some(MATCHED));
+        let said = [(compared().next().is_some(), PRETRAINED), (on_a_set, PUBLISHED_SET)];
+        said.into_iter().filter(|(holds, _)| *holds).map(|(_, said)| said.into()).collect()
+    }
+
+    fn own_averages(&self, task: &str) -> Option<&'static str> {
+        GLUE.contains(&task).then_some("GLUE is averaged by its papers' rules")
+    }
+
+    fn quoted_by(&self, task: &str) -> &'static [&'static str] {
+        if GLUE.contains(&task) { measures_of(task) } else { &[] }
+    }
+
+    fn parts(&self) -> &'static [&'static str] {
+        &[MATCHED, MISMATCHED]
+    }
+
+    /// MNLI's two test sets are details of one split.
+    fn part_of(&self, detail: &Detail) -> Option<&'static str> {
+        let is_set = (detail.measure.as_str(), detail.axis.as_str()) == ("score", MISMATCHED);
+        is_set.then_some(if detail.at == 0.0 { MATCHED } else { MISMATCHED })
+    }
+
+    /// MNLI is quoted for its matched set, while the score is over both.
+    fn quoted_part(&self, cell: &Published) -> Option<&'static str> {
+        ((cell.task.as_str(), cell.measure.as_str()) == ("MNLI", "accuracy")).then_some(MATCHED)
+    }
+}
+
+fn is_task_of(row: &Row) -> bool {
+    row.published_task.as_deref().is_some_and(|task| GLUE.contains(&task))
+}
+
+/// What fine-tuned scores depend on besides the task.
+const PRETRAINED: &str = "Published GLUE scores are of encoders pretrained on C4 or on Wikipedia and books at their papers' \
+                          sizes; ours are pretrained on what this sweep names, and their distance is mostly that.";
+const PUBLISHED_SET: &str = "MNLI is published for its matched set; the score is over matched and mismatched.";
+
+const CAPTION: &str = "GLUE by task and metric: means and 95 % Student-t intervals over seeds (k/n: k of n planned runs \
+                       have the number); behind the stroke the published number of the model beside which the mixer \
+                       stands. MNLI's two sets are matched and mismatched.";
+
+const DIVERGED: &str = " A diverged run counts 0 of F1 and of correlations, and of accuracies what the best constant answer or a guesser \
+     scores.";
+
+const AVERAGES_CAPTION: &str = "Averages over GLUE, each by its paper's rule; an average with a task missing is not printed. Published: \
+                                the same rule on the published cells; stated: what the source prints, beside its own rule.";
+
+const AVERAGES: [Column<GlueAverage>; 6] = [
+    left("average", 0, |r| r.rule.clone()),
+    left("mixer", 0, |r| r.number.mixer.clone()),
+    left("ours", 0, |r| means::text(r.number.ours)),
+    left("published", 0, |r| r.number.published_text()),
+    right("Δ", 0, |r| signed(r.difference_points)),
+    left("remarks", 0, remarks),
+];
+
+/// A line of `glue.csv`: a number of a task, or an average.
+struct Line {
+    of: &'static str,
+    task: String,
+    measure: String,
+    mixer: String,
+    mean: Option<f64>,
+    interval: Option<Interval>,
+    n: Option<usize>,
+    published: Option<f64>,
+    stated: Option<f64>,
+    missing: String,
+}
+
+const FIELDS: [Column<Line>; 11] = [
+    field("of", |l| l.of.into()),
+    field("task", |l| l.task.as_str().into()),
+    field("measure", |l| l.measure.as_str().into()),
+    field("mixer", |l| l.mixer.as_str().into()),
+    field("mean", |l| l.mean.into()),
+    field("low", |l| l.interval.map(|ends| ends.low).into()),
+    field("high", |l| l.interval.map(|ends| ends.high).into()),
+    field("n", |l| l.n.into()),
+    field("published", |l| l.published.into()),
+    field("stated", |l| l.stated.into()),
+    field("missing", |l| l.missing.as_str().into()),
+];
+
+/// Tasks by mixers, and behind them the averages.
+fn sections(sweep: &Sweep, glue: &Glue) -> Vec<Section> {
+    let diverged = sweep.rows.iter().filter(|row| is_task_of(row)).any(|row| row.counts.diverged > 0);
+    let tasks = Section {
+        name: "glue",
+        title: "GLUE",
+        grid: grid(glue),
+        caption: format!("{CAPTION}{}", if diverged { DIVERGED } else { "" }),
+        includes: sweep.marked(),
+        notes: sign_notes(sweep.rows),
+        data: Some(Frame::new(&FIELDS, &lines(glue))),
+        ..Section::default()
+    };
+    let averages = Section {
+        name: "glue_averages",
+        grid: Grid::new(&AVERAGES, &glue.averages),
+        caption: format!("{AVERAGES_CAPTION} {} {}", intervals(sweep), rules()),
+        ..Section::default()
+    };
+    vec![tasks.with_json("glue", glue), averages]
+}
+
+/// Tasks and metrics by mixers.
+fn grid(glue: &Glue) -> Grid {
+    let mixers = glue.lines.first().into_iter().flat_map(|line| &line.cells).map(|cell| cell.number.mixer.clone());
+    let titles = ["task", "metric"].map(String::from).into_iter().chain(mixers).collect();
+    let cells = |line: &GlueLine| {
+        let words = [line.task.clone(), line.measure.clone()];
+        words.into_iter().chain(line.cells.iter().map(cell)).collect()
+    };
+    Grid::of(titles, 2, glue.lines.iter().map(cells).collect())
+}
+
+fn cell(cell: &GlueCell) -> String {
+    let ours = cell.number.ours.as_ref();
+    let mut text = decimals_or_none(ours);
+    if text.is_empty() {
+        text = "-".into();
+    }
+    if let Some(ours) = ours.filter(|ours| ours.n > 1 && (ours.n as u64) < cell.planned) {
+        text += &format!(" ({}/{})", ours.n, cell.planned);
+    }
+    if cell.number.published.is_some() {
+        text += &format!(" / {}", cell.number.published_text());
+    }
+    text
+}
+
+fn remarks(row: &GlueAverage) -> String {
+    let missing = (!row.missing.is_empty()).then(|| format!("without {}", row.missing.join(", ")));
+    let stated = row.stated.map(|stated| format!("source states {stated:.3}"));
+    [missing, stated].into_iter().flatten().collect::<Vec<_>>().join("; ")
+}
+
+/// A line for each task, measure and mixer, then one for each average and mixer.
+fn lines(glue: &Glue) -> Vec<Line> {
+    let of_task = |line: &GlueLine, GlueCell { number, .. }: &GlueCell| Line {
+        of: "task",
+        task: line.task.clone(),
+        measure: line.measure.clone(),
+        mixer: number.mixer.clone(),
+        mean: number.ours.as_ref().and_then(|ours| ours.mean),
+        interval: number.ours.as_ref().and_then(|ours| ours.interval),
+        n: Some(number.ours.as_ref().map_or(0, |ours| ours.n)),
+        published: number.published,
+        stated: None,
+        missing: String::new(),
+    };
+    let of_average = |GlueAverage { rule, number, missing, stated, .. }: &GlueAverage| Line {
+        of: "average",
+        task: String::new(),
+        measure: rule.clone(),
+        mixer: number.mixer.clone(),
+        mean: number.ours.map(|ours| ours.mean),
+        interval: number.ours.and_then(|ours| ours.interval),
+        n: None,
+        published: number.published,
+        stated: *stated,
+        missing: missing.join("; "),
+    };
+    let tasks = glue.lines.iter().flat_map(|line| line.cells.iter().map(move |cell| of_task(line, cell)));
+    tasks.chain(glue.averages.iter().map(of_average)).collect()
+}
 
 /// A task and the measures of it that are averaged to its number.
 type Part = (&'static str, &'static [&'static str]);
@@ -120,18 +315,33 @@ pub struct GlueLine {
     pub cells: Vec<GlueCell>,
 }
 
-/// One mixer's number.
+/// One mixer's number and the one of the model it stands beside.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct GlueCell {
+pub struct BesidePublished<T> {
     /// Mixer.
     pub mixer: String,
-    /// Over its seeds; `None` where no run has it.
-    pub ours: Option<Measured>,
-    /// Of the model it stands beside.
+    /// Over its seeds; `None` where no run has it, of an average while a task is missing.
+    pub ours: Option<T>,
+    /// Of the model, of an average by the same rule; `None` while a cell of it is missing.
     pub published: Option<f64>,
     /// Letter of its source.
     #[serde(skip)]
     pub letter: String,
+}
+
+impl<T> BesidePublished<T> {
+    /// `0.844ᵃ`; empty without a published number.
+    fn published_text(&self) -> String {
+        self.published.map_or(String::new(), |share| format!("{share:.3}{}", self.letter))
+    }
+}
+
+/// One mixer's number of a task.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct GlueCell {
+    /// The number.
+    #[serde(flatten)]
+    pub number: BesidePublished<Measured>,
     /// Planned runs.
     pub planned: u64,
 }
@@ -141,17 +351,11 @@ pub struct GlueCell {
 pub struct GlueAverage {
     /// `Hydra`, `BiGS`, `BERT`, `GLUE`, `GLUE8`.
     pub rule: String,
-    /// Mixer.
-    pub mixer: String,
-    /// Over the rule's tasks; `None` while one is missing.
-    pub ours: Option<TaskMean>,
+    /// The average.
+    #[serde(flatten)]
+    pub number: BesidePublished<TaskMean>,
     /// What is missing: `WNLI`, `MNLI mismatched`.
     pub missing: Vec<String>,
-    /// The published cells of the model it stands beside by the same rule; `None` while one is missing.
-    pub published: Option<f64>,
-    /// Letter of its source.
-    #[serde(skip)]
-    pub letter: String,
     /// What the source states as its average, beside the source's own rule.
     pub stated: Option<f64>,
     /// Ours minus published, in points.
@@ -159,7 +363,7 @@ pub struct GlueAverage {
 }
 
 /// Measures of a task in the order of the table.
-pub(crate) fn measures_of(name: &str) -> &'static [&'static str] {
+fn measures_of(name: &str) -> &'static [&'static str] {
     match name {
         "CoLA" => &["mcc"],
         "STS-B" => &["pearson", "spearman"],
@@ -172,7 +376,7 @@ pub(crate) fn measures_of(name: &str) -> &'static [&'static str] {
 /// A row's numbers for a measure with the runs they are of: the score where it is that, else what the runs report. MNLI's score is
 /// over both of its sets only where the record does not tell them apart, and is not taken for either.
 fn seeds(row: &Row, measure: &str) -> Measured {
-    if row.metric.is_empty() || !row.is_score(measure) {
+    if row.metric.is_empty() || [MATCHED, MISMATCHED].contains(&measure) || !row.scored_by.is_measure(measure) {
         return row.measures.get(measure).cloned().unwrap_or_else(|| Measured::new(Vec::new()));
     }
     Measured::of_runs(row.scored_runs.iter().copied().zip(row.scores.iter().copied()).collect())
@@ -186,56 +390,39 @@ fn published(model: &str, task: &str, measure: &str) -> Option<f64> {
 
 /// GLUE's table and averages, `None` without its tasks; or why there are none.
 pub(crate) fn glue(mixers: &[&str], rows: &[Row]) -> Result<Option<Glue>, String> {
-    let name_of = |label: &str| rows.iter().find(|row| row.task == label).and_then(|row| row.published_task.as_deref());
-    let found: Vec<(&str, &str)> = tasks(rows)
-        .into_iter()
-        .filter_map(|label| Some((label, GLUE.into_iter().find(|n| Some(*n) == name_of(label))?)))
-        .collect();
+    let found = labels(GLUE.into_iter(), rows, "GLUE")?;
     if found.is_empty() {
         return Ok(None);
     }
-    for name in GLUE {
-        let labels: Vec<&str> = found.iter().filter(|(_, known)| *known == name).map(|(label, _)| *label).collect();
-        if labels.len() > 1 {
-            return Err(format!(
-                "no GLUE averages: {} all stand for {name}; say `published: null` in all entries but one",
-                labels.join(", ")
-            ));
-        }
-    }
     let row = |mixer: &str, label: &str| rows.iter().find(|row| row.mixer == mixer && row.task == label);
-    let line = |(label, name): (&str, &'static str), measure: &str| {
-        let cell = |mixer: &&str| {
-            let row = row(mixer, label);
-            let ours = row.map_or_else(|| Measured::new(Vec::new()), |row| seeds(row, measure));
-            let interval = ours.interval.map(|interval| interval.clipped(range_of_measure(measure)));
-            let model = row.and_then(|row| row.published_model.as_deref());
-            let published = model.and_then(|model| published(model, name, measure));
-            GlueCell {
-                mixer: mixer.to_string(),
-                ours: Some(Measured { interval, ..ours }).filter(|measured| measured.n > 0),
-                letter: row.map(|row| row.letter.clone()).filter(|_| published.is_some()).unwrap_or_default(),
-                published,
-                planned: row.map_or(0, |row| row.planned),
-            }
-        };
+    let line = |(label, name): (&str, &str), measure: &str| {
         let task = rows.iter().find(|row| row.task == label).map(Row::task_shown).unwrap_or_default();
-        GlueLine { task, name: name.into(), measure: measure.into(), cells: mixers.iter().map(cell).collect() }
+        let cells = mixers.iter().map(|mixer| cell_of(mixer, row(mixer, label), name, measure)).collect();
+        GlueLine { task, name: name.into(), measure: measure.into(), cells }
     };
-    let lines: Vec<GlueLine> =
-        found.iter().flat_map(|place| measures_of(place.1).iter().map(|measure| line(*place, measure))).collect();
-    let averages = match found.len() {
-        1 => Vec::new(),
-        _ => {
-            let of = |name: &str| found.iter().find(|(_, known)| *known == name).map(|(label, _)| *label);
-            let of_rule = |rule: &Rule| {
-                let of_mixer = |mixer: &&str| average(rule, mixer, |name| row(mixer, of(name)?));
-                mixers.iter().map(of_mixer).collect::<Vec<_>>()
-            };
-            RULES.iter().flat_map(of_rule).collect()
-        }
+    let in_order = tasks(rows).into_iter().filter_map(|label| found.iter().find(|(known, _)| *known == label));
+    let lines = in_order.flat_map(|place| measures_of(place.1).iter().map(|measure| line(*place, measure))).collect();
+    let of = |name: &str| found.iter().find(|(_, known)| *known == name).map(|(label, _)| *label);
+    let of_rule = |rule: &'static Rule| {
+        mixers.iter().map(move |mixer| average(rule, mixer, |name| row(mixer, of(name)?))).collect::<Vec<_>>()
     };
+    let averages = if found.len() == 1 { Vec::new() } else { RULES.iter().flat_map(of_rule).collect() };
     Ok(Some(Glue { lines, averages }))
+}
+
+/// One mixer's number for a measure of a task.
+fn cell_of(mixer: &str, row: Option<&Row>, name: &str, measure: &str) -> GlueCell {
+    let ours = row.map_or_else(|| Measured::new(Vec::new()), |row| seeds(row, measure));
+    let interval = ours.interval.map(|interval| interval.clipped(range_of_measure(measure)));
+    let model = row.and_then(|row| row.published_model.as_deref());
+    let published = model.and_then(|model| published(model, name, measure));
+    let number = BesidePublished {
+        mixer: mixer.into(),
+        ours: Some(Measured { interval, ..ours }).filter(|measured| measured.n > 0),
+        letter: row.map(|row| row.letter.clone()).filter(|_| published.is_some()).unwrap_or_default(),
+        published,
+    };
+    GlueCell { number, planned: row.map_or(0, |row| row.planned) }
 }
 
 /// Whether a row of MNLI has one of its sets.
@@ -303,13 +490,10 @@ fn average<'a>(rule: &Rule, mixer: &str, row: impl Fn(&str) -> Option<&'a Row>) 
     let letter = named.iter().map(|row| row.letter.clone()).find(|letter| !letter.is_empty() && published.is_some());
     GlueAverage {
         rule: rule.name.into(),
-        mixer: mixer.into(),
         missing,
         stated: model.as_deref().and_then(|model| stated(rule, model)),
         difference_points: ours.zip(published).map(|(ours, theirs)| points(ours.mean, theirs)),
-        ours,
-        published,
-        letter: letter.unwrap_or_default(),
+        number: BesidePublished { mixer: mixer.into(), ours, published, letter: letter.unwrap_or_default() },
     }
 }
 
@@ -322,7 +506,7 @@ fn of_published(rule: &Rule, model: &str) -> Option<f64> {
 }
 
 /// What enters each average, in a sentence each.
-pub(crate) fn rules() -> String {
+fn rules() -> String {
     let part = |(task, measures): &Part| match measures {
         [_] if ["QNLI", "RTE", "SST2", "WNLI", "CoLA"].contains(task) => task.to_string(),
         measures => format!("{task} ({})", measures.join(" and ")),
@@ -332,33 +516,6 @@ pub(crate) fn rules() -> String {
         format!("{} ({}): mean of {}.", rule.name, rule.whose, parts.join(", "))
     };
     RULES.iter().map(rule).collect::<Vec<_>>().join(" ")
-}
-
-/// Full precision: a line for each task, measure and mixer, then one for each average and mixer.
-pub(crate) fn csv(glue: &Glue) -> Result<String, csv::Error> {
-    let titles = ["of", "task", "measure", "mixer", "mean", "low", "high", "n", "published", "stated", "missing"];
-    let mut rows = vec![titles.map(String::from)];
-    let number = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
-    let ends = |interval: Option<Interval>| [number(interval.map(|i| i.low)), number(interval.map(|i| i.high))];
-    for line in &glue.lines {
-        for cell in &line.cells {
-            let ours = cell.ours.as_ref();
-            let [low, high] = ends(ours.and_then(|ours| ours.interval));
-            let (mean, n) = (number(ours.and_then(|ours| ours.mean)), ours.map_or(0, |ours| ours.n).to_string());
-            let (of, task, measure, mixer) =
-                ("task".into(), line.task.clone(), line.measure.clone(), cell.mixer.clone());
-            let (published, none) = (number(cell.published), String::new());
-            rows.push([of, task, measure, mixer, mean, low, high, n, published, none.clone(), none]);
-        }
-    }
-    for average in &glue.averages {
-        let [low, high] = ends(average.ours.and_then(|ours| ours.interval));
-        let (mean, missing) = (number(average.ours.map(|ours| ours.mean)), average.missing.join("; "));
-        let (published, stated) = (number(average.published), number(average.stated));
-        let (of, rule, mixer, none) = ("average".into(), average.rule.clone(), average.mixer.clone(), String::new());
-        rows.push([of, none.clone(), rule, mixer, mean, low, high, none, published, stated, missing]);
-    }
-    text::csv(rows)
 }
 
 #[cfg(test)]
@@ -380,19 +537,24 @@ mod tests {
         let record = records.iter_mut().find(|record| record.id == "attention.mrpc.1").expect("there");
         record.measures.insert("f1".into(), f64::NAN);
         let average = |records: &[Record]| {
-            let glue = Table::build(&manifest, records).expect("builds").glue.expect("tasks of GLUE");
-            let found =
-                glue.averages.into_iter().find(|a| (a.rule.as_str(), a.mixer.as_str()) == ("GLUE8", "attention"));
+            let glue = samples::glue_of(&Table::build(&manifest, records).expect("builds")).expect("tasks of GLUE");
+            let found = glue
+                .averages
+                .into_iter()
+                .find(|a| (a.rule.as_str(), a.number.mixer.as_str()) == ("GLUE8", "attention"));
             found.expect("a rule and a mixer")
         };
         // The other seven, over both seeds: 0.69, 0.80, 0.81, 0.60, 0.85, 0.20, 0.60.
-        let mean = average(&records).ours.expect("whole").mean;
+        let mean = average(&records).number.ours.expect("whole").mean;
         assert!((mean - (4.55 + 0.775) / 8.0).abs() < 1e-9, "{mean}");
         // No seed has both.
         let other = records.iter_mut().find(|record| record.id == "attention.mrpc.2").expect("there");
         other.measures.insert("accuracy".into(), f64::NAN);
         let none = average(&records);
-        assert_eq!((none.ours, &none.missing[..]), (None, &["MRPC: no run has all its measures".to_string()][..]));
+        assert_eq!(
+            (none.number.ours, &none.missing[..]),
+            (None, &["MRPC: no run has all its measures".to_string()][..])
+        );
     }
 
     // Cells are rounded to a tenth, so that their mean is within 0.05 of that of the unrounded, and the average once more.
@@ -456,33 +618,33 @@ mod tests {
     #[test]
     fn each_rule_takes_its_own_measures() {
         let (manifest, records) = samples::glue();
-        let glue = Table::build(&manifest, &records).expect("builds").glue.expect("GLUE");
+        let glue = samples::glue_of(&Table::build(&manifest, &records).expect("builds")).expect("GLUE");
         let of = |rule: &str, mixer: &str| {
-            glue.averages.iter().find(|average| average.rule == rule && average.mixer == mixer).expect("there")
+            glue.averages.iter().find(|average| average.rule == rule && average.number.mixer == mixer).expect("there")
         };
         let single = 0.70 + 0.8 + 0.6 + 0.85 + 0.2;
         assert!(
-            near(of("Hydra", "attention").ours, (single + 0.84 + 0.81 + 0.58) / 8.0),
+            near(of("Hydra", "attention").number.ours, (single + 0.84 + 0.81 + 0.58) / 8.0),
             "{:?}",
             of("Hydra", "attention")
         );
-        assert!(near(of("BiGS", "attention").ours, (single + 0.78 + 0.81 + 0.58) / 8.0));
-        assert!(near(of("BERT", "attention").ours, (single + 0.68 + 0.78 + 0.81 + 0.58) / 9.0));
+        assert!(near(of("BiGS", "attention").number.ours, (single + 0.78 + 0.81 + 0.58) / 8.0));
+        assert!(near(of("BERT", "attention").number.ours, (single + 0.68 + 0.78 + 0.81 + 0.58) / 9.0));
         assert_eq!(of("BERT", "s4").missing, ["MNLI mismatched", "RTE"]);
-        assert!(near(of("GLUE8", "attention").ours, (single - 0.01 + 0.81 + 0.765 + 0.60) / 8.0));
+        assert!(near(of("GLUE8", "attention").number.ours, (single - 0.01 + 0.81 + 0.765 + 0.60) / 8.0));
         let official = of("GLUE", "attention");
-        assert_eq!((official.ours, &official.missing[..]), (None, &["WNLI".to_string()][..]));
-        assert!(of("Hydra", "attention").published.is_some_and(|share| (share - 0.834_75).abs() < 1e-9));
-        assert_eq!((of("Hydra", "attention").stated, of("BERT", "attention").published), (Some(0.835), None));
+        assert_eq!((official.number.ours, &official.missing[..]), (None, &["WNLI".to_string()][..]));
+        assert!(of("Hydra", "attention").number.published.is_some_and(|share| (share - 0.834_75).abs() < 1e-9));
+        assert_eq!((of("Hydra", "attention").stated, of("BERT", "attention").number.published), (Some(0.835), None));
         let s4 = of("GLUE8", "s4");
-        assert_eq!((s4.ours, s4.missing.join(", ")), (None, "MNLI mismatched, RTE".into()));
+        assert_eq!((s4.number.ours, s4.missing.join(", ")), (None, "MNLI mismatched, RTE".into()));
     }
 
     #[test]
     fn every_metric_has_its_line_and_correlations_may_be_negative() {
         let (manifest, records) = samples::glue();
         let table = Table::build(&manifest, &records).expect("builds");
-        insta::assert_snapshot!(table.markdown_glue(), @r"
+        insta::assert_snapshot!(samples::section(&table, "glue"), @r"
         | task | metric | attention | s4 |
         | --- | --- | ---: | ---: |
         | mnli | matched | 0.700 [0.573, 0.827] / 0.844ᵃ | 0.490 [0.363, 0.617] |
@@ -522,14 +684,18 @@ mod tests {
         let (mut manifest, records) = samples::glue();
         manifest.runs.retain(|run| run.task == "cola");
         let table = Table::build(&manifest, &records).expect("builds");
-        assert!(table.glue.as_ref().is_some_and(|glue| glue.averages.is_empty() && glue.lines.len() == 1));
+        assert!(samples::glue_of(&table).is_some_and(|glue| glue.averages.is_empty() && glue.lines.len() == 1));
         let (mut manifest, records) = samples::glue();
         for run in manifest.runs.iter_mut().filter(|run| run.task == "rte") {
             run.published.as_mut().expect("named").task = "QNLI".into();
         }
         let table = Table::build(&manifest, &records).expect("builds");
         let said = "no GLUE averages: qnli, rte all stand for QNLI";
-        assert!(table.glue.is_none() && table.warnings.iter().any(|w| w.starts_with(said)), "{:?}", table.warnings);
+        assert!(
+            table.section("glue").is_none() && table.warnings.iter().any(|w| w.starts_with(said)),
+            "{:?}",
+            table.warnings
+        );
     }
 
     #[test]
@@ -554,7 +720,7 @@ mod tests {
             for run in manifest.runs.iter_mut().filter(|run| run.mixer == "attention") {
                 run.published.as_mut().expect("named").model = Some(model.into());
             }
-            let glue = Table::build(&manifest, &records).expect("builds").glue.expect("GLUE");
+            let glue = samples::glue_of(&Table::build(&manifest, &records).expect("builds")).expect("GLUE");
             let stated: Vec<_> =
                 glue.averages.iter().filter_map(|a| Some((a.rule.as_str(), format!("{:.3}", a.stated?)))).collect();
             match model {

@@ -6,19 +6,86 @@
 //! ```
 //! A task counts once, by the mean over its seeds. A mixer without a score on one of the tasks has no average.
 
-use crate::published::{self, FAILED_PATH_X, FIVE, PATH_X};
-use crate::statistics::{Interval, Range, Seeds, mean, seeds_interval};
-use crate::table::row::{Row, points, tasks};
+use crate::grid::{Column, Grid, left, right};
+use crate::published::{self, Averages, FAILED_PATH_X, FIVE, PATH_256, PATH_X};
+use crate::statistics::{Range, Seeds, mean, seeds_interval};
+use crate::suites::suite::{Suite, labels, without};
+use crate::table::means::{self, TaskMean, intervals};
+use crate::table::numbers::signed;
+use crate::table::row::{Row, points, sign_notes};
+use crate::table::section::Section;
+use crate::table::sweep::Sweep;
 use serde::Serialize;
 
-/// A mean over tasks.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct TaskMean {
-    /// Mean over tasks of the mean over seeds.
-    pub mean: f64,
-    /// By Welch and Satterthwaite over seeds, or of sums by seed where runs of one seed share a start, clipped to the range of the
-    /// scores; `None` where a task has fewer than two seeds.
-    pub interval: Option<Interval>,
+pub(crate) struct LraSuite;
+
+/// The suite of these tasks.
+pub(crate) const SUITE: LraSuite = LraSuite;
+
+impl Suite for LraSuite {
+    fn sections(&self, sweep: &Sweep) -> Vec<Section> {
+        let found = if sweep.is_pooled() { averages(&sweep.mixers, sweep.rows) } else { Ok(Vec::new()) };
+        let (averages, empty) = match found {
+            Ok(averages) => (averages, Section::default()),
+            Err(problem) => (Vec::new(), without(problem)),
+        };
+        if averages.is_empty() {
+            return vec![empty.with_json("averages", &averages)];
+        }
+        let section = Section {
+            name: "lra",
+            title: "Long Range Arena averages",
+            grid: Grid::new(&COLUMNS, &averages),
+            caption: format!("{CAPTION} {}", intervals(sweep)),
+            includes: sweep.marked(),
+            notes: sign_notes(sweep.rows),
+            ..Section::default()
+        };
+        vec![section.with_json("averages", &averages)]
+    }
+
+    fn caption(&self, rows: &[Row]) -> Vec<String> {
+        let fails = rows.iter().any(|row| row.fails);
+        fails.then(|| "FAIL: no better than guessing, as papers print it for Path-X.".into()).into_iter().collect()
+    }
+
+    fn fails_at_floor(&self, task: &str) -> bool {
+        [PATH_X, PATH_256].contains(&task)
+    }
+}
+
+const COLUMNS: [Column<Average>; 9] = [
+    left("mixer", 0, |r| r.mixer.clone()),
+    left("avg5", 0, |r| means::text(r.avg5)),
+    left("published", 0, |r| published_mean(r, |p| p.five)),
+    right("Δ", 0, |r| signed(r.difference5_points)),
+    left("avg6", 0, |r| if r.tasks == 6 { means::text(r.avg6) } else { String::new() }),
+    left("published", 0, |r| if r.tasks == 6 { published_mean(r, |p| p.six) } else { String::new() }),
+    right("Δ", 0, |r| signed(r.difference6_points)),
+    left("n", 0, |r| format!("{}/{}", r.scored, r.planned)),
+    left("remarks", 0, remarks),
+];
+
+const CAPTION: &str = "Long Range Arena averages. avg5: mean of ListOps, Text, Retrieval, Image and Pathfinder; avg6: \
+                       the same with Path-X, which counts 0.5 where it is at its floor. A mixer without a \
+                       score on every task has no average. Published averages are of the published cells, by the same rule.";
+
+fn published_mean(row: &Average, of: fn(&Averages) -> Option<f64>) -> String {
+    row.published.as_ref().and_then(of).map_or(String::new(), |share| format!("{share:.3}{}", row.letter))
+}
+
+fn remarks(row: &Average) -> String {
+    let mut remarks = Vec::new();
+    if !row.missing.is_empty() {
+        remarks.push(format!("no score on {}", row.missing.join(", ")));
+    }
+    if row.path_x_failed {
+        remarks.push("Path-X FAIL".into());
+    }
+    if let Some(stated) = row.published.as_ref().and_then(|published| published.stated) {
+        remarks.push(format!("source states {stated:.3}"));
+    }
+    remarks.join(", ")
 }
 
 /// One mixer's averages beside the published ones.
@@ -46,7 +113,7 @@ pub struct Average {
     #[serde(skip)]
     pub letter: String,
     /// Averages of the published cells, by the same rule.
-    pub published: Option<published::Averages>,
+    pub published: Option<Averages>,
     /// Ours minus published over five tasks, in points.
     pub difference5_points: Option<f64>,
     /// Ours minus published over six tasks, in points.
@@ -55,26 +122,18 @@ pub struct Average {
 
 /// The averages of every mixer, empty unless the sweep has the five tasks; or why there are none.
 pub(crate) fn averages(mixers: &[&str], rows: &[Row]) -> Result<Vec<Average>, String> {
-    let labels = |name: &str| tasks(rows.iter().filter(|row| row.published_task.as_deref() == Some(name)));
-    let wanted: Vec<&str> = FIVE.into_iter().chain([PATH_X]).filter(|name| !labels(name).is_empty()).collect();
+    let known = |name: &&str| rows.iter().any(|row| row.published_task.as_deref() == Some(*name));
+    let wanted: Vec<&'static str> = FIVE.into_iter().chain([PATH_X]).filter(known).collect();
     if FIVE.iter().any(|name| !wanted.contains(name)) {
         return Ok(Vec::new());
     }
-    for name in &wanted {
-        let labels = labels(name);
-        if labels.len() > 1 {
-            return Err(format!(
-                "no Long Range Arena averages: {} all stand for {name}; say `published: null` in all entries but one",
-                labels.join(", ")
-            ));
-        }
-    }
+    labels(wanted.iter().copied(), rows, "Long Range Arena")?;
     Ok(mixers.iter().map(|mixer| of_mixer(mixer, rows, &wanted)).collect())
 }
 
 fn of_mixer(mixer: &str, rows: &[Row], wanted: &[&str]) -> Average {
     let find = |name: &&str| rows.iter().find(|row| row.mixer == mixer && row.published_task.as_deref() == Some(*name));
-    let counts = |row: &Row| match row.fails() {
+    let counts = |row: &Row| match row.fails {
         true => row.scores_by_seed().into_iter().map(|(seed, _)| (seed, FAILED_PATH_X)).collect(),
         false => row.scores_by_seed(),
     };
@@ -100,7 +159,7 @@ fn of_mixer(mixer: &str, rows: &[Row], wanted: &[&str]) -> Average {
         tasks: wanted.len(),
         avg5,
         avg6,
-        path_x_failed: found.iter().any(|row| row.published_task.as_deref() == Some(PATH_X) && row.fails()),
+        path_x_failed: found.iter().any(|row| row.published_task.as_deref() == Some(PATH_X) && row.fails),
         missing: missing.collect(),
         scored: found.iter().map(|row| row.scored).sum(),
         planned: found.iter().map(|row| row.planned).sum(),
@@ -130,7 +189,7 @@ mod tests {
     #[test]
     fn a_task_counts_once_and_a_failed_path_x_counts_as_guessing() {
         let (manifest, records) = samples::lra();
-        let averages = table(&manifest, &records).averages;
+        let averages = samples::averages(&table(&manifest, &records));
         let attention = &averages[0];
         let five = (0.364 + 0.641 + 0.575 + 0.424 + 0.714) / 5.0;
         assert!(
@@ -147,7 +206,7 @@ mod tests {
     fn a_mixer_without_a_task_has_no_average_over_the_others() {
         let (manifest, mut records) = samples::lra();
         records.retain(|record| !record.id.starts_with("bigs.path-x"));
-        let averages = table(&manifest, &records).averages;
+        let averages = samples::averages(&table(&manifest, &records));
         assert!(averages[3].avg5.is_some() && averages[3].avg6.is_none());
         assert_eq!(averages[3].missing, ["Path-X"]);
         assert_eq!(
@@ -161,10 +220,11 @@ mod tests {
         let (mut manifest, records) = samples::lra();
         manifest.runs.retain(|run| run.task != "path-x");
         let five = table(&manifest, &records);
-        assert!(five.averages[0].avg5.is_some() && five.averages[0].avg6.is_none());
-        assert!(five.averages[0].missing.is_empty() && !five.markdown_averages().contains("| avg6 |"));
+        let averages = samples::averages(&five);
+        assert!(averages[0].avg5.is_some() && averages[0].avg6.is_none());
+        assert!(averages[0].missing.is_empty() && !samples::section(&five, "lra").contains("| avg6 |"));
         manifest.runs.retain(|run| run.task != "pathfinder");
-        assert!(table(&manifest, &records).averages.is_empty());
+        assert!(samples::averages(&table(&manifest, &records)).is_empty());
     }
 
     #[test]
@@ -174,7 +234,7 @@ mod tests {
             run.published.as_mut().expect("named").task = "Text".into();
         }
         let table = table(&manifest, &records);
-        assert!(table.averages.is_empty());
+        assert!(table.section("lra").is_none());
         let said = "no Long Range Arena averages: text, path-x all stand for Text; say `published: null`";
         assert!(table.warnings.iter().any(|warning| warning.starts_with(said)), "{:?}", table.warnings);
     }
@@ -185,7 +245,7 @@ mod tests {
         for run in manifest.runs.iter_mut().filter(|run| run.mixer == "bigs") {
             run.published.as_mut().expect("named").model = Some("Sinkhorn Transformer".into());
         }
-        let text = table(&manifest, &records).markdown_averages();
+        let text = samples::section(&table(&manifest, &records), "lra");
         assert!(text.contains("source states 0.513"), "{text}");
     }
 
@@ -195,7 +255,7 @@ mod tests {
         for run in manifest.runs.iter_mut().filter(|run| run.mixer == "s4" && run.task == "text") {
             run.published.as_mut().expect("named").model = Some("S5 (ICLR 2023)".into());
         }
-        let averages = table(&manifest, &records).averages;
+        let averages = samples::averages(&table(&manifest, &records));
         assert_eq!((&averages[2].model, &averages[2].published, averages[2].letter.as_str()), (&None, &None, ""));
     }
 }
