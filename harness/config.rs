@@ -297,10 +297,7 @@ impl Reader<'_> {
             axes.iter().filter_map(|axis| axis.first()).map(|s| s.path.join(".")).collect()
         };
         let swept = paths(&product.all_axes());
-        let has_axes = |figure: &Figure| match figure {
-            Figure::Lines(lines) => std::iter::once(&lines.x).chain(&lines.panels).all(|path| swept.contains(path)),
-            _ => true,
-        };
+        let has_axes = |figure: &Figure| figure.axes().all(|path| swept.iter().any(|known| known == path));
         let (left, gone): (Vec<Figure>, Vec<Figure>) =
             self.figures(node, &paths(written)).into_iter().partition(has_axes);
         if !gone.is_empty() {

@@ -12,6 +12,9 @@ const BOOK: TableStyle = TableStyle::new()
     .content_lines(ContentLineStyle::none().junction(' '))
     .bottom_border(LineStyle::none().fill('─').junction('─'));
 
+/// The name of a column in files, and its value there.
+type Field<T> = (&'static str, fn(&T) -> Value);
+
 /// One column of a table: what it says in print, what it holds in a file of data, or both.
 pub(crate) struct Column<T> {
     title: &'static str,
@@ -19,8 +22,8 @@ pub(crate) struct Column<T> {
     rank: u8,
     right: bool,
     text: Option<fn(&T) -> String>,
-    /// Its name in files, and its number or word in full precision.
-    field: Option<(&'static str, fn(&T) -> Value)>,
+    /// In full precision.
+    field: Option<Field<T>>,
 }
 
 pub(crate) const fn left<T>(title: &'static str, rank: u8, text: fn(&T) -> String) -> Column<T> {

@@ -3,10 +3,15 @@
 //!
 //! `MIXARENA_FUZZ=1000000 cargo test --workspace --lib -- hostile` tries so many damaged files instead of some hundreds.
 
+use crate::figures::cells::Cells;
+use crate::figures::details::Details;
+use crate::figures::lines::Lines;
+use crate::figures::profile::{Profile, Shape};
+use crate::figures::ranking::Ranking;
 use crate::report::Report;
 use crate::table::Table;
-use crate::{Cells, Details, Figure, Lines, Manifest, Outcome, Profile, Ranking, Record, Scale, Shape, Store, Tested};
 use crate::{Detail, samples, text};
+use crate::{Figure, Manifest, Outcome, Record, Scale, Store, Tested};
 use proptest::prelude::*;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
@@ -30,15 +35,15 @@ fn sweep(which: usize) -> Sweep {
     let (mut manifest, records) = SWEEPS[which % SWEEPS.len()]();
     let details = |axis: &str, measure: &str| {
         let (axis, measure, scale) = (axis.into(), measure.into(), Scale::Linear);
-        Figure::Details(Details { axis, measure, scale, y_scale: Scale::Linear })
+        Figure::from(Details { axis, measure, scale, y_scale: Scale::Linear })
     };
     manifest.figures.extend([
         details("length", "score"),
         details("phenomenon", "minimal_pairs"),
-        Figure::Cells(Cells { axis: "layer".into(), measure: "importance".into() }),
-        Figure::Profile(Profile { shape: Shape::Heat }),
-        Figure::Profile(Profile { shape: Shape::Radar }),
-        Figure::Ranking(Ranking { measure: "loss".into(), lower_is_better: None, published: "C4-MLM-loss".into() }),
+        Figure::from(Cells { axis: "layer".into(), measure: "importance".into() }),
+        Figure::from(Profile { shape: Shape::Heat }),
+        Figure::from(Profile { shape: Shape::Radar }),
+        Figure::from(Ranking { measure: "loss".into(), lower_is_better: None, published: "C4-MLM-loss".into() }),
     ]);
     (manifest, records)
 }
@@ -58,15 +63,15 @@ fn sweep_with(text: &str, which: usize) -> Sweep {
             beside.model = beside.model.as_ref().map(|model| if run.seed == 1 { model.clone() } else { text.into() });
         }
     }
-    manifest.figures.push(Figure::Lines(Lines {
+    manifest.figures.push(Figure::from(Lines {
         x: text.into(),
         panels: None,
         measure: text.into(),
         scale: Scale::Linear,
     }));
-    manifest.figures.push(Figure::Cells(Cells { axis: text.into(), measure: text.into() }));
+    manifest.figures.push(Figure::from(Cells { axis: text.into(), measure: text.into() }));
     let (axis, measure, scale) = (text.into(), text.into(), Scale::Linear);
-    manifest.figures.push(Figure::Details(Details { axis, measure, scale, y_scale: scale }));
+    manifest.figures.push(Figure::from(Details { axis, measure, scale, y_scale: scale }));
     for (i, record) in records.iter_mut().enumerate() {
         added(&mut record.id);
         for field in [

@@ -21,7 +21,8 @@ mod hostile;
 mod samples;
 
 pub use export::ExportError;
-pub use store::figure::{Cells, Details, Figure, Lines, Profile, Ranking, Scale, Shape};
+pub use figures::FigureKind;
+pub use store::figure::{Figure, Scale};
 pub use store::files::replace;
 pub use store::manifest::{Manifest, PlannedRun};
 pub use store::metric::{Metric, MetricKind};

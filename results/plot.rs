@@ -10,6 +10,8 @@ pub(crate) mod radar;
 mod scores;
 pub(crate) mod slope;
 
+pub(crate) use marks::Drawable;
+
 use crate::bench::{Bench, Quantity, Suite};
 use crate::statistics::{Estimate, Range};
 use crate::store::files;
@@ -147,23 +149,8 @@ pub fn bench(measured: &Bench, path: &Path) -> Result<(), PlotError> {
 }
 
 /// Draws a figure of the config.
-pub(crate) fn chart(chart: &chart::Chart, path: &Path) -> Result<(), PlotError> {
-    write(&chart::picture(chart), path)
-}
-
-/// Draws heat maps with numbers.
-pub(crate) fn cells(maps: &cells::Maps, path: &Path) -> Result<(), PlotError> {
-    write(&cells::picture(maps), path)
-}
-
-/// Draws profiles as polygons.
-pub(crate) fn radar(radar: &radar::Radar, path: &Path) -> Result<(), PlotError> {
-    write(&radar::picture(radar), path)
-}
-
-/// Draws two rankings side by side.
-pub(crate) fn slopes(slopes: &slope::Slopes, path: &Path) -> Result<(), PlotError> {
-    write(&slope::picture(slopes), path)
+pub(crate) fn figure(drawing: &dyn Drawable, path: &Path) -> Result<(), PlotError> {
+    write(&drawing.picture(), path)
 }
 
 /// Draws beside `path` and renames, so that a drawing that fails leaves what was there.

@@ -3,14 +3,13 @@
 use crate::bench::{Bench, Case, Measured, Memory, Protocol, State, Suite, Target};
 use crate::export::exporter::Exporter;
 use crate::export::{Csv, Markdown};
+use crate::figures::lines::Lines;
 use crate::published::Beside;
 use crate::suites::{glue, lra};
 use crate::table::Table;
 use crate::table::groups::{self, Group};
 use crate::table::overall::{self, Overall};
-use crate::{
-    Detail, Device, Figure, Lines, Manifest, Outcome, PlannedRun, Point, Record, Scale, Scores, Store, Versions,
-};
+use crate::{Detail, Device, Figure, Manifest, Outcome, PlannedRun, Point, Record, Scale, Scores, Store, Versions};
 
 /// A section as Markdown, with those that belong to it; empty without it.
 pub(crate) fn section(table: &Table, name: &str) -> String {
@@ -241,7 +240,7 @@ pub(crate) fn swept() -> (Manifest, Vec<Record>) {
         }
     }
     let lines = Lines { x: "model.d_model".into(), panels: None, measure: "score".into(), scale: Scale::Log };
-    (Manifest { runs, figures: vec![Figure::Lines(lines)], ..manifest(&[], &[], 0) }, records)
+    (Manifest { runs, figures: vec![Figure::from(lines)], ..manifest(&[], &[], 0) }, records)
 }
 
 /// Four mixers on seven tasks with two seeds; mamba failed on one task, one seed of it on another, and one of s4 diverged.

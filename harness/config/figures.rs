@@ -4,33 +4,29 @@ use crate::base::diagnostics::suggest;
 use crate::config::layers::blamed;
 use crate::config::reader::Reader;
 use crate::config::yaml::{Data, Node};
-use results::Figure;
+use results::{Figure, FigureKind};
 
 impl Reader<'_> {
     /// `figures: [ { lines: { x: model.d_model } } ]`.
     pub(super) fn figures(&mut self, node: &Node, swept: &[String]) -> Vec<Figure> {
-        let help = "figures are `lines: { x: model.d_model }`, `details: { axis: length }`, \
-                    `cells: { axis: layer, measure: importance }`, `profile: { shape: heat }` and \
-                    `ranking: { measure: loss, published: C4-MLM-loss }`";
+        let help = &help();
         let Some(items) = node.as_list() else {
             self.found.error(node.place.clone(), format!("`figures` is {}, expected a list", node.describe()), help);
             return Vec::new();
         };
         let mut figures = Vec::new();
         for item in items {
-            match serde_json::from_value::<Figure>(item.to_json()) {
+            match serde_json::from_value::<FigureKind>(item.to_json()) {
                 Ok(figure) => {
-                    if let Figure::Lines(lines) = &figure {
-                        for path in std::iter::once(&lines.x).chain(&lines.panels).filter(|path| !swept.contains(path))
-                        {
-                            let known: Vec<&str> = swept.iter().map(String::as_str).collect();
-                            let near = if known.is_empty() {
-                                "add the axis to `grid`".into()
-                            } else {
-                                suggest(path, &known, "axes of the grid")
-                            };
-                            self.found.error(item.place.clone(), format!("`{path}` is no axis of the grid"), near);
-                        }
+                    let figure = Figure::from(figure);
+                    let known: Vec<&str> = swept.iter().map(String::as_str).collect();
+                    for path in figure.axes().filter(|path| !known.contains(path)) {
+                        let near = if known.is_empty() {
+                            "add the axis to `grid`".into()
+                        } else {
+                            suggest(path, &known, "axes of the grid")
+                        };
+                        self.found.error(item.place.clone(), format!("`{path}` is no axis of the grid"), near);
                     }
                     figures.push(figure);
                 }
@@ -42,6 +38,13 @@ impl Reader<'_> {
         }
         figures
     }
+}
+
+/// An example of each figure.
+fn help() -> String {
+    let examples: Vec<String> = FigureKind::EXAMPLES.iter().map(|example| format!("`{example}`")).collect();
+    let (last, others) = examples.split_last().expect("there are figures");
+    format!("figures are {} and {last}", others.join(", "))
 }
 
 /// Why an item under `figures` is none, and what to write: the figures there are, or the fields of the one that is named.

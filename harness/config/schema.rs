@@ -6,7 +6,7 @@
 use crate::config::presets;
 use crate::config::sections::{NAMES, SECTIONS};
 use crate::registry::Registry;
-use results::{Figure, published};
+use results::{FigureKind, published};
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
@@ -53,7 +53,7 @@ pub fn of(registry: &Registry) -> Value {
         schemas.family("task", task.name, task.about, (task.schema)());
     }
     let grid = schemas.grid(&mixers, &tasks);
-    let figure = schemas.generator.subschema_for::<Figure>().to_value();
+    let figure = schemas.generator.subschema_for::<FigureKind>().to_value();
     for (name, definition) in schemas.generator.take_definitions(true) {
         schemas.definitions.insert(name, definition);
     }

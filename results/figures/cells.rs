@@ -1,16 +1,35 @@
 //! A measure by axis and series, a heat map for each mixer on each task.
 
-use crate::Cells;
-use crate::figures::built::{Built, Drawing};
+use crate::figures::built::Built;
 use crate::figures::collected::{Collected, Notes, Series, why};
+use crate::figures::kind::Kind;
 use crate::figures::lined::capital;
 use crate::figures::source::{Seen, Source};
 use crate::plot::cells::{Filling, Map, Maps};
 use crate::statistics::mean;
 use crate::table::row::{Row, places};
+use serde::{Deserialize, Serialize};
+
+/// A heat map of details.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Cells {
+    /// The axis of the rows: `layer`.
+    pub axis: String,
+    /// The measure in the cells: `importance`.
+    pub measure: String,
+}
+
+impl Kind for Cells {
+    const EXAMPLE: &'static str = "cells: { axis: layer, measure: importance }";
+
+    fn draw(&self, source: &Source) -> Result<Built, String> {
+        cells(source, self)
+    }
+}
 
 /// A measure by axis and series, a map for each mixer on each task.
-pub(super) fn cells(source: &Source, asked: &Cells) -> Result<Built, String> {
+fn cells(source: &Source, asked: &Cells) -> Result<Built, String> {
     source.recorded(&asked.measure, &asked.axis)?;
     let mut found: Vec<(&Row, Collected, String)> = Vec::new();
     let mut notes = Notes::default();
@@ -83,7 +102,7 @@ pub(super) fn cells(source: &Source, asked: &Cells) -> Result<Built, String> {
         alt: format!("{} by {} and {by}, one panel for each mixer and task", asked.measure, asked.axis),
         caption: said.join(" "),
         table: String::new(),
-        drawing: Drawing::Cells(maps),
+        drawing: Box::new(maps),
     })
 }
 

@@ -1,20 +1,47 @@
 //! A number recorded along an axis of the test split: one panel a task, one line a mixer, baselines in grey.
 
-use crate::figures::built::{Built, Drawing};
+use crate::Detail;
+use crate::Scale;
+use crate::figures::built::Built;
 use crate::figures::collected::{Collected, Notes, why};
+use crate::figures::kind::Kind;
 use crate::figures::lined::{capital, named, range_of, spot_of, table_of};
 use crate::figures::phenomena::phenomena;
-use crate::figures::source::{SCORE, Seen, Source};
+use crate::figures::source::{SCORE, Seen, Source, score};
 use crate::plot::chart::{Axis, Chart, Panel, Spot};
 use crate::statistics::mean;
 use crate::table::row::{Row, places};
-use crate::{Detail, Details};
+use serde::{Deserialize, Serialize};
 
-/// A number recorded along an axis of the test split.
-pub(super) fn details(source: &Source, asked: &Details) -> Result<Built, String> {
+/// A measure against an axis of the test split.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Details {
+    /// The axis: `length`, `pairs`, `context`, `position`, `layer`.
+    pub axis: String,
+    /// The measure: `score`, `loss`, `risk`.
+    #[serde(default = "score")]
+    pub measure: String,
+    /// Steps of the horizontal axis.
+    #[serde(default)]
+    pub scale: Scale,
+    /// Steps of the vertical axis.
+    #[serde(default)]
+    pub y_scale: Scale,
+}
+
+impl Kind for Details {
+    const EXAMPLE: &'static str = "details: { axis: length }";
+
+    fn draw(&self, source: &Source) -> Result<Built, String> {
+        details(source, self)
+    }
+}
+
+fn details(source: &Source, asked: &Details) -> Result<Built, String> {
     source.recorded(&asked.measure, &asked.axis)?;
     if source.is_by_category(&asked.measure, &asked.axis) {
-        return phenomena(source, asked);
+        return Ok(phenomena(source, &asked.measure, &asked.axis));
     }
     let unit = asked.measure == SCORE;
     let mixers = source.mixers();
@@ -80,6 +107,6 @@ pub(super) fn details(source: &Source, asked: &Details) -> Result<Built, String>
         alt: format!("{y} against {}, one line a mixer", asked.axis),
         table: table_of(&chart, &asked.axis, "details.csv"),
         caption,
-        drawing: Drawing::Chart(chart),
+        drawing: Box::new(chart),
     })
 }

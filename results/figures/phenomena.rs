@@ -1,7 +1,6 @@
 //! A number recorded for each of some phenomena, the easiest first: phenomena by mixers, one panel a task.
 
-use crate::Details;
-use crate::figures::built::{Built, Drawing};
+use crate::figures::built::Built;
 use crate::figures::collected::{Collected, Notes, why};
 use crate::figures::lined::{capital, plain};
 use crate::figures::source::{Seen, Source};
@@ -19,7 +18,7 @@ const MINIMAL_PAIRS: &str = "minimal_pairs";
 const WHOLE: &str = "all";
 
 /// A number recorded for each of some phenomena, the easiest first: phenomena by mixers, one panel a task.
-pub(super) fn phenomena(source: &Source, asked: &Details) -> Result<Built, String> {
+pub(super) fn phenomena(source: &Source, measure: &str, axis: &str) -> Built {
     let (mut panels, mut notes, mut lines) = (Vec::new(), Notes::default(), Vec::new());
     let mut most = 0;
     for place in places(&source.table.rows) {
@@ -28,11 +27,11 @@ pub(super) fn phenomena(source: &Source, asked: &Details) -> Result<Built, Strin
         for Seen { row, who, runs } in rows {
             let mut all = Collected::default();
             for run in &runs {
-                all.add(run, &asked.measure, &asked.axis, |_| true);
+                all.add(run, measure, axis, |_| true);
             }
             all.complain(&mut notes, &who);
             if all.series.is_empty() {
-                notes.add(format!("No {}", plain(&asked.measure)), &format!("{who} ({})", why(&runs)));
+                notes.add(format!("No {}", plain(measure)), &format!("{who} ({})", why(&runs)));
                 continue;
             }
             notes.fewer("Fewer seeds", &who, all.runs, &runs);
@@ -44,7 +43,7 @@ pub(super) fn phenomena(source: &Source, asked: &Details) -> Result<Built, Strin
             };
             let mut of_row: Vec<(String, Measured)> =
                 all.series.into_iter().map(|(name, points)| (name, clipped(Measured::new(values(points))))).collect();
-            if let Some(whole) = row.measures.get(&asked.measure).cloned() {
+            if let Some(whole) = row.measures.get(measure).cloned() {
                 of_row.push((WHOLE.into(), clipped(whole)));
             }
             columns.push((row, of_row));
@@ -89,20 +88,20 @@ pub(super) fn phenomena(source: &Source, asked: &Details) -> Result<Built, Strin
         });
     }
     let seeds = if most > 1 { "Means over seeds; 95 % Student-t intervals in the table" } else { "One seed each" };
-    let pairs = if asked.measure == MINIMAL_PAIRS { " 0.5 is guessing." } else { "" };
+    let pairs = if measure == MINIMAL_PAIRS { " 0.5 is guessing." } else { "" };
     let mut said =
         vec![format!("{seeds}. The easiest first, by the mean over mixers; the last line is over all pairs.{pairs}")];
     said.extend(notes.said());
-    let name = plain(&asked.measure);
+    let name = plain(measure);
     let maps = Maps { panels, axes: Default::default(), limit: Some(1.0), name: name.clone(), notes: said.clone() };
     said.push("Every run's numbers are in details.csv.".into());
     let titles = ["task".to_string(), PHENOMENON.into()].into_iter().chain(source.mixers()).collect();
-    Ok(Built {
+    Built {
         stem: String::new(),
         title: format!("{} by {PHENOMENON}", capital(&name)),
         alt: format!("{name} by {PHENOMENON} and mixer"),
         caption: said.join(" "),
         table: Grid::of(titles, 2, lines).markdown(),
-        drawing: Drawing::Cells(maps),
-    })
+        drawing: Box::new(maps),
+    }
 }

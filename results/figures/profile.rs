@@ -1,18 +1,48 @@
 //! Every mixer on every task, from the floor to the ceiling.
 
-use crate::figures::built::{Built, Drawing};
+use crate::figures::built::Built;
 use crate::figures::collected::Notes;
+use crate::figures::kind::Kind;
 use crate::figures::source::Source;
 use crate::grid::Grid;
+use crate::plot::Drawable;
 use crate::plot::cells::{Filling, Map, Maps};
 use crate::plot::radar::{Radar, Spoke};
 use crate::statistics::mean;
 use crate::table::frame::Run;
 use crate::table::row::{places, sign_notes};
-use crate::{Profile, Shape};
+use serde::{Deserialize, Serialize};
+
+/// The ability profile.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Profile {
+    /// How it is drawn.
+    #[serde(default)]
+    pub shape: Shape,
+}
+
+/// How a profile is drawn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Shape {
+    /// Mixers by tasks, the score in each cell.
+    #[default]
+    Heat,
+    /// One polygon a mixer over the tasks' spokes.
+    Radar,
+}
+
+impl Kind for Profile {
+    const EXAMPLE: &'static str = "profile: { shape: heat }";
+
+    fn draw(&self, source: &Source) -> Result<Built, String> {
+        profile(source, self)
+    }
+}
 
 /// Every mixer on every task, from the floor to the ceiling.
-pub(super) fn profile(source: &Source, asked: &Profile) -> Result<Built, String> {
+fn profile(source: &Source, asked: &Profile) -> Result<Built, String> {
     let (mixers, tasks) = (source.mixers(), places(&source.table.rows));
     if tasks.is_empty() {
         return Err("the sweep planned no runs".into());
@@ -76,9 +106,9 @@ pub(super) fn profile(source: &Source, asked: &Profile) -> Result<Built, String>
     let titles = ["mixer".to_string()].into_iter().chain(names.iter().cloned()).collect();
     let table = Grid::of(titles, 1, texts.collect()).markdown();
     let caption = said.join(" ");
-    let drawing = if radar {
+    let drawing: Box<dyn Drawable> = if radar {
         let mixers = all.into_iter().map(|(mixer, spokes)| (mixer, spokes.into_iter().map(|(s, _)| s).collect()));
-        Drawing::Radar(Radar { tasks: names, mixers: mixers.collect(), notes: said })
+        Box::new(Radar { tasks: names, mixers: mixers.collect(), notes: said })
     } else {
         let map = Map {
             title: String::new(),
@@ -88,7 +118,7 @@ pub(super) fn profile(source: &Source, asked: &Profile) -> Result<Built, String>
             absent: String::new(),
         };
         let name = "0 floor, 1 ceiling".to_string();
-        Drawing::Cells(Maps { panels: vec![map], axes: Default::default(), limit: Some(1.0), name, notes: said })
+        Box::new(Maps { panels: vec![map], axes: Default::default(), limit: Some(1.0), name, notes: said })
     };
     Ok(Built {
         stem: String::new(),

@@ -1,19 +1,51 @@
 //! Mixers by their means beside a published order, with rank correlations.
 
-use crate::figures::built::{Built, Drawing};
+use crate::figures::built::Built;
 use crate::figures::collected::{Notes, why};
-use crate::figures::source::{SCORE, Seen, Source};
+use crate::figures::kind::Kind;
+use crate::figures::source::{SCORE, Seen, Source, score};
 use crate::grid::{Grid, digits};
 use crate::plot::chart::Spot;
 use crate::plot::slope::{self, Slope, Slopes};
+use crate::published;
 use crate::statistics::correlation::{Agreement, agreement, over_seeds, ranks};
 use crate::statistics::{Estimate, Interval};
+use crate::store::metric::lower_is_better;
 use crate::table::findings::score_text;
 use crate::table::row::{BOOTSTRAP_SEED, DRAWS, places};
-use crate::{Ranking, published};
+use serde::{Deserialize, Serialize};
+
+/// Our ranking beside a published one: `{ ranking: { measure: loss, published: C4-MLM-loss } }`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Ranking {
+    /// What mixers are ranked by: `score`, or a name of the records' measures.
+    #[serde(default = "score")]
+    pub measure: String,
+    /// Whether a lower number is the better one; `null`: as the measure's name says (losses, perplexities, risks, bits).
+    #[serde(default)]
+    pub lower_is_better: Option<bool>,
+    /// The task of the published table whose numbers of the mixers' models make the other ranking.
+    pub published: String,
+}
+
+impl Ranking {
+    /// Whether a lower number is the better one.
+    fn lower(&self) -> bool {
+        self.lower_is_better.unwrap_or_else(|| lower_is_better(&self.measure))
+    }
+}
+
+impl Kind for Ranking {
+    const EXAMPLE: &'static str = "ranking: { measure: loss, published: C4-MLM-loss }";
+
+    fn draw(&self, source: &Source) -> Result<Built, String> {
+        ranking(source, self)
+    }
+}
 
 /// Mixers by their means beside a published order.
-pub(super) fn ranking(source: &Source, asked: &Ranking) -> Result<Built, String> {
+fn ranking(source: &Source, asked: &Ranking) -> Result<Built, String> {
     let known = published::all().iter().any(|cell| cell.task == asked.published);
     if !known {
         return Err(format!("`{}` is no task of the published tables", asked.published));
@@ -63,7 +95,7 @@ pub(super) fn ranking(source: &Source, asked: &Ranking) -> Result<Built, String>
         alt: format!("mixers in the order of {y} and of the published {}", asked.published),
         caption,
         table: Grid::of(titles.into(), 2, lines).markdown(),
-        drawing: Drawing::Slopes(Slopes {
+        drawing: Box::new(Slopes {
             panels,
             mixers,
             sides: [format!("{y}, best on top"), format!("published {}", asked.published)],

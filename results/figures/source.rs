@@ -11,7 +11,12 @@ use std::collections::BTreeSet;
 /// What the score is called in figures and details.
 pub(super) const SCORE: &str = "score";
 
-pub(super) struct Source<'a> {
+/// The measure of a figure that names none.
+pub(super) fn score() -> String {
+    SCORE.into()
+}
+
+pub(crate) struct Source<'a> {
     pub(super) manifest: &'a Manifest,
     pub(super) table: &'a Table,
     pub(super) runs: &'a [Run<'a>],

@@ -1,7 +1,7 @@
 //! Heat maps of few cells with their numbers: heads by layers, mixers by tasks. One scale for all panels, so that they compare.
 
 use super::heatmap::{Scale, bar, colour, wrapped};
-use super::marks::{Anchor, GREY, INK, PALE, Picture, Place, text_width, widest};
+use super::marks::{Anchor, Drawable, GREY, INK, PALE, Picture, Place, text_width, widest};
 use plotters::style::RGBColor;
 
 const MARGIN: f64 = 16.0;
@@ -80,7 +80,13 @@ fn size(maps: &Maps) -> Size {
     Size { cell, numbers }
 }
 
-pub(super) fn picture(maps: &Maps) -> Picture {
+impl Drawable for Maps {
+    fn picture(&self) -> Picture {
+        picture(self)
+    }
+}
+
+fn picture(maps: &Maps) -> Picture {
     let Size { cell, numbers } = size(maps);
     let every = |step: f64| (SMALL + 2.0) / step;
     let upright = maps.panels.iter().flat_map(|map| &map.columns).any(|name| text_width(name, SMALL) > cell.0 - 4.0);

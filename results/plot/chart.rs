@@ -2,7 +2,9 @@
 
 use super::bench;
 use super::heatmap::wrapped;
-use super::marks::{Anchor, GREY, INK, Lighter, Look, PALE, Picture, Place, looks, stroke, text_width, widest};
+use super::marks::{
+    Anchor, Drawable, GREY, INK, Lighter, Look, PALE, Picture, Place, looks, stroke, text_width, widest,
+};
 use crate::Scale;
 use crate::statistics::{Interval, Range};
 use std::collections::BTreeSet;
@@ -116,7 +118,13 @@ impl Ruler {
     }
 }
 
-pub(super) fn picture(chart: &Chart) -> Picture {
+impl Drawable for Chart {
+    fn picture(&self) -> Picture {
+        picture(self)
+    }
+}
+
+fn picture(chart: &Chart) -> Picture {
     let columns = if chart.panels.len() == 4 { 2 } else { chart.panels.len().clamp(1, 3) };
     let lines = chart.panels.len().div_ceil(columns);
     let ys: Vec<(Ruler, Vec<(f64, String)>)> = chart.panels.iter().map(|panel| vertical(chart, panel)).collect();

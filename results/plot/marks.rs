@@ -5,7 +5,9 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{FontStyle, FontTransform, register_font};
+use std::any::Any;
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::path::Path;
 
 /// Device pixels per CSS pixel: 288 dots per inch.
@@ -137,9 +139,14 @@ pub(super) enum Mark {
     },
 }
 
+/// What can be drawn.
+pub(crate) trait Drawable: Any + Debug {
+    fn picture(&self) -> Picture;
+}
+
 /// Marks in drawing order.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Picture {
+pub(crate) struct Picture {
     pub(super) width: f64,
     pub(super) height: f64,
     pub(super) marks: Vec<Mark>,

@@ -2,7 +2,7 @@
 
 use super::cells::middle_cut;
 use super::heatmap::wrapped;
-use super::marks::{Anchor, GREY, INK, Lighter, PALE, Picture, Place, looks, text_width};
+use super::marks::{Anchor, Drawable, GREY, INK, Lighter, PALE, Picture, Place, looks, text_width};
 use std::f64::consts::TAU;
 
 const RADIUS: f64 = 74.0;
@@ -34,7 +34,13 @@ pub(crate) struct Spoke {
     pub(crate) note: String,
 }
 
-pub(super) fn picture(radar: &Radar) -> Picture {
+impl Drawable for Radar {
+    fn picture(&self) -> Picture {
+        picture(self)
+    }
+}
+
+fn picture(radar: &Radar) -> Picture {
     let columns = if radar.mixers.len() == 4 { 2 } else { radar.mixers.len().clamp(1, 3) };
     let beside = radar.tasks.iter().map(|task| text_width(task, SMALL)).fold(0.0, f64::max).min(NAME) + 14.0;
     let wide = 2.0 * (RADIUS + beside) + 10.0;

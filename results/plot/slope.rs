@@ -1,7 +1,7 @@
 //! Two rankings side by side: ours on the left, a published one on the right, a line for each mixer between its places.
 
 use super::heatmap::wrapped;
-use super::marks::{Anchor, GREY, INK, Look, Picture, Place, looks, stroke, widest};
+use super::marks::{Anchor, Drawable, GREY, INK, Look, Picture, Place, looks, stroke, widest};
 
 const MARGIN: f64 = 16.0;
 const LABEL: f64 = 12.0;
@@ -47,7 +47,13 @@ pub(crate) struct Entry {
     pub(crate) right: usize,
 }
 
-pub(super) fn picture(slopes: &Slopes) -> Picture {
+impl Drawable for Slopes {
+    fn picture(&self) -> Picture {
+        picture(self)
+    }
+}
+
+fn picture(slopes: &Slopes) -> Picture {
     let entries = || slopes.panels.iter().flat_map(|slope| &slope.entries);
     let names = widest(slopes.mixers.iter().map(String::as_str), LABEL);
     let values = |side: usize| widest(entries().map(|entry| entry.values[side].as_str()), SMALL);

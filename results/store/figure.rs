@@ -1,96 +1,41 @@
-//! The plots and tables a config asks for at its end: what is drawn against what. Presentation alone: no part of a run.
+//! What a config asks to be drawn at its end, as a manifest keeps it. Presentation alone: no part of a run. Which kinds there are is
+//! known in `figures.rs`.
 
-use crate::store::metric::lower_is_better;
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value};
 
 /// One figure of a sweep, written as a one-key map: `{ lines: { x: model.d_model } }`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Figure {
-    /// Test score against a setting of the grid: one panel a task, one line a mixer, seeds as thin points, the interval as a band.
-    Lines(Lines),
-    /// A measure recorded against an axis of the test split: one panel a task, one line a mixer.
-    Details(Details),
-    /// A measure recorded by series and axis, as a heat map: one panel for each mixer and task, the mean over its seeds.
-    Cells(Cells),
-    /// Every mixer's score on every task, from the floor (0) to the ceiling (1).
-    Profile(Profile),
-    /// Mixers in the order of their means of a measure beside the order of published numbers, with rank correlations.
-    Ranking(Ranking),
+#[derive(Clone, Debug, PartialEq)]
+pub struct Figure {
+    /// `lines`.
+    pub kind: String,
+    /// Its settings, by name.
+    pub settings: Value,
 }
 
-/// Score against a setting.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Lines {
-    /// Path of the grid's axis: `model.d_model`. It is not tuned over: every value has its row in the tables.
-    pub x: String,
-    /// Path of an axis that splits a task's panel, each value a panel of its own; `null`: none.
-    #[serde(default)]
-    pub panels: Option<String>,
-    /// What is drawn: `score`, or a name of the records' measures.
-    #[serde(default = "score")]
-    pub measure: String,
-    /// Steps of the horizontal axis.
-    #[serde(default)]
-    pub scale: Scale,
-}
-
-/// A measure against an axis of the test split.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Details {
-    /// The axis: `length`, `pairs`, `context`, `position`, `layer`.
-    pub axis: String,
-    /// The measure: `score`, `loss`, `risk`.
-    #[serde(default = "score")]
-    pub measure: String,
-    /// Steps of the horizontal axis.
-    #[serde(default)]
-    pub scale: Scale,
-    /// Steps of the vertical axis.
-    #[serde(default)]
-    pub y_scale: Scale,
-}
-
-/// A heat map of details.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Cells {
-    /// The axis of the rows: `layer`.
-    pub axis: String,
-    /// The measure in the cells: `importance`.
-    pub measure: String,
-}
-
-/// Our ranking beside a published one: `{ ranking: { measure: loss, published: C4-MLM-loss } }`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Ranking {
-    /// What mixers are ranked by: `score`, or a name of the records' measures.
-    #[serde(default = "score")]
-    pub measure: String,
-    /// Whether a lower number is the better one; `null`: as the measure's name says (losses, perplexities, risks, bits).
-    #[serde(default)]
-    pub lower_is_better: Option<bool>,
-    /// The task of the published table whose numbers of the mixers' models make the other ranking.
-    pub published: String,
-}
-
-impl Ranking {
-    /// Whether a lower number is the better one.
-    pub fn lower(&self) -> bool {
-        self.lower_is_better.unwrap_or_else(|| lower_is_better(&self.measure))
+impl Figure {
+    /// Paths of the axes of the grid that it draws along, its settings `x` and `panels`. They are not tuned over: every value has its
+    /// row in the tables.
+    pub fn axes(&self) -> impl Iterator<Item = &str> {
+        ["x", "panels"].into_iter().filter_map(|key| self.settings.get(key)?.as_str())
     }
 }
 
-/// The ability profile.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Profile {
-    /// How it is drawn.
-    #[serde(default)]
-    pub shape: Shape,
+impl Serialize for Figure {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_map([(&self.kind, &self.settings)])
+    }
+}
+
+impl<'de> Deserialize<'de> for Figure {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let mut entries = Map::deserialize(from)?.into_iter();
+        match (entries.next(), entries.next()) {
+            (Some((kind, settings)), None) => Ok(Self { kind, settings }),
+            _ => Err(D::Error::custom("a figure is one name with its settings")),
+        }
+    }
 }
 
 /// Steps of an axis.
@@ -104,17 +49,20 @@ pub enum Scale {
     Log,
 }
 
-/// How a profile is drawn.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Shape {
-    /// Mixers by tasks, the score in each cell.
-    #[default]
-    Heat,
-    /// One polygon a mixer over the tasks' spokes.
-    Radar,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn score() -> String {
-    "score".into()
+    #[test]
+    fn a_figure_is_kept_as_it_was_written_whatever_its_kind() {
+        let text = r#"{"lines":{"x":"model.d_model","panels":null,"measure":"score","scale":"log"}}"#;
+        let read: Figure = serde_json::from_str(text).expect("reads");
+        assert_eq!((read.kind.as_str(), read.axes().collect::<Vec<_>>()), ("lines", vec!["model.d_model"]));
+        assert_eq!(serde_json::to_string(&read).expect("plain data"), text);
+        let newer: Figure = serde_json::from_str(r#"{"pie": {"x": 3}}"#).expect("reads");
+        assert_eq!(newer.axes().count(), 0);
+        for none in ["{}", "[]", r#"{"a": {}, "b": {}}"#, r#""lines""#] {
+            assert!(serde_json::from_str::<Figure>(none).is_err(), "{none}");
+        }
+    }
 }

@@ -49,8 +49,7 @@ impl Manifest {
     pub(crate) fn swept(&self) -> Vec<&str> {
         let mut paths: Vec<&str> = Vec::new();
         for figure in &self.figures {
-            let Figure::Lines(lines) = figure else { continue };
-            paths.extend([Some(lines.x.as_str()), lines.panels.as_deref()].into_iter().flatten());
+            paths.extend(figure.axes());
         }
         let mut seen = std::collections::BTreeSet::new();
         paths.retain(|path| seen.insert(*path));
