@@ -18,7 +18,7 @@ use crate::export::terminal::Terminal;
 use crate::table::Table;
 
 /// The formats of a report's folder.
-pub(crate) const EXPORTERS: [&dyn Exporter; 3] = [&Markdown, &Csv, &Json];
+pub(crate) const EXPORTERS: &[&dyn Exporter] = &[&Markdown, &Csv, &Json];
 
 impl Table {
     /// For a terminal `width` columns wide; columns that do not fit are left out and counted.

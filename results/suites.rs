@@ -13,7 +13,7 @@ use crate::table::section::Section;
 use crate::table::sweep::Sweep;
 
 /// In the order of the report.
-pub(crate) const SUITES: [&dyn Suite; 2] = [&glue::SUITE, &lra::SUITE];
+pub(crate) const SUITES: &[&dyn Suite] = &[&glue::SUITE, &lra::SUITE];
 
 /// Their sections.
 pub(crate) fn sections(sweep: &Sweep) -> Vec<Section> {

@@ -39,7 +39,7 @@ use polars::prelude::{DataFrame, PolarsError};
 type Maker = fn(&Sweep) -> Vec<Section>;
 
 /// The sections of the report, in its order.
-const SECTIONS: [Maker; 10] = [
+const SECTIONS: &[Maker] = &[
     scores::scores,
     language::section,
     suites::sections,

@@ -18,7 +18,7 @@ use serde::Serialize;
 use std::collections::BTreeSet;
 
 /// In the order of print; the fields of `language.csv` follow the same list.
-const COLUMNS: [Column<Language>; 32] = [
+const COLUMNS: &[Column<Language>] = &[
     left("task", 0, |r: &Language| r.task.clone()).in_files("task", |r| r.task.as_str().into()),
     left("mixer", 0, |r: &Language| if r.baseline { format!("baseline: {}", r.mixer) } else { r.mixer.clone() })
         .in_files("mixer", |r| r.mixer.as_str().into()),
@@ -133,11 +133,11 @@ pub(crate) fn section(sweep: &Sweep) -> Vec<Section> {
     let section = Section {
         name: "language",
         title: "Language models",
-        grid: Grid::new(&COLUMNS, &languages),
+        grid: Grid::new(COLUMNS, &languages),
         caption: CAPTION.into(),
         of_columns: OF_COLUMNS.into(),
         notes: sign_notes(sweep.rows),
-        data: Some(Frame::new(&COLUMNS, &languages)),
+        data: Some(Frame::new(COLUMNS, &languages)),
         ..Section::default()
     };
     vec![section.with_json("language", &languages)]

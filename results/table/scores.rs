@@ -24,7 +24,7 @@ struct Line {
 }
 
 /// In the order of print; the fields of files follow the same list.
-const COLUMNS: [Column<Line>; 41] = [
+const COLUMNS: &[Column<Line>] = &[
     left("task", 0, |l: &Line| l.row.task_shown()).in_files("task", |l| l.row.task.as_str().into()),
     left("mixer", 0, |l: &Line| l.row.mixer.clone()).in_files("mixer", |l| l.row.mixer.as_str().into()),
     left("settings", 1, |l: &Line| l.row.settings.clone()).in_files("settings", |l| l.row.settings.as_str().into()),
@@ -142,7 +142,7 @@ pub(crate) fn scores(sweep: &Sweep) -> Vec<Section> {
     let section = Section {
         name: "table",
         title: "Scores",
-        grid: Grid::new(&COLUMNS, &lines(sweep, sweep.rows)),
+        grid: Grid::new(COLUMNS, &lines(sweep, sweep.rows)),
         tones: sweep.rows.iter().map(|row| tone(row, sweep.rows)).collect(),
         caption: caption::caption(sweep).join(" "),
         notes: sign_notes(sweep.rows).into_iter().chain(sweep.sources.iter().cloned()).collect(),
@@ -156,7 +156,7 @@ pub(crate) fn scores(sweep: &Sweep) -> Vec<Section> {
 
 /// All settings of a grid.
 pub(crate) fn settings(sweep: &Sweep) -> Vec<Section> {
-    let grid = Grid::new(&COLUMNS, &lines(sweep, sweep.settings));
+    let grid = Grid::new(COLUMNS, &lines(sweep, sweep.settings));
     let section = Section { name: "settings", title: "All settings", part: Part::Appendix, grid, ..Section::default() };
     vec![section.with_json("settings", &sweep.settings)]
 }
@@ -174,7 +174,7 @@ fn lines(sweep: &Sweep, rows: &[Row]) -> Vec<Line> {
 /// Behind the columns the validation losses of language models and the measures.
 fn data(sweep: &Sweep) -> Frame {
     let rows = sweep.all_rows();
-    let mut data = Frame::new(&COLUMNS, &lines(sweep, rows));
+    let mut data = Frame::new(COLUMNS, &lines(sweep, rows));
     let own = data.columns.clone();
     if rows.iter().any(|row| row.validation_loss.is_some()) {
         let loss = |row: &Row| row.validation_loss.as_ref().and_then(|loss| loss.mean).into();
