@@ -536,3 +536,13 @@ fn many_places_on_an_axis_have_round_ticks_and_many_lengths_evenly_labelled_ones
     assert_eq!(labels(details(SCORE, "distance")), ["1", "2", "4", "8", "16", "32", "64"]);
     assert_eq!(labels(details(SCORE, "frequency")), ["4", "32", "256", "2048", "16384", "131072"]);
 }
+
+#[test]
+fn a_figure_of_another_build_is_named_and_the_others_are_drawn() {
+    let (mut manifest, records) = samples::swept();
+    let pie = Figure { kind: "pie".into(), settings: serde_json::json!({}) };
+    manifest.figures.insert(0, pie);
+    let (built, missing) = made(&(manifest, records));
+    assert_eq!((built.len(), built[0].stem.as_str()), (1, "lines"));
+    assert!(missing[0].starts_with("the figure `pie` is not drawn: this build cannot read it: unknown variant"));
+}

@@ -257,6 +257,7 @@ fn published_text(row: &Row) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::OfBaseline;
     use crate::report::Report;
     use crate::samples;
     use crate::table::Table;
@@ -378,6 +379,28 @@ mod tests {
             assert!(!narrow.contains(said), "{said}: {narrow}");
         }
         assert!(narrow.contains("Language models in the order") && !narrow.contains("MFU"), "{narrow}");
+    }
+
+    #[test]
+    fn a_baseline_is_what_the_record_says_is_one_whatever_the_names_of_its_measures() {
+        let (manifest, mut records) = samples::language();
+        for record in &mut records {
+            record.measures.remove("perplexity of unigram");
+            for measure in ["loss", "accuracy"] {
+                let Some(value) = record.measures.remove(&format!("{measure} of unigram")) else { continue };
+                let key = format!("{measure}_by_frequency");
+                record.measures.insert(key.clone(), value);
+                record.baselines.insert(key, OfBaseline { measure: measure.into(), baseline: "unigram".into() });
+            }
+        }
+        let table = Table::build(&manifest, &records).expect("builds");
+        let unigram = &languages(&table.rows)[3];
+        let mean = |measured: &Option<Measured>| measured.as_ref().and_then(|measured| measured.mean);
+        assert_eq!((unigram.mixer.as_str(), unigram.baseline), ("unigram", true));
+        assert_eq!(mean(&unigram.loss), Some(6.5));
+        assert!((mean(&unigram.accuracy).expect("kept") - 0.05).abs() < 1e-12);
+        assert!((mean(&unigram.perplexity).expect("of the loss") - 6.5_f64.exp()).abs() < 1e-9);
+        assert!(!samples::section(&table, "measures").contains("by_frequency"));
     }
 
     #[test]
