@@ -78,7 +78,7 @@ pub fn evaluate(
         found.measures = close.measures(&whole, &spec);
         found.tested = Some(whole.tested(&spec));
         if let (Output::Tokens, Some(bytes)) = (spec.output, task.bytes(split)) {
-            let bits = whole.loss * std::f64::consts::LOG2_E / bytes.max(1) as f64;
+            let bits = whole.sums.loss * std::f64::consts::LOG2_E / bytes.max(1) as f64;
             found.measures.insert("bits_per_byte".into(), bits);
         }
         if !sections.axis.is_empty() {
@@ -198,16 +198,40 @@ fn mask(allowed: &[Vec<i64>], classes: i64, device: Device) -> Tensor {
     Tensor::from_slice(&entries).view([allowed.len() as i64, classes]).to_device(device)
 }
 
-/// Sums over a section of the split.
+/// A struct of sums, which are added field by field.
+macro_rules! sums {
+    ($(#[$about:meta])* struct $name:ident { $($(#[$meaning:meta])* $sum:ident,)* }) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, Default)]
+        struct $name {
+            $($(#[$meaning])* $sum: f64,)*
+        }
+
+        impl $name {
+            fn plus(&self, other: &Self) -> Self {
+                Self { $($sum: self.$sum + other.$sum,)* }
+            }
+        }
+    };
+}
+
+sums! {
+    /// Sums over scored positions and over examples.
+    struct Sums {
+        loss,
+        positions,
+        shares,
+        exact,
+        examples,
+        hits,
+        squares,
+    }
+}
+
+/// What is known of a section of the split.
 #[derive(Clone, Debug, Default)]
 struct Tally {
-    loss: f64,
-    positions: f64,
-    shares: f64,
-    exact: f64,
-    examples: f64,
-    hits: f64,
-    squares: f64,
+    sums: Sums,
     spread: Spread,
     /// Every answer with the one asked for, under judges that look at all of them together.
     pairs: Vec<(f32, f32)>,
@@ -216,15 +240,15 @@ struct Tally {
 impl Tally {
     fn add(&mut self, batch: &Batch, judged: &Judged) {
         let sum = |list: &[f32]| list.iter().map(|x| f64::from(*x)).sum::<f64>();
-        self.loss += sum(&judged.loss);
-        self.hits += sum(&judged.right);
-        self.squares += judged.wanted.iter().map(|y| f64::from(*y).powi(2)).sum::<f64>();
-        self.positions += judged.wanted.len() as f64;
-        self.examples += batch.size as f64;
+        self.sums.loss += sum(&judged.loss);
+        self.sums.hits += sum(&judged.right);
+        self.sums.squares += judged.wanted.iter().map(|y| f64::from(*y).powi(2)).sum::<f64>();
+        self.sums.positions += judged.wanted.len() as f64;
+        self.sums.examples += batch.size as f64;
         self.spread = self.spread.plus(&Spread::of(batch, judged));
         let shares = shares(batch, &judged.right);
-        self.shares += shares.iter().sum::<f64>();
-        self.exact += shares.iter().filter(|share| **share >= 1.0).count() as f64;
+        self.sums.shares += shares.iter().sum::<f64>();
+        self.sums.exact += shares.iter().filter(|share| **share >= 1.0).count() as f64;
         if batch.targets.classes().len() == batch.size {
             self.pairs.extend(judged.answers.iter().copied().zip(judged.wanted.iter().copied()));
         }
@@ -232,36 +256,26 @@ impl Tally {
 
     fn plus(mut self, other: &Self) -> Self {
         self.pairs.extend_from_slice(&other.pairs);
-        Self {
-            loss: self.loss + other.loss,
-            positions: self.positions + other.positions,
-            shares: self.shares + other.shares,
-            exact: self.exact + other.exact,
-            examples: self.examples + other.examples,
-            hits: self.hits + other.hits,
-            squares: self.squares + other.squares,
-            spread: self.spread.plus(&other.spread),
-            pairs: self.pairs,
-        }
+        Self { sums: self.sums.plus(&other.sums), spread: self.spread.plus(&other.spread), pairs: self.pairs }
     }
 
     fn loss(&self) -> f64 {
-        self.loss / self.positions.max(1.0)
+        self.sums.loss / self.sums.positions.max(1.0)
     }
 
     fn score(&self, spec: &TaskSpec) -> f64 {
         match (spec.output, spec.judge) {
-            (Output::Number, _) => (1.0 - self.loss / self.squares.max(f64::MIN_POSITIVE)).max(0.0),
-            (_, Judge::Exact) => self.exact / self.examples.max(1.0),
+            (Output::Number, _) => (1.0 - self.sums.loss / self.sums.squares.max(f64::MIN_POSITIVE)).max(0.0),
+            (_, Judge::Exact) => self.sums.exact / self.sums.examples.max(1.0),
             (_, Judge::Matthews | Judge::F1Accuracy | Judge::Correlation) => of_pairs(&self.pairs, spec.judge),
-            (Output::Tokens, _) => self.hits / self.positions.max(1.0),
-            _ => self.shares / self.examples.max(1.0),
+            (Output::Tokens, _) => self.sums.hits / self.sums.positions.max(1.0),
+            _ => self.sums.shares / self.sums.examples.max(1.0),
         }
     }
 
     /// What the score was taken over.
     fn tested(&self, spec: &TaskSpec) -> Tested {
-        let (examples, positions) = (self.examples as u64, self.positions as u64);
+        let (examples, positions) = (self.sums.examples as u64, self.sums.positions as u64);
         let error = self.standard_error(spec).filter(|error| error.is_finite());
         Tested { examples, positions, standard_error: error }
     }
@@ -270,7 +284,7 @@ impl Tally {
     /// their linear part (Cochran 1977, §2.11), of the judges that look at all answers together by leaving out one part after the
     /// other (jackknife: Tukey 1958). `None` below two examples.
     fn standard_error(&self, spec: &TaskSpec) -> Option<f64> {
-        if self.examples < 2.0 {
+        if self.sums.examples < 2.0 {
             return None;
         }
         let ratio = |above: f64, below: f64, [aa, ab, bb]: [f64; 3]| {
@@ -279,11 +293,13 @@ impl Tally {
         };
         let Spread { shares, hits, hits_by_count, counts, hits_by_square, squares } = self.spread;
         Some(match (spec.output, spec.judge) {
-            (Output::Number, _) => ratio(self.hits, self.squares, [hits, hits_by_square, squares]),
-            (_, Judge::Exact) => ratio(self.exact, self.examples, [self.exact, self.exact, self.examples]),
+            (Output::Number, _) => ratio(self.sums.hits, self.sums.squares, [hits, hits_by_square, squares]),
+            (_, Judge::Exact) => {
+                ratio(self.sums.exact, self.sums.examples, [self.sums.exact, self.sums.exact, self.sums.examples])
+            }
             (_, Judge::Matthews | Judge::F1Accuracy | Judge::Correlation) => jackknife(&self.pairs, spec.judge),
-            (Output::Tokens, _) => ratio(self.hits, self.positions, [hits, hits_by_count, counts]),
-            _ => ratio(self.shares, self.examples, [shares, self.shares, self.examples]),
+            (Output::Tokens, _) => ratio(self.sums.hits, self.sums.positions, [hits, hits_by_count, counts]),
+            _ => ratio(self.sums.shares, self.sums.examples, [shares, self.sums.shares, self.sums.examples]),
         })
     }
 
@@ -294,24 +310,25 @@ impl Tally {
             false => vec![
                 detail("score", self.score(spec)),
                 detail("loss", self.loss()),
-                detail("exact", self.exact / self.examples.max(1.0)),
+                detail("exact", self.sums.exact / self.sums.examples.max(1.0)),
             ],
         }
     }
 }
 
-/// Sums over examples of products of what each has: how they spread.
-#[derive(Clone, Copy, Debug, Default)]
-struct Spread {
-    /// Of the share of its positions that are right, with itself.
-    shares: f64,
-    /// Of its right positions (of real numbers its squared error), with themselves, with how many it has, with their squares.
-    hits: f64,
-    hits_by_count: f64,
-    hits_by_square: f64,
-    /// Of how many positions it has, and of their squares, with themselves.
-    counts: f64,
-    squares: f64,
+sums! {
+    /// Sums over examples of products of what each has: how they spread.
+    struct Spread {
+        /// Of the share of its positions that are right, with itself.
+        shares,
+        /// Of its right positions (of real numbers its squared error), with themselves, with how many it has, with their squares.
+        hits,
+        hits_by_count,
+        hits_by_square,
+        /// Of how many positions it has, and of their squares, with themselves.
+        counts,
+        squares,
+    }
 }
 
 impl Spread {
@@ -328,17 +345,6 @@ impl Spread {
             hits_by_square: dot(&hits, &squares),
             counts: dot(&counts, &counts),
             squares: dot(&squares, &squares),
-        }
-    }
-
-    fn plus(&self, other: &Self) -> Self {
-        Self {
-            shares: self.shares + other.shares,
-            hits: self.hits + other.hits,
-            hits_by_count: self.hits_by_count + other.hits_by_count,
-            hits_by_square: self.hits_by_square + other.hits_by_square,
-            counts: self.counts + other.counts,
-            squares: self.squares + other.squares,
         }
     }
 }
@@ -447,7 +453,7 @@ impl Close {
 
     fn measures(&self, whole: &Tally, spec: &TaskSpec) -> BTreeMap<String, f64> {
         let mut found = BTreeMap::from([("loss".to_owned(), whole.loss())]);
-        let positions = whole.positions.max(1.0);
+        let positions = whole.sums.positions.max(1.0);
         if spec.output.is_real() {
             found.insert("risk".into(), whole.loss());
             if spec.output == Output::Value {
@@ -457,7 +463,7 @@ impl Close {
             }
             return found;
         }
-        found.insert("accuracy".into(), whole.hits / positions);
+        found.insert("accuracy".into(), whole.sums.hits / positions);
         let predicted = self.classes.values().filter(|[.., predicted]| *predicted > 0.0).count();
         found.insert("predicted_classes".into(), predicted as f64);
         if spec.output == Output::Tokens {
@@ -465,7 +471,7 @@ impl Close {
             return found;
         }
         if spec.output != Output::PerSequence {
-            found.insert("exact".into(), whole.exact / whole.examples.max(1.0));
+            found.insert("exact".into(), whole.sums.exact / whole.sums.examples.max(1.0));
         }
         if matches!(spec.judge, Judge::Matthews | Judge::F1Accuracy) {
             let (answers, wanted) = classes(&whole.pairs);
