@@ -650,6 +650,15 @@ mod tests {
     use super::*;
     use tasks::Output;
 
+    /// A config of attention on a small recall task.
+    fn recall(causal: bool, budget: &str) -> String {
+        format!(
+            "tasks: [mqar: {{ vocab_size: 16, seq_len: 12, kv_pairs: 2, causal: {causal}, train_examples: 60, \
+             validation_examples: 10, test_examples: 10 }}]\nmodel: {{ d_model: 8, n_layers: 1 }}\nbudget: {budget}\n\
+             mixers: [attention: {{ n_heads: 2 }}]\n"
+        )
+    }
+
     #[test]
     fn a_run_stopped_while_it_evaluates_does_so_before_it_goes_on_and_ends_as_one_left_alone() {
         if !crate::laws::samples::alone(concat!(
@@ -658,16 +667,13 @@ mod tests {
         )) {
             return;
         }
-        let config = "tasks: [mqar: { vocab_size: 16, seq_len: 12, kv_pairs: 2, causal: false, train_examples: 60, \
-                      validation_examples: 10, test_examples: 10 }]\n\
-                      model: { d_model: 8, n_layers: 1 }\nbudget: { steps: 5, batch_size: 4, eval_every: 2 }\n\
-                      mixers: [attention: { n_heads: 2 }]\n";
+        let config = recall(false, "{ steps: 5, batch_size: 4, eval_every: 2 }");
         // Progress is sent just before validation, the last point of the curve just before test.
         let ends = |stops: usize| {
             let folder = tempfile::tempdir().unwrap();
             let mut reasons = Vec::new();
             loop {
-                let mut trainer = crate::laws::samples::trainer(config, folder.path());
+                let mut trainer = crate::laws::samples::trainer(&config, folder.path());
                 let stop = AtomicBool::new(false);
                 let ended = trainer.train(&stop, |event| {
                     let due = match event {
@@ -708,14 +714,12 @@ mod tests {
         )) {
             return;
         }
-        let config = "tasks: [mqar: { vocab_size: 16, seq_len: 12, kv_pairs: 2, causal: false, train_examples: 60, \
-                      validation_examples: 10, test_examples: 10 }]\n\
-                      model: { d_model: 8, n_layers: 1 }\nbudget: { steps: 3, batch_size: 4, eval_every: 2 }\n\
-                      analysis: { probes: true, probe_examples: 8 }\nmixers: [attention: { n_heads: 2 }]\n";
+        let config = recall(false, "{ steps: 3, batch_size: 4, eval_every: 2 }")
+            + "analysis: { probes: true, probe_examples: 8 }\n";
         let parts = |stopped: bool| {
             let folder = tempfile::tempdir().unwrap();
             let part = || {
-                let mut trainer = crate::laws::samples::trainer(config, folder.path());
+                let mut trainer = crate::laws::samples::trainer(&config, folder.path());
                 let ended = trainer.train(&AtomicBool::new(stopped), |_| ()).unwrap();
                 (trainer.state.clone(), ended)
             };
@@ -760,13 +764,8 @@ mod tests {
     }
 
     fn half_asked(output: Output, budget: &str, folder: &std::path::Path) -> Trainer {
-        let config = format!(
-            "tasks: [mqar: {{ vocab_size: 16, seq_len: 12, kv_pairs: 2, causal: true, train_examples: 60, \
-             validation_examples: 10, test_examples: 10 }}]\nmodel: {{ d_model: 8, n_layers: 1 }}\nbudget: {budget}\n\
-             mixers: [attention: {{ n_heads: 2 }}]\n"
-        );
         let beside = tempfile::tempdir().unwrap();
-        let spec = crate::laws::samples::trainer(&config, beside.path()).spec;
+        let spec = crate::laws::samples::trainer(&recall(true, budget), beside.path()).spec;
         let task = Arc::new(HalfAsked(output));
         Trainer::new(spec, task, &Registry::default(), Device::Cpu, folder.into()).unwrap()
     }
