@@ -9,6 +9,7 @@ pub(crate) mod feed;
 pub(crate) mod optimizer;
 pub(crate) mod pretrain;
 pub(crate) mod schedule;
+pub(crate) mod sections;
 pub(crate) mod seeds;
 pub(crate) mod spec;
 pub(crate) mod trainer;

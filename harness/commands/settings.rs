@@ -4,7 +4,7 @@ use super::described::{Described, choices, kind, print_json, print_pages};
 use crate::base::bounds;
 use crate::base::exit::Exit;
 use crate::cli::ListArgs;
-use crate::config::sections::{SECTIONS, Section};
+use crate::train::sections::{SECTIONS, SectionEntry};
 use serde_json::{Map, Value, json};
 use std::fmt::Write;
 
@@ -35,7 +35,7 @@ struct Page {
 }
 
 impl Page {
-    fn of(section: Section) -> Self {
+    fn of(section: SectionEntry) -> Self {
         let mut generator = schemars::SchemaGenerator::default();
         let pointer = (section.schema)(&mut generator).to_value();
         let name = pointer["$ref"].as_str().and_then(|path| path.rsplit('/').next()).unwrap_or_default();

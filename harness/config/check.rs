@@ -5,10 +5,11 @@ use crate::config::draft::Draft;
 use crate::config::entry::Entry;
 use crate::config::layers::{Layer, Setting, as_entries, place_of};
 use crate::config::reader::Reader;
-use crate::config::sections::{Layers, NAMES, Sections};
+use crate::config::sections::Layers;
 use crate::config::yaml::Node;
 use crate::model::ModelConfig;
 use crate::train::pretrain::Objective;
+use crate::train::sections::NAMES;
 use crate::train::spec::Choice;
 use serde_json::Value;
 use tasks::Outline;
@@ -36,32 +37,22 @@ impl Reader<'_> {
         let (task, outline) = self.task_settings(of.task, &keys.task).unzip();
         let mixer = self.mixer_settings(of.mixer, &keys.mixer);
         // Everything that can be checked is checked, so that one mistake does not hide another.
-        self.each_section(&sections, &keys.sections);
-        self.sections_together(&sections, outline.as_ref(), &keys.sections);
+        self.mistakes_in(&keys.sections, sections.check());
+        let task_name = format!("`{}`", of.task.label);
+        self.mistakes_in(&keys.sections, sections.check_together(outline.as_ref(), &task_name));
         let model = sections.model.as_ref().filter(|model| model.check().is_empty());
         if let (Some(model), Some(outline), Some(mixer)) = (model, &outline, &mixer) {
-            let objective = sections.pretrain.as_ref().map_or(Objective::None, |pretrain| pretrain.objective);
-            self.mistakes(keys.sections.of("model"), model.check_task(outline));
-            self.mixer_in_model(of, &keys, mixer, model, outline, objective);
-            self.pretrained(of, &keys, outline, objective);
-            self.mistakes(keys.sections.of("model"), model.check_pooling(outline, objective == Objective::Clm));
+            self.mixer_in_model(of, &keys, mixer, model, outline, sections.objective());
         }
-        let Sections { model, optimizer, schedule, budget, pretrain, analysis } = sections;
-        let (model, optimizer, schedule, budget) = (model?.resolved(), optimizer?, schedule?, budget?);
-        let pretrain = pretrain?.resolved(outline?.input, &optimizer, &schedule, budget.steps);
-        let (task, mixer, analysis) = (task?, mixer?, analysis?.resolved());
+        let sections = sections.in_run(&outline?)?;
+        let (task, mixer) = (task?, mixer?);
         (self.found.len() == before).then(|| Draft {
             mixer_label: of.mixer.label.clone(),
             task_label: of.task.label.clone(),
             settings: Vec::new(),
             task: Choice { name: of.task.family.clone(), settings: task },
             mixer: Choice { name: of.mixer.family.clone(), settings: mixer },
-            model,
-            optimizer,
-            schedule,
-            budget,
-            pretrain,
-            analysis,
+            sections,
             reference_parameters: of.mixer.reference_parameters,
             start: None,
             seed: 0,
@@ -97,17 +88,6 @@ impl Reader<'_> {
         self.settings(&mixer.family, keys, (entry.defaults)(), entry.accepts, entry.resolve)
     }
 
-    /// What sections say of each other and of the task's outline.
-    fn sections_together(&mut self, sections: &Sections, outline: Option<&Outline>, keys: &Layers) {
-        if let (Some(schedule), Some(budget)) = (&sections.schedule, &sections.budget) {
-            let lr = sections.optimizer.as_ref().map_or(f64::INFINITY, |optimizer| optimizer.lr);
-            self.mistakes(keys.of("schedule"), schedule.check(budget.steps, lr));
-        }
-        if let (Some(analysis), Some(outline)) = (&sections.analysis, outline) {
-            self.mistakes(keys.of("analysis"), analysis.check_task(outline.output, outline.causal));
-        }
-    }
-
     /// Whether the mixer can be built at the model's width and the task's length, read in the direction they ask for.
     fn mixer_in_model(
         &mut self,
@@ -136,16 +116,6 @@ impl Reader<'_> {
                 e.help
             };
             self.found.error(place.unwrap_or_else(|| of.mixer.family_place.clone()), e.problem, help);
-        }
-    }
-
-    /// Whether the objective can be trained on the task's inputs.
-    fn pretrained(&mut self, of: &Combination, keys: &Keys, outline: &Outline, objective: Objective) {
-        if objective != Objective::None && outline.input.width() > 1 {
-            let label = &of.task.label;
-            let problem = format!("`{label}` has vectors of real numbers, which self-pretraining cannot predict");
-            let place = keys.sections.of("pretrain").place_of("objective").unwrap_or(Place::Whole);
-            self.found.error(place, problem, "put `pretrain: none` into the task's entry");
         }
     }
 

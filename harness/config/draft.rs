@@ -1,13 +1,11 @@
 //! A run as the config describes it, before its data are opened.
 
 use crate::model::ModelConfig;
-use crate::train::analysis::AnalysisConfig;
-use crate::train::budget::BudgetConfig;
-use crate::train::optimizer::OptimizerConfig;
-use crate::train::pretrain::{self, PretrainConfig};
-use crate::train::schedule::ScheduleConfig;
+use crate::train::pretrain;
+use crate::train::sections::Sections;
 use crate::train::spec::Choice;
 use results::published::Beside;
+use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
 use tasks::TaskSpec;
 
@@ -24,18 +22,8 @@ pub struct Draft {
     pub task: Choice,
     /// The mixer and its settings.
     pub mixer: Choice,
-    /// The backbone.
-    pub model: ModelConfig,
-    /// The optimizer.
-    pub optimizer: OptimizerConfig,
-    /// The learning-rate schedule.
-    pub schedule: ScheduleConfig,
-    /// How long, how often.
-    pub budget: BudgetConfig,
-    /// What comes before the task.
-    pub pretrain: Option<PretrainConfig>,
-    /// What is looked at after training.
-    pub analysis: Option<AnalysisConfig>,
+    /// `model`, `optimizer` and so on.
+    pub sections: Sections,
     /// Trainable scalars of the published model that this one follows; only `plan` reads it.
     pub reference_parameters: Option<u64>,
     /// Where its initial weights come from; `None`: they are drawn.
@@ -55,7 +43,28 @@ pub enum Start {
     Weights(PathBuf),
 }
 
+/// `draft.model` is `draft.sections.model`.
+impl Deref for Draft {
+    type Target = Sections;
+
+    fn deref(&self) -> &Sections {
+        &self.sections
+    }
+}
+
+impl DerefMut for Draft {
+    fn deref_mut(&mut self) -> &mut Sections {
+        &mut self.sections
+    }
+}
+
 impl Draft {
+    /// The same run of another model.
+    pub fn with_model(&self, model: ModelConfig) -> Self {
+        let sections = Sections { model, ..self.sections.clone() };
+        Self { sections, ..self.clone() }
+    }
+
     /// This run, the run that it starts from, the run that that one starts from, and so on.
     pub fn chain(&self) -> impl Iterator<Item = &Self> {
         std::iter::successors(Some(self), |draft| match &draft.start {

@@ -1,12 +1,11 @@
 //! What every part of the config is read with: the registry, and the mistakes found so far.
 
 use crate::base::diagnostics::{Diagnostics, Place, suggest};
-use crate::base::fields;
 use crate::config::explain::{Accepts, explain, fields_of};
 use crate::config::layers::{Layer, blamed};
 use crate::config::yaml::{Data, Key, Node};
 use crate::registry::Registry;
-use serde::{Serialize, de::DeserializeOwned};
+use crate::train::sections::SectionEntry;
 use serde_json::{Map, Value};
 use settings::ConfigError;
 
@@ -75,23 +74,13 @@ impl Reader<'_> {
         }
     }
 
-    /// A section's typed form, every field probed alone so that each mistake has its place.
-    pub(super) fn section<T>(&mut self, name: &str, keys: &Layer) -> Option<T>
-    where
-        T: Default + PartialEq + Serialize + DeserializeOwned,
-    {
-        let mut defaults = fields::defaults::<T>();
-        if name == "model" {
+    /// A section's values, every field probed alone so that each mistake has its place.
+    pub(super) fn section(&mut self, section: &SectionEntry, keys: &Layer) -> Option<Value> {
+        let mut defaults = (section.defaults)();
+        if section.name == "model" {
             defaults.insert("preset".into(), Value::Null);
         }
-        let value = self.settings(
-            name,
-            keys,
-            defaults.into(),
-            |v| T::deserialize(v).map(drop),
-            |v| T::deserialize(v).and_then(serde_json::to_value),
-        )?;
-        T::deserialize(&value).ok()
+        self.settings(section.name, keys, defaults.into(), section.accepts, section.resolve)
     }
 
     /// Settings with defaults filled in; `None` after a value of the wrong type. Unknown fields are reported and left out, so

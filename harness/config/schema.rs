@@ -4,8 +4,8 @@
 //! checks beyond names and types (`n_heads` divides `d_model`) is not in it.
 
 use crate::config::presets;
-use crate::config::sections::{NAMES, SECTIONS};
 use crate::registry::Registry;
+use crate::train::sections::{NAMES, SECTIONS};
 use results::{FigureKind, published};
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;

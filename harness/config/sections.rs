@@ -1,83 +1,13 @@
-//! The table of settings sections: `model`, `optimizer` and so on, each of a type of its own.
-//!
-//! A new section is its file, a line in [`sections!`], and a field of [`crate::train::spec::RunSpec`] and
-//! [`crate::config::Draft`], which carry it to the run.
+//! Keys of settings sections, layer over layer. [`crate::train::sections`] has the table of sections.
 
 use crate::base::diagnostics::suggest;
-use crate::base::fields;
 use crate::config::layers::{Layer, Setting, as_entries};
 use crate::config::presets;
 use crate::config::reader::Reader;
 use crate::config::yaml::{Data, Key, Node};
-use crate::model::ModelConfig;
-use crate::train::analysis::AnalysisConfig;
-use crate::train::budget::BudgetConfig;
-use crate::train::optimizer::OptimizerConfig;
-use crate::train::pretrain::PretrainConfig;
-use crate::train::schedule::ScheduleConfig;
-use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::{Serialize, de::DeserializeOwned};
-use serde_json::{Map, Value};
+use crate::train::sections::{NAMES, Written};
+use serde_json::Value;
 use settings::ConfigError;
-
-/// A section's name, its type, and what is wrong with it alone.
-macro_rules! sections {
-    ($($name:ident: $kind:ty, $check:expr;)*) => {
-        /// Names of the sections, in the order of the documentation.
-        pub const NAMES: [&str; [$(stringify!($name)),*].len()] = [$(stringify!($name)),*];
-
-        /// What each section holds, in the same order.
-        pub const SECTIONS: [Section; NAMES.len()] = [$(Section::of::<$kind>(stringify!($name))),*];
-
-        /// The sections of one run. `None`: a value has the wrong type.
-        #[derive(Debug)]
-        pub struct Sections {
-            $(pub $name: Option<$kind>,)*
-        }
-
-        impl Reader<'_> {
-            /// Every section from its keys.
-            pub(super) fn sections(&mut self, keys: &Layers) -> Sections {
-                Sections { $($name: self.section(stringify!($name), keys.of(stringify!($name))),)* }
-            }
-
-            /// Reports what is wrong with each section alone.
-            pub(super) fn each_section(&mut self, sections: &Sections, keys: &Layers) {
-                $(if let Some(section) = &sections.$name {
-                    let check: fn(&$kind) -> Vec<ConfigError> = $check;
-                    self.mistakes(keys.of(stringify!($name)), check(section));
-                })*
-            }
-        }
-    };
-}
-
-sections! {
-    model: ModelConfig, ModelConfig::check;
-    optimizer: OptimizerConfig, OptimizerConfig::check;
-    // Checked together with the steps of `budget`.
-    schedule: ScheduleConfig, |_| Vec::new();
-    budget: BudgetConfig, BudgetConfig::check;
-    pretrain: PretrainConfig, PretrainConfig::check;
-    analysis: AnalysisConfig, AnalysisConfig::check;
-}
-
-/// A section as `mixarena list settings` and the schema of configs describe it.
-#[derive(Clone, Copy, Debug)]
-pub struct Section {
-    /// Its key in a config.
-    pub name: &'static str,
-    /// Every key with its default.
-    pub defaults: fn() -> Map<String, Value>,
-    /// What each key means and may be, made from doc comments.
-    pub schema: fn(&mut SchemaGenerator) -> Schema,
-}
-
-impl Section {
-    const fn of<T: Default + PartialEq + Serialize + DeserializeOwned + JsonSchema>(name: &'static str) -> Self {
-        Self { name, defaults: fields::defaults::<T>, schema: SchemaGenerator::subschema_for::<T> }
-    }
-}
 
 /// Whether there is a section of this name.
 pub fn is_section(name: &str) -> bool {
@@ -119,6 +49,16 @@ impl Layers {
 }
 
 impl Reader<'_> {
+    /// Every section from its keys.
+    pub(super) fn sections(&mut self, keys: &Layers) -> Written {
+        Written::of(|section| self.section(section, keys.of(section.name)))
+    }
+
+    /// Reports what is wrong with sections, each mistake at its key.
+    pub(super) fn mistakes_in(&mut self, keys: &Layers, found: Vec<(&'static str, Vec<ConfigError>)>) {
+        found.into_iter().for_each(|(section, mistakes)| self.mistakes(keys.of(section), mistakes));
+    }
+
     /// `model: { preset: bert_base, dropout: 0 }`: the preset's keys, at the preset's place, below every key that is written.
     pub(super) fn with_preset(&mut self, mut sections: Layers) -> Layers {
         let keys = sections.of_mut("model");

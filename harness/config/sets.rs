@@ -5,8 +5,9 @@ use crate::config::entry::Entry;
 use crate::config::grid;
 use crate::config::layers::{Setting, plain, quoted};
 use crate::config::reader::Reader;
-use crate::config::sections::{NAMES, is_section};
+use crate::config::sections::is_section;
 use crate::config::yaml;
+use crate::train::sections::NAMES;
 
 impl Reader<'_> {
     /// Every `--set`, the last of a path alone, and seeds among them.
@@ -56,8 +57,10 @@ impl Reader<'_> {
 
 /// Why a path of the grid or of `--set` is not a setting, and which paths are.
 fn not_a_setting(path: &[&str]) -> (String, String) {
-    const PATHS: &str = "paths are model.KEY, optimizer.KEY, schedule.KEY, budget.KEY, pretrain.KEY, analysis.KEY, task.NAME.KEY and \
-                         mixer.NAME.KEY (NAME as used in this config), and seeds for --set";
+    let sections: String = NAMES.iter().map(|name| format!("{name}.KEY, ")).collect();
+    let paths = format!(
+        "paths are {sections}task.NAME.KEY and mixer.NAME.KEY (NAME as used in this config), and seeds for --set"
+    );
     let shown = path.join(".");
     match *path {
         [section] if is_section(section) => {
@@ -87,7 +90,7 @@ fn not_a_setting(path: &[&str]) -> (String, String) {
     let first = path.first().copied().unwrap_or_default();
     let near = if known.contains(&first) { String::new() } else { suggest(first, &known, "") };
     let near = near.split_once('?').map_or(String::new(), |(start, _)| format!("{start}? "));
-    (format!("`{shown}` is not a setting"), near + PATHS)
+    (format!("`{shown}` is not a setting"), near + &paths)
 }
 
 /// What is to be said of a `--set` that entries of the config have values of their own for: it wins over those too.

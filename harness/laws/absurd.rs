@@ -1,24 +1,17 @@
 //! Whole numbers that nobody means: every setting of every mixer, task and section is set to them, alone and in pairs, and what
 //! follows is an error with its place and its remedy, or a plan; never a panic.
 
-use crate::base::fields;
 use crate::base::process::panic_text;
 use crate::config::Config;
 use crate::laws::samples::small_mixers;
-use crate::model::ModelConfig;
 use crate::registry::Registry;
 use crate::sweep::opened::open_tasks;
 use crate::sweep::plan::{Speeds, estimates};
 use crate::sweep::sizes::Counter;
-use crate::train::analysis::AnalysisConfig;
-use crate::train::budget::BudgetConfig;
-use crate::train::optimizer::OptimizerConfig;
-use crate::train::pretrain::PretrainConfig;
-use crate::train::schedule::ScheduleConfig;
+use crate::train::sections::{SECTIONS, SectionEntry};
 use crate::train::spec::RunSpec;
 use crate::train::vet;
 use proptest::prelude::*;
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use tasks::{DataDir, Output};
@@ -99,20 +92,12 @@ fn whole_numbers<'a>(
     keys.into_iter().filter_map(setting).collect()
 }
 
-fn of_section<T: DeserializeOwned>(name: &str) -> Vec<Setting> {
-    whole_numbers(fields::of::<T>().iter().copied(), &format!("/{name}"), |value| T::deserialize(value).is_ok())
-}
-
 fn of_sections() -> Vec<Setting> {
-    [
-        of_section::<ModelConfig>("model"),
-        of_section::<OptimizerConfig>("optimizer"),
-        of_section::<ScheduleConfig>("schedule"),
-        of_section::<BudgetConfig>("budget"),
-        of_section::<PretrainConfig>("pretrain"),
-        of_section::<AnalysisConfig>("analysis"),
-    ]
-    .concat()
+    let keys = |section: &SectionEntry| {
+        let keys = (section.defaults)();
+        whole_numbers(keys.keys().map(String::as_str), &format!("/{}", section.name), |v| (section.accepts)(v).is_ok())
+    };
+    SECTIONS.iter().flat_map(keys).collect()
 }
 
 fn of_mixer(entry: &mixers::Entry) -> Vec<Setting> {

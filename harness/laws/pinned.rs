@@ -21,15 +21,12 @@
 //! additions.
 //! What it cannot notice: what shows only at other sizes, longer lengths, on a GPU, in bf16 or after many steps.
 
-use crate::base::fields;
 use crate::base::process::panic_text;
 use crate::laws::samples::{alone, trainer};
-use crate::model::ModelConfig;
-use crate::train::optimizer::OptimizerConfig;
-use crate::train::schedule::ScheduleConfig;
+use crate::train::sections::{SECTIONS, SectionEntry};
 use crate::train::spec::ENGINE;
 use crate::train::trainer::{Ended, State};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -299,9 +296,29 @@ fn of_mixers(bench: &mut Bench) -> Vec<Row> {
     rows
 }
 
-/// Small settings of every task, with other sections of the config where the task has measures of its own.
+/// Settings of every task: of those that are named below, and of every other one its first variant with few examples.
 fn tasks(data: &Path) -> Vec<(&'static str, Value, Value)> {
-    let counts = json!({ "train_examples": 40, "validation_examples": 8, "test_examples": 16 });
+    let mut all = named_tasks(data);
+    let named: BTreeSet<&str> = all.iter().map(|(name, ..)| *name).collect();
+    let others = tasks::registry().into_iter().filter(|entry| !named.contains(entry.name));
+    let of_variant = |entry: tasks::Entry| {
+        let mut settings = (entry.variants)().into_iter().next().map_or_else(|| json!({}), |variant| variant.settings);
+        let defaults = (entry.defaults)();
+        for (key, few) in COUNTS.iter().filter(|(key, _)| defaults.get(key).is_some()) {
+            settings[key] = json!(few);
+        }
+        (entry.name, settings, json!({}))
+    };
+    all.extend(others.map(of_variant));
+    all
+}
+
+/// Few examples, by the settings that say how many there are.
+const COUNTS: [(&str, u64); 3] = [("train_examples", 40), ("validation_examples", 8), ("test_examples", 16)];
+
+/// Small settings of tasks that have more than one row, data files, or measures that other sections ask for.
+fn named_tasks(data: &Path) -> Vec<(&'static str, Value, Value)> {
+    let counts: Value = COUNTS.map(|(key, few)| (key.to_owned(), json!(few))).into_iter().collect();
     let with = |more: Value| {
         let mut all = counts.clone();
         all.as_object_mut().expect("a map").extend(more.as_object().expect("a map").clone());
@@ -371,7 +388,7 @@ fn tasks(data: &Path) -> Vec<(&'static str, Value, Value)> {
     ]
 }
 
-/// A data folder for [`tasks`].
+/// A data folder for [`named_tasks`].
 fn put_data(folder: &Path) {
     let put = |name: String, text: &[u8]| {
         let path = folder.join(name);
@@ -438,16 +455,22 @@ fn of_tasks(bench: &mut Bench) -> Vec<Row> {
 }
 
 /// Fields that no row sets, and why.
-const UNPINNED: [(&str, &str); 1] = [("precision", "of bf16 a processor of another kind gives other numbers")];
+const UNPINNED: [(&str, &str); 3] = [
+    ("precision", "of bf16 a processor of another kind gives other numbers"),
+    ("patience", "it ends a run, and moves none of its numbers"),
+    ("stop_at", "it ends a run, and moves none of its numbers"),
+];
 
 /// Every field of a section that no row of the table says and [`UNPINNED`] does not excuse.
-fn without_a_row<T: DeserializeOwned>(section: &str, rows: &[Row]) -> Vec<String> {
+fn without_a_row(section: &SectionEntry, rows: &[Row]) -> Vec<String> {
     let default: Value = serde_json::from_str(&config(json!({}), json!({}), &json!({}))).expect("JSON");
     let said = |key: &str| {
-        let own = rows.iter().any(|row| row.settings["config"][section].get(key).is_some());
-        own || default[section].get(key).is_some() || UNPINNED.iter().any(|(other, _)| *other == key)
+        let own = rows.iter().any(|row| row.settings["config"][section.name].get(key).is_some());
+        own || default[section.name].get(key).is_some()
+            || section.without_effect.contains(&key)
+            || UNPINNED.iter().any(|(other, _)| *other == key)
     };
-    fields::of::<T>().iter().filter(|key| !said(key)).map(|key| format!("{section}.{key}")).collect()
+    (section.defaults)().keys().filter(|key| !said(key)).map(|key| format!("{}.{key}", section.name)).collect()
 }
 
 /// Models, optimizers, schedules and budgets that do the shared work in other ways.
@@ -469,15 +492,6 @@ fn of_models(bench: &mut Bench) -> Vec<Row> {
         ("shared depth", model(json!({ "n_layers": 2, "shared_depth": true }))),
         ("deviation of linear maps", model(json!({ "linear_std": 0.02, "init_std": 0.02 }))),
         ("layers run again", model(json!({ "n_layers": 2, "checkpoint_activations": true, "dropout": 0.1 }))),
-        ("parts of a batch", json!({ "budget": { "micro_batch": 3 } })),
-        ("weights decayed", json!({ "optimizer": { "decayed": "weights" } })),
-        ("all decayed", json!({ "optimizer": { "decayed": "all" } })),
-        ("no clipping", json!({ "optimizer": { "clip_norm": null } })),
-        ("hard clipping", json!({ "optimizer": { "clip_norm": 0.01 } })),
-        ("linear schedule", json!({ "schedule": { "shape": "linear", "warmup_steps": 2 } })),
-        ("cosine to a tenth", json!({ "schedule": { "shape": "cosine", "final_factor": 0.1, "warmup_steps": 1 } })),
-        ("inverse root", json!({ "schedule": { "shape": "inverse_sqrt", "warmup_steps": 2 } })),
-        ("constant rate", json!({ "schedule": { "shape": "constant" } })),
         ("rms norm", model(json!({ "norm": "rms", "norm_eps": 1e-3 }))),
         ("identity for a feed-forward", model(json!({ "ffn": "identity" }))),
         ("GELU by tanh", model(json!({ "ffn_activation": "gelu_tanh", "d_ff": 12 }))),
@@ -488,13 +502,12 @@ fn of_models(bench: &mut Bench) -> Vec<Row> {
         ("no bias of the head", model(json!({ "head_bias": false }))),
         ("branches rescaled", model(json!({ "n_layers": 2, "linear_std": 0.1, "rescale_residual": true }))),
         ("more positions than the task has", model(json!({ "positions": "learned", "max_positions": 20 }))),
-        ("unexempted decayed", json!({ "optimizer": { "decayed": "unexempted" } })),
-        ("moments of other decays", json!({ "optimizer": { "beta1": 0.5, "beta2": 0.9 } })),
-        ("warm-up from zero", json!({ "schedule": { "from_zero": true, "warmup_steps": 2 } })),
-        ("a cycle that ends before the run", json!({ "schedule": { "cycle_steps": 2 } })),
-        ("a last rate", json!({ "schedule": { "final_lr": 1e-3 } })),
-        ("a rate held for two steps", json!({ "schedule": { "hold_steps": 2 } })),
     ];
+    let variants = |section: &SectionEntry| {
+        let name = section.name;
+        (section.variants)().into_iter().map(move |(label, keys)| (label, json!({ name: keys })))
+    };
+    let of_positions = of_positions.into_iter().chain(SECTIONS.iter().flat_map(variants)).collect();
     let of_sequences = vec![
         ("mean", model(json!({ "pooling": "mean" }))),
         ("last", model(json!({ "pooling": "last" }))),
@@ -561,13 +574,9 @@ fn pinned_numbers_move_only_with_a_version() {
     assert!(bench.broken.is_empty(), "{}", bench.broken.join("\n"));
     let listed: BTreeSet<String> = new.iter().filter(|row| row.of == Of::Task).map(|row| row.name.clone()).collect();
     let registered: BTreeSet<String> = tasks::registry().iter().map(|entry| entry.name.to_owned()).collect();
-    assert_eq!(listed, registered, "every task has a line in `tasks`");
-    let unsaid = [
-        without_a_row::<ModelConfig>("model", &new),
-        without_a_row::<OptimizerConfig>("optimizer", &new),
-        without_a_row::<ScheduleConfig>("schedule", &new),
-    ];
-    assert_eq!(unsaid.concat(), [""; 0], "every setting that moves a number has a row in `of_models`");
+    assert_eq!(listed, registered, "every task has a row");
+    let unsaid: Vec<String> = SECTIONS.iter().flat_map(|section| without_a_row(section, &new)).collect();
+    assert_eq!(unsaid, [""; 0], "every setting that moves a number has a row in `of_models` or in `Section::variants`");
     let keys: BTreeSet<_> = new.iter().map(Row::key).collect();
     assert_eq!(keys.len(), new.len(), "no row stands there twice");
 

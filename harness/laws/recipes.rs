@@ -3,11 +3,11 @@
 
 use crate::base::diagnostics::{Diagnostics, Place};
 use crate::config::presets;
+use crate::config::sections::is_section;
 use crate::config::yaml::{self, Node};
 use crate::config::{Config, Draft};
-use crate::model::ModelConfig;
 use crate::registry::Registry;
-use serde::{Serialize, de::DeserializeOwned};
+use crate::train::sections::Sections;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -81,17 +81,14 @@ fn same(a: &Value, b: &Value) -> bool {
     }
 }
 
-/// Whether `section` with `key` set to `value` is what it was. A key that JSON leaves out at its default counts too.
-fn unchanged<T: Serialize + DeserializeOwned>(
-    section: &T,
-    key: &str,
-    value: &Value,
-    alike: impl Fn(&T, &T) -> bool,
-) -> Result<bool, String> {
-    let mut json = serde_json::to_value(section).expect("settings are plain data");
-    json[key] = value.clone();
-    let with: T = serde_json::from_value(json).map_err(|e| format!("`{value}` cannot be there: {e}"))?;
-    Ok(alike(section, &with))
+/// Whether `sections` with `section.key` set to `value` are what they were. A key that JSON leaves out at its default counts too.
+fn unchanged(sections: &Sections, section: &str, key: &str, value: &Value) -> Result<bool, String> {
+    let mut json = serde_json::to_value(sections).expect("settings are plain data");
+    let keys = json.get_mut(section).ok_or_else(|| format!("the run has no `{section}`"))?;
+    keys[key] = value.clone();
+    let with: Sections = serde_json::from_value(json).map_err(|e| format!("`{value}` cannot be there: {e}"))?;
+    let resolved = |of: &Sections| Sections { model: of.model.resolved(), ..of.clone() };
+    Ok(resolved(&with) == resolved(sections))
 }
 
 /// Whether the run of `draft` has `value` at `key`.
@@ -109,17 +106,7 @@ fn holds(draft: &Draft, key: &str, value: &Value, registry: &Registry) -> Result
             Ok(with == choice.settings)
         };
     match path[..] {
-        ["model", key] => {
-            let alike = |a: &ModelConfig, b: &ModelConfig| a.resolved() == b.resolved();
-            unchanged(&draft.model, key, value, alike)
-        }
-        ["optimizer", key] => unchanged(&draft.optimizer, key, value, PartialEq::eq),
-        ["schedule", key] => unchanged(&draft.schedule, key, value, PartialEq::eq),
-        ["budget", key] => unchanged(&draft.budget, key, value, PartialEq::eq),
-        ["pretrain", key] => match &draft.pretrain {
-            Some(pretrain) => unchanged(pretrain, key, value, PartialEq::eq),
-            None => Err("nothing is pretrained".into()),
-        },
+        [section, key] if is_section(section) => unchanged(&draft.sections, section, key, value),
         ["task", name, _] => family(name, &draft.task, registry.task(name).ok_or("no such task")?.resolve),
         ["mixer", name, _] => family(name, &draft.mixer, registry.mixer(name).ok_or("no such mixer")?.resolve),
         _ => Err("no such key: paths are model.KEY, optimizer.KEY, …, task.NAME.KEY, mixer.NAME.KEY".into()),
@@ -359,10 +346,9 @@ fn every_recipe_is_what_the_table_beside_it_says() {
 /// Labels of mixers and tasks to what their runs are made of.
 fn recipes(config: &Config) -> BTreeMap<(String, String), Value> {
     let whole = |draft: &Draft| {
-        serde_json::json!({
-            "task": draft.task, "mixer": draft.mixer, "model": draft.model.resolved(), "optimizer": draft.optimizer,
-            "schedule": draft.schedule, "budget": draft.budget, "pretrain": draft.pretrain,
-        })
+        let mut whole = serde_json::to_value(&draft.sections).expect("settings are plain data");
+        (whole["task"], whole["mixer"]) = (serde_json::json!(draft.task), serde_json::json!(draft.mixer));
+        whole
     };
     config.runs.iter().map(|d| ((d.task_label.clone(), d.mixer_label.clone()), whole(d))).collect()
 }

@@ -10,11 +10,13 @@
 use crate::base::choices::DeviceKind;
 use crate::base::limits;
 use crate::config::{Config, Draft};
+use crate::model::ModelConfig;
 use crate::registry::Registry;
 use crate::sweep::gauge::{Gauge, Job, Said};
 use crate::sweep::plan::{Estimate, shape_of};
 use crate::sweep::sizes::Counter;
 use crate::train::budget::BudgetConfig;
+use crate::train::sections::Sections;
 use crate::train::spec::RunSpec;
 use results::{Outcome, Record};
 use std::collections::HashMap;
@@ -175,17 +177,28 @@ fn done<'a>(terms: &Terms<'a>) -> HashMap<String, Vec<Done<'a>>> {
 /// Mean wall time of the runs that take as long as `draft`: they differ by the seed, and where no score ends them early, by
 /// optimizer and schedule.
 fn wall_seconds(draft: &Draft, data: &Option<Option<String>>, done: &[Done]) -> Option<f64> {
-    let budget = |b: &BudgetConfig| (b.steps, b.eval_every, b.patience, b.stop_at, b.eval_batch_size);
-    let whole = draft.budget.stop_at.is_none() && draft.budget.patience.is_none();
-    let alike = |(spec, _): &&Done| {
-        data.as_ref() == Some(&spec.data)
-            && budget(&spec.budget) == budget(&draft.budget)
-            && (whole || (spec.optimizer == draft.optimizer && spec.schedule == draft.schedule))
-            && spec.pretrain == draft.pretrain
-            && spec.analysis == draft.analysis
-    };
+    let wanted = of_time(draft);
+    let alike = |(spec, _): &&Done| data.as_ref() == Some(&spec.data) && of_time(spec) == wanted;
     let seconds: Vec<f64> = done.iter().filter(alike).map(|(_, record)| record.wall_seconds).collect();
     (!seconds.is_empty()).then(|| seconds.iter().sum::<f64>() / seconds.len() as f64)
+}
+
+/// The sections as far as the time of a run hangs on them, besides its shape.
+fn of_time(sections: &Sections) -> Sections {
+    let fresh = BudgetConfig::default();
+    let budget = BudgetConfig {
+        batch_size: fresh.batch_size,
+        micro_batch: fresh.micro_batch,
+        checkpoint_every: fresh.checkpoint_every,
+        timeout_minutes: fresh.timeout_minutes,
+        ..sections.budget.clone()
+    };
+    let mut of_time = Sections { model: ModelConfig::default(), budget, ..sections.clone() };
+    // No score ends it early.
+    if sections.budget.stop_at.is_none() && sections.budget.patience.is_none() {
+        (of_time.optimizer, of_time.schedule) = Default::default();
+    }
+    of_time
 }
 
 /// Seconds of a step in runs of one shape: the median.

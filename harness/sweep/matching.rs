@@ -77,7 +77,7 @@ fn with_d_ff(draft: &Draft, target: u64, counter: &mut Counter) -> Option<(Model
     let d_ff = draft.model.d_ff.filter(|_| draft.model.ffn != Some(Ffn::None))?;
     let mut size = |d_ff: i64| {
         let model = ModelConfig { d_ff: Some(d_ff), ..draft.model.clone() };
-        Some((model.clone(), counter.sizes(&Draft { model, ..draft.clone() })?.parameters))
+        Some((model.clone(), counter.sizes(&draft.with_model(model))?.parameters))
     };
     let (here, next) = (size(d_ff)?.1 as f64, size(d_ff + 1)?.1 as f64);
     let wanted = d_ff as f64 + (target as f64 - here) / (next - here);
@@ -93,7 +93,7 @@ fn with_d_model(draft: &Draft, target: u64, counter: &mut Counter) -> Option<(Mo
         .collect();
     let mut size = |at: usize| {
         let model = ModelConfig { d_model: allowed[at], ..draft.model.clone() };
-        Some((model.clone(), counter.sizes(&Draft { model, ..draft.clone() })?.parameters))
+        Some((model.clone(), counter.sizes(&draft.with_model(model))?.parameters))
     };
     let (mut low, mut high) = (0, allowed.len().checked_sub(1)?);
     while high - low > 1 {

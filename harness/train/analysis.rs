@@ -1,10 +1,11 @@
 //! What is measured in a trained model besides its score: heads, probes, states.
 
 use crate::base::bounds;
+use crate::train::sections::{Context, Section};
 use serde::{Deserialize, Serialize};
 use settings::ConfigError;
 use std::path::Path;
-use tasks::Output;
+use tasks::{Outline, Output};
 
 /// Whether a key is left out of a run's spec: keys added later are, at their defaults, so that older runs keep their ids.
 fn is_zero(value: &u64) -> bool {
@@ -62,23 +63,26 @@ impl AnalysisConfig {
         self.pseudo_perplexity > 0 || self.minimal_pairs.is_some()
     }
 
-    /// What of it cannot be asked of a task that is `output` and `causal`.
-    pub fn check_task(&self, output: Output, causal: bool) -> Vec<ConfigError> {
+    /// What of it cannot be asked of a task.
+    fn check_task(&self, Outline { output, causal, .. }: &Outline) -> Vec<ConfigError> {
         let mut found = Vec::new();
         let keys = [("pseudo_perplexity", self.pseudo_perplexity > 0), ("minimal_pairs", self.minimal_pairs.is_some())];
-        for (key, _) in keys.iter().filter(|(_, asked)| *asked && output != Output::Tokens) {
+        for (key, _) in keys.iter().filter(|(_, asked)| *asked && *output != Output::Tokens) {
             let problem = format!("`{key}` is asked for, but the task does not predict tokens");
             found.push(ConfigError::new(key, problem, "put it into the entries of `mlm` and `clm` tasks"));
         }
-        if self.pseudo_perplexity > 0 && output == Output::Tokens && causal {
+        if self.pseudo_perplexity > 0 && *output == Output::Tokens && *causal {
             let problem = "`pseudo_perplexity` is asked for, but a causal model has a perplexity";
             found.push(ConfigError::new("pseudo_perplexity", problem, "leave it out: `perplexity` is recorded"));
         }
         found
     }
+}
 
-    /// Everything wrong with these settings.
-    pub fn check(&self) -> Vec<ConfigError> {
+impl Section for AnalysisConfig {
+    type InRun = Option<Self>;
+
+    fn check(&self) -> Vec<ConfigError> {
         let mut found = bounds::beyond(self);
         if !(1..=1_000_000).contains(&self.probe_examples) {
             let problem = format!("`probe_examples` is {}, which is not between 1 and 1000000", self.probe_examples);
@@ -96,10 +100,14 @@ impl AnalysisConfig {
         found
     }
 
-    /// The same; `None` where it asks for nothing. Keys without effect have their defaults.
-    pub fn resolved(self) -> Option<Self> {
+    fn check_in(&self, run: &Context) -> Vec<ConfigError> {
+        run.outline.map_or_else(Vec::new, |outline| self.check_task(outline))
+    }
+
+    /// None where it asks for nothing. Keys without effect have their defaults.
+    fn resolved_in(self, _run: &Context) -> Option<Option<Self>> {
         let asks = self.heads || self.prune || self.probes || self.states || self.reads();
         let probe_examples = if self.probes { self.probe_examples } else { Self::default().probe_examples };
-        asks.then_some(Self { probe_examples, ..self })
+        Some(asks.then_some(Self { probe_examples, ..self }))
     }
 }

@@ -1,11 +1,10 @@
 //! How long a run trains, and how often it is evaluated and kept.
 
 use crate::base::bounds;
+use crate::train::sections::{Context, Section};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use settings::ConfigError;
-
-/// Keys of the budget that change no number, left out of a run's identity.
-pub const BUDGET_KEYS_WITHOUT_EFFECT: &[&str] = &["checkpoint_every", "timeout_minutes"];
 
 /// How long to train, and how often to evaluate: `budget: { steps: 1000, batch_size: 32 }`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -50,9 +49,19 @@ impl Default for BudgetConfig {
     }
 }
 
-impl BudgetConfig {
-    /// Everything wrong with these settings.
-    pub fn check(&self) -> Vec<ConfigError> {
+impl Section for BudgetConfig {
+    type InRun = Self;
+
+    const WITHOUT_EFFECT: &'static [&'static str] = &["checkpoint_every", "timeout_minutes"];
+
+    fn variants() -> Vec<(&'static str, Value)> {
+        vec![
+            ("parts of a batch", json!({ "micro_batch": 3 })),
+            ("batches of evaluation", json!({ "eval_batch_size": 3 })),
+        ]
+    }
+
+    fn check(&self) -> Vec<ConfigError> {
         let mut found = bounds::beyond(self);
         let counts = [
             ("steps", Some(self.steps)),
@@ -75,6 +84,10 @@ impl BudgetConfig {
             found.push(ConfigError::new("timeout_minutes", problem, "use a number of minutes, or null for no limit"));
         }
         found
+    }
+
+    fn resolved_in(self, _run: &Context) -> Option<Self> {
+        Some(self)
     }
 }
 

@@ -4,8 +4,10 @@
 //! saved nor resumed. Each group's parameters are views into one flat tensor, and so are their gradients: a step is a
 //! dozen kernels a group, whatever the number of parameters, and the moments are two tensors to save.
 
+use crate::train::sections::{Context, Section};
 use mixers::ParamRule;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use settings::ConfigError;
 use std::collections::BTreeMap;
 use tch::{Kind, Tensor, nn::VarStore, no_grad};
@@ -84,9 +86,21 @@ impl Default for OptimizerConfig {
     }
 }
 
-impl OptimizerConfig {
-    /// Everything wrong with these settings.
-    pub fn check(&self) -> Vec<ConfigError> {
+impl Section for OptimizerConfig {
+    type InRun = Self;
+
+    fn variants() -> Vec<(&'static str, Value)> {
+        vec![
+            ("weights decayed", json!({ "decayed": "weights" })),
+            ("all decayed", json!({ "decayed": "all" })),
+            ("no clipping", json!({ "clip_norm": null })),
+            ("hard clipping", json!({ "clip_norm": 0.01 })),
+            ("unexempted decayed", json!({ "decayed": "unexempted" })),
+            ("moments of other decays", json!({ "beta1": 0.5, "beta2": 0.9 })),
+        ]
+    }
+
+    fn check(&self) -> Vec<ConfigError> {
         let mut found = Vec::new();
         let mut need = |key: &'static str, ok: bool, value: f64, rule: &str| {
             if !ok {
@@ -106,6 +120,10 @@ impl OptimizerConfig {
             need("clip_norm", norm > 0.0, norm, "above 0 (or null)");
         }
         found
+    }
+
+    fn resolved_in(self, _run: &Context) -> Option<Self> {
+        Some(self)
     }
 }
 

@@ -18,9 +18,11 @@ use crate::base::bounds;
 use crate::model::{Hidden, ModelConfig, dense_flops};
 use crate::train::optimizer::OptimizerConfig;
 use crate::train::schedule::{ScheduleConfig, Shape};
+use crate::train::sections::{Context, Section, Written};
 use crate::train::seeds::{Purpose, reseed};
 use mixers::{Linear, linear};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use settings::ConfigError;
 use tasks::core::rng::{self, Stream};
 use tasks::{Batch, Input, Outline, Targets, TaskSpec};
@@ -76,9 +78,17 @@ impl Default for PretrainConfig {
     }
 }
 
-impl PretrainConfig {
-    /// Everything wrong with these settings.
-    pub fn check(&self) -> Vec<ConfigError> {
+impl Section for PretrainConfig {
+    type InRun = Option<Self>;
+
+    fn variants() -> Vec<(&'static str, Value)> {
+        vec![(
+            "a stage before the task",
+            json!({ "objective": "mlm", "steps": 2, "mask_rate": 0.3, "lr": 1e-3, "warmup_steps": 1 }),
+        )]
+    }
+
+    fn check(&self) -> Vec<ConfigError> {
         let mut found = bounds::beyond(self);
         if self.steps == 0 {
             let help = "use 1 or more, or `objective: none` to learn from scratch";
@@ -99,8 +109,31 @@ impl PretrainConfig {
         found
     }
 
+    /// Whether the objective can be trained on the task's inputs.
+    fn check_in(&self, run: &Context) -> Vec<ConfigError> {
+        if self.objective == Objective::None || run.outline.is_none_or(|outline| outline.input.width() == 1) {
+            return Vec::new();
+        }
+        let problem = format!("{} has vectors of real numbers, which self-pretraining cannot predict", run.task);
+        vec![ConfigError::new("objective", problem, "put `pretrain: none` into the task's entry")]
+    }
+
+    fn resolved_in(self, run: &Context) -> Option<Option<Self>> {
+        let Written { optimizer, schedule, budget, .. } = run.sections;
+        Some(self.resolved(run.outline?.input, optimizer.as_ref()?, schedule.as_ref()?, budget.as_ref()?.steps))
+    }
+}
+
+impl Written {
+    /// What is trained before the task.
+    pub fn objective(&self) -> Objective {
+        self.pretrain.as_ref().map_or(Objective::None, |pretrain| pretrain.objective)
+    }
+}
+
+impl PretrainConfig {
     /// The same with every `null` replaced by what it means in a run; `None` where nothing is pretrained, however written.
-    pub fn resolved(
+    fn resolved(
         &self,
         input: Input,
         optimizer: &OptimizerConfig,

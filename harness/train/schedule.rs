@@ -1,7 +1,9 @@
 //! Learning-rate schedules: a factor on every group's peak rate, by step.
 
 use crate::base::bounds;
+use crate::train::sections::{Context, Section};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use settings::ConfigError;
 
 /// The curve after warm-up.
@@ -69,9 +71,23 @@ impl Default for ScheduleConfig {
     }
 }
 
-impl ScheduleConfig {
-    /// Everything wrong with these settings in a run of `steps` whose peak rate is `lr`.
-    pub fn check(&self, steps: u64, lr: f64) -> Vec<ConfigError> {
+impl Section for ScheduleConfig {
+    type InRun = Self;
+
+    fn variants() -> Vec<(&'static str, Value)> {
+        vec![
+            ("linear schedule", json!({ "shape": "linear", "warmup_steps": 2 })),
+            ("cosine to a tenth", json!({ "shape": "cosine", "final_factor": 0.1, "warmup_steps": 1 })),
+            ("inverse root", json!({ "shape": "inverse_sqrt", "warmup_steps": 2 })),
+            ("constant rate", json!({ "shape": "constant" })),
+            ("warm-up from zero", json!({ "from_zero": true, "warmup_steps": 2 })),
+            ("a cycle that ends before the run", json!({ "cycle_steps": 2 })),
+            ("a last rate", json!({ "final_lr": 1e-3 })),
+            ("a rate held for two steps", json!({ "hold_steps": 2 })),
+        ]
+    }
+
+    fn check(&self) -> Vec<ConfigError> {
         let mut found = bounds::beyond(self);
         if !(0.0..=1.0).contains(&self.final_factor) {
             found.push(ConfigError::new(
@@ -80,27 +96,13 @@ impl ScheduleConfig {
                 "use a share of the peak rate, such as 0 or 0.1",
             ));
         }
-        if let Some(last) = self.final_lr {
-            if !(0.0..=lr).contains(&last) {
-                let problem = format!("`final_lr` is {last}, which is not between 0 and the peak rate, `lr` = {lr}");
-                found.push(ConfigError::new("final_lr", problem, "use a lower rate, or leave it out"));
-            }
-            if self.final_factor != 0.0 {
-                let problem = "`final_lr` and `final_factor` both say where the rate ends";
-                found.push(ConfigError::new("final_lr", problem, "leave one of them out"));
-            }
+        if self.final_lr.is_some() && self.final_factor != 0.0 {
+            let problem = "`final_lr` and `final_factor` both say where the rate ends";
+            found.push(ConfigError::new("final_lr", problem, "leave one of them out"));
         }
         if self.hold_steps == 0 {
             let help = "use 1 to change the rate at every step, or the steps of an epoch to change it once an epoch";
             found.push(ConfigError::new("hold_steps", "`hold_steps` is 0, which is below 1", help));
-        }
-        // The Long Range Arena trains Retrieval for 5,000 steps of a warm-up of 8,000: the rule's scale, not a slip.
-        if self.warmup_steps > steps && self.shape != Shape::InverseSqrt {
-            found.push(ConfigError::new(
-                "warmup_steps",
-                format!("`warmup_steps` is {}, more than the {steps} steps of the budget", self.warmup_steps),
-                format!("use {steps} or fewer; a tenth of the budget is common"),
-            ));
         }
         match (self.cycle_steps, self.shape) {
             (Some(0), _) => found.push(ConfigError::new(
@@ -114,6 +116,35 @@ impl ScheduleConfig {
                 "leave it out, or use `shape: cosine`",
             )),
             _ => {}
+        }
+        found
+    }
+
+    fn check_in(&self, run: &Context) -> Vec<ConfigError> {
+        let Some(budget) = &run.sections.budget else { return Vec::new() };
+        self.check_over(budget.steps, run.sections.optimizer.as_ref().map_or(f64::INFINITY, |optimizer| optimizer.lr))
+    }
+
+    fn resolved_in(self, _run: &Context) -> Option<Self> {
+        Some(self)
+    }
+}
+
+impl ScheduleConfig {
+    /// What is wrong with these settings in a run of `steps` whose peak rate is `lr`.
+    fn check_over(&self, steps: u64, lr: f64) -> Vec<ConfigError> {
+        let mut found = Vec::new();
+        if let Some(last) = self.final_lr.filter(|last| !(0.0..=lr).contains(last)) {
+            let problem = format!("`final_lr` is {last}, which is not between 0 and the peak rate, `lr` = {lr}");
+            found.push(ConfigError::new("final_lr", problem, "use a lower rate, or leave it out"));
+        }
+        // The Long Range Arena trains Retrieval for 5,000 steps of a warm-up of 8,000: the rule's scale, not a slip.
+        if self.warmup_steps > steps && self.shape != Shape::InverseSqrt {
+            found.push(ConfigError::new(
+                "warmup_steps",
+                format!("`warmup_steps` is {}, more than the {steps} steps of the budget", self.warmup_steps),
+                format!("use {steps} or fewer; a tenth of the budget is common"),
+            ));
         }
         found
     }
@@ -142,6 +173,11 @@ impl ScheduleConfig {
 mod tests {
     use super::*;
 
+    /// Keys that are wrong in a run of `steps` at a rate of 1e-3.
+    fn wrong(schedule: &ScheduleConfig, steps: u64) -> Vec<&'static str> {
+        schedule.check().into_iter().chain(schedule.check_over(steps, 1e-3)).map(|m| m.key).collect()
+    }
+
     fn schedule(shape: Shape) -> ScheduleConfig {
         ScheduleConfig { shape, warmup_steps: 10, final_factor: 0.1, ..Default::default() }
     }
@@ -167,7 +203,7 @@ mod tests {
 
     #[test]
     fn only_the_inverse_square_root_may_end_in_its_warm_up() {
-        let keys = |shape| schedule(shape).check(5, 1e-3).iter().map(|m| m.key).collect::<Vec<_>>();
+        let keys = |shape| wrong(&schedule(shape), 5);
         assert_eq!(keys(Shape::Cosine), ["warmup_steps"]);
         assert!(keys(Shape::InverseSqrt).is_empty());
     }
@@ -188,7 +224,7 @@ mod tests {
     fn the_arena_s_cosine_ends_a_warm_up_s_length_before_its_cycle() {
         let text = r#"{"shape":"cosine","warmup_steps":175,"from_zero":true,"cycle_steps":35000}"#;
         let s: ScheduleConfig = serde_json::from_str(text).unwrap();
-        assert!(s.check(35_000, 1e-3).is_empty());
+        assert!(wrong(&s, 35_000).is_empty());
         let theirs = |step: f64| {
             let progress = (step - 175.0).max(0.0) / 35_000.0;
             (step / 175.0).min(1.0) * 0.5 * (1.0 + (std::f64::consts::PI * progress).cos())
@@ -209,7 +245,7 @@ mod tests {
     fn a_cycle_wants_a_curve_that_ends() {
         let keys = |shape, cycle| {
             let s = ScheduleConfig { cycle_steps: Some(cycle), ..schedule(shape) };
-            s.check(100, 1e-3).iter().map(|m| m.key).collect::<Vec<_>>()
+            wrong(&s, 100)
         };
         assert!(keys(Shape::Linear, 200).is_empty());
         assert_eq!(keys(Shape::Cosine, 0), ["cycle_steps"]);
@@ -235,7 +271,7 @@ mod tests {
 
     #[test]
     fn an_end_above_the_peak_two_ends_and_no_step_to_hold_are_mistakes() {
-        let keys = |s: ScheduleConfig| s.check(100, 1e-3).iter().map(|m| m.key).collect::<Vec<_>>();
+        let keys = |s: ScheduleConfig| wrong(&s, 100);
         let with = |final_lr, final_factor, hold_steps| ScheduleConfig {
             final_lr,
             final_factor,

@@ -1,8 +1,10 @@
 //! One run, fully resolved: every choice that can change a number, and nothing else. Its hash is the run's identity.
 
+use crate::train::sections::{SECTIONS, Sections};
 use serde::de::{Deserialize, Deserializer, Error as _};
 use serde::{Deserialize as DeriveDeserialize, Serialize, Serializer, ser::SerializeMap};
 use serde_json::Value;
+use std::ops::{Deref, DerefMut};
 
 /// Raised whenever the trainer or the models give other numbers for the same spec, or a run's identity is formed otherwise: a record
 /// of an older engine is then not taken for the run. `pinned.rs` fails where numbers move and this does not.
@@ -63,20 +65,9 @@ pub struct RunSpec {
     pub mixer: Choice,
     /// [`mixers::Family::VERSION`].
     pub mixer_version: u32,
-    /// The backbone.
-    pub model: crate::model::ModelConfig,
-    /// The optimizer.
-    pub optimizer: crate::train::optimizer::OptimizerConfig,
-    /// The learning-rate schedule.
-    pub schedule: crate::train::schedule::ScheduleConfig,
-    /// How long to train, how often to look.
-    pub budget: crate::train::budget::BudgetConfig,
-    /// What comes before the task; absent where it is learned from scratch.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pretrain: Option<crate::train::pretrain::PretrainConfig>,
-    /// What is looked at after training; absent where nothing is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub analysis: Option<crate::train::analysis::AnalysisConfig>,
+    /// `model`, `optimizer` and so on, each a key of the spec.
+    #[serde(flatten)]
+    pub sections: Sections,
     /// BLAKE3 of the file of minimal pairs that the analysis asks for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub minimal_pairs: Option<String>,
@@ -102,14 +93,30 @@ pub enum Start {
     },
 }
 
+/// `spec.model` is `spec.sections.model`.
+impl Deref for RunSpec {
+    type Target = Sections;
+
+    fn deref(&self) -> &Sections {
+        &self.sections
+    }
+}
+
+impl DerefMut for RunSpec {
+    fn deref_mut(&mut self) -> &mut Sections {
+        &mut self.sections
+    }
+}
+
 impl RunSpec {
     /// The run's identity: 20 hex digits of the BLAKE3 hash of the spec as compact JSON with sorted keys. Wall-clock limits
     /// and how often a checkpoint is written do not change a result and stay out of it; so do paths and the settings by which files
     /// are read, for which hashes of what was read stand: of the task's data, of minimal pairs, of a file of weights.
     pub fn id(&self) -> String {
         let mut value = serde_json::to_value(self).expect("a spec is plain data");
-        for key in crate::train::budget::BUDGET_KEYS_WITHOUT_EFFECT {
-            value["budget"].as_object_mut().expect("the budget is a map").remove(*key);
+        for section in SECTIONS {
+            let keys = value.get_mut(section.name).and_then(Value::as_object_mut);
+            keys.into_iter().for_each(|keys| keys.retain(|key, _| !section.without_effect.contains(&key.as_str())));
         }
         let spec = value.as_object_mut().expect("a spec is a map");
         spec.remove("sources");

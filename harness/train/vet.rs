@@ -7,7 +7,7 @@ use settings::ConfigError;
 use std::path::Path;
 use tasks::Task;
 
-fn said(section: &str, mistakes: Vec<ConfigError>) -> impl Iterator<Item = String> {
+fn said((section, mistakes): (&'static str, Vec<ConfigError>)) -> impl Iterator<Item = String> {
     mistakes.into_iter().map(move |mistake| format!("{section}: {}; {}", mistake.problem, mistake.help))
 }
 
@@ -34,26 +34,16 @@ pub fn wrong(spec: &RunSpec, registry: &Registry) -> Vec<String> {
         let (made, now) = (spec.sources.join(", "), task.sources.join(", "));
         found.push(format!("sources: made for `{made}` of `{}`, and this build has `{now}`", task.name));
     }
-    let (pretrain, analysis) = (spec.pretrain.as_ref(), spec.analysis.as_ref());
-    found.extend(said("model", spec.model.check()));
-    found.extend(said("optimizer", spec.optimizer.check()));
-    found.extend(said("schedule", spec.schedule.check(spec.budget.steps, spec.optimizer.lr)));
-    found.extend(said("budget", spec.budget.check()));
-    found.extend(pretrain.into_iter().flat_map(|pretrain| said("pretrain", pretrain.check())));
-    found.extend(analysis.into_iter().flat_map(|analysis| said("analysis", analysis.check())));
+    let written = spec.sections.written();
+    found.extend(written.check().into_iter().flat_map(said));
     found.extend(task.check(&spec.task.settings).into_iter().map(|e| format!("task: {}; {}", e.problem, e.help)));
     if !found.is_empty() {
         return found; // the rest reckons with sizes that may be absurd
     }
     let outline = task.outline(&spec.task.settings);
-    let clm = pretrain.is_some_and(|pretrain| pretrain.objective == Objective::Clm);
+    let clm = written.objective() == Objective::Clm;
     let dims = spec.model.resolved().dims(outline.max_length, outline.causal || clm);
-    found.extend(said("model", spec.model.check_task(&outline)));
-    found.extend(said("model", spec.model.check_pooling(&outline, clm)));
-    found.extend(analysis.into_iter().flat_map(|it| said("analysis", it.check_task(outline.output, outline.causal))));
-    if pretrain.is_some() && outline.input.width() > 1 {
-        found.push("pretrain: the task has vectors of real numbers, which self-pretraining cannot predict".into());
-    }
+    found.extend(written.check_together(Some(&outline), "the task").into_iter().flat_map(said));
     let of_mixer = mixer.check(&spec.mixer.settings, &dims);
     found.extend(of_mixer.into_iter().map(|e| format!("mixer: {}; {}", e.problem, e.help)));
     found
