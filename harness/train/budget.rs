@@ -55,10 +55,7 @@ impl Section for BudgetConfig {
     const WITHOUT_EFFECT: &'static [&'static str] = &["checkpoint_every", "timeout_minutes"];
 
     fn variants() -> Vec<(&'static str, Value)> {
-        vec![
-            ("parts of a batch", json!({ "micro_batch": 3 })),
-            ("batches of evaluation", json!({ "eval_batch_size": 3 })),
-        ]
+        vec![("parts of a batch", json!({ "micro_batch": 3 }))]
     }
 
     fn check(&self) -> Vec<ConfigError> {

@@ -22,7 +22,6 @@ use crate::train::sections::{Context, Section, Written};
 use crate::train::seeds::{Purpose, reseed};
 use mixers::{Linear, linear};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use settings::ConfigError;
 use tasks::core::rng::{self, Stream};
 use tasks::{Batch, Input, Outline, Targets, TaskSpec};
@@ -80,13 +79,6 @@ impl Default for PretrainConfig {
 
 impl Section for PretrainConfig {
     type InRun = Option<Self>;
-
-    fn variants() -> Vec<(&'static str, Value)> {
-        vec![(
-            "a stage before the task",
-            json!({ "objective": "mlm", "steps": 2, "mask_rate": 0.3, "lr": 1e-3, "warmup_steps": 1 }),
-        )]
-    }
 
     fn check(&self) -> Vec<ConfigError> {
         let mut found = bounds::beyond(self);
