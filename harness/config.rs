@@ -4,7 +4,7 @@
 //! the file, then the task's entry, then the mixer's entry, then the grid point, then `--set`. Each key keeps the place it came from.
 
 mod check;
-mod draft;
+pub(crate) mod draft;
 mod entry;
 mod explain;
 mod figures;
@@ -18,6 +18,7 @@ pub(crate) mod schema;
 pub(crate) mod sections;
 mod sets;
 mod starts;
+pub(crate) mod tune;
 pub(crate) mod yaml;
 
 pub use draft::{Draft, Start};
@@ -41,6 +42,7 @@ use sections::Layers;
 use sets::{overruled, replaced_axis};
 use std::collections::HashSet;
 use std::path::Path;
+use tune::{Cell, Tune};
 use yaml::{Key, Node};
 
 /// A sweep, read and checked.
@@ -50,8 +52,11 @@ pub struct Config {
     pub name: String,
     /// What it asks, printed above its table.
     pub question: String,
-    /// Every run, in the order of the file: tasks, then mixers, then grid points, then seeds.
+    /// Every run, in the order of the file: tasks, then mixers, then grid points, then seeds. Under `tune` with the first setting
+    /// in place of the one that will be chosen.
     pub runs: Vec<Draft>,
+    /// What is searched before the runs.
+    pub tune: Option<Tune>,
     /// How alike its models must be in size.
     pub matched: Option<Matched>,
     /// What is drawn besides scores and learning curves.
@@ -165,6 +170,7 @@ struct Product {
     sets: Vec<Setting>,
     seeds: Vec<u64>,
     published: Option<String>,
+    tune: Option<tune::Written>,
 }
 
 impl Reader<'_> {
@@ -186,12 +192,14 @@ impl Reader<'_> {
         if self.too_many(grid, most, &product) {
             return None;
         }
-        let runs = self.runs(&product);
+        let (runs, cells) = self.runs(&product);
         let figures = top.get("figures").map(|node| self.figures_left(node, &written, &product, &mut notes));
-        let matched = top.entry("match").and_then(|(key, node)| self.matched(key, node, &runs));
+        let sized: Vec<Draft> = if cells.is_empty() { runs.clone() } else { cells.iter().flat_map(Cell::kinds).collect() };
+        let matched = top.entry("match").and_then(|(key, node)| self.matched(key, node, &sized));
+        let tune = product.tune.as_ref().map(|tune| tune.over(cells));
         let name = self.sweep_name(top.entry("name"), stem);
         let question = self.text("question", top.entry("question")).unwrap_or_default();
-        Some(Config { name, question, runs, matched, figures: figures.unwrap_or_default(), notes })
+        Some(Config { name, question, runs, tune, matched, figures: figures.unwrap_or_default(), notes })
     }
 
     /// Everything under the keys of the file, `--set` apart.
@@ -208,19 +216,23 @@ impl Reader<'_> {
         let seeds = self.seeds(top.get("seeds"));
         let published = top.get("published").and_then(|node| self.published(node, "mixer")).flatten();
         let axes = self.grid(top.get("grid"));
-        Product { base, tasks, mixers, axes, sets: Vec::new(), seeds, published }
+        let tune = self.tune(top.entry("tune"));
+        Product { base, tasks, mixers, axes, sets: Vec::new(), seeds, published, tune }
     }
 
     /// Applies the `--set` arguments; what they replace besides a value of the top of the file is returned as notes.
     fn set(&mut self, product: &mut Product, arguments: &[String]) -> Vec<String> {
         let (sets, seeds) = self.arguments(arguments);
         let written = product.all_axes();
-        for setting in written.iter().flatten().chain(&sets) {
+        let tuned = product.tune.as_ref().map_or(&[][..], |tune| &tune.axes);
+        for setting in written.iter().chain(tuned).flatten().chain(&sets) {
             self.reachable(setting, &product.tasks, &product.mixers);
         }
+        self.swept_and_tuned(&written, tuned);
         let mut notes: Vec<String> =
             sets.iter().filter_map(|set| overruled(set, &product.tasks, &product.mixers)).collect();
-        notes.extend(sets.iter().filter_map(|set| replaced_axis(set, &written)));
+        notes.extend(sets.iter().filter_map(|set| replaced_axis(set, &written, "grid")));
+        notes.extend(sets.iter().filter_map(|set| replaced_axis(set, tuned, "tune")));
         if let Some(seeds) = seeds {
             notes.extend(product.set_seeds(seeds));
         }
@@ -228,6 +240,10 @@ impl Reader<'_> {
         let keep = |axis: &Vec<Setting>| axis.first().is_none_or(|of| sets.iter().all(|set| set.path != of.path));
         product.axes.retain(keep);
         product.tasks.iter_mut().filter_map(|task| task.grid.as_mut()).for_each(|grid| grid.retain(keep));
+        if let Some(tune) = &mut product.tune {
+            tune.axes.retain(keep);
+        }
+        product.tune.take_if(|tune| tune.axes.is_empty());
         product.sets = sets;
         notes
     }
@@ -256,9 +272,10 @@ impl Reader<'_> {
         true
     }
 
-    /// Every combination, checked, each with the run that it starts from.
-    fn runs(&mut self, product: &Product) -> Vec<Draft> {
+    /// Every combination, checked, each with the run that it starts from; and under `tune` what is searched for each.
+    fn runs(&mut self, product: &Product) -> (Vec<Draft>, Vec<Cell>) {
         let (mut runs, mut starts): (Vec<Draft>, Vec<Option<StartKey>>) = (Vec::new(), Vec::new());
+        let mut cells = Vec::new();
         for task in &product.tasks {
             let seeds = task.seeds.as_ref().unwrap_or(&product.seeds);
             let points = points(task.grid.as_ref().unwrap_or(&product.axes));
@@ -266,23 +283,30 @@ impl Reader<'_> {
                 let start = task.start.as_ref().or(mixer.start.as_ref()).and_then(Option::as_ref);
                 for point in &points {
                     let over: Vec<&Setting> = point.iter().copied().chain(&product.sets).collect();
-                    let Some(draft) = self.draft(&Combination { task, mixer, over: &over }, &product.base) else {
-                        continue;
+                    let cell = product.tune.as_ref().map(|tune| self.cell(tune, (task, mixer), &over, &product.base));
+                    let draft = match &cell {
+                        Some(cell) => cell.first().cloned(),
+                        None => self.draft(&Combination { task, mixer, over: &over }, &product.base),
                     };
+                    let Some(draft) = draft else { continue };
                     let settings = point.iter().map(|s| (s.path.join("."), plain(&s.value.to_json()))).collect();
                     let own =
                         self.registry.task(&draft.task.name).and_then(|entry| entry.published(&draft.task.settings));
                     let published = beside(task, mixer, product.published.as_deref(), own);
                     let draft = Draft { settings, published, ..draft };
+                    cells.extend(cell.map(|cell| cell.labelled(&draft, start)));
                     runs.extend(seeds.iter().map(|&seed| Draft { seed, ..draft.clone() }));
                     starts.resize(runs.len(), start.cloned());
                 }
             }
         }
+        if product.tune.is_some() {
+            self.tuned_starts(&starts);
+        }
         if self.found.is_empty() {
             self.starts(&mut runs, &starts, &product.tasks);
         }
-        runs
+        (runs, cells)
     }
 
     /// The figures asked for, without those over an axis that `--set` replaced.
@@ -364,7 +388,8 @@ impl Product {
             let own = count(task.grid.as_deref().unwrap_or(&self.axes));
             let seeds = task.seeds.as_deref().unwrap_or(&self.seeds).len() as u128;
             let mixers = self.mixers.iter().filter(|mixer| mixer.runs_on(&task.label)).count() as u128;
-            (mixers * seeds).saturating_mul(own)
+            let searched = self.tune.as_ref().map_or(0, |tune| tune.runs());
+            mixers.saturating_mul(seeds.saturating_add(searched)).saturating_mul(own)
         };
         self.tasks.iter().map(of_task).fold(0, u128::saturating_add)
     }

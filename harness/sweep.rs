@@ -9,4 +9,5 @@ pub(crate) mod opened;
 pub(crate) mod plan;
 pub(crate) mod progress;
 pub(crate) mod run;
+pub(crate) mod search;
 pub(crate) mod sizes;

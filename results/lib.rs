@@ -24,7 +24,7 @@ pub use export::ExportError;
 pub use figures::FigureKind;
 pub use store::figure::{Figure, Scale};
 pub use store::files::replace;
-pub use store::manifest::{Manifest, PlannedRun};
+pub use store::manifest::{Manifest, PlannedRun, SearchRun, Tuned};
 pub use store::metric::{Metric, MetricKind};
 pub use store::record::{
     Blocked, Detail, Device, FORMAT, Of, OfBaseline, Outcome, Point, Record, Scores, SeriesAre, Tested, Versions,

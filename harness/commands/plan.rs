@@ -7,6 +7,7 @@ use crate::base::exit::Exit;
 use crate::base::limits;
 use crate::base::text::{duration, grouped};
 use crate::cli::{Cli, PlanArgs};
+use crate::config::Config;
 use crate::registry::Registry;
 use crate::sweep::forecast::{Forecast, Terms, forecast};
 use crate::sweep::gauge::measured;
@@ -14,6 +15,7 @@ use crate::sweep::machine::Machine;
 use crate::sweep::matching;
 use crate::sweep::opened::open_tasks;
 use crate::sweep::plan::{Estimate, Plan, Speeds, estimates, name};
+use crate::sweep::search::expected;
 use crate::sweep::sizes::Counter;
 use mixers::Precision;
 use results::Store;
@@ -28,7 +30,7 @@ const GPU: f64 = 0.3 * 19.5e12;
 /// Runs the command.
 pub fn plan(args: &PlanArgs, cli: &Cli, registry: &Registry) -> Exit {
     let config = match load(&args.config, &args.changes, cli.quiet, registry) {
-        Ok(config) => config.with_starts(),
+        Ok(config) => with_search(config.with_starts()),
         Err(exit) => return exit,
     };
     // Hundreds of thousands of images are not drawn to be counted: without files, the outline knows a task's sizes. The
@@ -109,6 +111,15 @@ pub fn plan(args: &PlanArgs, cli: &Cli, registry: &Registry) -> Exit {
         "Time on a GPU is an estimate, not measured: all FLOPs at {gpu}; set what yours sustains with --gpu-tflops."
     );
     Exit::Ok
+}
+
+/// The same with the runs that its search makes at least.
+fn with_search(mut config: Config) -> Config {
+    if let Some(tune) = &config.tune {
+        let searched = expected(tune, |cell| config.runs.iter().any(|run| cell.is_of(run)));
+        config.runs.extend(searched);
+    }
+    config
 }
 
 /// Where a time comes from, as it is marked and explained.

@@ -14,10 +14,11 @@ use crate::sweep::gauge::measured;
 use crate::sweep::launcher::{Job, Options, Tally, launch, wants};
 use crate::sweep::machine::Machine;
 use crate::sweep::matching;
-use crate::sweep::opened::open_tasks;
+use crate::sweep::opened::{OpenedTask, open_tasks};
 use crate::sweep::plan::{Plan, Planned, name};
 use crate::sweep::progress;
 use crate::sweep::run::Place;
+use crate::sweep::search::{Known, runs};
 use crate::sweep::sizes::Counter;
 use mixers::Precision;
 use results::report::Report;
@@ -37,6 +38,10 @@ pub fn sweep(args: &SweepArgs, cli: &Cli, registry: &Registry) -> Exit {
 struct Sweep<'a> {
     args: &'a SweepArgs,
     cli: &'a Cli,
+    registry: &'a Registry,
+    config: Config,
+    opened: Vec<OpenedTask>,
+    /// The runs that are known so far: under `tune` those of the config are when their setting is chosen.
     plan: Plan,
     /// Names of the runs that runs which a filter left out start from: whether those are done is not known here.
     starts: HashSet<String>,
@@ -46,7 +51,7 @@ struct Sweep<'a> {
 
 impl<'a> Sweep<'a> {
     /// Reads the config, opens its tasks and the store.
-    fn prepare(args: &'a SweepArgs, cli: &'a Cli, registry: &Registry) -> Result<Self, Exit> {
+    fn prepare(args: &'a SweepArgs, cli: &'a Cli, registry: &'a Registry) -> Result<Self, Exit> {
         let whole = load_whole(&args.config, &args.changes, cli.quiet, registry)?;
         let config = filtered(whole.clone(), &args.changes)?;
         let config = Config { name: args.changes.name(&config.name), ..config };
@@ -54,14 +59,31 @@ impl<'a> Sweep<'a> {
         let opened = open_tasks(&config, registry, &data, |_| true);
         matching::check(&config, &mut Counter::new(registry, &opened))
             .map_err(|found| mistakes(&args.config, &found))?;
-        let plan = Plan::expand(&config, registry, &opened).map_err(|errors| data_errors(&errors))?;
+        let plan = planned(&config, &Known::default(), registry, &opened)?;
         let store = Store::open(&args.folders.store).map_err(environment)?;
-        Ok(Self { args, cli, plan, starts: starts_of_others(&whole, &config), data, store })
+        let starts = starts_of_others(&whole, &config);
+        Ok(Self { args, cli, registry, config, opened, plan, starts, data, store })
     }
 
-    fn run(&self) -> Result<Exit, Exit> {
-        let records = self.read(self.cli.quiet)?;
-        let missing = self.missing(&records);
+    /// Plans every run that what has been found decides; the records of these runs.
+    fn replan(&mut self, quiet: bool) -> Result<Contents, Exit> {
+        let mut known = 0;
+        let mut records = self.read(quiet)?;
+        loop {
+            let found = Known::of(&self.plan.runs, &records);
+            if found.len() == known {
+                return Ok(records);
+            }
+            known = found.len();
+            self.plan = planned(&self.config, &found, self.registry, &self.opened)?;
+            records = self.read(true)?;
+        }
+    }
+
+    fn run(mut self) -> Result<Exit, Exit> {
+        let mut records = self.replan(self.cli.quiet)?;
+        let mut left = self.args.limit.unwrap_or(usize::MAX);
+        let mut missing = self.missing(&records, left, &HashSet::new());
         let (jobs, threads) = share_cores(limits::cores(), self.args.jobs, self.args.threads);
         self.announce(missing.len(), jobs, threads);
         if self.args.dry_run {
@@ -82,26 +104,39 @@ impl<'a> Sweep<'a> {
         // Before anything is written: what is superfluous may be what fills the disk.
         self.store.clear_abandoned();
         self.tidy(&records);
-        let manifest = self.plan.manifest(&command(self.args));
-        if let Err(error) = self.store.save_manifest(&manifest) {
-            let exit = environment(error);
-            if missing.is_empty() {
-                // Its table needs nothing but the records.
-                self.show(&manifest, records);
+        let mut tally = Tally::default();
+        let mut tried: HashSet<String> = HashSet::new();
+        // Once, but under `tune` again whenever a search has chosen what is to be run next.
+        loop {
+            let manifest = self.plan.manifest(&command(self.args));
+            if let Err(error) = self.store.save_manifest(&manifest) {
+                let exit = environment(error);
+                if missing.is_empty() {
+                    // Its table needs nothing but the records.
+                    self.show(&manifest, records);
+                }
+                return Err(exit);
             }
-            return Err(exit);
+            if missing.is_empty() {
+                return Ok(self.finish(&manifest, records, &tally));
+            }
+            tally = tally.and(self.train(&missing, jobs.min(missing.len()), threads)?);
+            if tally.interrupted {
+                eprintln!("interrupted; to go on from the checkpoints: {}", resuming(self.args));
+                return Ok(Exit::Interrupted);
+            }
+            left -= missing.len();
+            tried.extend(missing.into_iter().map(|run| run.id));
+            records = self.replan(true)?;
+            self.tidy(&records);
+            missing = match self.args.fail_fast && tally.failed > 0 {
+                true => Vec::new(),
+                false => self.missing(&records, left, &tried),
+            };
+            if !missing.is_empty() {
+                self.announce(missing.len(), jobs, threads);
+            }
         }
-        if missing.is_empty() {
-            return Ok(self.finish(&manifest, records, &Tally::default()));
-        }
-        let tally = self.train(&missing, jobs.min(missing.len()), threads)?;
-        if tally.interrupted {
-            eprintln!("interrupted; to go on from the checkpoints: {}", resuming(self.args));
-            return Ok(Exit::Interrupted);
-        }
-        let records = self.read(true)?;
-        self.tidy(&records);
-        Ok(self.finish(&manifest, records, &tally))
     }
 
     /// The records of the plan's runs; files that are none are named once.
@@ -114,21 +149,32 @@ impl<'a> Sweep<'a> {
         Ok(contents)
     }
 
-    /// Runs that are to be done now.
-    fn missing(&self, records: &Contents) -> Vec<Planned> {
+    /// Runs that are to be done now, `most` at most and none that was `tried` before.
+    fn missing(&self, records: &Contents, most: usize, tried: &HashSet<String>) -> Vec<Planned> {
         let found = |id: &str| records.of_run(id).cloned();
-        let wanted =
-            |run: &Planned| records.of_run(&run.id).is_none_or(|record| wants(record, self.args.retry, &found));
+        let wanted = |run: &Planned| {
+            let wanted = records.of_run(&run.id).is_none_or(|record| wants(record, self.args.retry, &found));
+            wanted && !tried.contains(&run.id)
+        };
         let mut missing = self.plan.missing(wanted);
-        missing.truncate(self.args.limit.unwrap_or(usize::MAX));
+        missing.truncate(most);
         missing
+    }
+
+    /// Runs of the config whose setting is not chosen yet.
+    fn unplanned(&self) -> usize {
+        self.config.runs.len() - self.plan.runs.iter().filter(|run| !run.draft.is_search()).count()
     }
 
     fn announce(&self, missing: usize, jobs: usize, threads: usize) {
         if self.cli.quiet {
             return;
         }
-        let planned = format!("{}: {} runs planned", self.plan.name, self.plan.runs.len());
+        let later = match self.unplanned() {
+            0 => String::new(),
+            n => format!(" and {n} more when the search has chosen their settings"),
+        };
+        let planned = format!("{}: {} runs planned{later}", self.plan.name, self.plan.runs.len());
         let plural = if threads == 1 { "" } else { "s" };
         match missing {
             0 => eprintln!("{planned}, nothing left to do"),
@@ -165,7 +211,11 @@ impl<'a> Sweep<'a> {
     /// What is kept of a run: at least its best weights where one of `followed`, or a run that a filter left out, starts from it.
     fn kept(&self, run: &Planned, keep: Keep, followed: &HashSet<&str>) -> Keep {
         let needed = followed.contains(run.id.as_str()) || self.starts.contains(&name(&run.draft));
-        if needed { keep.max(Keep::Best) } else { keep }
+        match keep {
+            Keep::Best if run.draft.is_search() => Keep::None,
+            keep if needed => keep.max(Keep::Best),
+            keep => keep,
+        }
     }
 
     /// Removes what finished runs no longer need.
@@ -202,7 +252,11 @@ impl<'a> Sweep<'a> {
     fn finish(&self, manifest: &Manifest, records: Contents, tally: &Tally) -> Exit {
         let (plan, quiet) = (&self.plan, self.cli.quiet);
         let unfinished = |run: &&Planned| records.of_run(&run.id).is_some_and(|r| r.outcome != Outcome::Finished);
-        let bad = plan.runs.iter().filter(unfinished).count();
+        // A setting that diverges is what a search finds out.
+        let (searched, own): (Vec<&Planned>, _) = plan.runs.iter().partition(|run| run.draft.is_search());
+        let bad = own.into_iter().filter(unfinished).count();
+        let searched = searched.into_iter().filter(unfinished).count();
+        let unplanned = self.unplanned();
         let still = |id: &&String| records.of_run(id).is_none_or(|record| !record.outcome.is_final());
         let elsewhere = tally.elsewhere.iter().filter(still).count();
         let shown = self.show(manifest, records);
@@ -224,8 +278,17 @@ impl<'a> Sweep<'a> {
                 "{elsewhere} {runs} {are} being done by another process; run the command again when it is through"
             );
         }
-        exit(bad + tally.failed, elsewhere + tally.waiting, shown)
+        if unplanned > 0 {
+            eprintln!("the search is not over: {unplanned} runs have no setting yet; run the command again");
+        }
+        exit(bad + tally.failed.saturating_sub(searched), elsewhere + tally.waiting + unplanned, shown)
     }
+}
+
+/// The plan of what is known; what is wrong with the data has been printed.
+fn planned(config: &Config, known: &Known, registry: &Registry, opened: &[OpenedTask]) -> Result<Plan, Exit> {
+    let config = Config { runs: runs(config, known), ..config.clone() };
+    Plan::expand(&config, registry, opened).map_err(|errors| data_errors(&errors))
 }
 
 /// Prints an error of the environment, for which nothing general can be advised.

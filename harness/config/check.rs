@@ -1,7 +1,7 @@
 //! One task and one mixer with all that is set over them: checked alone, then together.
 
 use crate::base::diagnostics::Place;
-use crate::config::draft::Draft;
+use crate::config::draft::{Draft, Part};
 use crate::config::entry::Entry;
 use crate::config::layers::{Layer, Setting, as_entries, place_of};
 use crate::config::reader::Reader;
@@ -57,6 +57,7 @@ impl Reader<'_> {
             start: None,
             seed: 0,
             published: None,
+            part: Part::Run,
         })
     }
 

@@ -4,6 +4,8 @@ use crate::model::ModelConfig;
 use crate::train::pretrain;
 use crate::train::sections::Sections;
 use crate::train::spec::Choice;
+use crate::config::tune::At;
+use results::Tuned;
 use results::published::Beside;
 use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
@@ -32,6 +34,29 @@ pub struct Draft {
     pub seed: u64,
     /// The published numbers it is compared with. A label, no part of the spec.
     pub published: Option<Beside>,
+    /// What it is for. A label too.
+    pub part: Part,
+}
+
+/// What a run is for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Part {
+    /// A run of the config.
+    #[default]
+    Run,
+    /// A run of the config with the setting that a search chose.
+    Tuned(Tuned),
+    /// A short run of a search.
+    Search {
+        /// Which mixer on which task: a place in [`crate::config::tune::Tune::cells`].
+        cell: usize,
+        /// The place of its setting.
+        at: At,
+        /// Its steps as a share of those of a run.
+        share: f64,
+        /// The setting.
+        tried: Vec<(String, String)>,
+    },
 }
 
 /// Where a run's initial weights come from.
@@ -63,6 +88,11 @@ impl Draft {
     pub fn with_model(&self, model: ModelConfig) -> Self {
         let sections = Sections { model, ..self.sections.clone() };
         Self { sections, ..self.clone() }
+    }
+
+    /// Whether it belongs to a search.
+    pub fn is_search(&self) -> bool {
+        matches!(self.part, Part::Search { .. })
     }
 
     /// This run, the run that it starts from, the run that that one starts from, and so on.

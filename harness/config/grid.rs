@@ -49,11 +49,19 @@ impl Reader<'_> {
 
     /// The axes of the grid, each a list of settings of one path.
     pub(super) fn grid(&mut self, node: Option<&Node>) -> Vec<Vec<Setting>> {
+        self.axes(node, "grid")
+    }
+
+    /// Axes under the key `of`.
+    pub(super) fn axes(&mut self, node: Option<&Node>, of: &str) -> Vec<Vec<Setting>> {
         let Some(node) = node else { return Vec::new() };
-        let help = "write `grid: { optimizer.lr: [1e-3, 3e-3] }`, or leave `grid` out";
+        let help = match of {
+            "grid" => "write `grid: { optimizer.lr: [1e-3, 3e-3] }`, or leave `grid` out",
+            _ => "write `over: { optimizer.lr: [1e-3, 3e-3] }`",
+        };
         let Some(axes) = node.as_map().filter(|m| !m.is_empty()) else {
             let what = if node.as_map().is_some() { "an empty mapping".into() } else { node.describe() };
-            self.found.error(node.place.clone(), format!("`grid` is {what}, expected paths with their values"), help);
+            self.found.error(node.place.clone(), format!("`{of}` is {what}, expected paths with their values"), help);
             return Vec::new();
         };
         let mut grid = Vec::new();
@@ -63,7 +71,7 @@ impl Reader<'_> {
                 let what = if values.as_list().is_some() { "an empty list".into() } else { values.describe() };
                 self.found.error(
                     values.place.clone(),
-                    format!("grid axis `{}` is {what}, expected a list of values", key.name),
+                    format!("axis `{}` of `{of}` is {what}, expected a list of values", key.name),
                     help,
                 );
                 continue;

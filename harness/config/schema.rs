@@ -24,9 +24,13 @@ const BEFORE: [(&str, &str); 4] = [
         "Mixers: one entry or more. An entry may have a `name`, sections, `tasks` that it is limited to, and `published`.",
     ),
 ];
-const AFTER: [(&str, &str); 5] = [
+const AFTER: [(&str, &str); 6] = [
     ("seeds", "How many seeds each run has (`3` means 0, 1 and 2), or which. Default: seed 0."),
-    ("grid", "Values to tune over, on validation. Each axis is a path with a list: `optimizer.lr: [1e-3, 3e-3]`."),
+    ("grid", "Values to try at the full budget, chosen on validation. Each axis is a path with a list: `optimizer.lr: [1e-3, 3e-3]`."),
+    (
+        "tune",
+        "Values searched with short runs of seeds of their own, chosen on validation, before the runs themselves: `{ over: { optimizer.lr: [1e-3, 3e-3, 1e-2] }, budget: 0.25 }`.",
+    ),
     ("figures", "Figures besides the standard ones."),
     ("match", "How alike the models must be in size: `{ parameters: 0.02 }` is within 2 % of the first mixer's."),
     ("published", "The model whose published numbers are printed with ours."),
@@ -91,6 +95,20 @@ fn top_key(key: &str, figure: &Value) -> Value {
         "mixers" => json!({ "type": "array", "minItems": 1, "items": reference("mixer") }),
         "seeds" | "grid" => reference(key),
         "figures" => json!({ "type": "array", "items": figure }),
+        "tune" => json!({
+            "type": ["object", "null"],
+            "required": ["over"],
+            "properties": {
+                "over": reference("grid"),
+                "budget": { "type": "number", "exclusiveMinimum": 0, "maximum": 1, "default": 0.25,
+                            "description": "The search's steps as a share of those of a run." },
+                "by": { "enum": ["grid", "halving"], "default": "grid",
+                        "description": "`grid`: every setting has the whole budget of the search. `halving`: the better half goes on with twice as much, until two are left." },
+                "seeds": { "type": "integer", "minimum": 1, "maximum": 100, "default": 1,
+                           "description": "Seeds of each setting; none is one of the sweep's." },
+            },
+            "additionalProperties": false,
+        }),
         "match" => json!({
             "type": "object",
             "required": ["parameters"],

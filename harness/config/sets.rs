@@ -112,12 +112,12 @@ pub fn overruled(set: &Setting, tasks: &[Entry], mixers: &[Entry]) -> Option<Str
     (!labels.is_empty()).then(|| format!("--set {path} also replaces `{key}` in the entries of {}", quoted(&labels)))
 }
 
-/// What is to be said of a `--set` of a path that the grid sweeps.
-pub fn replaced_axis(set: &Setting, axes: &[Vec<Setting>]) -> Option<String> {
+/// What is to be said of a `--set` of a path that is an axis of `grid` or `tune`.
+pub fn replaced_axis(set: &Setting, axes: &[Vec<Setting>], of: &str) -> Option<String> {
     let path = set.path.join(".");
     let value = plain(&set.value.to_json());
     let swept = axes.iter().any(|axis| axis.first().is_some_and(|of| of.path == set.path));
     swept.then(|| {
-        format!("--set {path} replaces the axis `{path}` of the grid: every run has {value}, none is labelled with it")
+        format!("--set {path} replaces the axis `{path}` of `{of}`: every run has {value}, none is labelled with it")
     })
 }

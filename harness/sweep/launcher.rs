@@ -69,6 +69,13 @@ pub struct Tally {
     pub interrupted: bool,
 }
 
+impl Tally {
+    /// This and what came after it. What was left to others, or waited, then is told by the later one.
+    pub fn and(self, later: Self) -> Self {
+        Self { finished: self.finished + later.finished, failed: self.failed + later.failed, ..later }
+    }
+}
+
 /// What can stop a sweep itself.
 #[derive(Debug, thiserror::Error)]
 pub enum LaunchError {

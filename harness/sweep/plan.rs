@@ -1,6 +1,8 @@
 //! From a config to runs with identities, and what they would cost.
 
 use crate::base::hashes::pairs_hash;
+use crate::config::draft::Part;
+use crate::config::matched::percent;
 use crate::config::{Config, Draft, Matched, Start};
 use crate::model::ModelConfig;
 use crate::registry::Registry;
@@ -8,7 +10,7 @@ use crate::sweep::opened::OpenedTask;
 use crate::sweep::sizes::Counter;
 use crate::train::budget::BudgetConfig;
 use crate::train::spec::{self, Choice, ENGINE, LIBTORCH, RunSpec};
-use results::{Manifest, PlannedRun};
+use results::{Manifest, PlannedRun, SearchRun};
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -43,13 +45,21 @@ pub struct Plan {
     pub figures: Vec<results::Figure>,
 }
 
-/// What people call the runs of a draft: "mqar · s4 · seed 2", with the grid point where there is one.
+/// What people call the runs of a draft: "mqar · s4 · seed 2", with the grid point where there is one, and of a search with the
+/// setting it tries.
 pub fn name(draft: &Draft) -> String {
     let mut name = format!("{} · {}", draft.task_label, draft.mixer_label);
-    for (path, value) in &draft.settings {
+    let tried = match &draft.part {
+        Part::Search { tried, .. } => &tried[..],
+        _ => &[],
+    };
+    for (path, value) in draft.settings.iter().chain(tried) {
         name += &format!(" · {path}={value}");
     }
-    format!("{name} · seed {}", draft.seed)
+    match &draft.part {
+        Part::Search { share, .. } => format!("{name} · search with {} % of the steps", percent(*share)),
+        _ => format!("{name} · seed {}", draft.seed),
+    }
 }
 
 impl Plan {
@@ -111,21 +121,41 @@ impl Plan {
 
     /// The plan as it is kept beside the records; `command` made it.
     pub fn manifest(&self, command: &str) -> Manifest {
-        let planned = |r: &Planned| PlannedRun {
-            id: r.id.clone(),
-            mixer: r.draft.mixer_label.clone(),
-            task: r.draft.task_label.clone(),
-            seed: r.spec.seed,
-            settings: r.draft.settings.clone(),
-            published: r.draft.published.clone(),
+        let (name, question, figures) = (self.name.clone(), self.question.clone(), self.figures.clone());
+        let runs = self.runs.iter().filter(|run| !run.draft.is_search()).map(Planned::row).collect();
+        let search = self.runs.iter().filter_map(Planned::search_row).collect();
+        Manifest { name, question, command: command.into(), runs, search, figures }
+    }
+}
+
+impl Planned {
+    fn row(&self) -> PlannedRun {
+        let tuned = match &self.draft.part {
+            Part::Tuned(tuned) => Some(tuned.clone()),
+            _ => None,
         };
-        Manifest {
-            name: self.name.clone(),
-            question: self.question.clone(),
-            command: command.into(),
-            runs: self.runs.iter().map(planned).collect(),
-            figures: self.figures.clone(),
+        PlannedRun {
+            id: self.id.clone(),
+            mixer: self.draft.mixer_label.clone(),
+            task: self.draft.task_label.clone(),
+            seed: self.spec.seed,
+            settings: self.draft.settings.clone(),
+            published: self.draft.published.clone(),
+            tuned,
         }
+    }
+
+    fn search_row(&self) -> Option<SearchRun> {
+        let Part::Search { share, tried, .. } = &self.draft.part else { return None };
+        Some(SearchRun {
+            id: self.id.clone(),
+            mixer: self.draft.mixer_label.clone(),
+            task: self.draft.task_label.clone(),
+            seed: self.spec.seed,
+            settings: self.draft.settings.clone(),
+            tried: tried.clone(),
+            share: *share,
+        })
     }
 }
 

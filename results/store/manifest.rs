@@ -21,6 +21,47 @@ pub struct PlannedRun {
     /// The published numbers it stands beside; absent in manifests written before there were any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub published: Option<Beside>,
+    /// How its settings were searched; absent without a search.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tuned: Option<Tuned>,
+}
+
+/// What a search chose.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tuned {
+    /// Settings tried.
+    pub tried: usize,
+    /// The setting that won, `("optimizer.lr", "0.003")`.
+    pub chosen: Vec<(String, String)>,
+    /// Keys whose value stands at the edge of what was tried: a better one may lie beyond.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub at_edge: Vec<String>,
+    /// Whether no run of the search finished, so that the first setting stands in.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub none_finished: bool,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+/// One short run of a search. It is never part of a mean.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SearchRun {
+    /// Hash of the resolved spec.
+    pub id: String,
+    /// Label of the mixer.
+    pub mixer: String,
+    /// Label of the task.
+    pub task: String,
+    /// The run's seed.
+    pub seed: u64,
+    /// Grid settings, as those of [`PlannedRun`].
+    pub settings: Vec<(String, String)>,
+    /// The setting that it tries.
+    pub tried: Vec<(String, String)>,
+    /// Its steps as a share of those of a run.
+    pub share: f64,
 }
 
 /// A sweep's plan, kept beside its records.
@@ -34,15 +75,19 @@ pub struct Manifest {
     pub command: String,
     /// The runs in the config's order: mixers and tasks appear in tables in the order of their first run.
     pub runs: Vec<PlannedRun>,
+    /// The runs of the search under `tune`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub search: Vec<SearchRun>,
     /// What the config asks to be drawn besides scores and learning curves.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub figures: Vec<Figure>,
 }
 
 impl Manifest {
-    /// The ids of its runs.
+    /// The ids of its runs, and of those of its search.
     pub fn ids(&self) -> HashSet<&str> {
-        self.runs.iter().map(|run| run.id.as_str()).collect()
+        let search = self.search.iter().map(|run| run.id.as_str());
+        self.runs.iter().map(|run| run.id.as_str()).chain(search).collect()
     }
 
     /// Paths of the axes that a figure draws along: every value has its own rows, and none is tuned over.

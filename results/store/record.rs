@@ -332,6 +332,18 @@ impl Record {
         is_known.then(|| OfBaseline { measure: what.into(), baseline: baseline.into() })
     }
 
+    /// What settings are compared by on validation, higher is better: the score at the best step, and minus the loss there where
+    /// scores are equal; of language models the loss alone. `None` where the run did not get that far.
+    pub fn merit(&self) -> Option<[f64; 2]> {
+        let best = self.curve.iter().rfind(|point| point.step == self.best_step);
+        let loss = best.map_or(f64::INFINITY, |point| point.validation_loss);
+        let merit = match self.scored_by().chosen_by_loss {
+            true => [-loss, 0.0],
+            false => [self.scores.validation?, -loss],
+        };
+        (!merit[0].is_nan()).then_some(merit)
+    }
+
     /// Whether its weights started from another run, which runs of the same seed on other tasks may share.
     pub fn starts_from_a_run(&self) -> bool {
         self.spec.pointer("/start/run").is_some()
