@@ -125,12 +125,12 @@ pub(crate) fn manifest(mixers: &[&str], tasks: &[&str], seeds: u64) -> Manifest 
             for seed in 1..=seeds {
                 let id = format!("{mixer}.{task}.{seed}");
                 let (mixer, task) = (mixer.to_string(), task.to_string());
-                runs.push(PlannedRun { id, mixer, task, seed, settings: Vec::new(), published: None });
+                runs.push(PlannedRun { id, mixer, task, seed, settings: Vec::new(), published: None, tuned: None });
             }
         }
     }
     let (question, command) = ("Which mixers recall?".into(), "mixarena sweep configs/recall.yaml".into());
-    Manifest { name: "recall".into(), question, command, runs, figures: Vec::new() }
+    Manifest { name: "recall".into(), question, command, runs, search: Vec::new(), figures: Vec::new() }
 }
 
 /// A sweep in which everything that can happen to a run has happened.
@@ -182,7 +182,7 @@ pub(crate) fn lra() -> (Manifest, Vec<Record>) {
                 let mut record = Record { seed, ..record(&id, score) };
                 record.scores.floor = Some(floor);
                 record.marks = mark.iter().map(|mark: &&str| mark.to_string()).collect();
-                runs.push(PlannedRun { id, mixer, task, seed, settings, published: Some(beside) });
+                runs.push(PlannedRun { id, mixer, task, seed, settings, published: Some(beside), tuned: None });
                 if !record.id.starts_with("hydra.text") {
                     records.push(record);
                 }
@@ -191,7 +191,7 @@ pub(crate) fn lra() -> (Manifest, Vec<Record>) {
     }
     let command = "mixarena sweep configs/lra_small.yaml".into();
     (
-        Manifest { name: "lra_small".into(), question: "Who sees far?".into(), command, runs, figures: Vec::new() },
+        Manifest { name: "lra_small".into(), question: "Who sees far?".into(), command, runs, search: Vec::new(), figures: Vec::new() },
         records,
     )
 }
@@ -224,7 +224,7 @@ pub(crate) fn swept() -> (Manifest, Vec<Record>) {
                         let pair = |key: &str, value: &str| (key.to_string(), value.to_string());
                         let settings = vec![pair("model.d_model", width), pair("optimizer.lr", lr)];
                         let (label, task_label) = (mixer.to_string(), task.to_string());
-                        let run = PlannedRun { id, mixer: label, task: task_label, seed, settings, published: None };
+                        let run = PlannedRun { id, mixer: label, task: task_label, seed, settings, published: None, tuned: None };
                         let score = if mixer == "attention" { 0.97 } else { 0.3 + 0.2 * place as f64 };
                         let made = Record { seed, ..record(&run.id, score - loss - 0.01 * seed as f64) };
                         let measures = [("wait_share".to_string(), 0.01 * seed as f64)].into();
@@ -490,7 +490,7 @@ pub(crate) fn grid() -> (Manifest, Vec<Record>) {
                 let id = format!("{mixer}.{lr}.{seed}");
                 let settings = vec![("optimizer.lr".into(), lr.into())];
                 let (mixer, task) = (mixer.to_string(), "mqar".to_string());
-                runs.push(PlannedRun { id: id.clone(), mixer, task, seed, settings, published: None });
+                runs.push(PlannedRun { id: id.clone(), mixer, task, seed, settings, published: None, tuned: None });
                 let mut record = Record { seed, ..record(&id, score - 0.02 * seed as f64) };
                 record.scores.validation = Some(score);
                 records.push(record);

@@ -428,12 +428,13 @@ mod tests {
         let (_folder, store) = store();
         let settings = vec![("optimizer.lr".into(), "0.001".into())];
         let run =
-            PlannedRun { id: "a1".into(), mixer: "s4".into(), task: "mqar".into(), seed: 1, settings, published: None };
+            PlannedRun { id: "a1".into(), mixer: "s4".into(), task: "mqar".into(), seed: 1, settings, published: None, tuned: None };
         let mut manifest = Manifest {
             name: "recall".into(),
             question: "?".into(),
             command: "mixarena".into(),
             runs: vec![run],
+            search: Vec::new(),
             figures: Vec::new(),
         };
         store.save_manifest(&manifest).expect("saves");

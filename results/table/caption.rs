@@ -4,7 +4,7 @@ use crate::table::frame::{self, Run};
 use crate::table::overall::unlike;
 use crate::table::row::{Row, clipped_to, places, tasks};
 use crate::table::sweep::Sweep;
-use crate::{Manifest, Record, suites};
+use crate::{Manifest, Record, Tuned, suites};
 use std::collections::BTreeSet;
 
 /// What the difference to a published number is, and what it is not.
@@ -21,6 +21,7 @@ const ONE_SEED: &str = "In place of an interval over seeds stands the 95 % inter
 pub(super) fn caption(sweep: &Sweep) -> Vec<String> {
     let mut lines = vec![format!("{}, {}.", metrics(sweep.rows), interval_text(sweep.rows))];
     lines.extend(chosen_settings(sweep));
+    lines.extend(searched(sweep));
     lines.extend(above_floor(sweep.rows));
     lines.extend(counted_runs(sweep.rows));
     lines.extend(published(sweep.rows));
@@ -62,6 +63,24 @@ fn chosen_settings(sweep: &Sweep) -> Vec<String> {
         ));
     }
     lines
+}
+
+/// How settings were searched before the runs.
+fn searched(sweep: &Sweep) -> Option<String> {
+    let tuned: Vec<&Tuned> = sweep.rows.iter().filter_map(|row| row.tuned.as_ref()).collect();
+    let keys: BTreeSet<&str> = tuned.iter().flat_map(|tuned| &tuned.chosen).map(|(key, _)| key.as_str()).collect();
+    let [least, most] = [tuned.iter().map(|t| t.tried).min()?, tuned.iter().map(|t| t.tried).max()?];
+    let share = sweep.manifest.search.iter().map(|run| run.share).fold(0.0, f64::max);
+    Some(format!(
+        "Before the runs, {} searched for each mixer and task: {} settings, with {} % of the steps and seeds that no run here has, \
+         chosen by validation; an axis was extended, at most twice, where its best value stood at its end.",
+        match keys.len() {
+            1 => format!("{} was", keys.into_iter().collect::<String>()),
+            _ => format!("{} were", keys.into_iter().collect::<Vec<_>>().join(", ")),
+        },
+        range(least as u64, most as u64),
+        (100.0 * share).round()
+    ))
 }
 
 /// How a score is held against the floor, where its test examples were counted.

@@ -4,7 +4,7 @@ use crate::published::Published;
 use crate::statistics::{Estimate, Interval, Measured, Range};
 use crate::table::frame::Run;
 use crate::table::signs;
-use crate::{Manifest, Metric, OfBaseline};
+use crate::{Manifest, Metric, OfBaseline, Tuned};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -73,6 +73,9 @@ pub struct Row {
     pub swept: String,
     /// Settings tried for this mixer and task, at these values of the swept ones.
     pub settings_tried: usize,
+    /// What the search chose whose setting its runs have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tuned: Option<Tuned>,
     /// Name of the score; empty while no run has a record.
     pub metric: String,
     /// What the score is.

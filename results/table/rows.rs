@@ -52,6 +52,7 @@ pub(super) fn rows(cells: &DataFrame, runs: &[Run], swept: &[&str]) -> Result<Ve
             settings: text("settings", i)?.into(),
             swept: first.map(|run| frame::swept_text(&run.planned.settings, swept)).unwrap_or_default(),
             settings_tried: 1,
+            tuned: first.and_then(|run| run.planned.tuned.clone()),
             metric: metric.into(),
             planned: number("planned")?,
             scored,

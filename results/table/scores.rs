@@ -1,12 +1,13 @@
 //! The main table: one line a mixer and task, and all settings of a grid. A column, printed or in `table.csv` or both, is a line of
 //! [`COLUMNS`].
 
+use crate::Tuned;
 use crate::grid::{Column, Frame, Grid, Value, digits, field, left, right, significant};
 use crate::published::Published;
 use crate::statistics::Interval;
 use crate::table::caption;
 use crate::table::findings::{findings, score_text};
-use crate::table::frame::measure_column;
+use crate::table::frame::{measure_column, settings_text};
 use crate::table::numbers::{decimals, signed};
 use crate::table::row::{Above, Row, sign_notes};
 use crate::table::section::{Part, Section, Tone};
@@ -28,6 +29,8 @@ const COLUMNS: &[Column<Line>] = &[
     left("task", 0, |l: &Line| l.row.task_shown()).in_files("task", |l| l.row.task.as_str().into()),
     left("mixer", 0, |l: &Line| l.row.mixer.clone()).in_files("mixer", |l| l.row.mixer.as_str().into()),
     left("settings", 1, |l: &Line| l.row.settings.clone()).in_files("settings", |l| l.row.settings.as_str().into()),
+    left("tuned", 1, |l: &Line| l.row.tuned.as_ref().map_or(String::new(), tuned))
+        .in_files("tuned", |l| l.row.tuned.as_ref().map(|tuned| settings_text(&tuned.chosen)).into()),
     field("settings_tried", |l| l.tried.into()),
     field("chosen", |l| l.chosen.into()),
     field("metric", |l| l.row.metric.as_str().into()),
@@ -85,6 +88,12 @@ fn test(row: &Row) -> String {
         (test, _) => test.as_ref().map_or("-".into(), score_text),
     };
     if row.fails { format!("FAIL ({score})") } else { score }
+}
+
+/// The setting that won, and of how many.
+fn tuned(tuned: &Tuned) -> String {
+    let edge = if tuned.at_edge.is_empty() { "" } else { ", at the edge" };
+    format!("{} (of {}{edge})", settings_text(&tuned.chosen), tuned.tried)
 }
 
 fn published(row: &Row) -> String {
@@ -165,7 +174,8 @@ fn lines(sweep: &Sweep, rows: &[Row]) -> Vec<Line> {
     let line = |row: &Row| {
         let beside = sweep.rows.iter().find(|other| other.mixer == row.mixer && other.place() == row.place());
         let same = |other: &Row| (&other.mixer, &other.task, &other.settings) == (&row.mixer, &row.task, &row.settings);
-        let tried = beside.map_or(1, |other| other.settings_tried);
+        let searched = row.tuned.as_ref().map(|tuned| tuned.tried);
+        let tried = searched.unwrap_or_else(|| beside.map_or(1, |other| other.settings_tried));
         Line { row: row.clone(), tried, chosen: sweep.rows.iter().any(same) }
     };
     rows.iter().map(line).collect()

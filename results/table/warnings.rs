@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 /// What may spoil the comparison of the scores.
 pub(super) fn of(sweep: &Sweep) -> Vec<String> {
     let mut warnings = edges(sweep.manifest, sweep.rows, &sweep.swept);
+    warnings.extend(sweep.rows.iter().flat_map(searched));
     warnings.extend(few_seeds(sweep.rows));
     warnings.extend(uneven(sweep.runs));
     warnings.extend(unknown_models(sweep.rows));
@@ -67,6 +68,18 @@ fn edges(manifest: &Manifest, rows: &[Row], swept: &[&str]) -> Vec<String> {
         }
     }
     warnings
+}
+
+/// What the search of a row left open.
+fn searched(row: &Row) -> Vec<String> {
+    let Some(tuned) = &row.tuned else { return Vec::new() };
+    let of = format!("{} on {}", row.mixer, row.task);
+    let edge = |key: &String| {
+        let value = tuned.chosen.iter().find(|(path, _)| path == key).map_or("", |(_, value)| value);
+        format!("{of}: the best `{key}` = {value} stands at the edge of what was tried; a better one may lie beyond")
+    };
+    let none = format!("{of}: no run of the search finished; the first setting stands in");
+    tuned.at_edge.iter().map(edge).chain(tuned.none_finished.then_some(none)).collect()
 }
 
 /// Intervals from two seeds are nearly always as wide as the scale.
