@@ -194,12 +194,15 @@ impl Reader<'_> {
         }
         let (runs, cells) = self.runs(&product);
         let figures = top.get("figures").map(|node| self.figures_left(node, &written, &product, &mut notes));
-        let sized: Vec<Draft> = if cells.is_empty() { runs.clone() } else { cells.iter().flat_map(Cell::kinds).collect() };
+        let sized: Vec<Draft> =
+            if cells.is_empty() { runs.clone() } else { cells.iter().flat_map(Cell::kinds).collect() };
         let matched = top.entry("match").and_then(|(key, node)| self.matched(key, node, &sized));
         let tune = product.tune.as_ref().map(|tune| tune.over(cells));
+        let sensitivities = tune.as_ref().map(Tune::figures).unwrap_or_default();
         let name = self.sweep_name(top.entry("name"), stem);
         let question = self.text("question", top.entry("question")).unwrap_or_default();
-        Some(Config { name, question, runs, tune, matched, figures: figures.unwrap_or_default(), notes })
+        let figures = figures.unwrap_or_default().into_iter().chain(sensitivities).collect();
+        Some(Config { name, question, runs, tune, matched, figures, notes })
     }
 
     /// Everything under the keys of the file, `--set` apart.

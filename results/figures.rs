@@ -14,6 +14,7 @@ mod phenomena;
 pub(crate) mod profile;
 pub(crate) mod ranking;
 pub(crate) mod scores;
+pub(crate) mod sensitivity;
 mod source;
 
 pub(crate) use built::Built;
@@ -21,7 +22,7 @@ pub(crate) use built::Built;
 use crate::figures::kind::Kind;
 use crate::figures::source::Source;
 use crate::table::Table;
-use crate::table::frame::Run;
+use crate::table::frame::{Run, Searched};
 use crate::{Figure, Manifest};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -70,6 +71,8 @@ figures! {
     Profile from profile,
     /// Mixers in the order of their means of a measure beside the order of published numbers, with rank correlations.
     Ranking from ranking,
+    /// Validation score of the search against a setting that `tune` tried: one panel a task, one line a mixer.
+    Sensitivity from sensitivity,
 }
 
 impl From<FigureKind> for Figure {
@@ -80,8 +83,13 @@ impl From<FigureKind> for Figure {
 }
 
 /// The figures that can be drawn, and why the others cannot.
-pub(crate) fn build(manifest: &Manifest, runs: &[Run], table: &Table) -> (Vec<Built>, Vec<String>) {
-    let source = Source { manifest, table, runs };
+pub(crate) fn build(
+    manifest: &Manifest,
+    runs: &[Run],
+    search: &[Searched],
+    table: &Table,
+) -> (Vec<Built>, Vec<String>) {
+    let source = Source { manifest, table, runs, search };
     let (mut built, mut missing) = (Vec::new(), Vec::new());
     let mut count: BTreeMap<&str, usize> = BTreeMap::new();
     for figure in &manifest.figures {

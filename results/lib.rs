@@ -22,6 +22,7 @@ mod samples;
 
 pub use export::ExportError;
 pub use figures::FigureKind;
+pub use figures::sensitivity::Sensitivity;
 pub use store::figure::{Figure, Scale};
 pub use store::files::replace;
 pub use store::manifest::{Manifest, PlannedRun, SearchRun, Tuned};

@@ -67,7 +67,7 @@ impl Report {
         let runs = frame::runs(manifest, records);
         let mut table = Table::of_runs(manifest, &runs)?;
         let plots = figures::scores::data(manifest, &runs, &table);
-        let (figures, missing) = figures::build(manifest, &runs, &table);
+        let (figures, missing) = figures::build(manifest, &runs, &frame::searched(manifest, records), &table);
         table.warnings.extend(missing);
         Ok(Self { table, plots, figures, warnings: Vec::new() })
     }

@@ -191,7 +191,14 @@ pub(crate) fn lra() -> (Manifest, Vec<Record>) {
     }
     let command = "mixarena sweep configs/lra_small.yaml".into();
     (
-        Manifest { name: "lra_small".into(), question: "Who sees far?".into(), command, runs, search: Vec::new(), figures: Vec::new() },
+        Manifest {
+            name: "lra_small".into(),
+            question: "Who sees far?".into(),
+            command,
+            runs,
+            search: Vec::new(),
+            figures: Vec::new(),
+        },
         records,
     )
 }
@@ -224,7 +231,15 @@ pub(crate) fn swept() -> (Manifest, Vec<Record>) {
                         let pair = |key: &str, value: &str| (key.to_string(), value.to_string());
                         let settings = vec![pair("model.d_model", width), pair("optimizer.lr", lr)];
                         let (label, task_label) = (mixer.to_string(), task.to_string());
-                        let run = PlannedRun { id, mixer: label, task: task_label, seed, settings, published: None, tuned: None };
+                        let run = PlannedRun {
+                            id,
+                            mixer: label,
+                            task: task_label,
+                            seed,
+                            settings,
+                            published: None,
+                            tuned: None,
+                        };
                         let score = if mixer == "attention" { 0.97 } else { 0.3 + 0.2 * place as f64 };
                         let made = Record { seed, ..record(&run.id, score - loss - 0.01 * seed as f64) };
                         let measures = [("wait_share".to_string(), 0.01 * seed as f64)].into();

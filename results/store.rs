@@ -427,8 +427,15 @@ mod tests {
     fn a_manifest_comes_back_as_it_was_saved() {
         let (_folder, store) = store();
         let settings = vec![("optimizer.lr".into(), "0.001".into())];
-        let run =
-            PlannedRun { id: "a1".into(), mixer: "s4".into(), task: "mqar".into(), seed: 1, settings, published: None, tuned: None };
+        let run = PlannedRun {
+            id: "a1".into(),
+            mixer: "s4".into(),
+            task: "mqar".into(),
+            seed: 1,
+            settings,
+            published: None,
+            tuned: None,
+        };
         let mut manifest = Manifest {
             name: "recall".into(),
             question: "?".into(),

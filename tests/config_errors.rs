@@ -195,7 +195,7 @@ grid:
 ",
     );
     insta::assert_snapshot!(said, @r#"
-    error: bad.yaml:4:17: grid axis `optimizer.lr` is an empty list, expected a list of values
+    error: bad.yaml:4:17: axis `optimizer.lr` of `grid` is an empty list, expected a list of values
       help: write `grid: { optimizer.lr: [1e-3, 3e-3] }`, or leave `grid` out
     error: bad.yaml:5:3: `optimzer.lr` is not a setting
       help: did you mean `optimizer`? paths are model.KEY, optimizer.KEY, schedule.KEY, budget.KEY, pretrain.KEY, analysis.KEY, task.NAME.KEY and mixer.NAME.KEY (NAME as used in this config), and seeds for --set

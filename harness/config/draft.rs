@@ -1,10 +1,10 @@
 //! A run as the config describes it, before its data are opened.
 
+use crate::config::tune::At;
 use crate::model::ModelConfig;
 use crate::train::pretrain;
 use crate::train::sections::Sections;
 use crate::train::spec::Choice;
-use crate::config::tune::At;
 use results::Tuned;
 use results::published::Beside;
 use std::ops::{Deref, DerefMut};

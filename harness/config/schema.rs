@@ -26,7 +26,10 @@ const BEFORE: [(&str, &str); 4] = [
 ];
 const AFTER: [(&str, &str); 6] = [
     ("seeds", "How many seeds each run has (`3` means 0, 1 and 2), or which. Default: seed 0."),
-    ("grid", "Values to try at the full budget, chosen on validation. Each axis is a path with a list: `optimizer.lr: [1e-3, 3e-3]`."),
+    (
+        "grid",
+        "Values to try at the full budget, chosen on validation. Each axis is a path with a list: `optimizer.lr: [1e-3, 3e-3]`.",
+    ),
     (
         "tune",
         "Values searched with short runs of seeds of their own, chosen on validation, before the runs themselves: `{ over: { optimizer.lr: [1e-3, 3e-3, 1e-2] }, budget: 0.25 }`.",

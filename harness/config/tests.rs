@@ -291,7 +291,7 @@ fn a_value_set_for_every_run_takes_the_place_of_the_grid_s_axis_and_of_what_entr
     assert_eq!(config.figures.len(), 1);
     let notes = config.notes.join("\n");
     assert!(
-        notes.contains("--set optimizer.lr replaces the axis `optimizer.lr` of the grid: every run has 0.1"),
+        notes.contains("--set optimizer.lr replaces the axis `optimizer.lr` of `grid`: every run has 0.1"),
         "{notes}"
     );
     assert!(notes.contains("--set optimizer.lr also replaces `lr` in the entries of `combiner`"), "{notes}");

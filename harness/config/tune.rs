@@ -11,6 +11,7 @@ use crate::config::layers::{Setting, plain};
 use crate::config::reader::Reader;
 use crate::config::sections::Layers;
 use crate::config::yaml::{Data, Key, Node};
+use results::{Figure, FigureKind, Sensitivity};
 use serde_json::{Number, Value};
 use std::collections::BTreeMap;
 
@@ -71,6 +72,19 @@ pub struct Axis {
     values: BTreeMap<i32, Setting>,
     /// How many were written.
     pub written: i32,
+}
+
+impl Tune {
+    /// How the validation score follows every axis of numbers.
+    pub(super) fn figures(&self) -> Vec<Figure> {
+        let mut paths: Vec<&str> = Vec::new();
+        for axis in self.cells.iter().flat_map(|cell| &cell.axes).filter(|axis| axis.has_ends()) {
+            if !paths.contains(&axis.path.as_str()) {
+                paths.push(&axis.path);
+            }
+        }
+        paths.into_iter().map(|path| Figure::from(FigureKind::Sensitivity(Sensitivity::over(path)))).collect()
+    }
 }
 
 impl Axis {
@@ -176,10 +190,13 @@ impl Reader<'_> {
     fn not_the_task(&mut self, setting: &Setting) {
         let path = setting.path.join(".");
         let (problem, help) = match setting.path.first().map(String::as_str) {
-            Some("task") => (format!("`{path}` is the task's: scores of other tasks cannot be compared"), "sweep it under `grid`"),
-            Some("budget") if ["budget.steps", "budget.eval_every"].contains(&path.as_str()) => {
-                (format!("`{path}` is what the search shortens"), "set it under `budget`, and the search's share with `tune: { budget: … }`")
+            Some("task") => {
+                (format!("`{path}` is the task's: scores of other tasks cannot be compared"), "sweep it under `grid`")
             }
+            Some("budget") if ["budget.steps", "budget.eval_every"].contains(&path.as_str()) => (
+                format!("`{path}` is what the search shortens"),
+                "set it under `budget`, and the search's share with `tune: { budget: … }`",
+            ),
             Some("analysis") => (format!("`{path}` changes no score"), "set it under `analysis`"),
             _ => return,
         };
@@ -201,7 +218,11 @@ impl Reader<'_> {
             Some("halving") => Some(By::Halving),
             _ => {
                 let problem = format!("`by` is {}, expected grid or halving", node.describe());
-                self.found.error(node.place.clone(), problem, "grid gives every setting the whole budget of the search");
+                self.found.error(
+                    node.place.clone(),
+                    problem,
+                    "grid gives every setting the whole budget of the search",
+                );
                 None
             }
         }
@@ -211,7 +232,11 @@ impl Reader<'_> {
         let seeds = node.to_json().as_u64().filter(|seeds| (1..=100).contains(seeds));
         if seeds.is_none() {
             let problem = format!("`seeds` is {}, expected a count from 1 to 100", node.describe());
-            self.found.error(node.place.clone(), problem, "seeds of the search are its own: those of the sweep are not among them");
+            self.found.error(
+                node.place.clone(),
+                problem,
+                "seeds of the search are its own: those of the sweep are not among them",
+            );
         }
         seeds
     }
@@ -229,7 +254,8 @@ impl Reader<'_> {
     pub(super) fn tuned_starts(&mut self, starts: &[Option<StartKey>]) {
         let of_run = |key: &&StartKey| matches!(key.from, Source::Task(..));
         if let Some(key) = starts.iter().flatten().find(of_run) {
-            let problem = "`tune` stands beside a `start` from another run, whose setting would have to be chosen first";
+            let problem =
+                "`tune` stands beside a `start` from another run, whose setting would have to be chosen first";
             let help = "tune each stage in a config of its own, and start from a file: `start: { weights: FILE }`";
             self.found.error(key.place.clone(), problem, help);
         }
@@ -246,10 +272,21 @@ impl Reader<'_> {
     ) -> Cell {
         let own = |axis: &&Vec<Setting>| axis[0].path[0] != "mixer" || axis[0].path[1] == mixer.family;
         let axes: Vec<Axis> = tune.axes.iter().filter(own).map(|axis| Axis::of(axis)).collect();
-        let mut cell = Cell { task: task.label.clone(), mixer: mixer.label.clone(), point: Vec::new(), axes, settings: BTreeMap::new() };
+        let mut cell = Cell {
+            task: task.label.clone(),
+            mixer: mixer.label.clone(),
+            point: Vec::new(),
+            axes,
+            settings: BTreeMap::new(),
+        };
         let places = places(&cell.axes);
         if places.len() > MOST_SETTINGS {
-            let problem = format!("`tune` asks `{}` to try {} settings on `{}`, with those beyond the ends of the axes; at most {MOST_SETTINGS}", mixer.label, places.len(), task.label);
+            let problem = format!(
+                "`tune` asks `{}` to try {} settings on `{}`, with those beyond the ends of the axes; at most {MOST_SETTINGS}",
+                mixer.label,
+                places.len(),
+                task.label
+            );
             self.found.error(tune.place.clone(), problem, "take axes or values out");
             return cell;
         }
@@ -338,7 +375,9 @@ fn beyond(numbers: &[f64], whole: bool) -> Vec<Value> {
     let values = steps().map(|step| if ratios { by_ratio(step) } else { by_difference(step) });
     values
         .filter(|value| value.is_finite() && (!whole || is_whole(*value)))
-        .filter_map(|value| if whole { Some(Value::from(value as u64)) } else { Number::from_f64(value).map(Value::Number) })
+        .filter_map(
+            |value| if whole { Some(Value::from(value as u64)) } else { Number::from_f64(value).map(Value::Number) },
+        )
         .collect()
 }
 

@@ -103,7 +103,11 @@ pub fn runs(config: &Config, known: &Known) -> Vec<Draft> {
         runs.extend(progress.trials.iter().map(|trial| trial.draft(place, cell)));
         if let Some(Chosen { at, tuned }) = progress.chosen {
             let part = Part::Tuned(tuned);
-            runs.extend(seeds.iter().map(|run| Draft { seed: run.seed, part: part.clone(), ..cell.settings[&at].clone() }));
+            runs.extend(seeds.iter().map(|run| Draft {
+                seed: run.seed,
+                part: part.clone(),
+                ..cell.settings[&at].clone()
+            }));
         }
     }
     runs
@@ -116,7 +120,9 @@ pub fn expected(tune: &Tune, of: impl Fn(&Cell) -> bool) -> Vec<Draft> {
         let mut left = cell.written();
         let settings = format!("{} settings", left.len());
         for share in rounds(tune, left.len()) {
-            let trials = left.iter().flat_map(|at| (0..tune.seeds).map(|k| Trial { at: at.clone(), share, seed: FIRST_SEED + k }));
+            let trials = left
+                .iter()
+                .flat_map(|at| (0..tune.seeds).map(|k| Trial { at: at.clone(), share, seed: FIRST_SEED + k }));
             runs.extend(trials.map(|trial| {
                 let draft = trial.draft(place, cell);
                 Draft { settings: [&cell.point[..], &[("search".into(), settings.clone())]].concat(), ..draft }
@@ -219,12 +225,17 @@ impl<K: Fn(&Trial) -> Option<Merit>> Search<'_, K> {
     }
 
     fn tuned(&self, cell: &Cell, at: &At, (finished, _): Rank) -> Tuned {
-        let ends = cell.axes.iter().zip(at).filter(|(axis, index)| {
-            axis.has_ends() && (**index <= 0 || **index >= axis.written - 1)
-        });
+        let ends = cell
+            .axes
+            .iter()
+            .zip(at)
+            .filter(|(axis, index)| axis.has_ends() && (**index <= 0 || **index >= axis.written - 1));
         // A neighbour beyond that was tried and lost makes it no edge.
         let open = |path: &str| {
-            beyond(cell, at).all(|next| !self.tried.contains(&next) || cell.shown(&next).iter().zip(cell.shown(at)).all(|(a, b)| a.0 != path || a.1 == b.1))
+            beyond(cell, at).all(|next| {
+                !self.tried.contains(&next)
+                    || cell.shown(&next).iter().zip(cell.shown(at)).all(|(a, b)| a.0 != path || a.1 == b.1)
+            })
         };
         let at_edge = ends.map(|(axis, _)| axis.path.clone()).filter(|path| open(path)).collect();
         Tuned { tried: self.tried.len(), chosen: cell.shown(at), at_edge, none_finished: finished == 0 }
@@ -291,7 +302,10 @@ mod tests {
              model: {{ d_model: 8, n_layers: 1 }}\nbudget: {{ steps: 1000, eval_every: 100 }}\nschedule: {{ warmup_steps: 50 }}\n\
              tune: {{ over: {{ optimizer.lr: [{rates}] }}, by: {by}, budget: 0.4 }}\n"
         );
-        Config::parse(&text, "x.yaml", "x", &[], &Registry::default()).unwrap_or_else(|e| panic!("{}", e.render())).tune.unwrap()
+        Config::parse(&text, "x.yaml", "x", &[], &Registry::default())
+            .unwrap_or_else(|e| panic!("{}", e.render()))
+            .tune
+            .unwrap()
     }
 
     /// Answers trials by `merit` of the rate until a setting is chosen: it, how many trials it took, and the rate.
@@ -304,7 +318,8 @@ mod tests {
             if let Some(Chosen { at, tuned }) = now.chosen {
                 return (tuned, known.len(), rate(&at));
             }
-            let open: Vec<Trial> = now.trials.into_iter().filter(|trial| known.iter().all(|(t, _)| t != trial)).collect();
+            let open: Vec<Trial> =
+                now.trials.into_iter().filter(|trial| known.iter().all(|(t, _)| t != trial)).collect();
             assert!(!open.is_empty(), "nothing chosen and nothing to do");
             known.extend(open.into_iter().map(|trial| {
                 let merit = merit(rate(&trial.at), trial.share);

@@ -4,7 +4,7 @@ use crate::Manifest;
 use crate::plot::chart::{Chart, Spot, references};
 use crate::statistics::Estimate;
 use crate::table::Table;
-use crate::table::frame::Run;
+use crate::table::frame::{Run, Searched};
 use crate::table::row::{Row, clipped_to, mixers};
 use std::collections::BTreeSet;
 
@@ -20,6 +20,7 @@ pub(crate) struct Source<'a> {
     pub(super) manifest: &'a Manifest,
     pub(super) table: &'a Table,
     pub(super) runs: &'a [Run<'a>],
+    pub(super) search: &'a [Searched<'a>],
 }
 
 impl Source<'_> {

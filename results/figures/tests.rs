@@ -18,7 +18,12 @@ use std::fs;
 use std::path::Path;
 
 fn made((manifest, records): &(Manifest, Vec<Record>)) -> (Vec<Built>, Vec<String>) {
-    build(manifest, &frame::runs(manifest, records), &Table::build(manifest, records).expect("builds"))
+    build(
+        manifest,
+        &frame::runs(manifest, records),
+        &frame::searched(manifest, records),
+        &Table::build(manifest, records).expect("builds"),
+    )
 }
 
 fn with(figure: Figure, (manifest, records): (Manifest, Vec<Record>)) -> (Manifest, Vec<Record>) {

@@ -5,7 +5,7 @@
 
 use crate::published::{self, Beside};
 use crate::store::counts;
-use crate::{Manifest, Outcome, PlannedRun, Record, table::signs};
+use crate::{Manifest, Outcome, PlannedRun, Record, SearchRun, table::signs};
 use polars::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -27,12 +27,51 @@ pub(crate) struct Run<'a> {
     pub(crate) marks: Vec<String>,
 }
 
-/// Joins plan and records.
-pub(crate) fn runs<'a>(manifest: &'a Manifest, records: &'a [Record]) -> Vec<Run<'a>> {
+/// A run of a search and what became of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Searched<'a> {
+    pub(crate) run: &'a SearchRun,
+    record: Option<&'a Record>,
+}
+
+impl<'a> Searched<'a> {
+    /// Whose search it is part of: mixer, task and point of the grid.
+    pub(crate) fn cell(&self) -> (&'a str, &'a str, &'a [(String, String)]) {
+        (&self.run.mixer, &self.run.task, &self.run.settings)
+    }
+
+    /// Its validation score, where it finished.
+    pub(crate) fn score(&self) -> Option<f64> {
+        self.record.filter(|record| record.outcome == Outcome::Finished)?.scores.validation
+    }
+
+    /// How it ended, as a word that begins a note.
+    pub(crate) fn outcome(&self) -> String {
+        let word = self.record.map_or("missing", |record| record.outcome.word()).replace('_', " ");
+        let mut letters = word.chars();
+        letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+    }
+}
+
+/// The runs of the search with their records.
+pub(crate) fn searched<'a>(manifest: &'a Manifest, records: &'a [Record]) -> Vec<Searched<'a>> {
+    let by_id = attempts(records);
+    let find = |id: &str| counts(by_id.get(id)?.values().copied());
+    manifest.search.iter().map(|run| Searched { run, record: find(&run.id) }).collect()
+}
+
+/// Records by run and attempt.
+fn attempts(records: &[Record]) -> HashMap<&str, BTreeMap<u32, &Record>> {
     let mut by_id: HashMap<&str, BTreeMap<u32, &Record>> = HashMap::new();
     for record in records {
         by_id.entry(&record.id).or_default().insert(record.attempt, record);
     }
+    by_id
+}
+
+/// Joins plan and records.
+pub(crate) fn runs<'a>(manifest: &'a Manifest, records: &'a [Record]) -> Vec<Run<'a>> {
+    let by_id = attempts(records);
     let find = |run: &PlannedRun| counts(by_id.get(run.id.as_str())?.values().copied());
     let mixers = places(manifest.runs.iter().map(|run| &run.mixer));
     let tasks = places(manifest.runs.iter().map(|run| &run.task));
