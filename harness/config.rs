@@ -6,6 +6,7 @@
 mod check;
 pub(crate) mod draft;
 mod entry;
+mod expect;
 mod explain;
 mod figures;
 mod grid;
@@ -36,8 +37,8 @@ use entry::{Entry, StartKey};
 use grid::points;
 use layers::{Setting, plain, quoted};
 use reader::Reader;
-use results::Figure;
 use results::published::Beside;
+use results::{Claim, Figure};
 use sections::Layers;
 use sets::{overruled, replaced_axis};
 use std::collections::HashSet;
@@ -57,6 +58,8 @@ pub struct Config {
     pub runs: Vec<Draft>,
     /// What is searched before the runs.
     pub tune: Option<Tune>,
+    /// What its scores must be.
+    pub expect: Vec<Claim>,
     /// How alike its models must be in size.
     pub matched: Option<Matched>,
     /// What is drawn besides scores and learning curves.
@@ -199,10 +202,11 @@ impl Reader<'_> {
         let matched = top.entry("match").and_then(|(key, node)| self.matched(key, node, &sized));
         let tune = product.tune.as_ref().map(|tune| tune.over(cells));
         let sensitivities = tune.as_ref().map(Tune::figures).unwrap_or_default();
+        let expect = self.expect(top.get("expect"), &product.tasks, &product.mixers);
         let name = self.sweep_name(top.entry("name"), stem);
         let question = self.text("question", top.entry("question")).unwrap_or_default();
         let figures = figures.unwrap_or_default().into_iter().chain(sensitivities).collect();
-        Some(Config { name, question, runs, tune, matched, figures, notes })
+        Some(Config { name, question, runs, tune, expect, matched, figures, notes })
     }
 
     /// Everything under the keys of the file, `--set` apart.

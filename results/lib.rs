@@ -25,11 +25,12 @@ pub use figures::FigureKind;
 pub use figures::sensitivity::Sensitivity;
 pub use store::figure::{Figure, Scale};
 pub use store::files::replace;
-pub use store::manifest::{Manifest, PlannedRun, SearchRun, Tuned};
+pub use store::manifest::{By, Claim, Manifest, PlannedRun, SearchRun, Tuned, Wanted};
 pub use store::metric::{Metric, MetricKind};
 pub use store::record::{
     Blocked, Detail, Device, FORMAT, Of, OfBaseline, Outcome, Point, Record, Scores, SeriesAre, Tested, Versions,
 };
 pub use store::tidy::Keep;
 pub use store::{Claim, Contents, Store, StoreError, WorkLock};
+pub use table::expectations::{Expected, Verdict};
 pub use table::unfinished::Ended;

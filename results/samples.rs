@@ -130,7 +130,15 @@ pub(crate) fn manifest(mixers: &[&str], tasks: &[&str], seeds: u64) -> Manifest 
         }
     }
     let (question, command) = ("Which mixers recall?".into(), "mixarena sweep configs/recall.yaml".into());
-    Manifest { name: "recall".into(), question, command, runs, search: Vec::new(), figures: Vec::new() }
+    Manifest {
+        name: "recall".into(),
+        question,
+        command,
+        runs,
+        search: Vec::new(),
+        expect: Vec::new(),
+        figures: Vec::new(),
+    }
 }
 
 /// A sweep in which everything that can happen to a run has happened.

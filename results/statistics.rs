@@ -102,6 +102,20 @@ pub fn t_interval(mean: f64, sd: f64, n: usize) -> Option<Interval> {
     Some(Interval { low: mean - half, high: mean + half })
 }
 
+/// The 95 % interval of the difference of two means, by Welch and Satterthwaite; `None` where one has fewer than two values.
+pub fn difference_interval(ours: &[f64], theirs: &[f64]) -> Option<Interval> {
+    let difference = mean(ours)? - mean(theirs)?;
+    let variance = |x: &[f64]| Some(sample_sd(x)?.powi(2) / x.len() as f64);
+    let (a, b) = (variance(ours)?, variance(theirs)?);
+    if a + b == 0.0 {
+        return Some(Interval { low: difference, high: difference });
+    }
+    let part = |variance: f64, n: usize| variance * variance / (n - 1) as f64;
+    let degrees = (a + b).powi(2) / (part(a, ours.len()) + part(b, theirs.len()));
+    let half = t_quantile(degrees)? * (a + b).sqrt();
+    Some(Interval { low: difference - half, high: difference + half })
+}
+
 /// The 97.5 % quantile of Student's t of any number of degrees from 1 on, by bisection of its exact distribution; `None` below.
 pub fn t_quantile(degrees: f64) -> Option<f64> {
     if !(1.0..f64::INFINITY).contains(&degrees) {
@@ -451,6 +465,18 @@ mod tests {
     }
 
     // From SciPy 1.17.1: stats.ttest_ind(a, -b, equal_var=False).confidence_interval(0.95), halved.
+    /// With equal variances and sizes Welch's interval is the pooled one of 2 (n - 1) degrees.
+    #[test]
+    fn the_interval_of_a_difference_of_equal_spreads_is_the_pooled_one() {
+        let (a, b) = ([1.0, 2.0, 3.0], [4.0, 5.0, 6.0]);
+        let found = difference_interval(&a, &b).expect("three values each");
+        let half = t_quantile(4.0).expect("four degrees") * (2.0_f64 / 3.0).sqrt();
+        assert!((found.low + 3.0 + half).abs() < 1e-9 && (found.high + 3.0 - half).abs() < 1e-9, "{found:?}");
+        assert!(difference_interval(&a, &[1.0]).is_none());
+        let alone = difference_interval(&[1.0, 1.0], &[0.5, 0.5]).expect("no spread");
+        assert_eq!((alone.low, alone.high), (0.5, 0.5));
+    }
+
     #[test]
     fn the_interval_of_a_mean_over_tasks_is_that_of_welch_and_satterthwaite() {
         let tasks = [vec![0.0, 2.0], vec![0.0, 4.0, 8.0]];

@@ -442,6 +442,7 @@ mod tests {
             command: "mixarena".into(),
             runs: vec![run],
             search: Vec::new(),
+            expect: Vec::new(),
             figures: Vec::new(),
         };
         store.save_manifest(&manifest).expect("saves");

@@ -8,6 +8,7 @@
 
 mod caption;
 mod details;
+pub(crate) mod expectations;
 pub(crate) mod findings;
 pub(crate) mod frame;
 pub(crate) mod groups;
@@ -26,6 +27,7 @@ pub(crate) mod sweep;
 pub(crate) mod unfinished;
 mod warnings;
 
+use crate::table::expectations::{Expected, Verdict};
 use crate::table::frame::Run;
 use crate::table::row::{Row, mixers};
 use crate::table::rows::{rows, tuned};
@@ -41,6 +43,7 @@ type Maker = fn(&Sweep) -> Vec<Section>;
 /// The sections of the report, in its order.
 const SECTIONS: &[Maker] = &[
     scores::scores,
+    expectations::section,
     language::section,
     suites::sections,
     groups::section,
@@ -97,6 +100,12 @@ impl Table {
         let warnings = sections.iter().flat_map(|section| section.warnings.clone()).collect();
         let findings = sections.iter().flat_map(|section| section.findings.clone()).collect();
         Ok(Self { name, question, caption, sections, warnings, findings, rows, runs: frame })
+    }
+
+    /// The expectations that are missed.
+    pub fn missed(&self, manifest: &Manifest) -> Vec<Expected> {
+        let all = manifest.expect.iter().flat_map(|claim| expectations::of_claim(claim, &self.rows));
+        all.filter(|expected| expected.verdict == Verdict::Missed).collect()
     }
 
     /// The section of a name.

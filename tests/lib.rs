@@ -69,20 +69,17 @@ impl Ended {
 
 /// A folder that is the working directory of every command run in it; gone at the end.
 #[derive(Debug)]
-pub struct Folder(TempDir, Measures);
-
-/// Whether commands measure how fast this machine is: a second each, of which most tests ask nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Measures {
-    Yes,
-    No,
+pub struct Folder {
+    folder: TempDir,
+    /// The cache of commands that measure how fast this machine is; all others share one, for that takes a second each.
+    cache: Option<TempDir>,
 }
 
 impl Folder {
     /// An empty one.
     #[expect(clippy::new_without_default, reason = "it makes a folder on disk")]
     pub fn new() -> Self {
-        Self(tempfile::tempdir().expect("a temporary folder"), Measures::No)
+        Self { folder: tempfile::tempdir().expect("a temporary folder"), cache: None }
     }
 
     /// One that holds the file `name`.
@@ -94,12 +91,19 @@ impl Folder {
 
     /// The same, with commands that measure the machine.
     pub fn measuring(self) -> Self {
-        Self(self.0, Measures::Yes)
+        Self { cache: Some(tempfile::tempdir().expect("a temporary folder")), ..self }
+    }
+
+    /// What they measured: a JSON document each.
+    pub fn measured(&self) -> Vec<String> {
+        let cache = self.cache.as_ref().expect("`measuring`");
+        let files = fs::read_dir(cache.path().join("mixarena/machine")).into_iter().flatten().flatten();
+        files.map(|file| fs::read_to_string(file.path()).expect("a text file")).collect()
     }
 
     /// A path in it.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
+        self.folder.path().join(name)
     }
 
     /// Writes a file and the folders above it.
@@ -187,19 +191,18 @@ impl Folder {
 
     /// Every process at work in this folder, those included that were forked and are not yet what they shall be.
     pub fn processes(&self) -> Vec<u32> {
-        let here = fs::canonicalize(self.0.path()).expect("the folder is there");
+        let here = fs::canonicalize(self.folder.path()).expect("the folder is there");
         let processes = fs::read_dir("/proc").expect("Linux").flatten().map(|entry| entry.path());
         let of_here = processes.filter(|path| fs::read_link(path.join("cwd")).is_ok_and(|cwd| cwd == here));
         of_here.filter_map(|path| path.file_name()?.to_str()?.parse().ok()).collect()
     }
 
     fn prepare(&self, mut command: Command, line: &str) -> Command {
-        command.args(line.split_whitespace()).current_dir(self.0.path()).stdin(Stdio::null());
+        command.args(line.split_whitespace()).current_dir(self.folder.path()).stdin(Stdio::null());
         command.env_remove("MIXARENA_DATA").env_remove("MIXARENA_STORE").env_remove("RUST_BACKTRACE");
         command.env_remove("MIXARENA_KEEP").env_remove("MIXARENA_MIRROR").env("NO_PROXY", "127.0.0.1");
-        if self.1 == Measures::No {
-            command.env("MIXARENA_PEAK_FLOPS", "1e10");
-        }
+        let shared = || binary().with_file_name("cache-of-tests");
+        command.env("XDG_CACHE_HOME", self.cache.as_ref().map_or_else(shared, |own| own.path().into()));
         // Tests share the cores; `sweep` sets this for its children, `run` in the foreground does not.
         command.env("OMP_WAIT_POLICY", "passive");
         command

@@ -439,8 +439,8 @@ fn a_run_goes_on_with_the_threads_it_began_with_and_a_sweep_s_threads_do_not_fol
     }
     // Its share of the machine's speed is one of two threads' too.
     let speed = |threads: u64| {
-        let figures = folder.names("half/machine").into_iter().map(|name| folder.text(&format!("half/machine/{name}")));
-        let figures: Vec<Value> = figures.map(|text| serde_json::from_str(&text).expect("JSON")).collect();
+        let figures = folder.measured();
+        let figures: Vec<Value> = figures.iter().map(|text| serde_json::from_str(text).expect("JSON")).collect();
         let figure = figures.iter().find(|figure| figure["threads"] == threads).expect("measured");
         figure["flops_per_second"].as_f64().expect("a number")
     };

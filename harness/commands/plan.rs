@@ -74,8 +74,8 @@ pub fn plan(args: &PlanArgs, cli: &Cli, registry: &Registry) -> Exit {
     };
     let (jobs, threads) = share_cores(limits::cores(), args.jobs, None);
     let jobs = jobs.min(config.runs.len().max(1));
-    let machine = Machine::new(&args.folders.store, DeviceKind::Cpu, threads);
-    let Some(here) = measured(&machine, Precision::F32, is_store) else {
+    let machine = Machine::new(DeviceKind::Cpu, threads);
+    let Some(here) = measured(&machine, Precision::F32) else {
         fail("the speed of this machine could not be measured", "`mixarena doctor` says what is missing");
         return Exit::Environment;
     };

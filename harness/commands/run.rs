@@ -48,9 +48,9 @@ pub fn run(args: &RunArgs, cli: &Cli, registry: &Registry) -> Exit {
         keep: args.keep.into(),
     };
     // Before anything computes here. A sweep has done it for its runs.
-    let machine = Machine::new(&place.store, place.device, place.threads as usize);
+    let machine = Machine::new(place.device, place.threads as usize);
     if !args.events || machine.known(spec.model.precision).is_none() {
-        measured(&machine, spec.model.precision, true);
+        measured(&machine, spec.model.precision);
     }
     if args.events {
         return child(&spec, &place, registry);

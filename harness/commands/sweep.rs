@@ -22,7 +22,7 @@ use crate::sweep::search::{Known, runs};
 use crate::sweep::sizes::Counter;
 use mixers::Precision;
 use results::report::Report;
-use results::{Contents, Keep, Manifest, Outcome, Store};
+use results::{Contents, Expected, Keep, Manifest, Outcome, Store};
 use std::collections::HashSet;
 use tasks::DataDir;
 
@@ -187,10 +187,10 @@ impl<'a> Sweep<'a> {
         let args = self.args;
         signals::catch(Some(super::KILLS_AT_ONCE));
         // Before the runs keep the machine busy: what their speeds are a share of.
-        let machine = Machine::new(&args.folders.store, args.device, threads);
+        let machine = Machine::new(args.device, threads);
         for precision in [Precision::F32, Precision::Bf16] {
             if missing.iter().any(|run| run.spec.model.precision == precision) {
-                measured(&machine, precision, true);
+                measured(&machine, precision);
             }
         }
         let memory = limits::available_memory().map(|bytes| (bytes as f64 * MEMORY_SHARE) as u64 / jobs as u64);
@@ -233,9 +233,11 @@ impl<'a> Sweep<'a> {
         }
     }
 
-    /// Prints the sweep's tables after it wrote them to files; whether that worked.
-    fn show(&self, manifest: &Manifest, records: Contents) -> bool {
+    /// Prints the sweep's tables after it wrote them to files.
+    fn show(&self, manifest: &Manifest, records: Contents) -> Shown {
+        let mut missed = Vec::new();
         let written = Report::of(manifest, records).map_err(|e| e.to_string()).and_then(|report| {
+            missed = report.table().missed(manifest);
             // Files first: whoever reads stdout may stop reading.
             let files = report.write(&self.store.report_dir(&manifest.name)).map_err(|e| e.to_string());
             let text = if self.args.json { report.json() } else { report.terminal(width()) };
@@ -245,7 +247,7 @@ impl<'a> Sweep<'a> {
         if let Err(error) = &written {
             fail(format!("the report could not be written: {error}"), "the records are safe; try `mixarena report`");
         }
-        written.is_ok()
+        Shown { written: written.is_ok(), missed }
     }
 
     /// Tables, plots and the exit code.
@@ -259,9 +261,13 @@ impl<'a> Sweep<'a> {
         let unplanned = self.unplanned();
         let still = |id: &&String| records.of_run(id).is_none_or(|record| !record.outcome.is_final());
         let elsewhere = tally.elsewhere.iter().filter(still).count();
-        let shown = self.show(manifest, records);
+        let Shown { written: shown, missed } = self.show(manifest, records);
         if !quiet && shown {
             eprintln!("tables and plots: {}", self.store.report_dir(&plan.name).display());
+        }
+        for expected in &missed {
+            let Expected { mixer, task, claim, score, .. } = expected;
+            eprintln!("missed: {mixer} on {task} was expected {claim}; it scored {score}");
         }
         if bad > 0 && !quiet {
             eprintln!("{bad} of {} runs did not finish; --retry tries them again", plan.runs.len());
@@ -281,8 +287,16 @@ impl<'a> Sweep<'a> {
         if unplanned > 0 {
             eprintln!("the search is not over: {unplanned} runs have no setting yet; run the command again");
         }
-        exit(bad + tally.failed.saturating_sub(searched), elsewhere + tally.waiting + unplanned, shown)
+        exit(bad + missed.len() + tally.failed.saturating_sub(searched), elsewhere + tally.waiting + unplanned, shown)
     }
+}
+
+/// What came of printing tables.
+struct Shown {
+    /// Whether they are in files too.
+    written: bool,
+    /// Expectations that do not hold.
+    missed: Vec<Expected>,
 }
 
 /// The plan of what is known; what is wrong with the data has been printed.

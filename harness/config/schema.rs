@@ -24,7 +24,7 @@ const BEFORE: [(&str, &str); 4] = [
         "Mixers: one entry or more. An entry may have a `name`, sections, `tasks` that it is limited to, and `published`.",
     ),
 ];
-const AFTER: [(&str, &str); 6] = [
+const AFTER: [(&str, &str); 7] = [
     ("seeds", "How many seeds each run has (`3` means 0, 1 and 2), or which. Default: seed 0."),
     (
         "grid",
@@ -35,6 +35,10 @@ const AFTER: [(&str, &str); 6] = [
         "Values searched with short runs of seeds of their own, chosen on validation, before the runs themselves: `{ over: { optimizer.lr: [1e-3, 3e-3, 1e-2] }, budget: 0.25 }`.",
     ),
     ("figures", "Figures besides the standard ones."),
+    (
+        "expect",
+        "What test scores must be for the command to end with exit code 0: `- { mixer: LABEL, task: LABEL, at_least: 0.95, source: WHO }`.",
+    ),
     ("match", "How alike the models must be in size: `{ parameters: 0.02 }` is within 2 % of the first mixer's."),
     ("published", "The model whose published numbers are printed with ours."),
 ];
@@ -112,6 +116,21 @@ fn top_key(key: &str, figure: &Value) -> Value {
             },
             "additionalProperties": false,
         }),
+        "expect" => json!({ "type": "array", "items": {
+            "type": "object",
+            "required": ["mixer"],
+            "properties": {
+                "mixer": described(json!({ "type": "string" }), "Label of the mixer."),
+                "task": described(json!({ "type": "string" }), "Label of the task; may be left out where there is one."),
+                "at_least": described(json!({ "type": "number", "minimum": -1, "maximum": 1 }), "The least score."),
+                "at_most": described(json!({ "type": "number", "minimum": -1, "maximum": 1 }), "The largest score."),
+                "above": described(json!({ "type": "string" }), "Label of a mixer whose score must be lower."),
+                "by": { "enum": ["mean", "interval"], "default": "mean",
+                        "description": "What decides: the mean over seeds, or the whole 95 % interval." },
+                "source": described(json!({ "type": "string" }), "Who says so, printed beside the verdict."),
+            },
+            "additionalProperties": false,
+        } }),
         "match" => json!({
             "type": "object",
             "required": ["parameters"],

@@ -111,14 +111,14 @@ impl Drop for Gauge {
 const PEAK_LIMIT: Duration = Duration::from_secs(20);
 
 /// Operations a second of matrix products on this machine, measured now unless they were before on a quiet machine. Nothing of this
-/// process may compute meanwhile. `keep`: whether the store of `machine` gets to know it.
-pub fn measured(machine: &Machine, precision: Precision, keep: bool) -> Option<f64> {
+/// process may compute meanwhile.
+pub fn measured(machine: &Machine, precision: Precision) -> Option<f64> {
     if let Some(settled) = machine.settled(precision) {
         return Some(settled);
     }
     let (device, threads) = machine.place();
     match Gauge::start(device, threads).ok()?.ask(&Job::Peak { precision }, PEAK_LIMIT) {
-        Ok(Said::Peak { flops, quiet }) => Some(machine.add(precision, flops, quiet, keep)),
+        Ok(Said::Peak { flops, quiet }) => Some(machine.add(precision, flops, quiet)),
         _ => machine.known(precision),
     }
 }

@@ -1,8 +1,8 @@
-//! How fast this machine takes large matrix products, as the store knows it: once for each device, precision and number of threads.
+//! How fast this machine takes large matrix products: measured once for each device, precision and number of threads.
 //! [`crate::sweep::gauge`] measures it.
 //!
 //! ```text
-//! STORE/machine/HASH.json    one file a machine, device, precision and number of threads
+//! CACHE/machine/HASH.json    one file a machine, device, precision and number of threads; CACHE: ~/.cache/mixarena
 //! ```
 
 use crate::base::choices::DeviceKind;
@@ -14,13 +14,6 @@ use std::path::{Path, PathBuf};
 
 /// Times that a figure is taken again because the machine was busy. The best of them counts.
 const TRIES: u32 = 5;
-
-/// Says the speed, operations a second, where it is known and need not be measured.
-const GIVEN: &str = "MIXARENA_PEAK_FLOPS";
-
-fn given(text: Option<&str>) -> Option<f64> {
-    text?.trim().parse().ok().filter(|flops: &f64| *flops > 0.0 && flops.is_finite())
-}
 
 /// Which figure.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,15 +63,20 @@ struct Kept {
 /// This machine as runs use it.
 #[derive(Clone, Debug)]
 pub struct Machine {
-    store: PathBuf,
+    /// Where its figures are kept.
+    folder: PathBuf,
     device: DeviceKind,
     threads: usize,
 }
 
 impl Machine {
-    /// With what `store` knows of it.
-    pub fn new(store: &Path, device: DeviceKind, threads: usize) -> Self {
-        Self { store: store.into(), device, threads: threads.max(1) }
+    /// With what is known of it.
+    pub fn new(device: DeviceKind, threads: usize) -> Self {
+        Self::of_folder(&tasks::data::prepared::cache_folder().join("machine"), device, threads)
+    }
+
+    fn of_folder(folder: &Path, device: DeviceKind, threads: usize) -> Self {
+        Self { folder: folder.into(), device, threads: threads.max(1) }
     }
 
     fn key(&self, precision: Precision) -> Key {
@@ -95,7 +93,7 @@ impl Machine {
 
     fn path(&self, key: &Key) -> PathBuf {
         let text = serde_json::to_vec(key).expect("a key is plain data");
-        self.store.join("machine").join(format!("{}.json", &blake3::hash(&text).to_hex()[..16]))
+        self.folder.join(format!("{}.json", &blake3::hash(&text).to_hex()[..16]))
     }
 
     fn kept(&self, precision: Precision) -> Option<Figure> {
@@ -110,27 +108,23 @@ impl Machine {
         (self.device, self.threads)
     }
 
-    /// Operations a second, as far as they were measured, or as the environment says.
+    /// Operations a second, as far as they were measured.
     pub fn known(&self, precision: Precision) -> Option<f64> {
-        given(std::env::var(GIVEN).ok().as_deref()).or_else(|| Some(self.kept(precision)?.flops_per_second))
+        Some(self.kept(precision)?.flops_per_second)
     }
 
     /// The same, where they need not be measured again.
     pub fn settled(&self, precision: Precision) -> Option<f64> {
-        let settled = || Some(self.kept(precision).filter(Figure::is_settled)?.flops_per_second);
-        given(std::env::var(GIVEN).ok().as_deref()).or_else(settled)
+        Some(self.kept(precision).filter(Figure::is_settled)?.flops_per_second)
     }
 
-    /// Takes one more measurement into account; operations a second, as far as is known now. `keep`: whether the store, which must
-    /// be there, gets to know it; a store that cannot be written to is no reason to fail.
-    pub fn add(&self, precision: Precision, flops: f64, quiet: bool, keep: bool) -> f64 {
+    /// Takes one more measurement into account, and keeps it; operations a second, as far as is known now. A folder that cannot be
+    /// written to is no reason to fail: it is measured again the next time.
+    pub fn add(&self, precision: Precision, flops: f64, quiet: bool) -> f64 {
         let kept = Kept { key: self.key(precision), figure: Figure::next(self.kept(precision), flops, quiet) };
-        if keep {
-            let path = self.path(&kept.key);
-            let text = serde_json::to_vec_pretty(&kept).expect("a figure is plain data");
-            let folder = path.parent().expect("it lies in a folder");
-            let _ = std::fs::create_dir_all(folder).and_then(|()| results::replace(&path, &text));
-        }
+        let text = serde_json::to_vec_pretty(&kept).expect("a figure is plain data");
+        let path = self.path(&kept.key);
+        let _ = std::fs::create_dir_all(&self.folder).and_then(|()| results::replace(&path, &text));
         kept.figure.flops_per_second
     }
 }
@@ -142,15 +136,14 @@ mod tests {
     #[test]
     fn a_figure_is_kept_for_one_device_precision_and_number_of_threads() {
         let folder = tempfile::tempdir().unwrap();
-        let machine = |threads| Machine::new(folder.path(), DeviceKind::Cpu, threads);
+        let machine = |threads| Machine::of_folder(folder.path(), DeviceKind::Cpu, threads);
         assert_eq!(machine(2).known(Precision::F32), None);
         let key = machine(2).key(Precision::F32);
         let kept = Kept { key: key.clone(), figure: Figure { flops_per_second: 7e10, quiet: true, tries: 1 } };
         let path = machine(2).path(&key);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, serde_json::to_vec(&kept).unwrap()).unwrap();
         // Known, and not measured again: the figure stays to the digit.
-        assert_eq!(crate::sweep::gauge::measured(&machine(2), Precision::F32, true), Some(7e10));
+        assert_eq!(crate::sweep::gauge::measured(&machine(2), Precision::F32), Some(7e10));
         assert_eq!([machine(1).known(Precision::F32), machine(2).known(Precision::Bf16)], [None, None]);
         // Of another machine, or no figure at all.
         let other = Kept { key: Key { host: "another".into(), ..key }, ..kept };
@@ -159,16 +152,10 @@ mod tests {
         std::fs::write(&path, "{").unwrap();
         assert_eq!(machine(2).known(Precision::F32), None);
         // What `add` keeps is what is known from then on.
-        assert_eq!(machine(2).add(Precision::F32, 3e10, false, true), 3e10);
+        assert_eq!(machine(2).add(Precision::F32, 3e10, false), 3e10);
         assert_eq!((machine(2).known(Precision::F32), machine(2).settled(Precision::F32)), (Some(3e10), None));
-        assert_eq!(machine(2).add(Precision::F32, 2e10, true, true), 3e10);
+        assert_eq!(machine(2).add(Precision::F32, 2e10, true), 3e10);
         assert_eq!(machine(2).settled(Precision::F32), Some(3e10));
-    }
-
-    #[test]
-    fn a_speed_that_is_given_is_a_number_above_zero() {
-        assert_eq!([given(Some("1e12")), given(Some(" 5.0\n"))], [Some(1e12), Some(5.0)]);
-        assert_eq!([None, Some(""), Some("fast"), Some("0"), Some("-1"), Some("inf")].map(given), [None; 6]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::sweep::opened::OpenedTask;
 use crate::sweep::sizes::Counter;
 use crate::train::budget::BudgetConfig;
 use crate::train::spec::{self, Choice, ENGINE, LIBTORCH, RunSpec};
-use results::{Manifest, PlannedRun, SearchRun};
+use results::{Claim, Manifest, PlannedRun, SearchRun};
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -41,6 +41,8 @@ pub struct Plan {
     pub runs: Vec<Planned>,
     /// Runs that others start from and that a filter left out.
     pub needed: Vec<Planned>,
+    /// What its scores must be.
+    pub expect: Vec<results::Claim>,
     /// What is drawn besides scores and learning curves.
     pub figures: Vec<results::Figure>,
 }
@@ -103,8 +105,8 @@ impl Plan {
         needed.sort_by_key(|r| (r.spec.seed, r.draft.depth()));
         let sentence = config.matched.as_ref().map(Matched::sentence);
         let question = [Some(config.question.clone()), sentence].into_iter().flatten().collect::<Vec<_>>().join(" ");
-        let (name, figures) = (config.name.clone(), config.figures.clone());
-        Ok(Self { name, question: question.trim().into(), runs, needed, figures })
+        let (name, figures, expect) = (config.name.clone(), config.figures.clone(), config.expect.clone());
+        Ok(Self { name, question: question.trim().into(), runs, needed, expect, figures })
     }
 
     /// What is wrong with how runs start, of tasks that were opened.
@@ -122,9 +124,14 @@ impl Plan {
     /// The plan as it is kept beside the records; `command` made it.
     pub fn manifest(&self, command: &str) -> Manifest {
         let (name, question, figures) = (self.name.clone(), self.question.clone(), self.figures.clone());
+        // An expectation of runs that a filter left out is none of this sweep.
+        let has = |claim: &&Claim| {
+            self.runs.iter().any(|run| (&run.draft.mixer_label, &run.draft.task_label) == (&claim.mixer, &claim.task))
+        };
+        let expect = self.expect.iter().filter(has).cloned().collect();
         let runs = self.runs.iter().filter(|run| !run.draft.is_search()).map(Planned::row).collect();
         let search = self.runs.iter().filter_map(Planned::search_row).collect();
-        Manifest { name, question, command: command.into(), runs, search, figures }
+        Manifest { name, question, command: command.into(), runs, search, expect, figures }
     }
 }
 

@@ -207,7 +207,7 @@ fn train(
     record.notes.extend(trainer.start_note());
     record.notes.extend(trainer.pretraining_note());
     record.notes.extend(trainer.notes().iter().cloned());
-    let machine = Machine::new(&place.store, place.device, trainer.state.threads as usize);
+    let machine = Machine::new(place.device, trainer.state.threads as usize);
     trainer.clock.peak_flops = machine.known(spec.model.precision).unwrap_or(0.0);
     record.wall_seconds = trainer.clock.wall_seconds;
     record.steps_per_second = median(&trainer.clock.steps_per_second);

@@ -64,6 +64,58 @@ pub struct SearchRun {
     pub share: f64,
 }
 
+/// What is expected of the test score of a mixer on a task.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Claim {
+    /// Label of the mixer.
+    pub mixer: String,
+    /// Label of the task.
+    pub task: String,
+    /// What the score must be.
+    pub wanted: Wanted,
+    /// What decides.
+    #[serde(default)]
+    pub by: By,
+    /// Who says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+}
+
+/// What a score must be.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Wanted {
+    /// As high or higher.
+    AtLeast(f64),
+    /// As low or lower.
+    AtMost(f64),
+    /// Higher than that of another mixer, by its label.
+    Above(String),
+}
+
+/// What decides on an expectation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum By {
+    /// The mean over seeds.
+    #[default]
+    Mean,
+    /// The whole 95 % interval.
+    Interval,
+}
+
+impl Claim {
+    /// In words: `at least 0.95, by interval`.
+    pub(crate) fn words(&self) -> String {
+        let wanted = match &self.wanted {
+            Wanted::AtLeast(least) => format!("at least {least}"),
+            Wanted::AtMost(most) => format!("at most {most}"),
+            Wanted::Above(other) => format!("above {other}"),
+        };
+        if self.by == By::Interval { wanted + ", by interval" } else { wanted }
+    }
+}
+
 /// A sweep's plan, kept beside its records.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -78,6 +130,9 @@ pub struct Manifest {
     /// The runs of the search under `tune`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub search: Vec<SearchRun>,
+    /// What the config expects of scores.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub expect: Vec<Claim>,
     /// What the config asks to be drawn besides scores and learning curves.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub figures: Vec<Figure>,

@@ -574,9 +574,7 @@ impl DataDir {
     /// Where prepared sets lie: `.prepared` in the data folder, or a cache folder where that cannot be written.
     pub fn place(&self) -> Result<PathBuf, DataError> {
         let near = self.0.join(".prepared");
-        let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
-        let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or(home).unwrap_or_else(std::env::temp_dir);
-        let far = cache.join("mixarena").join("prepared");
+        let far = cache_folder().join("prepared");
         // Not created for its own sake: a set that is drawn must not leave an empty data folder behind.
         if self.0.is_dir() && fs::create_dir_all(&near).is_ok() && writable(&near) {
             return Ok(near);
@@ -584,6 +582,13 @@ impl DataDir {
         fs::create_dir_all(&far).map_err(|error| unwritable(&far, &error))?;
         Ok(far)
     }
+}
+
+/// Where what can be made again lies: `mixarena` in `$XDG_CACHE_HOME`, else in `~/.cache`, else in the folder of temporary files.
+pub fn cache_folder() -> PathBuf {
+    let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or(home).unwrap_or_else(std::env::temp_dir);
+    cache.join("mixarena")
 }
 
 /// What stands under a set's name.
