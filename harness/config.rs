@@ -38,7 +38,7 @@ use grid::points;
 use layers::{Setting, plain, quoted};
 use reader::Reader;
 use results::published::Beside;
-use results::{Claim, Figure};
+use results::{Expectation, Figure};
 use sections::Layers;
 use sets::{overruled, replaced_axis};
 use std::collections::HashSet;
@@ -59,7 +59,7 @@ pub struct Config {
     /// What is searched before the runs.
     pub tune: Option<Tune>,
     /// What its scores must be.
-    pub expect: Vec<Claim>,
+    pub expect: Vec<Expectation>,
     /// How alike its models must be in size.
     pub matched: Option<Matched>,
     /// What is drawn besides scores and learning curves.

@@ -205,6 +205,7 @@ pub(crate) fn lra() -> (Manifest, Vec<Record>) {
             command,
             runs,
             search: Vec::new(),
+            expect: Vec::new(),
             figures: Vec::new(),
         },
         records,

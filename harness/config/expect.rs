@@ -4,14 +4,14 @@ use crate::base::diagnostics::suggest;
 use crate::config::entry::Entry;
 use crate::config::reader::Reader;
 use crate::config::yaml::{Key, Node};
-use results::{By, Claim, Wanted};
+use results::{By, Expectation, Wanted};
 
 const HELP: &str = "write `expect: [{ mixer: LABEL, task: LABEL, at_least: 0.9, source: WHO }]`";
 const KEYS: [&str; 7] = ["mixer", "task", "at_least", "at_most", "above", "by", "source"];
 
 impl Reader<'_> {
     /// What stands under `expect`.
-    pub(super) fn expect(&mut self, node: Option<&Node>, tasks: &[Entry], mixers: &[Entry]) -> Vec<Claim> {
+    pub(super) fn expect(&mut self, node: Option<&Node>, tasks: &[Entry], mixers: &[Entry]) -> Vec<Expectation> {
         let Some(node) = node else { return Vec::new() };
         let Some(items) = node.as_list() else {
             self.found.error(node.place.clone(), format!("`expect` is {}, expected a list", node.describe()), HELP);
@@ -20,7 +20,7 @@ impl Reader<'_> {
         items.iter().filter_map(|item| self.claim(item, tasks, mixers)).collect()
     }
 
-    fn claim(&mut self, item: &Node, tasks: &[Entry], mixers: &[Entry]) -> Option<Claim> {
+    fn claim(&mut self, item: &Node, tasks: &[Entry], mixers: &[Entry]) -> Option<Expectation> {
         let Some(keys) = item.as_map() else {
             let problem = format!("an expectation is {}, expected a mapping", item.describe());
             self.found.error(item.place.clone(), problem, HELP);
@@ -32,9 +32,9 @@ impl Reader<'_> {
         let (task_labels, mixer_labels) = (labels(tasks), labels(mixers));
         let task = match (get("task"), &task_labels[..]) {
             (None, [only]) => Some(only.clone()),
-            (entry, _) => self.label(item, "task", entry, &task_labels),
+            (entry, _) => self.label_of(item, "task", entry, &task_labels),
         };
-        let mixer = self.label(item, "mixer", get("mixer"), &mixer_labels);
+        let mixer = self.label_of(item, "mixer", get("mixer"), &mixer_labels);
         let wanted = self.wanted(item, keys, &mixer_labels);
         let by = match get("by").map(|(_, node)| (node, node.as_str())) {
             None | Some((_, Some("mean"))) => Some(By::Mean),
@@ -65,11 +65,11 @@ impl Reader<'_> {
                 }
             }
         }
-        Some(Claim { mixer, task, wanted, by: by?, source })
+        Some(Expectation { mixer, task, wanted, by: by?, source })
     }
 
     /// A label of an entry under `key`.
-    fn label(&mut self, item: &Node, key: &str, entry: Option<&(Key, Node)>, known: &[String]) -> Option<String> {
+    fn label_of(&mut self, item: &Node, key: &str, entry: Option<&(Key, Node)>, known: &[String]) -> Option<String> {
         let Some((_, node)) = entry else {
             self.found.error(item.place.clone(), format!("an expectation names no `{key}`"), HELP);
             return None;
@@ -97,7 +97,7 @@ impl Reader<'_> {
         };
         let (key, node) = bound;
         if key.name == "above" {
-            return self.label(item, "mixer", Some(bound), mixers).map(Wanted::Above);
+            return self.label_of(item, "mixer", Some(bound), mixers).map(Wanted::Above);
         }
         let Some(score) = node.to_json().as_f64().filter(|score| (-1.0..=1.0).contains(score)) else {
             let problem = format!("`{}` is {}, which is no score", key.name, node.describe());

@@ -10,7 +10,7 @@ use crate::sweep::opened::OpenedTask;
 use crate::sweep::sizes::Counter;
 use crate::train::budget::BudgetConfig;
 use crate::train::spec::{self, Choice, ENGINE, LIBTORCH, RunSpec};
-use results::{Claim, Manifest, PlannedRun, SearchRun};
+use results::{Expectation, Manifest, PlannedRun, SearchRun};
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -42,7 +42,7 @@ pub struct Plan {
     /// Runs that others start from and that a filter left out.
     pub needed: Vec<Planned>,
     /// What its scores must be.
-    pub expect: Vec<results::Claim>,
+    pub expect: Vec<results::Expectation>,
     /// What is drawn besides scores and learning curves.
     pub figures: Vec<results::Figure>,
 }
@@ -125,7 +125,7 @@ impl Plan {
     pub fn manifest(&self, command: &str) -> Manifest {
         let (name, question, figures) = (self.name.clone(), self.question.clone(), self.figures.clone());
         // An expectation of runs that a filter left out is none of this sweep.
-        let has = |claim: &&Claim| {
+        let has = |claim: &&Expectation| {
             self.runs.iter().any(|run| (&run.draft.mixer_label, &run.draft.task_label) == (&claim.mixer, &claim.task))
         };
         let expect = self.expect.iter().filter(has).cloned().collect();

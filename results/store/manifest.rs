@@ -66,7 +66,7 @@ pub struct SearchRun {
 
 /// What is expected of the test score of a mixer on a task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Claim {
+pub struct Expectation {
     /// Label of the mixer.
     pub mixer: String,
     /// Label of the task.
@@ -104,7 +104,7 @@ pub enum By {
     Interval,
 }
 
-impl Claim {
+impl Expectation {
     /// In words: `at least 0.95, by interval`.
     pub(crate) fn words(&self) -> String {
         let wanted = match &self.wanted {
@@ -132,7 +132,7 @@ pub struct Manifest {
     pub search: Vec<SearchRun>,
     /// What the config expects of scores.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub expect: Vec<Claim>,
+    pub expect: Vec<Expectation>,
     /// What the config asks to be drawn besides scores and learning curves.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub figures: Vec<Figure>,

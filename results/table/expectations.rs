@@ -2,7 +2,7 @@
 
 use crate::grid::{Column, Grid, left};
 use crate::statistics::{Interval, difference_interval};
-use crate::store::manifest::{By, Claim, Wanted};
+use crate::store::manifest::{By, Expectation, Wanted};
 use crate::table::findings::score_text;
 use crate::table::row::Row;
 use crate::table::section::Section;
@@ -83,7 +83,7 @@ pub(crate) fn section(sweep: &Sweep) -> Vec<Section> {
 }
 
 /// The expectations of a sweep and what came of them.
-pub(crate) fn of_claim(claim: &Claim, rows: &[Row]) -> Vec<Expected> {
+pub(crate) fn of_claim(claim: &Expectation, rows: &[Row]) -> Vec<Expected> {
     let own = rows.iter().filter(|row| row.mixer == claim.mixer && row.task == claim.task);
     own.map(|row| Expected {
         mixer: row.mixer.clone(),
@@ -97,7 +97,7 @@ pub(crate) fn of_claim(claim: &Claim, rows: &[Row]) -> Vec<Expected> {
     .collect()
 }
 
-fn verdict(claim: &Claim, row: &Row, rows: &[Row]) -> Verdict {
+fn verdict(claim: &Expectation, row: &Row, rows: &[Row]) -> Verdict {
     let Some(test) = row.test else { return Verdict::Open };
     let interval = match claim.by {
         By::Mean => Some(Interval { low: test.mean, high: test.mean }),
@@ -133,12 +133,12 @@ mod tests {
     use crate::report::Report;
     use crate::samples;
 
-    fn claim(mixer: &str, wanted: Wanted, by: By) -> Claim {
+    fn claim(mixer: &str, wanted: Wanted, by: By) -> Expectation {
         let (manifest, _) = samples::eventful();
-        Claim { mixer: mixer.into(), task: manifest.runs[0].task.clone(), wanted, by, source: None }
+        Expectation { mixer: mixer.into(), task: manifest.runs[0].task.clone(), wanted, by, source: None }
     }
 
-    fn verdicts(claims: Vec<Claim>) -> Vec<Verdict> {
+    fn verdicts(claims: Vec<Expectation>) -> Vec<Verdict> {
         let (manifest, records) = samples::eventful();
         let manifest = crate::Manifest { expect: claims, ..manifest };
         let report = Report::from_records(&manifest, &records).expect("a report");
