@@ -18,9 +18,11 @@ mod verify;
 
 use crate::base::diagnostics::{Diagnostics, suggest};
 use crate::base::exit::Exit;
+use crate::base::text::grouped;
 use crate::cli::{Changes, Cli, Command};
 use crate::config::{Config, Draft};
 use crate::registry::Registry;
+use results::SizedModel;
 use std::path::Path;
 use std::sync::Arc;
 use tasks::DataError;
@@ -106,6 +108,18 @@ fn mistakes(path: &Path, found: &Diagnostics) -> Exit {
     let plural = if found.len() == 1 { "mistake" } else { "mistakes" };
     eprintln!("{} {plural} in {}; nothing was run", found.len(), path.display());
     Exit::Usage
+}
+
+/// What `match` chose, a model a line; nothing where sizes are written.
+fn sizes_chosen(config: &Config) -> Vec<String> {
+    let Some(chosen) = config.matched.as_ref().and_then(|matched| matched.chosen.as_ref()) else { return Vec::new() };
+    let line = |model: &SizedModel| {
+        let point: String = model.settings.iter().map(|(key, value)| format!(" · {key}={value}")).collect();
+        let (task, mixer, text) = (&model.task, &model.mixer, model.chosen_text());
+        let (size, off) = (grouped(model.size), 100.0 * model.off());
+        format!("{task} · {mixer}{point}: {text}, {size} {} ({off:+.2} % of {})", chosen.measure, grouped(model.target))
+    };
+    chosen.models.iter().map(line).collect()
 }
 
 /// `a=b & c=d` as pairs.

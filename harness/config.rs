@@ -199,7 +199,10 @@ impl Reader<'_> {
         let figures = top.get("figures").map(|node| self.figures_left(node, &written, &product, &mut notes));
         let sized: Vec<Draft> =
             if cells.is_empty() { runs.clone() } else { cells.iter().flat_map(Cell::kinds).collect() };
-        let matched = top.entry("match").and_then(|(key, node)| self.matched(key, node, &sized));
+        let tuned = product.tune.as_ref().map_or(&[][..], |tune| &tune.axes);
+        let decided: Vec<&Setting> =
+            written.iter().chain(tuned).filter_map(|axis| axis.first()).chain(&product.sets).collect();
+        let matched = top.entry("match").and_then(|(key, node)| self.matched(key, node, &sized, &decided));
         let tune = product.tune.as_ref().map(|tune| tune.over(cells));
         let sensitivities = tune.as_ref().map(Tune::figures).unwrap_or_default();
         let expect = self.expect(top.get("expect"), &product.tasks, &product.mixers);

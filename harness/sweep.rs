@@ -1,5 +1,6 @@
 //! Many runs: which there are, what they will cost, and the processes that run them.
 
+pub(crate) mod fitting;
 pub(crate) mod forecast;
 pub(crate) mod gauge;
 pub(crate) mod launcher;

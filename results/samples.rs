@@ -138,6 +138,7 @@ pub(crate) fn manifest(mixers: &[&str], tasks: &[&str], seeds: u64) -> Manifest 
         search: Vec::new(),
         expect: Vec::new(),
         figures: Vec::new(),
+        matched: None,
     }
 }
 
@@ -207,6 +208,7 @@ pub(crate) fn lra() -> (Manifest, Vec<Record>) {
             search: Vec::new(),
             expect: Vec::new(),
             figures: Vec::new(),
+            matched: None,
         },
         records,
     )

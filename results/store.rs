@@ -444,6 +444,7 @@ mod tests {
             search: Vec::new(),
             expect: Vec::new(),
             figures: Vec::new(),
+            matched: None,
         };
         store.save_manifest(&manifest).expect("saves");
         manifest.question = "Which?".into();

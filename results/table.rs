@@ -23,6 +23,7 @@ mod rows;
 mod scores;
 pub(crate) mod section;
 pub(crate) mod signs;
+mod sized;
 pub(crate) mod sweep;
 pub(crate) mod unfinished;
 mod warnings;
@@ -51,6 +52,7 @@ const SECTIONS: &[Maker] = &[
     remarks::section,
     unfinished::section,
     overall::section,
+    sized::section,
     scores::settings,
     details::section,
 ];

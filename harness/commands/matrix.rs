@@ -1,14 +1,16 @@
 //! `mixarena matrix`: the mixing matrices M of `Y = M V`, drawn side by side.
 
-use super::{data_errors, fail, load};
+use super::{data_errors, fail, load, mistakes};
 use crate::base::exit::Exit;
 use crate::base::process::panic_reason;
 use crate::cli::{Cli, Indices, MatrixArgs};
 use crate::config::{Config, Draft, mixer_item};
 use crate::model::{Inputs, Model};
 use crate::registry::Registry;
+use crate::sweep::matching;
 use crate::sweep::opened::{OpenedTask, open_tasks};
 use crate::sweep::plan::{Hashes, Planned};
+use crate::sweep::sizes::Counter;
 use crate::train::checkpoint;
 use crate::train::seeds::{Purpose, reseed};
 use crate::train::spec::Choice;
@@ -110,12 +112,13 @@ fn has_extension(path: &Path, known: &[&str]) -> bool {
 
 /// Every mixer of a config, on an example of its task.
 fn of_config(path: &Path, args: &MatrixArgs, cli: &Cli, registry: &Registry) -> Result<Found, Exit> {
-    let config = seeded(path, args, cli, registry)?;
+    let mut config = seeded(path, args, cli, registry)?;
     let opened = open_tasks(&config, registry, &DataDir(args.folders.data.clone()), |_| true);
     let errors: Vec<_> = opened.iter().filter_map(|(_, task)| task.as_ref().err().map(Arc::clone)).collect();
     if !errors.is_empty() {
         return Err(data_errors(&errors));
     }
+    matching::hold(&mut config, &mut Counter::new(registry, &opened)).map_err(|found| mistakes(path, &found))?;
     let store = Trained::open(args)?;
     let several_tasks = opened.len() > 1;
     let (mut drawn, mut captions) = (Vec::new(), Vec::new());

@@ -1,13 +1,13 @@
 //! `mixarena plan`: what a sweep would cost, before it does.
 
 use super::sweep::share_cores;
-use super::{data_errors, fail, load, mistakes};
+use super::{data_errors, fail, load, mistakes, sizes_chosen};
 use crate::base::choices::DeviceKind;
 use crate::base::exit::Exit;
 use crate::base::limits;
 use crate::base::text::{duration, grouped};
 use crate::cli::{Cli, PlanArgs};
-use crate::config::Config;
+use crate::config::{Config, Matched};
 use crate::registry::Registry;
 use crate::sweep::forecast::{Forecast, Terms, forecast};
 use crate::sweep::gauge::measured;
@@ -29,16 +29,18 @@ const GPU: f64 = 0.3 * 19.5e12;
 
 /// Runs the command.
 pub fn plan(args: &PlanArgs, cli: &Cli, registry: &Registry) -> Exit {
-    let config = match load(&args.config, &args.changes, cli.quiet, registry) {
+    let mut config = match load(&args.config, &args.changes, cli.quiet, registry) {
         Ok(config) => with_search(config.with_starts()),
         Err(exit) => return exit,
     };
     // Hundreds of thousands of images are not drawn to be counted: without files, the outline knows a task's sizes. The
-    // share of scored positions is read off an example, and the identity of a run off its opened task.
-    let wanted = |outline: &Outline| args.print_config || outline.needs_files || outline.output == Output::PerPosition;
+    // share of scored positions is read off an example, and the identity of a run off its opened task. Sizes that are chosen must be
+    // those that `sweep` chooses, which opens every task.
+    let whole = args.print_config || config.matched.as_ref().is_some_and(Matched::chooses);
+    let wanted = |outline: &Outline| whole || outline.needs_files || outline.output == Output::PerPosition;
     let opened = open_tasks(&config, registry, &DataDir(args.folders.data.clone()), wanted);
     let mut counter = Counter::new(registry, &opened);
-    if let Err(found) = matching::check(&config, &mut counter) {
+    if let Err(found) = matching::hold(&mut config, &mut counter) {
         return mistakes(&args.config, &found);
     }
     if args.print_config {
@@ -95,12 +97,18 @@ pub fn plan(args: &PlanArgs, cli: &Cli, registry: &Registry) -> Exit {
         let out = json!({
             "name": config.name, "runs": config.runs.len(), "jobs": jobs, "threads": threads, "flops_per_second": here,
             "gpu_flops_per_second_assumed": speeds.gpu, "seconds": whole.seconds, "seconds_least": whole.least,
-            "missing_data": absent, "kinds": all
+            "missing_data": absent, "kinds": all,
+            "match": config.matched.as_ref().and_then(|matched| matched.chosen.as_ref())
         });
         println!("{}", serde_json::to_string_pretty(&out).expect("plain data"));
         return Exit::Ok;
     }
     print_table(&config.name, config.runs.len(), &all);
+    let chosen = sizes_chosen(&config);
+    if !chosen.is_empty() {
+        println!("sizes chosen by `match`:");
+        chosen.iter().for_each(|line| println!("  {line}"));
+    }
     print_totals(&all, &absent, &whole, jobs, threads);
     print_legend(&all, here, threads);
     let gpu = match args.gpu_tflops {

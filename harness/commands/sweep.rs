@@ -1,6 +1,6 @@
 //! `mixarena sweep`: plan, run what is missing, tell what came out.
 
-use super::{data_errors, fail, filtered, load_whole, mistakes, width};
+use super::{data_errors, fail, filtered, load_whole, mistakes, sizes_chosen, width};
 use crate::base::choices::{DeviceKind, KeepKind};
 use crate::base::cuda::device;
 use crate::base::exit::Exit;
@@ -54,11 +54,14 @@ impl<'a> Sweep<'a> {
     fn prepare(args: &'a SweepArgs, cli: &'a Cli, registry: &'a Registry) -> Result<Self, Exit> {
         let whole = load_whole(&args.config, &args.changes, cli.quiet, registry)?;
         let config = filtered(whole.clone(), &args.changes)?;
-        let config = Config { name: args.changes.name(&config.name), ..config };
+        let mut config = Config { name: args.changes.name(&config.name), ..config };
         let data = DataDir(args.folders.data.clone());
         let opened = open_tasks(&config, registry, &data, |_| true);
-        matching::check(&config, &mut Counter::new(registry, &opened))
+        matching::hold(&mut config, &mut Counter::new(registry, &opened))
             .map_err(|found| mistakes(&args.config, &found))?;
+        if !cli.quiet {
+            sizes_chosen(&config).iter().for_each(|line| eprintln!("match: {line}"));
+        }
         let plan = planned(&config, &Known::default(), registry, &opened)?;
         let store = Store::open(&args.folders.store).map_err(environment)?;
         let starts = starts_of_others(&whole, &config);

@@ -44,7 +44,8 @@ impl Reader<'_> {
         if let (Some(model), Some(outline), Some(mixer)) = (model, &outline, &mixer) {
             self.mixer_in_model(of, &keys, mixer, model, outline, sections.objective());
         }
-        let sections = sections.in_run(&outline?)?;
+        let written = sections;
+        let sections = written.in_run(&outline?)?;
         let (task, mixer) = (task?, mixer?);
         (self.found.len() == before).then(|| Draft {
             mixer_label: of.mixer.label.clone(),
@@ -53,6 +54,7 @@ impl Reader<'_> {
             task: Choice { name: of.task.family.clone(), settings: task },
             mixer: Choice { name: of.mixer.family.clone(), settings: mixer },
             sections,
+            written,
             reference_parameters: of.mixer.reference_parameters,
             start: None,
             seed: 0,

@@ -3,7 +3,7 @@
 use crate::config::tune::At;
 use crate::model::ModelConfig;
 use crate::train::pretrain;
-use crate::train::sections::Sections;
+use crate::train::sections::{Sections, Written};
 use crate::train::spec::Choice;
 use results::Tuned;
 use results::published::Beside;
@@ -26,6 +26,8 @@ pub struct Draft {
     pub mixer: Choice,
     /// `model`, `optimizer` and so on.
     pub sections: Sections,
+    /// The same before what is not written took its value: a width that is chosen later decides those that hang on it.
+    pub written: Written,
     /// Trainable scalars of the published model that this one follows; only `plan` reads it.
     pub reference_parameters: Option<u64>,
     /// Where its initial weights come from; `None`: they are drawn.

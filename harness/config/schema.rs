@@ -39,7 +39,11 @@ const AFTER: [(&str, &str); 7] = [
         "expect",
         "What test scores must be for the command to end with exit code 0: `- { mixer: LABEL, task: LABEL, at_least: 0.95, source: WHO }`.",
     ),
-    ("match", "How alike the models must be in size: `{ parameters: 0.02 }` is within 2 % of the first mixer's."),
+    (
+        "match",
+        "How alike the models must be in size: `{ tolerance: 0.02 }` refuses models that are not within 2 % of the first mixer's parameters; \
+         `{ parameters: 100000, by: d_model }` chooses the sizes.",
+    ),
     ("published", "The model whose published numbers are printed with ours."),
 ];
 
@@ -131,14 +135,39 @@ fn top_key(key: &str, figure: &Value) -> Value {
             },
             "additionalProperties": false,
         } }),
-        "match" => json!({
-            "type": "object",
-            "required": ["parameters"],
-            "properties": { "parameters": { "type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1 } },
-            "additionalProperties": false,
-        }),
+        "match" => matching(),
         _ => one_of_or_null(&published::models()),
     }
+}
+
+/// A check of sizes, or a choice.
+fn matching() -> Value {
+    let of = json!({ "type": "object", "required": ["of"], "properties": { "of": { "type": "string" } },
+                     "additionalProperties": false });
+    let size = |about: &str| json!({ "description": about, "anyOf": [{ "type": "number", "minimum": 1 }, of] });
+    let share = json!({ "type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1 });
+    let key = json!({ "type": "string",
+                      "anyOf": [{ "enum": ["d_model", "n_layers", "d_ff"] }, { "pattern": "^mixer\\.[a-z0-9_.]+$" }] });
+    let parameters = json!({
+        "description": "Trainable parameters of every model: a number, or those of the entry with a label. A number below 1 is a \
+                        tolerance for a check, as `tolerance` alone.",
+        "anyOf": [{ "type": "number", "minimum": 1 }, of, share],
+    });
+    json!({
+        "type": "object",
+        "minProperties": 1,
+        "properties": {
+            "parameters": parameters,
+            "flops": size("Operations of a forward pass on the task's longest sequence, as `plan` counts them."),
+            "state": size("Bytes of decoding state of all layers; of mixers whose state does not grow with the length."),
+            "tolerance": described(share, "Largest share by which a model may miss the size, 0.02 where one is given. Alone: how far \
+                                           the parameters may be from the first mixer's."),
+            "by": { "description": "What is changed to reach the size. A later key makes up what the earlier leave; keys that a model \
+                                    lacks are passed over. Default: d_model.",
+                    "anyOf": [key, { "type": "array", "minItems": 1, "items": key }] },
+        },
+        "additionalProperties": false,
+    })
 }
 
 /// Schemas of settings, and the types they name.

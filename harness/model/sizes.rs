@@ -18,6 +18,8 @@ pub struct Sizes {
     pub mixer_parameters: u64,
     /// Cost of one mixer on the longest sequence.
     pub mixer: Cost,
+    /// Bytes of its state after a sequence twice as long.
+    pub later_state_bytes: i64,
 }
 
 impl Sizes {
@@ -62,6 +64,7 @@ impl Sizes {
             parameters: count("") + more * count("blocks.0.") + positions,
             mixer_parameters: (1 + more) * count(".mixer."),
             mixer: model.mixer_cost(task.max_length),
+            later_state_bytes: model.mixer_cost(2 * task.max_length).state_bytes,
         })
     }
 }
@@ -130,6 +133,7 @@ mod tests {
                         parameters: count(""),
                         mixer_parameters: count(".mixer."),
                         mixer: model.mixer_cost(task.max_length),
+                        later_state_bytes: model.mixer_cost(2 * task.max_length).state_bytes,
                     };
                     let found = Sizes::of(&config.resolved(), task, &entry, &settings);
                     assert_eq!(found, Some(want), "{} in {text}", entry.name);

@@ -1,20 +1,40 @@
-//! `match: { parameters: 0.02 }`: a sweep whose models differ in size by more than that is refused before it runs.
+//! `match`, held before a sweep runs: `{ tolerance: 0.02 }` refuses models that differ in size by more than that, and a target brings
+//! them to it ([`crate::sweep::fitting`]).
 
 use crate::base::bounds;
 use crate::base::diagnostics::Diagnostics;
 use crate::base::text::grouped;
-use crate::config::matched::{Point, grid_point, percent};
+use crate::config::matched::{Matched, Point, Rule, grid_point, percent};
 use crate::config::{Config, Draft};
 use crate::model::{Ffn, ModelConfig};
+use crate::sweep::fitting;
 use crate::sweep::sizes::Counter;
 use mixers::core::limits::D_MODEL;
 use std::collections::{HashMap, HashSet};
 
-/// Every model of `config` that is larger or smaller than its `match` allows.
-pub fn check(config: &Config, counter: &mut Counter) -> Result<(), Diagnostics> {
-    let Some(matched) = &config.matched else { return Ok(()) };
+/// Holds the models of `config` to its `match`. What is wrong are models larger or smaller than it allows, or which cannot be brought to
+/// their size.
+pub fn hold(config: &mut Config, counter: &mut Counter) -> Result<(), Diagnostics> {
+    let Some(matched) = &mut config.matched else { return Ok(()) };
+    matched.chosen = match &matched.rule {
+        Rule::Check(within) => {
+            check(matched, *within, &config.runs, counter)?;
+            None
+        }
+        Rule::Fit(fit) => {
+            let runs = config.runs.clone();
+            let cells = config.tune.iter_mut().flat_map(|tune| &mut tune.cells);
+            let tried = cells.filter(|cell| runs.iter().any(|run| cell.is_of(run))).flat_map(|cell| cell.settings.values_mut());
+            Some(fitting::bring(matched, fit, config.runs.iter_mut().chain(tried), counter)?)
+        }
+    };
+    Ok(())
+}
+
+/// Every model that is larger or smaller than `within` allows.
+fn check(matched: &Matched, within: f64, runs: &[Draft], counter: &mut Counter) -> Result<(), Diagnostics> {
     let mut found = Diagnostics::new(&matched.source);
-    let tasks: HashSet<&String> = config.runs.iter().map(|run| &run.task_label).collect();
+    let tasks: HashSet<&String> = runs.iter().map(|run| &run.task_label).collect();
     let mut firsts: HashMap<Point, &Draft> = HashMap::new();
     for draft in &matched.kinds {
         let first = *firsts.entry(grid_point(draft)).or_insert(draft);
@@ -22,7 +42,7 @@ pub fn check(config: &Config, counter: &mut Counter) -> Result<(), Diagnostics> 
         let sizes = (counter.sizes(first), counter.sizes(draft));
         let (true, (Some(first_sizes), Some(sizes))) = (runs, sizes) else { continue };
         let (target, here) = (first_sizes.parameters, sizes.parameters);
-        if !near(here, target, matched.within) {
+        if !near(here, target, within) {
             let problem = format!(
                 "on `{}`, `{}`{} has {} parameters, {:.3} times the {} of `{}`: more than {} % away",
                 draft.task_label,
@@ -32,9 +52,9 @@ pub fn check(config: &Config, counter: &mut Counter) -> Result<(), Diagnostics> 
                 here as f64 / target as f64,
                 grouped(target),
                 first.mixer_label,
-                percent(matched.within)
+                percent(within)
             );
-            let help = hint(draft, target, matched.within, counter);
+            let help = hint(draft, target, within, counter);
             found.error(matched.place.clone(), problem, help);
         }
     }
@@ -89,7 +109,7 @@ fn with_d_model(draft: &Draft, target: u64, counter: &mut Counter) -> Option<(Mo
     let here = counter.sizes(draft)?.parameters;
     let guess = draft.model.d_model as f64 * (target as f64 / here as f64).sqrt();
     let allowed: Vec<i64> = ((guess / 2.0).max(1.0) as i64..=((2.0 * guess) as i64).min(D_MODEL))
-        .filter(|d| counter.allows(draft, *d))
+        .filter(|d| counter.allows(&draft.with_model(ModelConfig { d_model: *d, ..draft.model.clone() })))
         .collect();
     let mut size = |at: usize| {
         let model = ModelConfig { d_model: allowed[at], ..draft.model.clone() };
@@ -123,8 +143,8 @@ mixers:
 
     fn checked(text: &str) -> Vec<(String, String)> {
         let registry = Registry::default();
-        let config = Config::parse(text, "x.yaml", "x", &[], &registry).unwrap();
-        match check(&config, &mut Counter::new(&registry, &[])) {
+        let mut config = Config::parse(text, "x.yaml", "x", &[], &registry).unwrap();
+        match hold(&mut config, &mut Counter::new(&registry, &[])) {
             Ok(()) => Vec::new(),
             Err(found) => found.lines().into_iter().zip(found.helps()).collect(),
         }
@@ -143,12 +163,17 @@ mixers:
         let unreachable = found.iter().filter(|(_, help)| help.contains("no width alone")).count();
         assert_eq!(left.len(), unreachable, "{found:#?} {left:#?}");
         assert_eq!(checked(&TEXT.replace("match: { parameters: 0.02 }", "")), []);
+        assert_eq!(
+            checked(&TEXT.replace("{ parameters: 0.02 }", "{ tolerance: 0.02 }")),
+            found,
+            "the same in other words"
+        );
     }
 
     #[test]
     fn a_share_that_is_none_is_a_mistake_with_a_place() {
         for (wrong, place) in
-            [("{ parameters: 2 }", "x.yaml:2:22"), ("{ parameter: 0.1 }", "x.yaml:2:1"), ("0.1", "x.yaml:2:8")]
+            [("{ parameters: 0 }", "x.yaml:2:22"), ("{ parameter: 0.1 }", "x.yaml:2:1"), ("0.1", "x.yaml:2:8")]
         {
             let text = TEXT.replace("{ parameters: 0.02 }", wrong);
             let found = Config::parse(&text, "x.yaml", "x", &[], &Registry::default()).unwrap_err().lines();

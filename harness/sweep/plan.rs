@@ -10,12 +10,12 @@ use crate::sweep::opened::OpenedTask;
 use crate::sweep::sizes::Counter;
 use crate::train::budget::BudgetConfig;
 use crate::train::spec::{self, Choice, ENGINE, LIBTORCH, RunSpec};
-use results::{Expectation, Manifest, PlannedRun, SearchRun};
+use results::{Expectation, Manifest, Matching, PlannedRun, SearchRun};
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tasks::{DataError, Output, Task};
+use tasks::{DataError, Task};
 
 /// A planned run: its labels and its spec.
 #[derive(Clone, Debug)]
@@ -35,8 +35,10 @@ pub struct Planned {
 pub struct Plan {
     /// The sweep's name.
     pub name: String,
-    /// What it asks, and by what its models are matched.
+    /// What it asks, and within what its models are alike where `match` checks that.
     pub question: String,
+    /// How the sizes of its models were chosen.
+    pub matched: Option<Matching>,
     /// Seed by seed, so that the first results cover every mixer; of a seed, runs before those that start from them.
     pub runs: Vec<Planned>,
     /// Runs that others start from and that a filter left out.
@@ -103,10 +105,11 @@ impl Plan {
         }
         runs.sort_by_key(|r| (r.spec.seed, r.draft.depth()));
         needed.sort_by_key(|r| (r.spec.seed, r.draft.depth()));
-        let sentence = config.matched.as_ref().map(Matched::sentence);
+        let sentence = config.matched.as_ref().and_then(Matched::sentence);
+        let matched = config.matched.as_ref().and_then(|matched| matched.chosen.clone());
         let question = [Some(config.question.clone()), sentence].into_iter().flatten().collect::<Vec<_>>().join(" ");
         let (name, figures, expect) = (config.name.clone(), config.figures.clone(), config.expect.clone());
-        Ok(Self { name, question: question.trim().into(), runs, needed, expect, figures })
+        Ok(Self { name, question: question.trim().into(), matched, runs, needed, expect, figures })
     }
 
     /// What is wrong with how runs start, of tasks that were opened.
@@ -131,7 +134,7 @@ impl Plan {
         let expect = self.expect.iter().filter(has).cloned().collect();
         let runs = self.runs.iter().filter(|run| !run.draft.is_search()).map(Planned::row).collect();
         let search = self.runs.iter().filter_map(Planned::search_row).collect();
-        Manifest { name, question, command: command.into(), runs, search, expect, figures }
+        Manifest { name, question, command: command.into(), runs, search, expect, figures, matched: self.matched.clone() }
     }
 }
 
@@ -361,12 +364,6 @@ fn estimate(draft: &Draft, registry: &Registry, counter: &mut Counter, speeds: S
     let entry = registry.task(&draft.task.name).expect("the config was checked");
     let outline = entry.outline(&draft.task.settings);
     let spec = counter.spec(draft);
-    let scored = match (counter.task(draft), spec.output) {
-        (Some(task), Output::PerPosition | Output::Reconstruction | Output::Number | Output::Tokens) => {
-            task.example(tasks::Split::Train, 0).map_or(1, |e| e.targets.classes().len() as i64)
-        }
-        _ => 1,
-    };
     let mut estimate = Estimate {
         mixer: draft.mixer_label.clone(),
         task: draft.task_label.clone(),
@@ -386,10 +383,8 @@ fn estimate(draft: &Draft, registry: &Registry, counter: &mut Counter, speeds: S
         optimizer_bytes: None,
         with_evaluation: false,
     };
-    let Some(sizes) = counter.sizes(draft) else { return estimate };
+    let (Some(sizes), Some(forward)) = (counter.sizes(draft), counter.forward_flops(draft)) else { return estimate };
     let length = spec.max_length;
-    let mixers = outline.documents as f64 * draft.model.n_layers as f64 * sizes.mixer.flops as f64;
-    let forward = mixers + draft.model.trunk_flops(length, &outline) + draft.model.head_flops(scored, &outline);
     let passes = |steps: u64, forward: f64| 3.0 * forward * steps as f64 * draft.budget.batch_size as f64;
     estimate.parameters = Some(sizes.parameters);
     estimate.mixer_parameters = Some(sizes.mixer_parameters);

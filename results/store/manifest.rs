@@ -136,6 +136,56 @@ pub struct Manifest {
     /// What the config asks to be drawn besides scores and learning curves.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub figures: Vec<Figure>,
+    /// How the sizes of its models were chosen; absent where they were written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matched: Option<Matching>,
+}
+
+/// How the sizes of a sweep's models were chosen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Matching {
+    /// What is alike: `parameters`, `flops` (of a forward pass on the task's longest sequence) or `state` (bytes).
+    pub measure: String,
+    /// The mixer whose size it is; absent where it is a number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<String>,
+    /// Largest share by which a model may miss its target.
+    pub tolerance: f64,
+    /// Keys that were chosen: `d_model`.
+    pub by: Vec<String>,
+    /// Every model, in the order of the runs.
+    pub models: Vec<SizedModel>,
+}
+
+/// A model and its size.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SizedModel {
+    /// Column group of the table.
+    pub task: String,
+    /// Row of the table.
+    pub mixer: String,
+    /// Grid settings, as those of [`PlannedRun`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub settings: Vec<(String, String)>,
+    /// Keys and the values chosen for them; none for the model that sets the size.
+    pub chosen: Vec<(String, String)>,
+    /// Its size.
+    pub size: u64,
+    /// The size it was to have.
+    pub target: u64,
+}
+
+impl SizedModel {
+    /// How far it is off, as a share of the target.
+    pub fn off(&self) -> f64 {
+        self.size as f64 / self.target as f64 - 1.0
+    }
+
+    /// `d_model 82, d_ff 300`; `as written`.
+    pub fn chosen_text(&self) -> String {
+        let keys: Vec<String> = self.chosen.iter().map(|(key, value)| format!("{key} {value}")).collect();
+        if keys.is_empty() { "as written".into() } else { keys.join(", ") }
+    }
 }
 
 impl Manifest {

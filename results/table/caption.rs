@@ -3,6 +3,7 @@
 use crate::table::frame::{self, Run};
 use crate::table::overall::unlike;
 use crate::table::row::{Row, clipped_to, places, tasks};
+use crate::table::sized;
 use crate::table::sweep::Sweep;
 use crate::{Manifest, Record, Tuned, suites};
 use std::collections::BTreeSet;
@@ -26,6 +27,7 @@ pub(super) fn caption(sweep: &Sweep) -> Vec<String> {
     lines.extend(counted_runs(sweep.rows));
     lines.extend(published(sweep.rows));
     lines.extend(unlike(sweep));
+    lines.extend(sweep.manifest.matched.as_ref().map(sized::sentence));
     lines.push(matching(sweep.runs, sweep.rows, &sweep.swept));
     lines.push(machine(sweep.runs));
     lines.retain(|line| !line.is_empty());
