@@ -24,7 +24,8 @@ pub fn hold(config: &mut Config, counter: &mut Counter) -> Result<(), Diagnostic
         Rule::Fit(fit) => {
             let runs = config.runs.clone();
             let cells = config.tune.iter_mut().flat_map(|tune| &mut tune.cells);
-            let tried = cells.filter(|cell| runs.iter().any(|run| cell.is_of(run))).flat_map(|cell| cell.settings.values_mut());
+            let tried =
+                cells.filter(|cell| runs.iter().any(|run| cell.is_of(run))).flat_map(|cell| cell.settings.values_mut());
             Some(fitting::bring(matched, fit, config.runs.iter_mut().chain(tried), counter)?)
         }
     };
