@@ -30,7 +30,7 @@ const GPU: f64 = 0.3 * 19.5e12;
 /// Runs the command.
 pub fn plan(args: &PlanArgs, cli: &Cli, registry: &Registry) -> Exit {
     let mut config = match load(&args.config, &args.changes, cli.quiet, registry) {
-        Ok(config) => with_search(config.with_starts()),
+        Ok(config) => config.with_starts(),
         Err(exit) => return exit,
     };
     // Hundreds of thousands of images are not drawn to be counted: without files, the outline knows a task's sizes. The
@@ -43,6 +43,7 @@ pub fn plan(args: &PlanArgs, cli: &Cli, registry: &Registry) -> Exit {
     if let Err(found) = matching::hold(&mut config, &mut counter) {
         return mistakes(&args.config, &found);
     }
+    let config = with_search(config);
     if args.print_config {
         return match Plan::expand(&config, registry, &opened) {
             Ok(plan) => {

@@ -431,6 +431,26 @@ match: { parameters: { of: attention }, by: [d_model, d_ff] }
     }
 
     #[test]
+    fn what_a_search_tries_has_the_size_too() {
+        let text = "\
+tasks: [mqar: { vocab_size: 32, seq_len: 16, kv_pairs: 2, causal: false }]
+model: { d_model: 32, n_layers: 2, ffn: none }
+mixers: [attention: { n_heads: 1 }, gru: {}]
+tune: { over: { optimizer.lr: [1e-3, 3e-3] } }
+match: { parameters: { of: attention }, tolerance: 0.05 }
+";
+        let (config, matching) = fitted(text).unwrap();
+        assert_eq!(matching.models.len(), 2, "rates have no sizes of their own");
+        let widths = |label: &str| -> HashSet<i64> {
+            let cells = config.tune.iter().flat_map(|tune| &tune.cells).filter(|cell| cell.mixer == label);
+            cells.flat_map(|cell| cell.settings.values().map(|draft| draft.model.d_model)).collect()
+        };
+        assert_eq!(widths("attention"), HashSet::from([32]));
+        assert_eq!(widths("gru"), HashSet::from([config.runs[1].model.d_model]));
+        assert_ne!(config.runs[1].model.d_model, 32);
+    }
+
+    #[test]
     fn a_size_that_nothing_has_is_refused_with_the_two_nearest() {
         let text = "\
 tasks: [mqar: { vocab_size: 32, seq_len: 16, kv_pairs: 2, causal: false }]
