@@ -3,6 +3,7 @@
 //! Sections (`model`, `optimizer`, `schedule`, `budget`, `pretrain`, `analysis`) are laid over each other: defaults, then the top of
 //! the file, then the task's entry, then the mixer's entry, then the grid point, then `--set`. Each key keeps the place it came from.
 
+mod ablate;
 mod check;
 pub(crate) mod draft;
 mod entry;
@@ -32,13 +33,14 @@ use crate::base::names::{NAME_HELP, name_problem};
 use crate::base::text::grouped;
 use crate::registry::Registry;
 use crate::train::spec::Choice;
+use ablate::Ablate;
 use check::Combination;
 use entry::{Entry, StartKey};
 use grid::points;
 use layers::{Setting, plain, quoted};
 use reader::Reader;
 use results::published::Beside;
-use results::{Expectation, Figure};
+use results::{Ablation, Expectation, Figure};
 use sections::Layers;
 use sets::{overruled, replaced_axis};
 use std::collections::HashSet;
@@ -62,6 +64,8 @@ pub struct Config {
     pub expect: Vec<Expectation>,
     /// How alike its models must be in size.
     pub matched: Option<Matched>,
+    /// Which of its entries are changes to another one.
+    pub ablation: Option<Ablation>,
     /// What is drawn besides scores and learning curves.
     pub figures: Vec<Figure>,
     /// What `--set` did besides setting: which entries it overrules, which axes of the grid it replaces.
@@ -174,6 +178,7 @@ struct Product {
     seeds: Vec<u64>,
     published: Option<String>,
     tune: Option<tune::Written>,
+    ablate: Option<Ablate>,
 }
 
 impl Reader<'_> {
@@ -200,8 +205,13 @@ impl Reader<'_> {
         let sized: Vec<Draft> =
             if cells.is_empty() { runs.clone() } else { cells.iter().flat_map(Cell::kinds).collect() };
         let tuned = product.tune.as_ref().map_or(&[][..], |tune| &tune.axes);
-        let decided: Vec<&Setting> =
-            written.iter().chain(tuned).filter_map(|axis| axis.first()).chain(&product.sets).collect();
+        let axes: Vec<&Setting> = written.iter().chain(tuned).filter_map(|axis| axis.first()).collect();
+        if let Some(ablate) = &product.ablate {
+            self.ablated_and_swept(ablate, &axes);
+            self.changes_something(ablate, &runs);
+        }
+        let changed = product.ablate.iter().flat_map(Ablate::settings);
+        let decided: Vec<&Setting> = axes.into_iter().chain(&product.sets).chain(changed).collect();
         let matched = top.entry("match").and_then(|(key, node)| self.matched(key, node, &sized, &decided));
         let tune = product.tune.as_ref().map(|tune| tune.over(cells));
         let sensitivities = tune.as_ref().map(Tune::figures).unwrap_or_default();
@@ -209,7 +219,8 @@ impl Reader<'_> {
         let name = self.sweep_name(top.entry("name"), stem);
         let question = self.text("question", top.entry("question")).unwrap_or_default();
         let figures = figures.unwrap_or_default().into_iter().chain(sensitivities).collect();
-        Some(Config { name, question, runs, tune, expect, matched, figures, notes })
+        let ablation = product.ablate.as_ref().map(Ablate::kept);
+        Some(Config { name, question, runs, tune, expect, matched, ablation, figures, notes })
     }
 
     /// Everything under the keys of the file, `--set` apart.
@@ -221,13 +232,14 @@ impl Reader<'_> {
         let task_names: Vec<&str> = self.registry.tasks.iter().map(|t| t.name).collect();
         let mixer_names: Vec<&str> = self.registry.mixers.iter().map(|m| m.name).collect();
         let tasks = self.entries(top.entry("tasks"), "tasks", "task", &task_names);
-        let mixers = self.entries(top.entry("mixers"), "mixers", "mixer", &mixer_names);
+        let mut mixers = self.entries(top.entry("mixers"), "mixers", "mixer", &mixer_names);
         self.known_tasks(&mixers, &tasks);
+        let ablate = self.ablate(top.entry("ablate"), &mut mixers);
         let seeds = self.seeds(top.get("seeds"));
         let published = top.get("published").and_then(|node| self.published(node, "mixer")).flatten();
         let axes = self.grid(top.get("grid"));
         let tune = self.tune(top.entry("tune"));
-        Product { base, tasks, mixers, axes, sets: Vec::new(), seeds, published, tune }
+        Product { base, tasks, mixers, axes, sets: Vec::new(), seeds, published, tune, ablate }
     }
 
     /// Applies the `--set` arguments; what they replace besides a value of the top of the file is returned as notes.

@@ -25,7 +25,9 @@ pub use figures::FigureKind;
 pub use figures::sensitivity::Sensitivity;
 pub use store::figure::{Figure, Scale};
 pub use store::files::replace;
-pub use store::manifest::{By, Expectation, Manifest, Matching, PlannedRun, SearchRun, SizedModel, Tuned, Wanted};
+pub use store::manifest::{
+    Ablation, By, Change, Expectation, Manifest, Matching, PlannedRun, SearchRun, SizedModel, Tuned, Wanted,
+};
 pub use store::metric::{Metric, MetricKind};
 pub use store::record::{
     Blocked, Detail, Device, FORMAT, Of, OfBaseline, Outcome, Point, Record, Scores, SeriesAre, Tested, Versions,

@@ -139,6 +139,7 @@ pub(crate) fn manifest(mixers: &[&str], tasks: &[&str], seeds: u64) -> Manifest 
         expect: Vec::new(),
         figures: Vec::new(),
         matched: None,
+        ablation: None,
     }
 }
 
@@ -209,6 +210,7 @@ pub(crate) fn lra() -> (Manifest, Vec<Record>) {
             expect: Vec::new(),
             figures: Vec::new(),
             matched: None,
+            ablation: None,
         },
         records,
     )

@@ -445,6 +445,7 @@ mod tests {
             expect: Vec::new(),
             figures: Vec::new(),
             matched: None,
+            ablation: None,
         };
         store.save_manifest(&manifest).expect("saves");
         manifest.question = "Which?".into();

@@ -6,6 +6,7 @@
 //! choice. An axis that a figure draws along is not tuned
 //! over: every value of it has its own rows, and no mean is taken over them.
 
+mod ablation;
 mod caption;
 mod details;
 pub(crate) mod expectations;
@@ -45,6 +46,7 @@ type Maker = fn(&Sweep) -> Vec<Section>;
 const SECTIONS: &[Maker] = &[
     scores::scores,
     expectations::section,
+    ablation::section,
     language::section,
     suites::sections,
     groups::section,

@@ -533,3 +533,53 @@ mixers:
     assert_eq!(refused_with(text, "--filter mixer=s4").lines().count(), 5, "a filter changes nothing");
     folder.run("plan bad.yaml --set model.d_ff=128 --filter mixer=alike").expect(2);
 }
+
+/// A config with this `match` or `ablate` in its second line.
+fn with_second_line(line: &str) -> String {
+    format!(
+        "tasks: [{{ mqar: {{ vocab_size: 32, seq_len: 16, kv_pairs: 2, causal: true }} }}]\n{line}\n\
+         model: {{ d_model: 16, n_layers: 1, ffn: none }}\nmixers: [attention: {{ n_heads: 4 }}, s4: {{ d_state: 4 }}]\n"
+    )
+}
+
+#[test]
+fn a_match_that_no_size_can_meet_names_the_two_nearest() {
+    let said = refused(&with_second_line("match: { parameters: 1000000, by: d_model, tolerance: 0.0001 }"));
+    insta::assert_snapshot!(said, @"");
+    let said = refused(&with_second_line("match: { parameters: { of: attention }, by: [mixer.d_sate, d_ff] }"));
+    insta::assert_snapshot!(said, @"");
+}
+
+#[test]
+fn a_match_that_asks_for_what_there_is_not_is_refused() {
+    let all: String = [
+        "match: { step_time: { of: attention } }",
+        "match: { parameters: { of: atention } }",
+        "match: { parameters: many, by: width }",
+        "match: { parameters: 0.02, by: d_model }",
+        "match: { by: d_model }",
+        "match: { flops: 1e6, parameters: 1000 }",
+        "match: { state: 4096 }",
+        "grid: { model.d_model: [8, 16] }\nmatch: { parameters: 5000 }",
+    ]
+    .map(|line| refused(&with_second_line(line)))
+    .concat();
+    insta::assert_snapshot!(all, @"");
+}
+
+#[test]
+fn an_ablation_of_nothing_or_of_what_is_not_there_is_refused() {
+    let all: String = [
+        "ablate: { base: s5, changes: { small: { mixer.s4.d_state: 2 } } }",
+        "ablate: { base: s4, changes: { small: { mixer.s4.d_sate: 2 } } }",
+        "ablate: { base: s4, changes: { same: { mixer.s4.d_state: 4 } } }",
+        "ablate: { base: s4, changes: { small: { mixer.s4.d_state: 2 }, again: { mixer.s4.d_state: 2 } } }",
+        "ablate: { base: s4, changes: { attention: { mixer.attention.n_heads: 1 }, short: { task.mqar.seq_len: 8 } } }",
+        "ablate: { base: s4, changes: { none: {}, s4: 3 } }",
+        "ablate: { base: s4 }",
+        "grid: { optimizer.lr: [1e-3, 1e-2] }\nablate: { base: s4, changes: { slow: { optimizer.lr: 1e-4 } } }",
+    ]
+    .map(|line| refused(&with_second_line(line)))
+    .concat();
+    insta::assert_snapshot!(all, @"");
+}

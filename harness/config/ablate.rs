@@ -57,7 +57,11 @@ impl Reader<'_> {
                 self.found.error(change.place.clone(), problem, LABEL_HELP);
             } else if mixers.iter().any(|mixer| mixer.label == change.label) {
                 let problem = format!("`{}` is the label of a mixer's entry too", change.label);
-                self.found.error(change.place.clone(), problem, "give the change another one: both are rows of a table");
+                self.found.error(
+                    change.place.clone(),
+                    problem,
+                    "give the change another one: both are rows of a table",
+                );
             }
             changed.extend(own.iter().map(|entry| change.applied(entry)));
         }
@@ -79,7 +83,11 @@ impl Reader<'_> {
     fn changes(&mut self, node: &Node) -> Option<Vec<Change>> {
         let Some(changes) = node.as_map().filter(|changes| !changes.is_empty()) else {
             let what = if node.as_map().is_some() { "an empty mapping".into() } else { node.describe() };
-            self.found.error(node.place.clone(), format!("`changes` is {what}, expected changes by their labels"), HELP);
+            self.found.error(
+                node.place.clone(),
+                format!("`changes` is {what}, expected changes by their labels"),
+                HELP,
+            );
             return None;
         };
         let mut read = Vec::new();
@@ -109,7 +117,11 @@ impl Reader<'_> {
             [section, _] if is_section(section) => return,
             ["mixer", family, _] if families().any(|own| own == family) => return,
             ["mixer", family, key] => (
-                format!("`{}` is a setting of `{family}`, and the base `{base}` is {}", path.join("."), families().collect::<Vec<_>>().join(", ")),
+                format!(
+                    "`{}` is a setting of `{family}`, and the base `{base}` is {}",
+                    path.join("."),
+                    families().collect::<Vec<_>>().join(", ")
+                ),
                 format!("set mixer.{}.{key}, or take another base", families().next().unwrap_or_default()),
             ),
             ["task", ..] => (
@@ -127,19 +139,27 @@ impl Reader<'_> {
     /// No axis takes the place of a change.
     pub(super) fn ablated_and_swept(&mut self, ablate: &Ablate, axes: &[&Setting]) {
         for setting in ablate.settings().filter(|setting| axes.iter().any(|axis| axis.path == setting.path)) {
-            let problem = format!("`{}` is an axis too, whose values would take the place of this one", setting.path.join("."));
-            self.found.error(setting.key_place.clone(), problem, "leave it out of `grid` and `tune`, or out of the change");
+            let problem =
+                format!("`{}` is an axis too, whose values would take the place of this one", setting.path.join("."));
+            self.found.error(
+                setting.key_place.clone(),
+                problem,
+                "leave it out of `grid` and `tune`, or out of the change",
+            );
         }
     }
 
     /// Every change makes another run of the base, and no two the same.
     pub(super) fn changes_something(&mut self, ablate: &Ablate, runs: &[Draft]) {
-        let of = |label: &str| runs.iter().filter(move |run| run.mixer_label == label);
-        let id = |run: &Draft| run.bare(self.registry).id();
-        let mut known: HashMap<String, &str> = of(&ablate.base).map(|run| (id(run), ablate.base.as_str())).collect();
+        let ids_of = |label: &str| -> Vec<String> {
+            let own = runs.iter().filter(|run| run.mixer_label == label);
+            own.map(|run| run.bare(self.registry).id()).collect()
+        };
+        let base = ablate.base.as_str();
+        let mut known: HashMap<String, &str> = ids_of(base).into_iter().map(|id| (id, base)).collect();
         let mut found = Vec::new();
         for change in &ablate.changes {
-            let ids: Vec<String> = of(&change.label).map(id).collect();
+            let ids = ids_of(&change.label);
             if let Some(other) = ids.iter().find_map(|id| known.get(id)) {
                 let problem = format!("`{}` changes nothing: its run is that of `{other}`", change.label);
                 found.push((change.place.clone(), problem));

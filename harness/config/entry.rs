@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 /// One entry under `mixers` or `tasks`.
+#[derive(Clone)]
 pub struct Entry {
     pub label: String,
     pub family: String,

@@ -280,8 +280,8 @@ impl Reader<'_> {
                 return None;
             }
             if let Some(setting) = swept.iter().find(|setting| knob.is(&setting.path)) {
-                let problem = format!("`{}` is set for every run, and `match` is to choose it", setting.path.join("."));
-                let help = "take it out of `grid`, `tune` or `--set`, or name another key under `by`";
+                let problem = format!("`{}` is set here, and `match` is to choose it", setting.path.join("."));
+                let help = "take it out of `grid`, `tune`, `ablate` or `--set`, or name another key under `by`";
                 self.found.error(setting.key_place.clone(), problem, help);
                 return None;
             }

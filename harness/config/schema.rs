@@ -24,7 +24,7 @@ const BEFORE: [(&str, &str); 4] = [
         "Mixers: one entry or more. An entry may have a `name`, sections, `tasks` that it is limited to, and `published`.",
     ),
 ];
-const AFTER: [(&str, &str); 7] = [
+const AFTER: [(&str, &str); 8] = [
     ("seeds", "How many seeds each run has (`3` means 0, 1 and 2), or which. Default: seed 0."),
     (
         "grid",
@@ -33,6 +33,11 @@ const AFTER: [(&str, &str); 7] = [
     (
         "tune",
         "Values searched with short runs of seeds of their own, chosen on validation, before the runs themselves: `{ over: { optimizer.lr: [1e-3, 3e-3, 1e-2] }, budget: 0.25 }`.",
+    ),
+    (
+        "ablate",
+        "Changes to a mixer's entry, each a row of its own and compared with it seed by seed: \
+         `{ base: hydra, changes: { no shift: { mixer.hydra.shift: false } } }`.",
     ),
     ("figures", "Figures besides the standard ones."),
     (
@@ -74,6 +79,7 @@ pub fn of(registry: &Registry) -> Value {
     }
     let mut definitions = schemas.definitions;
     definitions.insert("seeds".into(), seeds());
+    definitions.insert("change".into(), change(&grid));
     definitions.insert("grid".into(), grid);
     definitions.insert("start".into(), start());
     definitions.insert("task".into(), entry("task", &tasks));
@@ -135,9 +141,27 @@ fn top_key(key: &str, figure: &Value) -> Value {
             },
             "additionalProperties": false,
         } }),
+        "ablate" => json!({
+            "type": "object",
+            "required": ["base", "changes"],
+            "properties": {
+                "base": { "type": "string", "description": "The label of the entry that is changed." },
+                "changes": { "type": "object", "minProperties": 1, "additionalProperties": reference("change"),
+                             "description": "Settings by the label of the change." },
+            },
+            "additionalProperties": false,
+        }),
         "match" => matching(),
         _ => one_of_or_null(&published::models()),
     }
+}
+
+/// Settings of one change: what an axis of the grid has a list of.
+fn change(grid: &Value) -> Value {
+    let axes = grid["properties"].as_object().into_iter().flatten();
+    let of_model = axes.filter(|(path, _)| !path.starts_with("task."));
+    let settings: Map<String, Value> = of_model.map(|(path, axis)| (path.clone(), axis["items"].clone())).collect();
+    json!({ "type": "object", "minProperties": 1, "properties": settings, "additionalProperties": false })
 }
 
 /// A check of sizes, or a choice.

@@ -10,7 +10,7 @@ use crate::sweep::opened::OpenedTask;
 use crate::sweep::sizes::Counter;
 use crate::train::budget::BudgetConfig;
 use crate::train::spec::{self, Choice, ENGINE, LIBTORCH, RunSpec};
-use results::{Expectation, Manifest, Matching, PlannedRun, SearchRun};
+use results::{Ablation, Expectation, Manifest, Matching, PlannedRun, SearchRun};
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -39,6 +39,8 @@ pub struct Plan {
     pub question: String,
     /// How the sizes of its models were chosen.
     pub matched: Option<Matching>,
+    /// Which mixers are changes to another one.
+    pub ablation: Option<Ablation>,
     /// Seed by seed, so that the first results cover every mixer; of a seed, runs before those that start from them.
     pub runs: Vec<Planned>,
     /// Runs that others start from and that a filter left out.
@@ -109,7 +111,8 @@ impl Plan {
         let matched = config.matched.as_ref().and_then(|matched| matched.chosen.clone());
         let question = [Some(config.question.clone()), sentence].into_iter().flatten().collect::<Vec<_>>().join(" ");
         let (name, figures, expect) = (config.name.clone(), config.figures.clone(), config.expect.clone());
-        Ok(Self { name, question: question.trim().into(), matched, runs, needed, expect, figures })
+        let (question, ablation) = (question.trim().into(), config.ablation.clone());
+        Ok(Self { name, question, matched, ablation, runs, needed, expect, figures })
     }
 
     /// What is wrong with how runs start, of tasks that were opened.
@@ -134,7 +137,8 @@ impl Plan {
         let expect = self.expect.iter().filter(has).cloned().collect();
         let runs = self.runs.iter().filter(|run| !run.draft.is_search()).map(Planned::row).collect();
         let search = self.runs.iter().filter_map(Planned::search_row).collect();
-        Manifest { name, question, command: command.into(), runs, search, expect, figures, matched: self.matched.clone() }
+        let (matched, ablation) = (self.matched.clone(), self.ablation.clone());
+        Manifest { name, question, command: command.into(), runs, search, expect, figures, matched, ablation }
     }
 }
 

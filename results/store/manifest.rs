@@ -139,6 +139,27 @@ pub struct Manifest {
     /// How the sizes of its models were chosen; absent where they were written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub matched: Option<Matching>,
+    /// Which of its mixers are changes to another one; absent without `ablate`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ablation: Option<Ablation>,
+}
+
+/// An entry and changes to it, each a mixer of the table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ablation {
+    /// Label of the entry that is changed.
+    pub base: String,
+    /// The changes in the config's order.
+    pub changes: Vec<Change>,
+}
+
+/// A change to an entry.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Change {
+    /// Row of the table.
+    pub label: String,
+    /// The settings that differ, `("mixer.hydra.shift", "false")`.
+    pub sets: Vec<(String, String)>,
 }
 
 /// How the sizes of a sweep's models were chosen.
