@@ -8,6 +8,7 @@ use crate::config::reader::Reader;
 use crate::config::sections::{Layers, NAMES, Sections};
 use crate::config::yaml::Node;
 use crate::model::ModelConfig;
+use crate::train::optimizer::OptimizerConfig;
 use crate::train::pretrain::Objective;
 use crate::train::spec::Choice;
 use serde_json::Value;
@@ -42,7 +43,8 @@ impl Reader<'_> {
         if let (Some(model), Some(outline), Some(mixer)) = (model, &outline, &mixer) {
             let objective = sections.pretrain.as_ref().map_or(Objective::None, |pretrain| pretrain.objective);
             self.mistakes(keys.sections.of("model"), model.check_task(outline));
-            self.mixer_in_model(of, &keys, mixer, model, outline, objective);
+            let optimizer = sections.optimizer.as_ref().filter(|optimizer| optimizer.check().is_empty());
+            self.mixer_in_model(of, &keys, mixer, (model, optimizer), outline, objective);
             self.pretrained(of, &keys, outline, objective);
             self.mistakes(keys.sections.of("model"), model.check_pooling(outline, objective == Objective::Clm));
         }
@@ -114,13 +116,18 @@ impl Reader<'_> {
         of: &Combination,
         keys: &Keys,
         settings: &Value,
-        model: &ModelConfig,
+        (model, optimizer): (&ModelConfig, Option<&OptimizerConfig>),
         outline: &Outline,
         objective: Objective,
     ) {
         let entry = *self.registry.mixer(&of.mixer.family).expect("the entry's family was looked up");
         let dims = model.resolved().dims(outline.max_length, outline.causal || objective == Objective::Clm);
         let as_the_task = entry.check(settings, &mixers::Dims { causal: outline.causal, ..dims });
+        if let Some(optimizer) = optimizer {
+            let longest = (outline.max_length, dims.causal);
+            let wide = optimizer.check_width(&model.resolved(), (&entry, settings), longest);
+            self.mistakes(keys.sections.of("optimizer"), wide.into_iter().collect());
+        }
         let model_keys = keys.sections.of("model");
         for e in entry.check(settings, &dims) {
             // The task alone would be fine with it: then the objective is to blame.

@@ -29,7 +29,35 @@ pub struct OptimizerConfig {
     /// Which parameters are decayed: `matrices`, `weights`, `unexempted` or `all`.
     #[serde(skip_serializing_if = "Decayed::is_default")]
     pub decayed: Decayed,
+    /// Whether learning rates travel with the width: `none`, or `mup` (Yang et al. 2022, arXiv:2203.03466, table 3): the rate of a
+    /// dense map is multiplied by its fan-in at `base_width` / its fan-in, so that a rate found at one width serves others.
+    #[serde(skip_serializing_if = "WidthScaling::is_none")]
+    pub width_scaling: WidthScaling,
+    /// Width at which `width_scaling` leaves every rate as it is; null: 128.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base_width: Option<i64>,
 }
+
+/// Factors on learning rates by width.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WidthScaling {
+    /// One rate for all.
+    #[default]
+    None,
+    /// Fan-in at the base width / fan-in for dense maps, 1 for everything else. A weight decays by the same share a step at every
+    /// width.
+    Mup,
+}
+
+impl WidthScaling {
+    fn is_none(&self) -> bool {
+        *self == Self::None
+    }
+}
+
+/// `base_width` where none is given: the width of the default model.
+const BASE_WIDTH: i64 = 128;
 
 /// Which parameters are decayed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -80,11 +108,34 @@ impl Default for OptimizerConfig {
             eps: 1e-8,
             clip_norm: Some(1.0),
             decayed: Decayed::Matrices,
+            width_scaling: WidthScaling::None,
+            base_width: None,
         }
     }
 }
 
 impl OptimizerConfig {
+    /// Width from which rates travel; `None` where they do not.
+    pub fn base_width(&self) -> Option<i64> {
+        (self.width_scaling == WidthScaling::Mup).then(|| self.base_width.unwrap_or(BASE_WIDTH))
+    }
+
+    /// What is wrong with these settings for `mixer` in `model` on sequences of `max_length`: a model of the base width must exist.
+    pub fn check_width(
+        &self,
+        model: &crate::model::ModelConfig,
+        mixer: (&mixers::Entry, &serde_json::Value),
+        (max_length, causal): (i64, bool),
+    ) -> Option<ConfigError> {
+        let base = self.base_width().filter(|base| *base != model.d_model)?;
+        let small = crate::model::base_of(model, base);
+        let dims = small.resolved().dims(max_length, causal);
+        let why = small.check().into_iter().chain(mixer.0.check(mixer.1, &dims)).next()?;
+        let problem = format!("`width_scaling` is mup, but there is no such model of width {base}: {}", why.problem);
+        let help = "set `base_width` to a width that the mixer can have, such as the model's own";
+        Some(ConfigError::new(if self.base_width.is_some() { "base_width" } else { "width_scaling" }, problem, help))
+    }
+
     /// Everything wrong with these settings.
     pub fn check(&self) -> Vec<ConfigError> {
         let mut found = Vec::new();
@@ -104,6 +155,17 @@ impl OptimizerConfig {
         need("eps", self.eps > 0.0, self.eps, "above 0");
         if let Some(norm) = self.clip_norm {
             need("clip_norm", norm > 0.0, norm, "above 0 (or null)");
+        }
+        if let Some(base) = self.base_width {
+            if self.width_scaling == WidthScaling::None {
+                let problem = "`base_width` is set, but `width_scaling` is none: no rate travels from it";
+                found.push(ConfigError::new("base_width", problem, "leave it out, or set `width_scaling: mup`"));
+            }
+            let at_most = mixers::core::limits::D_MODEL;
+            if !(1..=at_most).contains(&base) {
+                let problem = format!("`base_width` is {base}, which is not between 1 and {at_most}");
+                found.push(ConfigError::new("base_width", problem, "use a width such as 128"));
+            }
         }
         found
     }
@@ -155,15 +217,27 @@ impl AdamW {
         config: &OptimizerConfig,
         rules: &[ParamRule],
     ) -> Self {
+        Self::by_width(variables, config, rules, &BTreeMap::new())
+    }
+
+    /// The same, with a factor on the rate of every parameter that `factors` names. What a weight loses by decay in a step stays what
+    /// it is without the factor.
+    pub fn by_width(
+        variables: impl IntoIterator<Item = (String, Tensor)>,
+        config: &OptimizerConfig,
+        rules: &[ParamRule],
+        factors: &BTreeMap<String, f64>,
+    ) -> Self {
         // By the bits of (learning rate, weight decay): a fixed order, and exact equality.
         let mut sorted: BTreeMap<[u64; 2], Vec<(String, Tensor)>> = BTreeMap::new();
         let variables: BTreeMap<String, Tensor> = variables.into_iter().collect();
         for (name, variable) in variables.into_iter().filter(|(_, v)| v.requires_grad()) {
             let rule = rules.iter().find(|r| r.name == name);
             let decay = if config.decayed.takes(&name, variable.dim()) { config.weight_decay } else { 0.0 };
-            let lr = rule.and_then(|r| r.lr).unwrap_or(config.lr);
+            let factor = factors.get(&name).copied().unwrap_or(1.0);
+            let lr = rule.and_then(|r| r.lr).unwrap_or(config.lr) * factor;
             let own = rule.and_then(|r| r.weight_decay).filter(|_| config.decayed != Decayed::All);
-            let weight_decay = own.unwrap_or(decay);
+            let weight_decay = own.unwrap_or(decay) / factor;
             sorted.entry([lr.to_bits(), weight_decay.to_bits()]).or_default().push((name, variable));
         }
         let group =

@@ -54,6 +54,9 @@ pub fn wrong(spec: &RunSpec, registry: &Registry) -> Vec<String> {
     if pretrain.is_some() && outline.input.width() > 1 {
         found.push("pretrain: the task has vectors of real numbers, which self-pretraining cannot predict".into());
     }
+    let wide =
+        spec.optimizer.check_width(&spec.model, (mixer, &spec.mixer.settings), (outline.max_length, dims.causal));
+    found.extend(said("optimizer", wide.into_iter().collect()));
     let of_mixer = mixer.check(&spec.mixer.settings, &dims);
     found.extend(of_mixer.into_iter().map(|e| format!("mixer: {}; {}", e.problem, e.help)));
     found
