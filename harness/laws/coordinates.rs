@@ -145,7 +145,7 @@ fn measure(
         Some(base) => rate_factors(&vs, maps, (&config, base), &case.task, (&case.entry, &case.settings)),
         None => BTreeMap::new(),
     };
-    let mut optimizer = AdamW::by_width(vs.variables(), &how.optimizer, &model.param_rules(), &rates);
+    let mut optimizer = AdamW::over(vs.variables(), &how.optimizer, &model.param_rules(), &rates);
     let (inputs, classes) = batch(&case.task);
     let before = loudness(&model, &inputs);
     for _ in 0..STEPS {

@@ -8,7 +8,7 @@ use mixers::ParamRule;
 use serde::{Deserialize, Serialize};
 use settings::ConfigError;
 use std::collections::BTreeMap;
-use tch::{Kind, Tensor, nn::VarStore, no_grad};
+use tch::{Kind, Tensor, no_grad};
 
 /// AdamW: `optimizer: { lr: 1e-3, weight_decay: 0.01 }`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -205,24 +205,16 @@ pub struct GroupSummary {
 }
 
 impl AdamW {
-    /// Takes over the parameters of `vs`: afterwards they are views into flat tensors, gradients included. `rules` are by
-    /// full name; what no rule names follows the config.
-    pub fn new(vs: &VarStore, config: &OptimizerConfig, rules: &[ParamRule]) -> Self {
-        Self::over(vs.variables(), config, rules)
+    /// [`AdamW::over`] the parameters of `vs`, without factors.
+    #[cfg(test)]
+    pub fn new(vs: &tch::nn::VarStore, config: &OptimizerConfig, rules: &[ParamRule]) -> Self {
+        Self::over(vs.variables(), config, rules, &BTreeMap::new())
     }
 
-    /// The same for named variables of any stores.
+    /// Takes over named variables: afterwards they are views into flat tensors, gradients included. `rules` are by full name; what no
+    /// rule names follows the config. `factors` on the rate are by full name too, 1 where there is none; the share of a weight that
+    /// decays in a step stays what it is without its factor.
     pub fn over(
-        variables: impl IntoIterator<Item = (String, Tensor)>,
-        config: &OptimizerConfig,
-        rules: &[ParamRule],
-    ) -> Self {
-        Self::by_width(variables, config, rules, &BTreeMap::new())
-    }
-
-    /// The same, with a factor on the rate of every parameter that `factors` names. What a weight loses by decay in a step stays what
-    /// it is without the factor.
-    pub fn by_width(
         variables: impl IntoIterator<Item = (String, Tensor)>,
         config: &OptimizerConfig,
         rules: &[ParamRule],
@@ -349,7 +341,8 @@ fn attach_grad(variable: &Tensor, grad: &Tensor) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tch::{Device, nn};
+    use tch::Device;
+    use tch::nn::{self, VarStore};
 
     /// Two parameters with a constant gradient each; `slow` has a rule of its own.
     fn setup() -> (VarStore, Tensor, Tensor, AdamW) {
@@ -364,6 +357,24 @@ mod tests {
 
     fn backward(weight: &Tensor, slow: &Tensor, t: f64) {
         ((weight * (0.3 + t)).sum(Kind::Float) + (slow * (-2.0 * t)).sum(Kind::Float)).backward();
+    }
+
+    #[test]
+    fn a_factor_is_on_the_rate_and_leaves_the_decay_of_a_step_alone() {
+        let config = OptimizerConfig { lr: 0.1, weight_decay: 0.01, clip_norm: None, ..Default::default() };
+        let stepped = |factor: f64, gradient: f64| {
+            let vs = VarStore::new(Device::Cpu);
+            let weight = vs.root().var("weight", &[2, 3], nn::Init::Const(1.0));
+            let mut optimizer = AdamW::over(vs.variables(), &config, &[], &[("weight".to_owned(), factor)].into());
+            (&weight * gradient).sum(Kind::Float).backward();
+            optimizer.step(1.0);
+            weight.double_value(&[0, 0])
+        };
+        let near = |found: f64, want: f64| assert!((found - want).abs() < 1e-6, "{found}, not {want}");
+        let decayed = 1.0 - 0.1 * 0.01;
+        [1.0, 0.25].into_iter().for_each(|factor| near(stepped(factor, 0.0), decayed));
+        // Adam's first step is as long as the rate.
+        [1.0, 0.25].into_iter().for_each(|factor| near(stepped(factor, 3.0), decayed - 0.1 * factor));
     }
 
     /// Algorithm 2 of the paper on one number, in plain float64.

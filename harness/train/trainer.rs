@@ -260,10 +260,10 @@ impl Trainer {
         };
         let stage = spec.pretrain.as_ref().map(|p| Stage::new(p, &spec.model, &seen, spec.seed, device));
         let optimizer = match &stage {
-            None => AdamW::by_width(vs.variables(), &spec.optimizer, &model.param_rules(), &rates),
+            None => AdamW::over(vs.variables(), &spec.optimizer, &model.param_rules(), &rates),
             Some(stage) => {
                 let config = stage.config.optimizer(&spec.optimizer);
-                AdamW::by_width(stage.trained(&vs), &config, &model.param_rules(), &rates)
+                AdamW::over(stage.trained(&vs), &config, &model.param_rules(), &rates)
             }
         };
         let pretraining = stage.is_some().then(Pretraining::default);
@@ -310,7 +310,7 @@ impl Trainer {
 
     /// The task's optimizer before its first step.
     fn fresh_optimizer(&self) -> AdamW {
-        AdamW::by_width(self.vs.variables(), &self.spec.optimizer, &self.model.param_rules(), &self.rates)
+        AdamW::over(self.vs.variables(), &self.spec.optimizer, &self.model.param_rules(), &self.rates)
     }
 
     /// One line per optimizer group.
