@@ -204,10 +204,11 @@ pub struct ModelConfig {
     /// Head of tasks about two documents.
     pub pair_head: PairHead,
     /// What becomes of constant deviations of initial values, which were found at the width of a paper's model: `scaled` multiplies
-    /// them by √(that model's fan-in / this one's), `published` leaves them alone. Deviations that are functions of fan-in and those
-    /// that the keys below set are what they are.
+    /// those of dense maps by √(that model's fan-in / this one's) and those of tables by that model's width / this one's; `published`
+    /// leaves them alone. Deviations that are functions of fan-in and those that the keys below set are what they are.
     pub init: InitialValues,
-    /// Standard deviation of the initial embedding and learned positions; null: BERT's, 0.02 at width 768 (see `init`).
+    /// Standard deviation of the initial embedding and learned positions; null: BERT's, 0.02 at width 768 (see
+    /// `init`).
     pub init_std: Option<f64>,
     /// That of the embedding of tokens alone (S4 and the Long Range Arena: 1); null: `init_std`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -438,9 +439,14 @@ impl ModelConfig {
         vec![ConfigError::new("pooling", problem, "use `pooling: mean` or `last`")]
     }
 
-    /// Deviation of the tables whose rows are looked up or added.
+    /// Deviation of the tables whose rows are looked up or added. Their inputs are one-hot, so no fan-in says how it travels: it falls
+    /// with the width as the rates of wider models do (docs/decisions/0013-initial-values-travel.md).
     pub fn table_std(&self) -> f64 {
-        self.init_std.unwrap_or_else(|| self.init.deviation(TABLE_STD, TABLE_WIDTH, self.d_model))
+        let travelled = || match self.init {
+            InitialValues::Scaled => TABLE_STD * (TABLE_WIDTH as f64 / self.d_model as f64),
+            InitialValues::Published => TABLE_STD,
+        };
+        self.init_std.unwrap_or_else(travelled)
     }
 
     /// The head for a task: `head`, or what `null` means.
