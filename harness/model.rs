@@ -15,6 +15,7 @@ mod head;
 mod init;
 mod settings;
 pub(crate) mod sizes;
+mod width;
 
 pub use block::Block;
 pub(crate) use settings::dense_flops;
@@ -27,6 +28,7 @@ use mixers::{Context, Cost, NotLinear, ParamRule, linear};
 use tasks::{Input, Output, TaskSpec};
 use tch::nn;
 use tch::{Kind, Tensor};
+pub use width::{base_of, rate_factors};
 
 /// A whole model: tokens in, class logits out.
 #[derive(Debug)]
@@ -81,9 +83,9 @@ impl Model {
         settings: &serde_json::Value,
     ) -> Self {
         let config = config.resolved();
-        let _building = config.precision.building();
+        let (_building, _drawing) = (config.precision.building(), config.init.drawing());
         let (d, eps) = (config.d_model, config.norm_eps.unwrap_or(1e-5));
-        let drawn = |std: Option<f64>| match std.unwrap_or(config.init_std) {
+        let drawn = |std: Option<f64>| match std.unwrap_or_else(|| config.table_std()) {
             0.0 => nn::Init::Const(0.0),
             stdev => nn::Init::Randn { mean: 0.0, stdev },
         };
@@ -207,6 +209,13 @@ impl Model {
     /// Sets the factors on the heads of a layer's mixer, `[heads]`; `None` leaves them as they are.
     pub fn silence(&mut self, layer: usize, factors: Option<Tensor>) {
         self.heads[layer] = factors;
+    }
+
+    /// What each branch of the first layer reads and gives on `inputs`.
+    #[cfg(test)]
+    pub(crate) fn branches(&self, inputs: &Inputs) -> Vec<[Tensor; 2]> {
+        let (x, ctx) = self.embed(inputs, None, false);
+        self.block(0).branches(&self.stepped(0, &x), &ctx)
     }
 
     /// What the mixer of `layer` reads of `inputs`.

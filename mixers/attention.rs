@@ -54,6 +54,8 @@ impl Family for Config {
     const COMPLEXITY: &'static str =
         "time O(length² · d_model), with a window O(length · window · d_model); memory O(length · d_model)";
     const VERSION: u32 = 1;
+    /// The base model, table 3.
+    const WIDTH: i64 = 512;
     const RELEASED: Released = Released::Bert;
 
     fn small() -> Value {

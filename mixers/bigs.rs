@@ -59,7 +59,8 @@ mod tests;
 use crate::core::family::{BenchTarget, Released, ReplayFn, Surroundings};
 use crate::math::hippo;
 use crate::{
-    ConfigError, Context, Dims, Family, Linear, Mixer, ParamRule, at_least, at_most, attention, between, divides,
+    ConfigError, Context, Dims, Family, Linear, Mixer, ParamRule, at_least, at_most, attention, between, deviation,
+    divides,
 };
 use conv::Side;
 use gated::Gated;
@@ -196,6 +197,8 @@ impl Family for Config {
     const PAPER: &'static str = "Wang et al. 2022, arXiv:2212.10544, §3";
     const COMPLEXITY: &'static str = "time O(d_model · length · log length), memory O(length · d_ff)";
     const VERSION: u32 = 2;
+    /// BERT-base's, with which its deviation of 0.02 came (Devlin et al. 2019, arXiv:1810.04805, §3).
+    const WIDTH: i64 = 768;
     const BLOCK: Surroundings = Surroundings::Bigs;
     const RELEASED: Released = Released::Bigs;
 
@@ -329,7 +332,7 @@ impl Config {
     }
 
     fn d_ff(&self, dims: &Dims) -> i64 {
-        self.d_ff.unwrap_or(3 * dims.d_model)
+        self.d_ff.unwrap_or(GATE * dims.d_model)
     }
 
     fn both(&self) -> bool {
@@ -392,6 +395,9 @@ impl Config {
     }
 }
 
+/// Width of the published gate, in widths of the model.
+const GATE: i64 = 3;
+
 /// Of one state space.
 const SSM_PARAMETERS: [&str; 5] = ["kernel.A_re", "kernel.A_im", "kernel.C", "kernel.log_step", "D"];
 
@@ -413,8 +419,8 @@ impl Side {
     }
 }
 
-/// A map as the reference starts it: N(0, 0.02), bias 0.
-fn dense(vs: &nn::Path, d_in: i64, d_out: i64) -> Linear {
-    let ws_init = nn::Init::Randn { mean: 0.0, stdev: 0.02 };
+/// A map as the reference starts it at the width of its model, where it has `reference` inputs: N(0, 0.02), bias 0.
+fn dense(vs: &nn::Path, [d_in, d_out]: [i64; 2], reference: i64) -> Linear {
+    let ws_init = nn::Init::Randn { mean: 0.0, stdev: deviation(0.02, reference, d_in) };
     Linear::new(vs, d_in, d_out, nn::LinearConfig { ws_init, bs_init: Some(nn::Init::Const(0.0)), bias: true })
 }

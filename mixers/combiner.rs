@@ -39,7 +39,7 @@ use crate::core::family::{BenchTarget, ReplayFn};
 use crate::laws::goldens::{Golden, GoldenError, Replay};
 use crate::{
     ConfigError, Context, Cost, Dims, Family, Mixer, NotLinear, Precision, Recurrent, Structure, at_least, between,
-    dense_map, heads, linear_flops,
+    dense_map, deviation, heads, linear_flops,
 };
 use inner::{Core, Operands};
 use serde_json::{Value, json};
@@ -181,6 +181,8 @@ impl Family for Config {
     const COMPLEXITY: &'static str = "time O(length^1.5 · d_model), logsparse O(length · log length · d_model)";
     // 2: rounding moved when q, k and v came to be made in pieces.
     const VERSION: u32 = 2;
+    /// The language model's default in the TF code; image ablations have 512 (§5.1).
+    const WIDTH: i64 = 768;
 
     fn small() -> Value {
         json!({ "n_heads": 2, "segment": 3 })
@@ -386,9 +388,9 @@ impl Combiner {
         let d_head = cfg.d_head.unwrap_or(d / heads);
         let bound = (6.0 / (d + heads * d_head) as f64).sqrt();
         let core = cfg.core(dims);
-        let (weight, init) = match cfg.naming {
-            Naming::Jax => ("kernel", Init::Uniform { lo: -bound, up: bound }),
-            Naming::Tf => ("weight", Init::Randn { mean: 0.0, stdev: 0.02 }),
+        let (weight, xavier) = match cfg.naming {
+            Naming::Jax => ("kernel", Some(Init::Uniform { lo: -bound, up: bound })),
+            Naming::Tf => ("weight", None),
         };
         let names = match cfg.naming {
             Naming::Jax if core.reads_input() => ["query", "key", "value", "DenseGeneral_2"],
@@ -396,10 +398,13 @@ impl Combiner {
             Naming::Tf => ["q", "k", "v", "dense"],
         };
         let projection = |vs: nn::Path, shape: [i64; 3], bias: &[i64]| {
-            let weight = vs.var(weight, &shape, init);
-            let bias = cfg.bias.then(|| vs.zeros("bias", bias));
             let joined = heads * d_head;
-            dense_map(&weight, bias.as_ref(), if shape[0] == d { [d, joined] } else { [joined, d] });
+            let ends = if shape[0] == d { [d, joined] } else { [joined, d] };
+            // The heads of the TF code's model are as wide together as the model.
+            let normal = || Init::Randn { mean: 0.0, stdev: deviation(0.02, Config::WIDTH, ends[0]) };
+            let weight = vs.var(weight, &shape, xavier.unwrap_or_else(normal));
+            let bias = cfg.bias.then(|| vs.zeros("bias", bias));
+            dense_map(&weight, bias.as_ref(), ends);
             Projection { weight, bias, precision: Precision::of_builder() }
         };
         let qkv = [0, 1, 2].map(|i| projection(vs / names[i], [d, heads, d_head], &[heads, d_head]));

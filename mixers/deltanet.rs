@@ -72,6 +72,8 @@ impl Family for Config {
     const COMPLEXITY: &'static str = "time O(length · d_model · (d_model + d_head + chunk_size)), memory O(length · (d_model + n_heads · chunk_size))";
     // 2: rounding moved when queries and keys came to be normalised where they lie packed.
     const VERSION: u32 = 2;
+    /// The 340M model, §4.
+    const WIDTH: i64 = 1024;
 
     fn small() -> Value {
         json!({ "n_heads": 2, "chunk_size": 4 })

@@ -49,6 +49,8 @@ impl Family for Config {
     const COMPLEXITY: &'static str =
         "time O(length · d_hidden · (d_model + d_hidden)), sequential; memory O(length · d_hidden)";
     const VERSION: u32 = 1;
+    /// §4.1.1: 1000 hidden units.
+    const WIDTH: i64 = 1000;
 
     fn variants() -> Vec<Value> {
         vec![json!({ "d_hidden": 6 }), json!({ "d_hidden": null, "orthogonal": true })]

@@ -169,6 +169,8 @@ impl Family for Config {
     const COMPLEXITY: &'static str =
         "time O(length · d_model · (d_model + d_state + chunk_size)), memory O(length · d_model)";
     const VERSION: u32 = 2;
+    /// The BERT of §4.2, 23 layers.
+    const WIDTH: i64 = 768;
     const BLOCK: Surroundings = Surroundings::Hydra;
     const RELEASED: Released = Released::Hydra;
 

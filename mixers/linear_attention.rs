@@ -77,6 +77,8 @@ impl Family for Config {
     const PAPER: &'static str = "Katharopoulos et al. 2020, arXiv:2006.16236, §3.2-3.4";
     const COMPLEXITY: &'static str = "time O(length · d_model · d_head), causal O(length · d_model · (d_head + chunk_size)); memory O(length · d_model)";
     const VERSION: u32 = 1;
+    /// §4.2: 8 heads of 32.
+    const WIDTH: i64 = 256;
 
     fn small() -> Value {
         json!({ "n_heads": 2, "chunk_size": 4 })

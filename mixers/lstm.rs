@@ -56,6 +56,8 @@ impl Family for Config {
     const COMPLEXITY: &'static str =
         "time O(length · d_hidden · (d_model + d_hidden)), sequential; memory O(length · d_hidden)";
     const VERSION: u32 = 1;
+    /// Sutskever et al. 2014, arXiv:1409.3215, §3.4.
+    const WIDTH: i64 = 1000;
 
     fn variants() -> Vec<Value> {
         vec![json!({ "d_hidden": 6 }), json!({ "d_hidden": null, "orthogonal": true, "forget_bias": 0.0 })]

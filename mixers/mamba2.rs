@@ -98,6 +98,8 @@ impl Family for Config {
         "time O(length · d_model · (d_model + d_state + chunk_size)), memory O(length · d_model)";
     // 2: rounding moved when scan and convolution became native kernels.
     const VERSION: u32 = 2;
+    /// The smallest released model, 130M.
+    const WIDTH: i64 = 768;
     const BLOCK: Surroundings = Surroundings::NoFfn;
 
     fn small() -> Value {

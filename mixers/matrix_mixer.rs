@@ -148,6 +148,8 @@ impl Family for Config {
     const COMPLEXITY: &'static str = "time O(length · log length · d_model) for toeplitz and dft, O(length · d_model) for low_rank and quasiseparable, \
                                       O(length² · d_model) for dense, vandermonde, cauchy and attention; memory O(length · d_model)";
     const VERSION: u32 = 1;
+    /// The ablation of §4.1, 12 layers.
+    const WIDTH: i64 = 768;
     const BLOCK: Surroundings = Surroundings::NoFfn;
     const RELEASED: Released = Released::Hydra;
 

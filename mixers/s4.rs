@@ -270,6 +270,8 @@ impl Family for Config {
         "time O(d_model · length · (d_state + log length)), memory O(d_model · (d_state · length^½ + length))";
     // 3: lengths are rounded half to even, as upstream; weights taken over from a run of another length are converted.
     const VERSION: u32 = 3;
+    /// The official configs for the Long Range Arena.
+    const WIDTH: i64 = 256;
     const BLOCK: Surroundings = Surroundings::S4;
 
     fn small() -> Value {

@@ -55,6 +55,8 @@ impl Family for Config {
     const COMPLEXITY: &'static str =
         "time O(length · window · d_model), memory O(length · (window · n_heads + d_model))";
     const VERSION: u32 = 1;
+    /// The small character-level model, appendix A.
+    const WIDTH: i64 = 512;
 
     fn small() -> Value {
         json!({ "n_heads": 2, "window": 4 })

@@ -49,13 +49,38 @@ mixers:
     error: bad.yaml:2:1: unknown key `modle` of the config
       help: did you mean `model`? keys are name, question, tasks, mixers, model, optimizer, schedule, budget, pretrain, analysis, seeds, grid, figures, match, published
     error: bad.yaml:3:23: unknown field `n_layer` of `model`
-      help: did you mean `n_layers`? fields are block, d_model, n_layers, norm, norm_place, norm_eps, ffn, d_ff, positions, embedding_norm, ffn_activation, ffn_dropout, dropout, tied_dropout, embedding_dropout, shared_depth, pooling, pair_head, init_std, embedding_std, cls_std, head, head_bias, classifier_dropout, token_types, max_positions, linear_std, linear_init, rescale_residual, precision, checkpoint_activations, preset
+      help: did you mean `n_layers`? fields are block, d_model, n_layers, norm, norm_place, norm_eps, ffn, d_ff, positions, embedding_norm, ffn_activation, ffn_dropout, dropout, tied_dropout, embedding_dropout, shared_depth, pooling, pair_head, init, init_std, embedding_std, cls_std, head, head_bias, classifier_dropout, token_types, max_positions, linear_std, linear_init, rescale_residual, precision, checkpoint_activations, preset
     error: bad.yaml:5:11: unknown field `d_sate` of `s4`
       help: did you mean `d_state`? fields are mode, init, rank, disc, d_state, n_ssm, channels, dt_min, dt_max, dt_tie, dt_transform, real_transform, bandlimit, l_max, rate, step_mode, lr, dropout, tie_dropout, bidirectional, final_act
     error: bad.yaml:7:5: unknown key `optimiser` of this mixer's entry
       help: did you mean `optimizer`? keys are mixer, name, published, start, tasks, reference_parameters, model, optimizer, schedule, budget, pretrain, analysis
     4 mistakes in bad.yaml; nothing was run
     "#);
+}
+
+#[test]
+fn initial_values_and_rates_by_width_name_what_they_can_be() {
+    let said = refused(
+        "\
+tasks: [{ mqar: { vocab_size: 32, seq_len: 16, kv_pairs: 2, causal: false } }]
+model: { d_model: 16, init: foo, init_std: 0 }
+optimizer: { width_scaling: up }
+mixers: [{ attention: { n_heads: 2 } }]
+",
+    );
+    insta::assert_snapshot!(said, @"");
+    let said = refused(
+        "\
+tasks: [{ mqar: { vocab_size: 32, seq_len: 16, kv_pairs: 2, causal: false } }]
+model: { d_model: 16 }
+optimizer: { width_scaling: mup, base_width: 25 }
+mixers:
+  - attention: { n_heads: 2 }
+  - mixer: { gru: {} }
+    optimizer: { width_scaling: none }
+",
+    );
+    insta::assert_snapshot!(said, @"");
 }
 
 #[test]
@@ -202,7 +227,7 @@ grid:
     error: bad.yaml:6:3: `mixer.s4.d_state` is not a setting
       help: paths are model.KEY, optimizer.KEY, schedule.KEY, budget.KEY, pretrain.KEY, analysis.KEY, task.NAME.KEY and mixer.NAME.KEY (NAME as used in this config), and seeds for --set
     error: bad.yaml:7:3: unknown field `d_modle` of `model`
-      help: did you mean `d_model`? fields are block, d_model, n_layers, norm, norm_place, norm_eps, ffn, d_ff, positions, embedding_norm, ffn_activation, ffn_dropout, dropout, tied_dropout, embedding_dropout, shared_depth, pooling, pair_head, init_std, embedding_std, cls_std, head, head_bias, classifier_dropout, token_types, max_positions, linear_std, linear_init, rescale_residual, precision, checkpoint_activations, preset
+      help: did you mean `d_model`? fields are block, d_model, n_layers, norm, norm_place, norm_eps, ffn, d_ff, positions, embedding_norm, ffn_activation, ffn_dropout, dropout, tied_dropout, embedding_dropout, shared_depth, pooling, pair_head, init, init_std, embedding_std, cls_std, head, head_bias, classifier_dropout, token_types, max_positions, linear_std, linear_init, rescale_residual, precision, checkpoint_activations, preset
     4 mistakes in bad.yaml; nothing was run
     "#);
 }
@@ -359,7 +384,7 @@ mixers: [attention]
     error: --set budget.steps=many: `steps` is `many`, expected a whole number, 0 or more
       help: write a whole number, 0 or more; the default is `1000`
     error: --set model.d_modle=4: unknown field `d_modle` of `model`
-      help: did you mean `d_model`? fields are block, d_model, n_layers, norm, norm_place, norm_eps, ffn, d_ff, positions, embedding_norm, ffn_activation, ffn_dropout, dropout, tied_dropout, embedding_dropout, shared_depth, pooling, pair_head, init_std, embedding_std, cls_std, head, head_bias, classifier_dropout, token_types, max_positions, linear_std, linear_init, rescale_residual, precision, checkpoint_activations, preset
+      help: did you mean `d_model`? fields are block, d_model, n_layers, norm, norm_place, norm_eps, ffn, d_ff, positions, embedding_norm, ffn_activation, ffn_dropout, dropout, tied_dropout, embedding_dropout, shared_depth, pooling, pair_head, init, init_std, embedding_std, cls_std, head, head_bias, classifier_dropout, token_types, max_positions, linear_std, linear_init, rescale_residual, precision, checkpoint_activations, preset
     error: --set modle.d_model=4: `modle.d_model` is not a setting
       help: did you mean `model`? paths are model.KEY, optimizer.KEY, schedule.KEY, budget.KEY, pretrain.KEY, analysis.KEY, task.NAME.KEY and mixer.NAME.KEY (NAME as used in this config), and seeds for --set
     error: --set optimizer.lr: no `=` in it

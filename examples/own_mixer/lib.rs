@@ -30,6 +30,8 @@ impl Family for Config {
     const PAPER: &'static str = "an example";
     const COMPLEXITY: &'static str = "time O(length · log length · d_model), memory O(length · d_model)";
     const VERSION: u32 = 1;
+    /// An example has no published model; nothing in it depends on the width.
+    const WIDTH: i64 = 64;
 
     fn replays() -> &'static [(&'static str, ReplayFn)] {
         &[("ema", replay)]

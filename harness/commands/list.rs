@@ -71,7 +71,7 @@ fn mixers(args: &ListArgs, entries: Vec<&mixers::Entry>) {
     if args.json {
         let one = |m: &&mixers::Entry| {
             json!({"name": m.name, "about": m.about, "paper": m.paper, "complexity": m.complexity, "version": m.version,
-                   "settings": (m.defaults)(), "schema": (m.schema)()})
+                   "width": m.width, "settings": (m.defaults)(), "schema": (m.schema)()})
         };
         print_json(&entries.iter().map(one).collect());
         return;

@@ -8,8 +8,9 @@ use crate::config::reader::Reader;
 use crate::config::sections::Layers;
 use crate::config::yaml::Node;
 use crate::model::ModelConfig;
+use crate::train::optimizer::OptimizerConfig;
 use crate::train::pretrain::Objective;
-use crate::train::sections::NAMES;
+use crate::train::sections::{NAMES, Section};
 use crate::train::spec::Choice;
 use serde_json::Value;
 use tasks::Outline;
@@ -42,7 +43,8 @@ impl Reader<'_> {
         self.mistakes_in(&keys.sections, sections.check_together(outline.as_ref(), &task_name));
         let model = sections.model.as_ref().filter(|model| model.check().is_empty());
         if let (Some(model), Some(outline), Some(mixer)) = (model, &outline, &mixer) {
-            self.mixer_in_model(of, &keys, mixer, model, outline, sections.objective());
+            let optimizer = sections.optimizer.as_ref().filter(|optimizer| Section::check(*optimizer).is_empty());
+            self.mixer_in_model(of, &keys, mixer, (model, optimizer), outline, sections.objective());
         }
         let written = sections;
         let sections = written.in_run(&outline?)?;
@@ -97,13 +99,18 @@ impl Reader<'_> {
         of: &Combination,
         keys: &Keys,
         settings: &Value,
-        model: &ModelConfig,
+        (model, optimizer): (&ModelConfig, Option<&OptimizerConfig>),
         outline: &Outline,
         objective: Objective,
     ) {
         let entry = *self.registry.mixer(&of.mixer.family).expect("the entry's family was looked up");
         let dims = model.resolved().dims(outline.max_length, outline.causal || objective == Objective::Clm);
         let as_the_task = entry.check(settings, &mixers::Dims { causal: outline.causal, ..dims });
+        if let Some(optimizer) = optimizer {
+            let longest = (outline.max_length, dims.causal);
+            let wide = optimizer.check_width(&model.resolved(), (&entry, settings), longest);
+            self.mistakes(keys.sections.of("optimizer"), wide.into_iter().collect());
+        }
         let model_keys = keys.sections.of("model");
         for e in entry.check(settings, &dims) {
             // The task alone would be fine with it: then the objective is to blame.

@@ -487,6 +487,7 @@ fn of_models(bench: &mut Bench) -> Vec<Row> {
         ("tied dropout", model(json!({ "dropout": 0.2, "tied_dropout": true }))),
         ("shared depth", model(json!({ "n_layers": 2, "shared_depth": true }))),
         ("deviation of linear maps", model(json!({ "linear_std": 0.02, "init_std": 0.02 }))),
+        ("published initial values", model(json!({ "init": "published" }))),
         ("layers run again", model(json!({ "n_layers": 2, "checkpoint_activations": true, "dropout": 0.1 }))),
         ("rms norm", model(json!({ "norm": "rms", "norm_eps": 1e-3 }))),
         ("identity for a feed-forward", model(json!({ "ffn": "identity" }))),

@@ -88,7 +88,7 @@ fn shuffled_labels_teach_nothing() {
             d_model: 16,
             n_layers: 1,
             positions: Some(Positions::Sinusoidal),
-            init_std: 0.4,
+            init_std: Some(0.4),
             ..ModelConfig::default()
         };
         let model = Model::new(&vs.root(), &config, &spec, &mixer, &attention);

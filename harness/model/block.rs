@@ -158,6 +158,24 @@ impl Block {
         }
     }
 
+    /// What each branch reads and gives on `x`, `[batch, length, d_model]` each: the mixer, then the feed-forward.
+    #[cfg(test)]
+    pub(super) fn branches(&self, x: &Tensor, ctx: &Context) -> Vec<[Tensor; 2]> {
+        let read = |x: &Tensor, norm: &Norm| match self.place {
+            NormPlace::Pre => norm.forward(x, ctx),
+            NormPlace::Post => x.shallow_clone(),
+        };
+        let x_of_mixer = read(x, &self.mixer_norm);
+        let y = self.mixer.forward(&x_of_mixer, ctx);
+        let mut found = vec![[x_of_mixer, y]];
+        if let Some(norm) = &self.ffn_norm {
+            let x = self.branch(x, &self.mixer_norm, ctx, |h| Some(self.mixer.forward(h, ctx)));
+            let x = read(&x, norm);
+            found.extend(self.ffn.forward(&x, |h| h).map(|y| [x, y]));
+        }
+        found
+    }
+
     fn branch(&self, x: &Tensor, norm: &Norm, ctx: &Context, f: impl Fn(&Tensor) -> Option<Tensor>) -> Tensor {
         let drop = |y: Tensor| self.drop(y, ctx.train);
         match self.place {

@@ -28,7 +28,7 @@ impl Head {
     pub(super) fn new(vs: &nn::Path, config: &ModelConfig, task: &TaskSpec, table: Option<Tensor>) -> Self {
         let (d, classes) = (config.d_model, task.classes);
         if task.output == Output::Reconstruction {
-            let normal = nn::Init::Randn { mean: 0.0, stdev: config.init_std };
+            let normal = nn::Init::Randn { mean: 0.0, stdev: config.table_std() };
             return Self::Decoder {
                 codes: (vs / "positions").var("weight", &[task.max_length, d], normal),
                 up: linear(&(vs / "up"), d, config.decoder_width(), true),

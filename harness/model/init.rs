@@ -50,7 +50,7 @@ pub(super) fn dense(
 pub(super) struct Named {
     pub(super) weight: String,
     bias: Option<String>,
-    ends: [i64; 2],
+    pub(super) ends: [i64; 2],
 }
 
 /// The maps by name, in the order of the names.

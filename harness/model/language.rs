@@ -37,10 +37,10 @@ fn keys_at_their_defaults_are_not_written_so_that_older_runs_keep_their_identiti
     let json = serde_json::to_string(&ModelConfig::default()).unwrap();
     assert_eq!(
         json,
-        r#"{"block":"transformer","d_model":128,"n_layers":2,"norm":null,"norm_place":null,"norm_eps":null,"ffn":null,"d_ff":null,"positions":null,"embedding_norm":null,"dropout":0.0,"tied_dropout":false,"embedding_dropout":0.0,"shared_depth":false,"pooling":"mean","pair_head":"s4","init_std":0.02}"#
+        r#"{"block":"transformer","d_model":128,"n_layers":2,"norm":null,"norm_place":null,"norm_eps":null,"ffn":null,"d_ff":null,"positions":null,"embedding_norm":null,"dropout":0.0,"tied_dropout":false,"embedding_dropout":0.0,"shared_depth":false,"pooling":"mean","pair_head":"s4","init":"scaled","init_std":null}"#
     );
     let resolved = serde_json::to_value(ModelConfig::default().resolved()).unwrap();
-    assert_eq!(resolved.as_object().unwrap().len(), 17, "{resolved}");
+    assert_eq!(resolved.as_object().unwrap().len(), 18, "{resolved}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! `model`: the settings of the backbone, what `null` means for each, which combinations are refused, and FLOPs of head and feed-forward.
 
 use crate::base::bounds;
-use mixers::{Dims, Precision};
+use mixers::{Dims, InitialValues, Precision};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use settings::ConfigError;
@@ -148,6 +148,11 @@ pub enum PairHead {
     LraConcat,
 }
 
+/// Deviation of BERT's embeddings, and the width of its model (Devlin et al. 2019, arXiv:1810.04805, §3; `initializer_range` of the
+/// official code).
+const TABLE_STD: f64 = 0.02;
+const TABLE_WIDTH: i64 = 768;
+
 /// Whether a key is left out of a run's spec: keys added later are, at their defaults, so that older runs keep their ids.
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
@@ -198,8 +203,13 @@ pub struct ModelConfig {
     pub pooling: Pooling,
     /// Head of tasks about two documents.
     pub pair_head: PairHead,
-    /// Standard deviation of the initial embedding and learned positions (BERT: 0.02).
-    pub init_std: f64,
+    /// What becomes of constant deviations of initial values, which were found at the width of a paper's model: `scaled` multiplies
+    /// those of dense maps by √(that model's fan-in / this one's) and those of tables by that model's width / this one's; `published`
+    /// leaves them alone. Deviations that are functions of fan-in and those that the keys below set are what they are.
+    pub init: InitialValues,
+    /// Standard deviation of the initial embedding and learned positions; null: BERT's, 0.02 at width 768 (see
+    /// `init`).
+    pub init_std: Option<f64>,
     /// That of the embedding of tokens alone (S4 and the Long Range Arena: 1); null: `init_std`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub embedding_std: Option<f64>,
@@ -275,7 +285,8 @@ impl Default for ModelConfig {
             shared_depth: false,
             pooling: Pooling::Mean,
             pair_head: PairHead::S4,
-            init_std: 0.02,
+            init: InitialValues::Scaled,
+            init_std: None,
             embedding_std: None,
             cls_std: None,
             precision: Precision::F32,
@@ -327,17 +338,13 @@ impl ModelConfig {
             let problem = format!("`norm_eps` is {eps}, which is not between 0 and 1");
             found.push(ConfigError::new("norm_eps", problem, "use a small number such as 1e-5"));
         }
-        if !(self.init_std > 0.0 && self.init_std <= 10.0) {
-            let problem = format!("`init_std` is {}, which is not above 0 and up to 10", self.init_std);
-            found.push(ConfigError::new("init_std", problem, "use a number such as 0.02 or 1"));
-        }
-        if let Some(std) = self.linear_std.filter(|std| !(*std > 0.0 && *std <= 10.0)) {
-            let problem = format!("`linear_std` is {std}, which is not above 0 and up to 10");
-            found.push(ConfigError::new(
-                "linear_std",
-                problem,
-                "use a number such as 0.02, or null for the mixers' own",
-            ));
+        for (key, std, null) in
+            [("init_std", self.init_std, "BERT's at this width"), ("linear_std", self.linear_std, "the mixers' own")]
+        {
+            if let Some(std) = std.filter(|std| !(*std > 0.0 && *std <= 10.0)) {
+                let problem = format!("`{key}` is {std}, which is not above 0 and up to 10");
+                found.push(ConfigError::new(key, problem, format!("use a number such as 0.02, or null for {null}")));
+            }
         }
         for (key, std, usual) in [("embedding_std", self.embedding_std, "1"), ("cls_std", self.cls_std, "0")] {
             if let Some(std) = std.filter(|std| !(0.0..=10.0).contains(std)) {
@@ -432,6 +439,16 @@ impl ModelConfig {
         vec![ConfigError::new("pooling", problem, "use `pooling: mean` or `last`")]
     }
 
+    /// Deviation of the tables whose rows are looked up or added. Their inputs are one-hot, so no fan-in says how it travels: it falls
+    /// with the width as the rates of wider models do (docs/decisions/0013-initial-values-travel.md).
+    pub fn table_std(&self) -> f64 {
+        let travelled = || match self.init {
+            InitialValues::Scaled => TABLE_STD * (TABLE_WIDTH as f64 / self.d_model as f64),
+            InitialValues::Published => TABLE_STD,
+        };
+        self.init_std.unwrap_or_else(travelled)
+    }
+
     /// The head for a task: `head`, or what `null` means.
     pub(super) fn head_for(&self, output: Output, input: Input) -> HeadKind {
         let tokens = output == Output::Tokens && input == Input::Tokens;
@@ -484,7 +501,8 @@ impl ModelConfig {
             ffn_dropout: 0.0,
             tied_dropout: false,
             embedding_dropout: 0.0,
-            init_std: fresh.init_std,
+            init: fresh.init,
+            init_std: None,
             embedding_std: None,
             cls_std: None,
             linear_std: None,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use settings::ConfigError;
 use std::collections::BTreeMap;
-use tch::{Kind, Tensor, nn::VarStore, no_grad};
+use tch::{Kind, Tensor, no_grad};
 
 /// AdamW: `optimizer: { lr: 1e-3, weight_decay: 0.01 }`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -31,7 +31,35 @@ pub struct OptimizerConfig {
     /// Which parameters are decayed: `matrices`, `weights`, `unexempted` or `all`.
     #[serde(skip_serializing_if = "Decayed::is_default")]
     pub decayed: Decayed,
+    /// Whether learning rates travel with the width: `none`, or `mup` (Yang et al. 2022, arXiv:2203.03466, table 3): the rate of a
+    /// dense map is multiplied by its fan-in at `base_width` / its fan-in, so that a rate found at one width serves others.
+    #[serde(skip_serializing_if = "WidthScaling::is_none")]
+    pub width_scaling: WidthScaling,
+    /// Width at which `width_scaling` leaves every rate as it is; null: 128.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base_width: Option<i64>,
 }
+
+/// Factors on learning rates by width.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WidthScaling {
+    /// One rate for all.
+    #[default]
+    None,
+    /// Fan-in at the base width / fan-in for dense maps, 1 for everything else. A weight decays by the same share a step at every
+    /// width.
+    Mup,
+}
+
+impl WidthScaling {
+    fn is_none(&self) -> bool {
+        *self == Self::None
+    }
+}
+
+/// `base_width` where none is given: the width of the default model.
+const BASE_WIDTH: i64 = 128;
 
 /// Which parameters are decayed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -82,7 +110,32 @@ impl Default for OptimizerConfig {
             eps: 1e-8,
             clip_norm: Some(1.0),
             decayed: Decayed::Matrices,
+            width_scaling: WidthScaling::None,
+            base_width: None,
         }
+    }
+}
+
+impl OptimizerConfig {
+    /// Width from which rates travel; `None` where they do not.
+    pub fn base_width(&self) -> Option<i64> {
+        (self.width_scaling == WidthScaling::Mup).then(|| self.base_width.unwrap_or(BASE_WIDTH))
+    }
+
+    /// What is wrong with these settings for `mixer` in `model` on sequences of `max_length`: a model of the base width must exist.
+    pub fn check_width(
+        &self,
+        model: &crate::model::ModelConfig,
+        mixer: (&mixers::Entry, &serde_json::Value),
+        (max_length, causal): (i64, bool),
+    ) -> Option<ConfigError> {
+        let base = self.base_width().filter(|base| *base != model.d_model)?;
+        let small = crate::model::base_of(model, base);
+        let dims = small.resolved().dims(max_length, causal);
+        let why = small.check().into_iter().chain(mixer.0.check(mixer.1, &dims)).next()?;
+        let problem = format!("`width_scaling` is mup, but there is no such model of width {base}: {}", why.problem);
+        let help = "set `base_width` to a width that the mixer can have, such as the model's own";
+        Some(ConfigError::new(if self.base_width.is_some() { "base_width" } else { "width_scaling" }, problem, help))
     }
 }
 
@@ -97,6 +150,7 @@ impl Section for OptimizerConfig {
             ("hard clipping", json!({ "clip_norm": 0.01 })),
             ("unexempted decayed", json!({ "decayed": "unexempted" })),
             ("moments of other decays", json!({ "beta1": 0.5, "beta2": 0.9 })),
+            ("rates by width", json!({ "width_scaling": "mup", "base_width": 16 })),
         ]
     }
 
@@ -118,6 +172,17 @@ impl Section for OptimizerConfig {
         need("eps", self.eps > 0.0, self.eps, "above 0");
         if let Some(norm) = self.clip_norm {
             need("clip_norm", norm > 0.0, norm, "above 0 (or null)");
+        }
+        if let Some(base) = self.base_width {
+            if self.width_scaling == WidthScaling::None {
+                let problem = "`base_width` is set, but `width_scaling` is none: no rate travels from it";
+                found.push(ConfigError::new("base_width", problem, "leave it out, or set `width_scaling: mup`"));
+            }
+            let at_most = mixers::core::limits::D_MODEL;
+            if !(1..=at_most).contains(&base) {
+                let problem = format!("`base_width` is {base}, which is not between 1 and {at_most}");
+                found.push(ConfigError::new("base_width", problem, "use a width such as 128"));
+            }
         }
         found
     }
@@ -161,17 +226,20 @@ pub struct GroupSummary {
 }
 
 impl AdamW {
-    /// Takes over the parameters of `vs`: afterwards they are views into flat tensors, gradients included. `rules` are by
-    /// full name; what no rule names follows the config.
-    pub fn new(vs: &VarStore, config: &OptimizerConfig, rules: &[ParamRule]) -> Self {
-        Self::over(vs.variables(), config, rules)
+    /// [`AdamW::over`] the parameters of `vs`, without factors.
+    #[cfg(test)]
+    pub fn new(vs: &tch::nn::VarStore, config: &OptimizerConfig, rules: &[ParamRule]) -> Self {
+        Self::over(vs.variables(), config, rules, &BTreeMap::new())
     }
 
-    /// The same for named variables of any stores.
+    /// Takes over named variables: afterwards they are views into flat tensors, gradients included. `rules` are by full name; what no
+    /// rule names follows the config. `factors` on the rate are by full name too, 1 where there is none; the share of a weight that
+    /// decays in a step stays what it is without its factor.
     pub fn over(
         variables: impl IntoIterator<Item = (String, Tensor)>,
         config: &OptimizerConfig,
         rules: &[ParamRule],
+        factors: &BTreeMap<String, f64>,
     ) -> Self {
         // By the bits of (learning rate, weight decay): a fixed order, and exact equality.
         let mut sorted: BTreeMap<[u64; 2], Vec<(String, Tensor)>> = BTreeMap::new();
@@ -179,9 +247,10 @@ impl AdamW {
         for (name, variable) in variables.into_iter().filter(|(_, v)| v.requires_grad()) {
             let rule = rules.iter().find(|r| r.name == name);
             let decay = if config.decayed.takes(&name, variable.dim()) { config.weight_decay } else { 0.0 };
-            let lr = rule.and_then(|r| r.lr).unwrap_or(config.lr);
+            let factor = factors.get(&name).copied().unwrap_or(1.0);
+            let lr = rule.and_then(|r| r.lr).unwrap_or(config.lr) * factor;
             let own = rule.and_then(|r| r.weight_decay).filter(|_| config.decayed != Decayed::All);
-            let weight_decay = own.unwrap_or(decay);
+            let weight_decay = own.unwrap_or(decay) / factor;
             sorted.entry([lr.to_bits(), weight_decay.to_bits()]).or_default().push((name, variable));
         }
         let group =
@@ -293,7 +362,8 @@ fn attach_grad(variable: &Tensor, grad: &Tensor) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tch::{Device, nn};
+    use tch::Device;
+    use tch::nn::{self, VarStore};
 
     /// Two parameters with a constant gradient each; `slow` has a rule of its own.
     fn setup() -> (VarStore, Tensor, Tensor, AdamW) {
@@ -308,6 +378,24 @@ mod tests {
 
     fn backward(weight: &Tensor, slow: &Tensor, t: f64) {
         ((weight * (0.3 + t)).sum(Kind::Float) + (slow * (-2.0 * t)).sum(Kind::Float)).backward();
+    }
+
+    #[test]
+    fn a_factor_is_on_the_rate_and_leaves_the_decay_of_a_step_alone() {
+        let config = OptimizerConfig { lr: 0.1, weight_decay: 0.01, clip_norm: None, ..Default::default() };
+        let stepped = |factor: f64, gradient: f64| {
+            let vs = VarStore::new(Device::Cpu);
+            let weight = vs.root().var("weight", &[2, 3], nn::Init::Const(1.0));
+            let mut optimizer = AdamW::over(vs.variables(), &config, &[], &[("weight".to_owned(), factor)].into());
+            (&weight * gradient).sum(Kind::Float).backward();
+            optimizer.step(1.0);
+            weight.double_value(&[0, 0])
+        };
+        let near = |found: f64, want: f64| assert!((found - want).abs() < 1e-6, "{found}, not {want}");
+        let decayed = 1.0 - 0.1 * 0.01;
+        [1.0, 0.25].into_iter().for_each(|factor| near(stepped(factor, 0.0), decayed));
+        // Adam's first step is as long as the rate.
+        [1.0, 0.25].into_iter().for_each(|factor| near(stepped(factor, 3.0), decayed - 0.1 * factor));
     }
 
     /// Algorithm 2 of the paper on one number, in plain float64.

@@ -236,7 +236,7 @@ impl Stage {
         reseed(seed, Purpose::Init, 1);
         let vs = VarStore::new(device);
         let root = vs.root() / "pretrain";
-        let normal = nn::Init::Randn { mean: 0.0, stdev: model.init_std };
+        let normal = nn::Init::Randn { mean: 0.0, stdev: model.table_std() };
         let mask = config.mask_rate.map(|_| root.var("mask", &[model.d_model], normal));
         let _building = model.precision.building();
         let head = linear(&(&root / "head"), model.d_model, task.vocab_size, true);

@@ -9,7 +9,7 @@ mod stepping;
 pub mod timing;
 
 use crate::base::events::Event;
-use crate::model::Model;
+use crate::model::{Model, rate_factors};
 use crate::registry::Registry;
 use crate::train::checkpoint::{self, CheckpointError, Part};
 use crate::train::error::TrainError;
@@ -155,6 +155,8 @@ pub struct Trainer {
     vs: VarStore,
     model: Model,
     optimizer: AdamW,
+    /// Factors on learning rates by the model's width.
+    rates: BTreeMap<String, f64>,
     /// What the optimizer trains besides the model, while pretraining.
     stage: Option<Stage>,
     /// The run's identity, which its checkpoints carry.
@@ -250,12 +252,18 @@ impl Trainer {
         reseed(spec.seed, Purpose::Init, 0);
         let vs = VarStore::new(device);
         let seen = pretrain::seen(task.spec(), spec.pretrain.as_ref());
-        let model = Model::new(&vs.root(), &spec.model, &seen, mixer, &spec.mixer.settings);
+        let settings = &spec.mixer.settings;
+        let (model, maps) = mixers::recorded(|| Model::new(&vs.root(), &spec.model, &seen, mixer, settings));
+        let rates = match spec.optimizer.base_width() {
+            Some(base) => rate_factors(&vs, maps, (&spec.model, base), &seen, (mixer, settings)),
+            None => BTreeMap::new(),
+        };
         let stage = spec.pretrain.as_ref().map(|p| Stage::new(p, &spec.model, &seen, spec.seed, device));
         let optimizer = match &stage {
-            None => AdamW::new(&vs, &spec.optimizer, &model.param_rules()),
+            None => AdamW::over(vs.variables(), &spec.optimizer, &model.param_rules(), &rates),
             Some(stage) => {
-                AdamW::over(stage.trained(&vs), &stage.config.optimizer(&spec.optimizer), &model.param_rules())
+                let config = stage.config.optimizer(&spec.optimizer);
+                AdamW::over(stage.trained(&vs), &config, &model.param_rules(), &rates)
             }
         };
         let pretraining = stage.is_some().then(Pretraining::default);
@@ -269,6 +277,7 @@ impl Trainer {
             vs,
             model,
             optimizer,
+            rates,
             stage,
             work_dir,
             started: Instant::now(),
@@ -297,6 +306,11 @@ impl Trainer {
             wanted.map(|(_, v)| v.numel() as u64).sum()
         };
         (count(false), count(true))
+    }
+
+    /// The task's optimizer before its first step.
+    fn fresh_optimizer(&self) -> AdamW {
+        AdamW::over(self.vs.variables(), &self.spec.optimizer, &self.model.param_rules(), &self.rates)
     }
 
     /// One line per optimizer group.

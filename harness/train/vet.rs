@@ -44,6 +44,9 @@ pub fn wrong(spec: &RunSpec, registry: &Registry) -> Vec<String> {
     let clm = written.objective() == Objective::Clm;
     let dims = spec.model.resolved().dims(outline.max_length, outline.causal || clm);
     found.extend(written.check_together(Some(&outline), "the task").into_iter().flat_map(said));
+    let wide =
+        spec.optimizer.check_width(&spec.model, (mixer, &spec.mixer.settings), (outline.max_length, dims.causal));
+    found.extend(wide.map(|e| format!("optimizer: {}; {}", e.problem, e.help)));
     let of_mixer = mixer.check(&spec.mixer.settings, &dims);
     found.extend(of_mixer.into_iter().map(|e| format!("mixer: {}; {}", e.problem, e.help)));
     found

@@ -4,7 +4,7 @@ use super::conv::Side;
 use super::gate::Gate;
 use super::ssm::{Recurrence, Ssm};
 use super::stacked::ssm_flops;
-use super::{Config, Routing, dense};
+use super::{Config, GATE, Routing, dense};
 use crate::{Context, Cost, Dims, Family, Linear, Mixer, NotLinear, ParamRule, Recurrent, linear_flops};
 use tch::{Tensor, nn};
 
@@ -42,11 +42,13 @@ impl Gated {
         let attends = cfg.routing == Routing::Attention;
         let sides = if attends { &[Side::Past] } else { cfg.sides() };
         // In the order the reference's layer has them, so that a seed keeps its meaning.
-        let value = dense(&(vs / "dv"), d, f);
-        let map = |prefix: &str, side: &Side| dense(&(vs / format!("{prefix}_{}", side.word())), d, d);
+        let value = dense(&(vs / "dv"), [d, f], Config::WIDTH);
+        let map = |prefix: &str, side: &Side| dense(&(vs / format!("{prefix}_{}", side.word())), [d, d], Config::WIDTH);
         let before: Vec<Linear> = sides.iter().map(|side| map("du", side)).collect();
         let after: Vec<Linear> = sides.iter().filter(|_| !attends).map(|side| map("duc", side)).collect();
-        let gate = Gate { value, open: dense(&(vs / "dol"), d, f), out: dense(&(vs / "do"), f, d), gelu: cfg.gelu() };
+        let open = dense(&(vs / "dol"), [d, f], Config::WIDTH);
+        let out = dense(&(vs / "do"), [f, d], GATE * Config::WIDTH);
+        let gate = Gate { value, open, out, gelu: cfg.gelu() };
         let routes: Vec<Route> = match cfg.routing {
             Routing::Ssm => (sides.iter().zip(after))
                 .map(|(side, after)| Route::Ssm(*side, Ssm::new(&(vs / side.name()), cfg), after))

@@ -10,7 +10,7 @@ use super::conv::Side;
 use super::ssm::{Recurrence, Ssm};
 use super::{Config, Directions, Routing, dense};
 use crate::math::conv::{fft_conv_flops, rfft_flops};
-use crate::{Context, Cost, Dims, Linear, Mixer, NotLinear, ParamRule, Recurrent, Structure, linear_flops};
+use crate::{Context, Cost, Dims, Family, Linear, Mixer, NotLinear, ParamRule, Recurrent, Structure, linear_flops};
 use tch::{Kind, Tensor, nn};
 
 /// State spaces (or nothing) and a map; attention needs nothing of this file.
@@ -28,7 +28,7 @@ impl Stacked {
         let ends = if cfg.routing == Routing::Ssm { cfg.sides() } else { &[] };
         let d_in = dims.d_model * ends.len().max(1) as i64;
         Self {
-            out: dense(&(vs / "do"), d_in, dims.d_model),
+            out: dense(&(vs / "do"), [d_in, dims.d_model], d_in / dims.d_model * Config::WIDTH),
             sides: ends.iter().map(|side| (*side, Ssm::new(&(vs / side.name()), cfg))).collect(),
             cfg: cfg.clone(),
             dims: *dims,

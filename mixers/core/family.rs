@@ -69,6 +69,9 @@ pub trait Family: Default + Serialize + DeserializeOwned + JsonSchema + 'static 
     const COMPLEXITY: &'static str;
     /// Raised whenever the same settings give other numbers; part of a run's identity.
     const VERSION: u32;
+    /// Width of the published model whose initial values these are. Constant deviations are right at this width and travel from it
+    /// ([`crate::deviation`]).
+    const WIDTH: i64;
     /// The block that the paper puts around the mixer.
     const BLOCK: Surroundings = Surroundings::Transformer;
     /// Whose released weights can be read.
@@ -93,6 +96,11 @@ pub trait Family: Default + Serialize + DeserializeOwned + JsonSchema + 'static 
     /// Parameters, by the last part of their name, and values that bring the strongest decay (or the largest logits) a run
     /// could reach: a law looks for NaN there, in values and gradients, in float32.
     fn extremes() -> Vec<(&'static str, f64)> {
+        Vec::new()
+    }
+    /// Variants, as [`Family::variants`] has them or `{}`, whose output does not keep its size from width to width, each with the
+    /// reason. A law over the registry (`harness/laws/coordinates.rs`) holds every other one to a factor of 3, and these to their word.
+    fn unsteady() -> Vec<(Value, &'static str)> {
         Vec::new()
     }
     /// Whether weights that were trained on sequences of up to `from` positions (`None`: nobody knows) can go on with the same
@@ -124,6 +132,8 @@ pub struct Entry {
     pub complexity: &'static str,
     /// [`Family::VERSION`].
     pub version: u32,
+    /// [`Family::WIDTH`].
+    pub width: i64,
     /// [`Family::BLOCK`].
     pub block: Surroundings,
     /// [`Family::RELEASED`].
@@ -142,6 +152,8 @@ pub struct Entry {
     pub targets: fn() -> Vec<BenchTarget>,
     /// [`Family::extremes`].
     pub extremes: fn() -> Vec<(&'static str, f64)>,
+    /// [`Family::unsteady`].
+    pub unsteady: fn() -> Vec<(Value, &'static str)>,
     /// Whether `settings` has the right types; the error is serde's.
     pub accepts: fn(&Value) -> Result<(), serde_json::Error>,
     /// `settings` with every default filled in and numbers in their field's type, so that equal settings hash equally.
@@ -167,6 +179,7 @@ impl Entry {
             paper: F::PAPER,
             complexity: F::COMPLEXITY,
             version: F::VERSION,
+            width: F::WIDTH,
             block: F::BLOCK,
             released: F::RELEASED,
             small: F::small,
@@ -175,6 +188,7 @@ impl Entry {
             schema: || schemars::schema_for!(F).to_value(),
             variants: F::variants,
             extremes: F::extremes,
+            unsteady: F::unsteady,
             defaults: || serde_json::to_value(F::default()).expect("settings are plain data"),
             accepts: |settings| parse::<F>(settings).map(drop),
             resolve: |settings| serde_json::to_value(parse::<F>(settings)?),

@@ -53,6 +53,8 @@ impl Family for Config {
     const COMPLEXITY: &'static str =
         "time O(d_model · length · (d_state + log length)), memory O(d_model · (d_state · length^½ + length))";
     const VERSION: u32 = 1;
+    /// Default of the repository's `example.py`.
+    const WIDTH: i64 = 128;
     const BLOCK: Surroundings = Surroundings::NoFfn;
 
     fn small() -> Value {

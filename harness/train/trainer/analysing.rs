@@ -4,7 +4,6 @@ use super::{Ended, Trainer};
 use crate::train::error::TrainError;
 use crate::train::evaluate::{self, Evaluation};
 use crate::train::feed::{Feed, to_tensors};
-use crate::train::optimizer::AdamW;
 use crate::train::seeds::Purpose;
 use results::{Detail, OfBaseline};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -248,7 +247,7 @@ impl Trainer {
 
     /// Trains on with the batches after those of the budget and a new optimizer, under the whole schedule in so many steps.
     fn retrain(&mut self, steps: u64, stop: &AtomicBool) -> Result<(), TrainError> {
-        let mut optimizer = AdamW::new(&self.vs, &self.spec.optimizer, &self.model.param_rules());
+        let mut optimizer = self.fresh_optimizer();
         let from = self.spec.budget.steps;
         let mut feed = Feed::start(self.task.clone(), self.order(), from, from + steps);
         for step in 0..steps {

@@ -5,7 +5,6 @@ use super::{Ended, Trainer};
 use crate::base::events::Event;
 use crate::train::error::TrainError;
 use crate::train::feed::Feed;
-use crate::train::optimizer::AdamW;
 use results::Outcome;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tasks::Batch;
@@ -42,7 +41,7 @@ impl Trainer {
     /// Ends pretraining: its head and mask vector go, the optimizer knows nothing yet.
     pub(super) fn start_over(&mut self) {
         if self.stage.take().is_some() {
-            self.optimizer = AdamW::new(&self.vs, &self.spec.optimizer, &self.model.param_rules());
+            self.optimizer = self.fresh_optimizer();
         }
     }
 
