@@ -7,6 +7,7 @@ use crate::base::exit::Exit;
 use crate::base::limits;
 use crate::base::output;
 use crate::base::signals;
+use crate::base::template::Template;
 use crate::cli::{Cli, SweepArgs};
 use crate::config::{Config, MOST_RUNS};
 use crate::registry::Registry;
@@ -30,8 +31,8 @@ use tasks::DataDir;
 const MEMORY_SHARE: f64 = 0.9;
 
 /// Runs the command.
-pub fn sweep(args: &SweepArgs, cli: &Cli, registry: &Registry) -> Exit {
-    Sweep::prepare(args, cli, registry).and_then(|sweep| sweep.run()).unwrap_or_else(|exit| exit)
+pub fn sweep(args: &SweepArgs, cli: &Cli, registry: &Registry, template: Option<Template>) -> Exit {
+    Sweep::prepare(args, cli, registry).and_then(|sweep| sweep.run(template)).unwrap_or_else(|exit| exit)
 }
 
 /// A sweep that is planned. Where a method gives an [`Exit`] for an error, what is wrong has been printed.
@@ -83,7 +84,7 @@ impl<'a> Sweep<'a> {
         }
     }
 
-    fn run(mut self) -> Result<Exit, Exit> {
+    fn run(mut self, mut template: Option<Template>) -> Result<Exit, Exit> {
         let mut records = self.replan(self.cli.quiet)?;
         let mut left = self.args.limit.unwrap_or(usize::MAX);
         let mut missing = self.missing(&records, left, &HashSet::new());
@@ -123,7 +124,10 @@ impl<'a> Sweep<'a> {
             if missing.is_empty() {
                 return Ok(self.finish(&manifest, records, &tally));
             }
-            tally = tally.and(self.train(&missing, jobs.min(missing.len()), threads)?);
+            if tried.is_empty() {
+                template = self.begin(&missing, threads, template);
+            }
+            tally = tally.and(self.train(&missing, jobs.min(missing.len()), threads, &mut template)?);
             if tally.interrupted {
                 eprintln!("interrupted; to go on from the checkpoints: {}", resuming(self.args));
                 return Ok(Exit::Interrupted);
@@ -185,17 +189,32 @@ impl<'a> Sweep<'a> {
         }
     }
 
-    /// Trains runs, `jobs` at a time.
-    fn train(&self, missing: &[Planned], jobs: usize, threads: usize) -> Result<Tally, Exit> {
-        let args = self.args;
+    /// What comes before the first run: signals, the machine's speed while it is idle, and the process that runs are copies of.
+    fn begin(&self, missing: &[Planned], threads: usize, template: Option<Template>) -> Option<Template> {
         signals::catch(Some(super::KILLS_AT_ONCE));
         // Before the runs keep the machine busy: what their speeds are a share of.
-        let machine = Machine::new(args.device, threads);
+        let machine = Machine::new(self.args.device, threads);
         for precision in [Precision::F32, Precision::Bf16] {
             if missing.iter().any(|run| run.spec.model.precision == precision) {
                 measured(&machine, precision);
             }
         }
+        match template {
+            Some(_) if !Template::fits(threads) && missing.len() == 1 => None,
+            Some(_) if !Template::fits(threads) => Template::spawn(threads).ok(),
+            template => template,
+        }
+    }
+
+    /// Trains runs, `jobs` at a time.
+    fn train(
+        &self,
+        missing: &[Planned],
+        jobs: usize,
+        threads: usize,
+        template: &mut Option<Template>,
+    ) -> Result<Tally, Exit> {
+        let args = self.args;
         let memory = limits::available_memory().map(|bytes| (bytes as f64 * MEMORY_SHARE) as u64 / jobs as u64);
         let (threads, keep) = (threads as i64, Keep::from(args.keep));
         let (store, data) = (args.folders.store.clone(), self.data.clone());
@@ -205,7 +224,7 @@ impl<'a> Sweep<'a> {
         // Who starts from a run needs its best weights, whatever is kept in the end.
         let followed: HashSet<&str> = self.plan.all().filter_map(|run| run.after.as_deref()).collect();
         let queue = missing.iter().map(|run| Job::new(run, self.kept(run, keep, &followed))).collect();
-        launch(queue, &self.store, &options, display.as_mut()).map_err(|error| {
+        launch(queue, &self.store, &options, template, display.as_mut()).map_err(|error| {
             fail(error, "what has finished is kept; the same command goes on from there");
             Exit::Environment
         })

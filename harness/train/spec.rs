@@ -12,7 +12,8 @@ use std::ops::{Deref, DerefMut};
 /// 2: `pseudo_perplexity` reads sequences spread over the whole test split and asks for no unknown token; `head.positions.weight` is
 ///    not decayed; the first evaluation of a language model that is NaN is no best one; floors are the best constant on the split
 ///    that is scored; paths left the identity, contents stand for them.
-/// 3: constant deviations of initial values travel with the width (`model.init: scaled`).
+/// 3: constant deviations of initial values travel with the width (`model.init: scaled`); AdamW is rounded otherwise, and the
+///    gradient's norm is summed in float64.
 pub const ENGINE: u32 = 3;
 /// The libtorch this build is made for.
 pub const LIBTORCH: &str = "2.11.0";
