@@ -1,6 +1,7 @@
 //! What every part of the command line stands on: messages, output, signals, and what the machine grants.
 
 pub(crate) mod bounds;
+pub(crate) mod child;
 pub(crate) mod choices;
 pub(crate) mod cuda;
 pub(crate) mod diagnostics;
@@ -14,4 +15,5 @@ pub(crate) mod names;
 pub(crate) mod output;
 pub(crate) mod process;
 pub(crate) mod signals;
+pub(crate) mod template;
 pub(crate) mod text;

@@ -77,6 +77,9 @@ pub enum Command {
     /// The process that measures for `bench`
     #[command(hide = true)]
     BenchChild,
+    /// The process that `sweep` copies its runs from
+    #[command(hide = true)]
+    Template,
     /// The process that measures for `plan` and `sweep`
     #[command(hide = true)]
     GaugeChild(GaugeArgs),
@@ -529,6 +532,43 @@ pub enum BenchCommand {
     ///
     /// Times are compared as ratios to attention in the same run, where both runs have it; memory as the peak of a process.
     Compare(CompareArgs),
+    /// Processor time of whole optimizer steps of small models, and its ratio to attention
+    ///
+    /// Every mixer stands in the block of its paper and learns multi-query associative recall. All take turns in one process with one
+    /// thread; medians and quartiles are of the turns. Processor time does not count the time that other processes took.
+    Steps(StepsArgs),
+}
+
+/// Arguments of `bench steps`.
+#[derive(Args, Clone, Debug)]
+pub struct StepsArgs {
+    /// Only these mixers [default: every one]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub mixers: Option<Vec<String>>,
+    /// A setting of a mixer: s4.d_state=16
+    #[arg(long = "set", value_name = "MIXER.KEY=VALUE")]
+    pub sets: Vec<String>,
+    /// Width
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(i64).range(1..))]
+    pub d_model: i64,
+    /// Positions of a sequence, a multiple of four
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(i64).range(4..))]
+    pub length: i64,
+    /// Sequences at a time
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(i64).range(1..))]
+    pub batch: i64,
+    /// Layers
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(i64).range(1..))]
+    pub layers: i64,
+    /// Turns of each mixer
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..10_000))]
+    pub rounds: u64,
+    /// Steps of a turn
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..10_000))]
+    pub steps: u64,
+    /// Print JSON: every turn
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Arguments of `bench compare`.

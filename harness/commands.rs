@@ -16,11 +16,16 @@ pub(crate) mod settings;
 mod sweep;
 mod verify;
 
+use crate::base::choices::DeviceKind;
 use crate::base::diagnostics::{Diagnostics, suggest};
 use crate::base::exit::Exit;
-use crate::cli::{Changes, Cli, Command};
+use crate::base::output;
+use crate::base::template::{Template, serve_stdin};
+use crate::cli::{Changes, Cli, Command, hint};
 use crate::config::{Config, Draft};
 use crate::registry::Registry;
+use clap::Parser;
+use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
 use tasks::DataError;
@@ -28,8 +33,34 @@ use tasks::DataError;
 /// How often a signal must come until a sweep ends at once: the first asks its runs to stop, the second kills them.
 const KILLS_AT_ONCE: u8 = 4;
 
+/// Does what a command line says; the exit code.
+pub(crate) fn obey(line: Vec<OsString>, registry: &Registry) -> u8 {
+    let cli = match Cli::try_parse_from(line) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and the version come this way too, with code 0.
+            let _ = error.print();
+            if let Some(hint) = hint(&error) {
+                eprintln!("  help: {hint}");
+            }
+            return error.exit_code() as u8;
+        }
+    };
+    let exit = dispatch(&cli, registry);
+    // Where a command has failed, that is what its exit code says.
+    if let Some(error) = output::lost() {
+        fail(format!("standard output could not be written: {error}"), "free some space, then run the command again");
+        if exit == Exit::Ok {
+            return Exit::Environment as u8;
+        }
+    }
+    exit as u8
+}
+
 /// Runs the command typed.
-pub(crate) fn dispatch(cli: &Cli, registry: &Registry) -> Exit {
+fn dispatch(cli: &Cli, registry: &Registry) -> Exit {
+    // Before anything else: it must be forked while this process has one thread.
+    let template = template(&cli.command, registry);
     // A run that `sweep` started talks to it alone.
     if !matches!(&cli.command, Command::BenchChild | Command::GaugeChild(_))
         && !matches!(&cli.command, Command::Run(args) if args.events)
@@ -38,9 +69,9 @@ pub(crate) fn dispatch(cli: &Cli, registry: &Registry) -> Exit {
         tasks::data::prepared::listen(Box::new(move |event| data::tell(&event, quiet)));
     }
     match &cli.command {
-        Command::Sweep(args) => sweep::sweep(args, cli, registry),
+        Command::Sweep(args) => sweep::sweep(args, cli, registry, template),
         Command::Plan(args) => plan::plan(args, cli, registry),
-        Command::Run(args) => run::run(args, cli, registry),
+        Command::Run(args) => run::run(args, cli, registry, template),
         Command::Report(args) => report::report(args, cli),
         Command::List(args) => list::list(args, registry),
         Command::Schema => schema::schema(registry),
@@ -48,6 +79,7 @@ pub(crate) fn dispatch(cli: &Cli, registry: &Registry) -> Exit {
         Command::Verify(args) => verify::verify(args, cli, registry),
         Command::Bench(args) => bench::bench(args, cli, registry),
         Command::BenchChild => bench::child(registry),
+        Command::Template => serve_stdin(&|line| obey(line, registry)),
         Command::GaugeChild(args) => {
             crate::sweep::gauge::child(args.device, args.threads, registry);
             Exit::Ok
@@ -56,6 +88,17 @@ pub(crate) fn dispatch(cli: &Cli, registry: &Registry) -> Exit {
         Command::Data(args) => data::data(args, cli, registry),
         Command::Doctor(args) => doctor::doctor(args),
     }
+}
+
+/// What a command's runs are copies of. Without `--threads` a sweep finds out later whether it fits them ([`Template::fits`]).
+fn template(command: &Command, registry: &Registry) -> Option<Template> {
+    let device = match command {
+        Command::Sweep(args) if !args.dry_run => args.device,
+        Command::Run(args) if !args.events => args.device,
+        _ => return None,
+    };
+    // CUDA does not outlive a fork.
+    if device == DeviceKind::Cpu { Template::fork(&|line| obey(line, registry)) } else { None }
 }
 
 /// An error in the project's form, on stderr.

@@ -1,5 +1,5 @@
 //! The `mixarena` binary.
 
-fn main() -> std::process::ExitCode {
+fn main() {
     harness::main_with(harness::Registry::default())
 }

@@ -66,7 +66,7 @@ mixers:
 YAML
 
 sweep=
-# The processes of this sweep: it and its children. Runs are told by their `--events`.
+# The processes of this sweep: it and its children, among them the one that forks runs. Runs are told by their name.
 children() {
     local all=() file
     for file in /proc/"$sweep"/task/*/children; do
@@ -76,11 +76,10 @@ children() {
 }
 # Every process at work in this folder's store, orphans included.
 at_work() {
-    local path line
+    local path
     for path in /proc/[0-9]*; do
         [[ $(readlink "$path/cwd" 2> /dev/null) == "$folder" ]] || continue
-        line=$(tr '\0' ' ' < "$path/cmdline" 2> /dev/null)
-        [[ $line == *' --events '* ]] && echo "${path#/proc/}"
+        [[ $(cat "$path/comm" 2> /dev/null) == mixarena-run ]] && echo "${path#/proc/}"
     done
 }
 # Runs that have trained and have not ended: their checkpoint says so.

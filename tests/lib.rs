@@ -245,10 +245,10 @@ impl Background {
         is_alive(self.id())
     }
 
-    /// Its runs: children that have become `mixarena run`.
+    /// Its runs: children that have named themselves.
     pub fn runs(&self) -> Vec<u32> {
         let of_self = children(self.id());
-        of_self.into_iter().filter(|pid| command_line(*pid).contains("--events")).collect()
+        of_self.into_iter().filter(|pid| name(*pid) == "mixarena-run").collect()
     }
 
     /// Closes its standard input.
@@ -298,9 +298,9 @@ pub fn try_signal(name: &str, pid: u32) -> bool {
     kill.expect("sh runs").success()
 }
 
-/// The arguments of a process; empty when it is gone.
-fn command_line(pid: u32) -> String {
-    String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default()).replace('\0', " ")
+/// The name of a process; empty when it is gone.
+fn name(pid: u32) -> String {
+    fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim().into()
 }
 
 /// Processes whose parent is `pid`: field 4 of `/proc/<pid>/stat`, counted behind the name, which may hold anything.

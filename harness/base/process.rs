@@ -1,16 +1,17 @@
 //! Processes of this program: how it starts itself to compute, and what is known of one that died.
 
 use std::any::Any;
+use std::io;
 use std::process::{Command, ExitStatus};
 
 /// This program. On Linux the kernel's own link to it, which still works after the file was rebuilt or moved.
-pub fn own_program() -> std::io::Result<std::path::PathBuf> {
+pub fn own_program() -> io::Result<std::path::PathBuf> {
     let link = std::path::PathBuf::from("/proc/self/exe");
     if cfg!(target_os = "linux") && link.exists() { Ok(link) } else { std::env::current_exe() }
 }
 
 /// This program as a process that computes with so many threads.
-pub fn computing(threads: usize) -> std::io::Result<Command> {
+pub fn computing(threads: usize) -> io::Result<Command> {
     let mut command = Command::new(own_program()?);
     command.env("OMP_NUM_THREADS", threads.to_string());
     // Threads that spin while they wait starve each other on a busy machine (one trial: 5 steps/s against 296).
@@ -18,6 +19,17 @@ pub fn computing(threads: usize) -> std::io::Result<Command> {
         command.env("OMP_WAIT_POLICY", "passive");
     }
     Ok(command)
+}
+
+/// What the system's lists of processes call this one, at most fifteen characters. Only Linux has such names.
+pub fn name_process(name: &std::ffi::CStr) {
+    #[cfg(target_os = "linux")]
+    // SAFETY: the system copies the text, which ends in a zero.
+    unsafe {
+        libc::prctl(libc::PR_SET_NAME, name.as_ptr());
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = name;
 }
 
 /// The text of a panic; empty where it has none.

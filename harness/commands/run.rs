@@ -9,7 +9,9 @@ use crate::base::events::Event;
 use crate::base::exit::Exit;
 use crate::base::limits;
 use crate::base::output;
+use crate::base::process::name_process;
 use crate::base::signals;
+use crate::base::template::Template;
 use crate::cli::{Cli, RunArgs};
 use crate::registry::Registry;
 use crate::sweep::gauge::measured;
@@ -25,11 +27,12 @@ use std::sync::atomic::Ordering;
 use tasks::DataDir;
 
 /// Runs the command.
-pub fn run(args: &RunArgs, cli: &Cli, registry: &Registry) -> Exit {
+pub fn run(args: &RunArgs, cli: &Cli, registry: &Registry, template: Option<Template>) -> Exit {
     output::go_on_without_reader();
     if args.events {
         // First of all: until now signals waited.
         signals::catch(None);
+        name_process(c"mixarena-run");
     }
     let spec = match vet::read_file(&args.spec, registry) {
         Ok(spec) => spec,
@@ -55,7 +58,7 @@ pub fn run(args: &RunArgs, cli: &Cli, registry: &Registry) -> Exit {
     if args.events {
         return child(&spec, &place, registry);
     }
-    match parent(spec, place, cli) {
+    match parent(spec, place, template, cli) {
         Ok(exit) => exit,
         Err(problem) => {
             fail(problem, "");
@@ -84,7 +87,7 @@ fn child(spec: &RunSpec, place: &Place, registry: &Registry) -> Exit {
 }
 
 /// Starts the process that trains, and shows how it gets on.
-fn parent(spec: RunSpec, place: Place, cli: &Cli) -> Result<Exit, String> {
+fn parent(spec: RunSpec, place: Place, template: Option<Template>, cli: &Cli) -> Result<Exit, String> {
     device(place.device)?;
     let store = Store::open(&place.store).map_err(|error| error.to_string())?;
     let (id, name) = (spec.id(), format!("{} · {} · seed {}", spec.task.name, spec.mixer.name, spec.seed));
@@ -96,9 +99,10 @@ fn parent(spec: RunSpec, place: Place, cli: &Cli) -> Result<Exit, String> {
     signals::catch(Some(super::KILLS_AT_ONCE));
     // Whether the run it starts from is there is for the run to say.
     let job = Job { name, id, spec, after: None, keep: place.keep };
+    let template = template.filter(|_| Template::fits(place.threads as usize));
     let options = Options { jobs: 1, fail_fast: false, retry: true, place };
     let mut display = progress::display(1, cli.quiet, cli.verbose);
-    let tally = launch(vec![job], &store, &options, display.as_mut()).map_err(|error| error.to_string())?;
+    let tally = launch(vec![job], &store, &options, template, display.as_mut()).map_err(|error| error.to_string())?;
     Ok(match tally {
         tally if tally.interrupted => Exit::Interrupted,
         tally if tally.failed > 0 => Exit::Failed,

@@ -7,6 +7,7 @@ use crate::base::exit::Exit;
 use crate::base::limits;
 use crate::base::output;
 use crate::base::signals;
+use crate::base::template::Template;
 use crate::cli::{Cli, SweepArgs};
 use crate::config::{Config, MOST_RUNS};
 use crate::registry::Registry;
@@ -29,8 +30,8 @@ use tasks::DataDir;
 const MEMORY_SHARE: f64 = 0.9;
 
 /// Runs the command.
-pub fn sweep(args: &SweepArgs, cli: &Cli, registry: &Registry) -> Exit {
-    Sweep::prepare(args, cli, registry).and_then(|sweep| sweep.run()).unwrap_or_else(|exit| exit)
+pub fn sweep(args: &SweepArgs, cli: &Cli, registry: &Registry, template: Option<Template>) -> Exit {
+    Sweep::prepare(args, cli, registry).and_then(|sweep| sweep.run(template)).unwrap_or_else(|exit| exit)
 }
 
 /// A sweep that is planned. Where a method gives an [`Exit`] for an error, what is wrong has been printed.
@@ -59,7 +60,7 @@ impl<'a> Sweep<'a> {
         Ok(Self { args, cli, plan, starts: starts_of_others(&whole, &config), data, store })
     }
 
-    fn run(&self) -> Result<Exit, Exit> {
+    fn run(&self, template: Option<Template>) -> Result<Exit, Exit> {
         let records = self.read(self.cli.quiet)?;
         let missing = self.missing(&records);
         let (jobs, threads) = share_cores(limits::cores(), self.args.jobs, self.args.threads);
@@ -94,7 +95,7 @@ impl<'a> Sweep<'a> {
         if missing.is_empty() {
             return Ok(self.finish(&manifest, records, &Tally::default()));
         }
-        let tally = self.train(&missing, jobs.min(missing.len()), threads)?;
+        let tally = self.train(&missing, jobs.min(missing.len()), threads, template)?;
         if tally.interrupted {
             eprintln!("interrupted; to go on from the checkpoints: {}", resuming(self.args));
             return Ok(Exit::Interrupted);
@@ -137,7 +138,13 @@ impl<'a> Sweep<'a> {
     }
 
     /// Trains runs, `jobs` at a time.
-    fn train(&self, missing: &[Planned], jobs: usize, threads: usize) -> Result<Tally, Exit> {
+    fn train(
+        &self,
+        missing: &[Planned],
+        jobs: usize,
+        threads: usize,
+        template: Option<Template>,
+    ) -> Result<Tally, Exit> {
         let args = self.args;
         signals::catch(Some(super::KILLS_AT_ONCE));
         // Before the runs keep the machine busy: what their speeds are a share of.
@@ -147,6 +154,11 @@ impl<'a> Sweep<'a> {
                 measured(&machine, precision, true);
             }
         }
+        let template = match template {
+            Some(_) if !Template::fits(threads) && missing.len() == 1 => None,
+            Some(_) if !Template::fits(threads) => Template::spawn(threads).ok(),
+            template => template,
+        };
         let memory = limits::available_memory().map(|bytes| (bytes as f64 * MEMORY_SHARE) as u64 / jobs as u64);
         let (threads, keep) = (threads as i64, Keep::from(args.keep));
         let (store, data) = (args.folders.store.clone(), self.data.clone());
@@ -156,7 +168,7 @@ impl<'a> Sweep<'a> {
         // Who starts from a run needs its best weights, whatever is kept in the end.
         let followed: HashSet<&str> = self.plan.all().filter_map(|run| run.after.as_deref()).collect();
         let queue = missing.iter().map(|run| Job::new(run, self.kept(run, keep, &followed))).collect();
-        launch(queue, &self.store, &options, display.as_mut()).map_err(|error| {
+        launch(queue, &self.store, &options, template, display.as_mut()).map_err(|error| {
             fail(error, "what has finished is kept; the same command goes on from there");
             Exit::Environment
         })

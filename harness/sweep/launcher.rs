@@ -4,20 +4,24 @@
 //! could not. Closing a child's standard input asks it to checkpoint and stop, which also happens by itself when this
 //! process dies.
 
+use crate::base::child::{Process, Started};
 use crate::base::choices::KeepKind;
 use crate::base::events::Event;
 use crate::base::exit::Exit;
-use crate::base::process::{computing, death};
+use crate::base::process::death;
 use crate::base::signals;
+use crate::base::template::Template;
 use crate::sweep::plan::{Planned, name};
 use crate::sweep::progress::Display;
 use crate::sweep::run::{Place, blank};
 use crate::train::spec::RunSpec;
 use results::{Blocked, Claim, Keep, Outcome, Record, Store};
 use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
-use std::process::{Child, ChildStdin, ExitStatus, Stdio};
+use std::io::{self, BufRead, BufReader, PipeWriter};
+use std::path::Path;
+use std::process::ExitStatus;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -26,7 +30,7 @@ const GRACE_SECONDS: f64 = 120.0;
 /// How often claims are renewed, and looked at: a sweep that slept too long may have lost some.
 const TOUCH_EVERY: Duration = Duration::from_secs(5);
 
-/// What [`Child::kill`] sends.
+/// What [`Process::kill`] sends.
 const SIGKILL: i32 = 9;
 
 /// Runs before a run, at most: a record that was tampered with may name itself.
@@ -87,9 +91,9 @@ pub enum LaunchError {
 
 struct Running {
     run: Job,
-    child: Child,
+    child: Process,
     /// Dropped to ask the child to stop.
-    stdin: Option<ChildStdin>,
+    stdin: Option<PipeWriter>,
     claim: Claim,
     begun: Instant,
     /// Since when it trains; absent before its model is built, and after its last step, when only scoring is left.
@@ -145,17 +149,19 @@ pub fn wants(record: &Record, retry: bool, latest: &dyn Fn(&str) -> Option<Recor
     false
 }
 
-/// Runs everything in `queue`.
+/// Runs everything in `queue`, as copies of `template` where there is one.
 pub fn launch(
     queue: Vec<Job>,
     store: &Store,
     options: &Options,
+    template: Option<Template>,
     display: &mut dyn Display,
 ) -> Result<Tally, LaunchError> {
     let (sender, receiver) = channel();
     let mut launcher = Launcher {
         store,
         options,
+        template,
         display,
         sender,
         running: Vec::new(),
@@ -178,6 +184,7 @@ pub fn launch(
 struct Launcher<'a> {
     store: &'a Store,
     options: &'a Options,
+    template: Option<Template>,
     display: &'a mut dyn Display,
     sender: Sender<Message>,
     /// By slot; a slot is never used twice.
@@ -324,10 +331,8 @@ impl Launcher<'_> {
             return Ok(());
         }
         let work_dir = self.store.work_dir(&run.id);
-        let failed = |what: &std::path::Path, e: std::io::Error| LaunchError::Start {
-            what: what.display().to_string(),
-            why: e.to_string(),
-        };
+        let failed =
+            |what: &Path, e: io::Error| LaunchError::Start { what: what.display().to_string(), why: e.to_string() };
         fs::create_dir_all(&work_dir).map_err(|e| failed(&work_dir, e))?;
         let spec_path = work_dir.join("spec.json");
         let spec = serde_json::to_vec_pretty(&run.spec).expect("a spec is plain data");
@@ -336,32 +341,12 @@ impl Launcher<'_> {
         // A new file: a process of an earlier sweep may still write to its own.
         let _ = fs::remove_file(&log_path);
         let log = File::create(&log_path).map_err(|e| failed(&log_path, e))?;
-        let program = std::path::Path::new("mixarena");
-        let place = &self.options.place;
-        let mut command = computing(place.threads.max(1) as usize).map_err(|e| failed(program, e))?;
-        command
-            .arg("run")
-            .arg(&spec_path)
-            .arg("--events")
-            .arg("--store")
-            .arg(&place.store)
-            .arg("--data")
-            .arg(&place.data.0);
-        command.arg("--device").arg(place.device.word()).arg("--threads").arg(place.threads.to_string());
-        command.arg("--keep").arg(KeepKind::from(run.keep).word());
-        if let Some(bytes) = place.memory {
-            command.arg("--memory").arg(bytes.to_string());
-        }
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
-        // A group of its own: the terminal's Ctrl-C reaches this process, which passes it on.
-        std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        // Linking libtorch takes a child half a second, in which it could not answer a signal.
-        let mut child = signals::blocked(|| command.spawn()).map_err(|e| failed(program, e))?;
+        let program = Path::new("mixarena");
+        let started = self.process(&spec_path, run.keep, &log).map_err(|e| failed(program, e))?;
         let slot = self.running.len();
-        let stdout = child.stdout.take().expect("the output is piped");
         let sender = self.sender.clone();
         std::thread::spawn(move || {
-            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            for line in BufReader::new(started.stdout).lines().map_while(Result::ok) {
                 if let Ok(event) = serde_json::from_str(&line) {
                     let _ = sender.send(Message::Event(slot, event));
                 }
@@ -369,13 +354,12 @@ impl Launcher<'_> {
             let _ = sender.send(Message::Closed(slot));
         });
         self.display.started(slot, &run.name);
-        let (stdin, begun) = (child.stdin.take(), Instant::now());
         let running = Running {
             run,
-            child,
-            stdin,
+            child: started.process,
+            stdin: Some(started.stdin),
             claim,
-            begun,
+            begun: Instant::now(),
             training: None,
             overdue: false,
             killed: false,
@@ -384,6 +368,21 @@ impl Launcher<'_> {
         };
         self.running.push(Some(running));
         Ok(())
+    }
+
+    /// The process of a run. A template that can start none is given up.
+    fn process(&mut self, spec: &Path, keep: Keep, log: &File) -> io::Result<Started> {
+        let (line, threads) = (arguments(&self.options.place, spec, keep), self.options.place.threads.max(1) as usize);
+        if self.template.is_some() {
+            match Process::start(self.template.as_ref(), threads, line.clone(), log.try_clone()?) {
+                Ok(started) => return Ok(started),
+                Err(error) => {
+                    self.display.say(&format!("warning: runs are started anew, not as copies of one process: {error}"));
+                    self.template = None;
+                }
+            }
+        }
+        Process::start(None, threads, line, log.try_clone()?)
     }
 
     fn hear(&mut self, slot: usize, event: &Event) {
@@ -475,6 +474,18 @@ impl Launcher<'_> {
             }
         }
     }
+}
+
+/// The command line of a run's process.
+fn arguments(place: &Place, spec: &Path, keep: Keep) -> Vec<OsString> {
+    let mut line: Vec<OsString> = vec!["run".into(), spec.into(), "--events".into()];
+    line.extend(["--store".into(), place.store.clone().into(), "--data".into(), place.data.0.clone().into()]);
+    line.extend(["--device", place.device.word(), "--keep", KeepKind::from(keep).word()].map(OsString::from));
+    line.extend(["--threads".into(), place.threads.to_string().into()]);
+    if let Some(bytes) = place.memory {
+        line.extend(["--memory".into(), bytes.to_string().into()]);
+    }
+    line
 }
 
 /// Whether a run has trained for so long past its limit that it must hang. One that does not train yet, or only scores, never has.
