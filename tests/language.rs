@@ -118,7 +118,7 @@ fn another_text_is_another_run_and_another_tokenizer_is_no_start() {
         "task: cola, corpus: { path: mine, held_out: 0.2 }",
     );
     folder.write("language.yaml", other);
-    let ended = folder.run("plan language.yaml");
+    let ended = folder.run("plan language.yaml --measure 0");
     let ended = if ended.code == Some(0) { folder.run("sweep language.yaml -n") } else { ended };
     assert_ne!(ended.code, Some(0));
     assert!(ended.err.contains("its tokenizer is not that of `masked`"), "{}", ended.err);
@@ -191,7 +191,7 @@ fn the_config_beside_exported_weights_is_held_against_the_model() {
     assert!(said.contains("config:  weights/config.json"), "{said}");
     let text = config().replace("start: masked", "start: { weights: weights/model.safetensors }");
     folder.write("file.yaml", &text);
-    folder.run("plan file.yaml -k task=cola").expect(0);
+    folder.run("plan file.yaml --measure 0 -k task=cola").expect(0);
     let written: Value = serde_json::from_str(&folder.text("weights/config.json")).expect("JSON");
     let wanted = [("hidden_size", 16), ("num_hidden_layers", 1), ("num_attention_heads", 2), ("seq_len", 16)];
     for (key, value) in wanted {
@@ -214,5 +214,5 @@ fn the_config_beside_exported_weights_is_held_against_the_model() {
     // Two exports to one folder do not overwrite each other's description.
     folder.run(&format!("export-weights {id} --out weights/model.safetensors")).expect(0);
     assert!(folder.path("weights/model.config.json").is_file());
-    folder.run("plan file.yaml -k task=cola").expect(0);
+    folder.run("plan file.yaml --measure 0 -k task=cola").expect(0);
 }

@@ -169,7 +169,7 @@ fn a_body_that_is_not_its_start_s_is_refused_before_anything_is_trained() {
     assert!(ended.err.contains("a mixer's `start` names a task"), "{}", ended.err);
     // What reads the answer, dropout and precision may differ.
     folder.write("good.yaml", chain("model: { pooling: last, dropout: 0.1, precision: bf16 }"));
-    folder.run("plan good.yaml").expect(0);
+    folder.run("plan good.yaml --measure 0").expect(0);
     folder.write("weights.safetensors", "no weights");
     folder.write("bad.yaml", chain("").replace("start: first", "start: { weights: weights.safetensors }"));
     let ended = folder.run("sweep bad.yaml");

@@ -205,7 +205,7 @@ fn a_plan_counts_both_stages_a_gpu_s_time_and_the_share_of_the_published_size() 
     );
     let folder = Folder::with("pair.yaml", &text);
     let kind = |arguments: &str| -> Value {
-        let planned = folder.run(&format!("plan pair.yaml --json {arguments}")).expect(0);
+        let planned = folder.run(&format!("plan pair.yaml --measure 0 --json {arguments}")).expect(0);
         serde_json::from_str::<Value>(&planned.out).expect("one JSON document")["kinds"][0].clone()
     };
     let number = |kind: &Value, key: &str| kind[key].as_f64().unwrap_or_else(|| panic!("{key}: {kind}"));
@@ -222,13 +222,13 @@ fn a_plan_counts_both_stages_a_gpu_s_time_and_the_share_of_the_published_size() 
     }
     let slow = kind("--gpu-tflops 0.001");
     assert!((number(&slow, "gpu_seconds") * 1e9 / number(&slow, "flops") - 1.0).abs() < 1e-9);
-    let shown = folder.run("plan pair.yaml --gpu-tflops 40").expect(0).out;
+    let shown = folder.run("plan pair.yaml --measure 0 --gpu-tflops 40").expect(0).out;
     let ratio = format!("{:.3}", number(&scratch, "parameters") / 10000.0);
     assert!(
         shown.contains("of reference") && shown.contains(&ratio) && shown.contains("the 40 TFLOP/s of --gpu-tflops"),
         "{shown}"
     );
-    let assumed = folder.run("plan pair.yaml").expect(0).out;
+    let assumed = folder.run("plan pair.yaml --measure 0").expect(0).out;
     assert!(assumed.contains("not measured: all FLOPs at 5.85 TFLOP/s, 30 % of an A100's 19.5"), "{assumed}");
     folder.run("plan pair.yaml --gpu-tflops 0").expect(2);
 }

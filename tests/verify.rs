@@ -431,8 +431,8 @@ fn a_reader_that_leaves_early_causes_no_panic() {
 #[test]
 fn a_plan_tells_counts_and_costs() {
     let folder = Folder::with("five.yaml", FIVE);
-    let json: Value =
-        serde_json::from_str(&folder.run("plan five.yaml --json").expect(0).out).expect("one JSON document");
+    let json: Value = serde_json::from_str(&folder.run("plan five.yaml --measure 0 --json").expect(0).out)
+        .expect("one JSON document");
     assert_eq!((&json["name"], &json["runs"]), (&Value::from("five"), &Value::from(10)));
     let kinds = json["kinds"].as_array().expect("a list");
     assert_eq!(kinds.iter().filter_map(|k| k["mixer"].as_str()).collect::<Vec<_>>(), MIXERS);
