@@ -1,7 +1,9 @@
-//! Measuring blocks: what is measured (`suite`), the process that measures (`child`), the one that asks (`conductor`).
+//! Measuring blocks: what is measured (`suite`), the process that measures (`child`), the one that asks (`conductor`);
+//! and whole optimizer steps (`steps`).
 
 pub mod child;
 pub mod conductor;
+pub mod steps;
 pub mod suite;
 
 use crate::model::ModelConfig;

@@ -27,6 +27,7 @@ pub fn serve(registry: &Registry) -> Result<(), String> {
         while matches!(std::io::stdin().read(&mut buffer), Ok(n) if n > 0) {}
         std::process::exit(130);
     });
+    limits::keep_freed_memory();
     tch::set_num_threads(i32::try_from(job.threads).unwrap_or(i32::MAX));
     if let Some(bytes) = job.memory {
         limits::limit_memory(bytes);

@@ -7,8 +7,9 @@ use crate::base::limits;
 use crate::base::output;
 use crate::base::signals;
 use crate::bench::conductor::{Conductor, Planned};
+use crate::bench::steps::{Plan, document, measure as measure_steps, table};
 use crate::bench::suite::{Chosen, LENGTHS, Size, plan, targets};
-use crate::cli::{BenchArgs, BenchCommand, BenchSuite, Cli, CompareArgs};
+use crate::cli::{BenchArgs, BenchCommand, BenchSuite, Cli, CompareArgs, StepsArgs};
 use crate::registry::Registry;
 use crate::sweep::run::{COMMIT, VERSION};
 use results::bench::{Bench, FORMAT, Protocol, State, Suite, compare};
@@ -22,8 +23,10 @@ type Mistake = (String, String);
 
 /// Runs the command.
 pub fn bench(args: &BenchArgs, cli: &Cli, registry: &Registry) -> Exit {
-    if let Some(BenchCommand::Compare(args)) = &args.command {
-        return beside(args);
+    match &args.command {
+        Some(BenchCommand::Compare(args)) => return beside(args),
+        Some(BenchCommand::Steps(args)) => return step(args, registry),
+        None => {}
     }
     let prepared = check_outputs(args).and_then(|()| prepare(args, registry));
     let (groups, conductor) = match prepared {
@@ -56,6 +59,30 @@ pub fn bench(args: &BenchArgs, cli: &Cli, registry: &Registry) -> Exit {
     // With lengths, to stop at a cap is a result; where nothing at all could be measured, something is wrong.
     let nothing = bench.cases.iter().all(|case| case.state != State::Measured);
     if bench.missed() > 0 || nothing { Exit::Failed } else { Exit::Ok }
+}
+
+/// Runs `bench steps`.
+fn step(args: &StepsArgs, registry: &Registry) -> Exit {
+    let chosen = match choose(args.mixers.as_deref(), &args.sets, registry) {
+        Ok(chosen) => chosen,
+        Err((problem, help)) => {
+            fail(problem, &help);
+            return Exit::Usage;
+        }
+    };
+    let StepsArgs { d_model, length, batch, layers: n_layers, rounds, steps, .. } = *args;
+    let plan = Plan { d_model, length, batch, n_layers, rounds, steps };
+    limits::keep_freed_memory();
+    tch::set_num_threads(1);
+    match measure_steps(&chosen, &plan, registry) {
+        Ok(stepped) if args.json => println!("{:#}", document(&stepped, &plan)),
+        Ok(stepped) => print!("{}", table(&stepped)),
+        Err(problem) => {
+            fail(problem, "choose another size, or others with --mixers");
+            return Exit::Usage;
+        }
+    }
+    Exit::Ok
 }
 
 /// Child process of `bench`.
@@ -157,7 +184,7 @@ fn prepare(args: &BenchArgs, registry: &Registry) -> Result<(Vec<Vec<Planned>>, 
     if let Some((flag, n)) = least.iter().find(|(_, n)| *n < 1) {
         return Err((format!("{flag} holds {n}, which is below 1"), "use 1 or more".into()));
     }
-    let chosen = choose(args, registry)?;
+    let chosen = choose(args.mixers.as_deref(), &args.sets, registry)?;
     let mut groups = Vec::new();
     for length in lengths {
         let name = format!("length {length}");
@@ -182,16 +209,16 @@ fn check_names(names: &[String], known: &[&str]) -> Result<(), Mistake> {
 }
 
 /// The mixers asked for, in the registry's order, with their settings.
-fn choose(args: &BenchArgs, registry: &Registry) -> Result<Vec<Chosen>, Mistake> {
+fn choose(mixers: Option<&[String]>, sets: &[String], registry: &Registry) -> Result<Vec<Chosen>, Mistake> {
     let known: Vec<&str> = registry.mixers.iter().map(|m| m.name).collect();
-    check_names(args.mixers.as_deref().unwrap_or_default(), &known)?;
-    let wanted = |name: &str| args.mixers.as_ref().is_none_or(|names| names.iter().any(|n| n == name));
+    check_names(mixers.unwrap_or_default(), &known)?;
+    let wanted = |name: &str| mixers.is_none_or(|names| names.iter().any(|n| n == name));
     let mut chosen: Vec<Chosen> = known
         .iter()
         .filter(|name| wanted(name))
         .map(|name| Chosen { label: (*name).into(), mixer: (*name).into(), settings: Value::Object(Map::new()) })
         .collect();
-    for set in &args.sets {
+    for set in sets {
         let form =
             || (format!("--set {set}: not of the form MIXER.KEY=VALUE"), "write --set s4.d_state=16".to_string());
         let (path, value) = set.split_once('=').ok_or_else(form)?;

@@ -125,6 +125,7 @@ pub fn measured(machine: &Machine, precision: Precision, keep: bool) -> Option<f
 
 /// The child: answers until its input closes.
 pub fn child(device: DeviceKind, threads: usize, registry: &Registry) {
+    limits::keep_freed_memory();
     tch::set_num_threads(threads.max(1) as i32);
     if device == DeviceKind::Cpu
         && let Some(bytes) = limits::available_memory()

@@ -77,6 +77,7 @@ pub fn run(
     mut send: impl FnMut(Event),
 ) -> Result<Record, RunError> {
     let device = device(place.device).map_err(RunError::Environment)?;
+    limits::keep_freed_memory();
     tch::set_num_threads(place.threads as i32);
     if let (Some(bytes), Device::Cpu) = (place.memory, device) {
         limits::limit_memory(bytes);
