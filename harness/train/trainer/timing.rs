@@ -30,6 +30,27 @@ impl Trainer {
     }
 }
 
+/// A run that is stepped from outside, with its batches.
+pub struct Stepper {
+    trainer: Trainer,
+    feed: Feed,
+}
+
+impl Stepper {
+    /// Of a run that has taken no step, for so many.
+    pub fn new(trainer: Trainer, steps: u64) -> Self {
+        let feed = Feed::start(trainer.task.clone(), trainer.order(), 0, steps);
+        Self { trainer, feed }
+    }
+
+    /// One optimizer step, waiting for its batch included.
+    pub fn step(&mut self) -> Result<(), TrainError> {
+        let batch = self.feed.take()?;
+        self.trainer.step(&batch);
+        Ok(())
+    }
+}
+
 /// Examples of a task's shape and nothing else of it: its longest length, its vocabulary, its classes.
 #[derive(Debug)]
 pub struct StandIn(TaskSpec);
