@@ -440,7 +440,7 @@ impl ModelConfig {
     }
 
     /// Deviation of the tables whose rows are looked up or added. Their inputs are one-hot, so no fan-in says how it travels: it falls
-    /// with the width as the rates of wider models do (docs/decisions/0013-initial-values-travel.md).
+    /// with the width as the rates of wider models do (docs/decisions/0016-initial-values-travel.md).
     pub fn table_std(&self) -> f64 {
         let travelled = || match self.init {
             InitialValues::Scaled => TABLE_STD * (TABLE_WIDTH as f64 / self.d_model as f64),
