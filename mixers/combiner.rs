@@ -231,6 +231,14 @@ impl Family for Config {
         vec![("kernel", 10.0), ("weight", 10.0)]
     }
 
+    fn unsteady() -> Vec<(Value, &'static str)> {
+        const WHY: &str = "Xavier's deviation counts outputs too: into few channels, whose number is fixed, a narrow model's map is louder";
+        vec![
+            (json!({ "d_head": 5 }), WHY),
+            (json!({ "d_head": 5, "pattern": "mixture_joint", "pool": "sum", "map": "deepset" }), WHY),
+        ]
+    }
+
     fn targets() -> Vec<BenchTarget> {
         vec![BenchTarget { label: "combiner", settings: json!({}), size: [256, 4], time: Some(1.0), reference: None }]
     }
