@@ -155,6 +155,7 @@ impl Reader<'_> {
             let problem = "models cannot be matched by `step_time`: a time differs from machine to machine and from \
                            day to day, and the sizes chosen by it, which are part of a run's identity, would too";
             self.found.error(key.place.clone(), problem, "match by `flops`, and read the times in the table");
+            return None;
         }
         let tolerance = get("tolerance").map(|node| self.tolerance("tolerance", node));
         let of: Vec<(Measure, &Node)> =

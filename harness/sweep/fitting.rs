@@ -163,18 +163,18 @@ impl Fitting<'_, '_> {
     fn has_fixed_state(&mut self, draft: &Draft) -> Result<(), Refused> {
         let sizes = self.counter.sizes(draft).filter(|_| self.fit.measure == Measure::State);
         let (mixer, task) = (&draft.mixer_label, &draft.task_label);
-        let why = match sizes {
-            Some(sizes) if sizes.mixer.state_bytes == 0 => "has no state: it does not decode token by token there",
-            Some(sizes) if sizes.mixer.state_bytes != sizes.later_state_bytes => {
-                "has a state that grows with the length"
+        let (why, or) = match sizes {
+            Some(sizes) if sizes.mixer.state_bytes == 0 => {
+                ("has no state: it does not decode token by token there", "")
             }
+            Some(sizes) if sizes.mixer.state_bytes != sizes.later_state_bytes => (
+                "has a state that grows with the length",
+                ", or take what it is at the task's length as the size: `{ of: … }`",
+            ),
             _ => return Ok(()),
         };
-        let help = format!(
-            "match by `parameters` or `flops`, leave `{mixer}` out, or take its state at the task's length as the target: \
-             `state: {{ of: {mixer} }}`"
-        );
-        Err((format!("`{mixer}` on `{task}` {why}, and cannot be matched by it"), help))
+        let problem = format!("`{mixer}` on `{task}` {why}, and cannot be matched by it");
+        Err((problem, format!("match by `parameters` or `flops`, or leave `{mixer}` out{or}")))
     }
 
     /// The models that turning `knobs` leads to, those nearest to the target.
@@ -214,7 +214,8 @@ impl Fitting<'_, '_> {
         let allowed = |counter: &Counter, value: &i64| counter.with(&from.draft, knob, *value).is_some();
         while low > 1 {
             let first = (low / 2 + 1..=low).rev().find(|value| allowed(self.counter, value));
-            if first.is_some_and(|value| self.size_at(from, knob, value) <= from.target) {
+            if let Some(value) = first.filter(|value| self.size_at(from, knob, *value) <= from.target) {
+                low = value;
                 break;
             }
             low /= 2;
