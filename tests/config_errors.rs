@@ -45,9 +45,9 @@ mixers:
     optimiser: { lr: 1e-3 }
 ",
     );
-    insta::assert_snapshot!(said, @r#"
+    insta::assert_snapshot!(said, @"
     error: bad.yaml:2:1: unknown key `modle` of the config
-      help: did you mean `model`? keys are name, question, tasks, mixers, model, optimizer, schedule, budget, pretrain, analysis, seeds, grid, figures, match, published
+      help: did you mean `model`? keys are name, question, tasks, mixers, model, optimizer, schedule, budget, pretrain, analysis, seeds, grid, tune, ablate, figures, expect, match, published
     error: bad.yaml:3:23: unknown field `n_layer` of `model`
       help: did you mean `n_layers`? fields are block, d_model, n_layers, norm, norm_place, norm_eps, ffn, d_ff, positions, embedding_norm, ffn_activation, ffn_dropout, dropout, tied_dropout, embedding_dropout, shared_depth, pooling, pair_head, init, init_std, embedding_std, cls_std, head, head_bias, classifier_dropout, token_types, max_positions, linear_std, linear_init, rescale_residual, precision, checkpoint_activations, preset
     error: bad.yaml:5:11: unknown field `d_sate` of `s4`
@@ -55,7 +55,7 @@ mixers:
     error: bad.yaml:7:5: unknown key `optimiser` of this mixer's entry
       help: did you mean `optimizer`? keys are mixer, name, published, start, tasks, reference_parameters, model, optimizer, schedule, budget, pretrain, analysis
     4 mistakes in bad.yaml; nothing was run
-    "#);
+    ");
 }
 
 #[test]
@@ -68,7 +68,13 @@ optimizer: { width_scaling: up }
 mixers: [{ attention: { n_heads: 2 } }]
 ",
     );
-    insta::assert_snapshot!(said, @"");
+    insta::assert_snapshot!(said, @"
+    error: bad.yaml:2:29: `init` is `foo`, expected one of scaled, published
+      help: the default is `scaled`
+    error: bad.yaml:3:29: `width_scaling` is `up`, expected one of none, mup
+      help: did you mean `mup`? the default is `none`
+    2 mistakes in bad.yaml; nothing was run
+    ");
     let said = refused(
         "\
 tasks: [{ mqar: { vocab_size: 32, seq_len: 16, kv_pairs: 2, causal: false } }]
@@ -80,7 +86,13 @@ mixers:
     optimizer: { width_scaling: none }
 ",
     );
-    insta::assert_snapshot!(said, @"");
+    insta::assert_snapshot!(said, @"
+    error: bad.yaml:3:46: `width_scaling` is mup, but there is no such model of width 25: `n_heads` is 2, which does not divide `d_model` = 25
+      help: set `base_width` to a width that the mixer can have, such as the model's own
+    error: bad.yaml:3:46: `base_width` is set, but `width_scaling` is none: no rate travels from it
+      help: leave it out, or set `width_scaling: mup`
+    2 mistakes in bad.yaml; nothing was run
+    ");
 }
 
 #[test]
@@ -295,11 +307,11 @@ fn a_file_that_is_not_there_is_named() {
 #[test]
 fn an_empty_file_is_no_config() {
     let said = refused("");
-    insta::assert_snapshot!(said, @r#"
+    insta::assert_snapshot!(said, @"
     error: bad.yaml:1:1: a config is a mapping, not nothing
-      help: keys are name, question, tasks, mixers, model, optimizer, schedule, budget, pretrain, analysis, seeds, grid, figures, match, published
+      help: keys are name, question, tasks, mixers, model, optimizer, schedule, budget, pretrain, analysis, seeds, grid, tune, ablate, figures, expect, match, published
     1 mistake in bad.yaml; nothing was run
-    "#);
+    ");
 }
 
 #[test]

@@ -75,7 +75,7 @@ fn what_cannot_be_tuned_is_refused_with_its_place() {
         assert!(ended.err.contains(said), "{tune} {more}:\n{}", ended.err);
         assert!(ended.err.contains("help: "), "{}", ended.err);
     };
-    refused("3", "", "bad.yaml:7:7: `tune` is 3, expected a mapping");
+    refused("3", "", "bad.yaml:7:7: `tune` is `3`, expected a mapping");
     refused("{ budget: 0.5 }", "", "bad.yaml:7:1: `tune` has no `over`");
     refused("{ over: {} }", "", "bad.yaml:7:15: `tune.over` is an empty mapping");
     refused("{ over: { optimizer.lr: [] } }", "", "bad.yaml:7:31: axis `optimizer.lr` of `tune.over` is an empty list");
@@ -85,9 +85,9 @@ fn what_cannot_be_tuned_is_refused_with_its_place() {
     refused("{ over: { mixer.gru.d_sate: [4] } }", "", "bad.yaml:7:17: unknown field `d_sate`");
     refused("{ over: { task.mqar.kv_pairs: [1, 2] } }", "", "bad.yaml:7:17: `task.mqar.kv_pairs` is the task's");
     refused("{ over: { budget.steps: [1, 2] } }", "", "bad.yaml:7:17: `budget.steps` is what the search shortens");
-    refused("{ over: { optimizer.lr: [1e-3] }, budget: 2 }", "", "bad.yaml:7:49: `budget` is 2, expected a share");
-    refused("{ over: { optimizer.lr: [1e-3] }, by: luck }", "", "`by` is \"luck\", expected grid or halving");
-    refused("{ over: { optimizer.lr: [1e-3] }, seeds: 0 }", "", "`seeds` is 0, expected a count from 1 to 100");
+    refused("{ over: { optimizer.lr: [1e-3] }, budget: 2 }", "", "bad.yaml:7:49: `budget` is `2`, expected a share");
+    refused("{ over: { optimizer.lr: [1e-3] }, by: luck }", "", "`by` is `luck`, expected grid or halving");
+    refused("{ over: { optimizer.lr: [1e-3] }, seeds: 0 }", "", "`seeds` is `0`, expected a count from 1 to 100");
     refused("{ over: { optimizer.lr: [1e-3] }, seed: 1 }", "", "unknown key `seed` of `tune`");
     let swept = "grid: { optimizer.lr: [1e-3, 1e-2] }\n";
     refused(

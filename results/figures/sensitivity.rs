@@ -82,7 +82,7 @@ impl Sensitivity {
     }
 
     fn chart(&self, source: &Source, tries: &[&Searched]) -> Chart {
-        let mixers = source.mixers();
+        let mixers = mixers(source);
         let (mut names, mut panels, mut notes) = (Vec::new(), Vec::<(String, Panel)>::new(), Notes::default());
         let mut seen: Vec<_> = Vec::new();
         for tried in tries {
@@ -130,6 +130,17 @@ impl Sensitivity {
         });
         spots.max_by(|a, b| a.mean.total_cmp(&b.mean))
     }
+}
+
+/// The mixers of the tables, then those of which only the search is known.
+fn mixers(source: &Source) -> Vec<String> {
+    let mut mixers = source.mixers();
+    for tried in source.search {
+        if !mixers.contains(&tried.run.mixer) {
+            mixers.push(tried.run.mixer.clone());
+        }
+    }
+    mixers
 }
 
 #[cfg(test)]
@@ -189,6 +200,16 @@ mod tests {
         );
         let with = Report::from_records(&manifest, &records).expect("a report");
         assert_eq!(before.expect("a report").table().rows, with.table().rows, "no run of the search is in a mean");
+    }
+
+    #[test]
+    fn a_search_is_drawn_before_any_run_is_planned() {
+        let (manifest, records) = searched();
+        let folder = tempfile::tempdir().expect("a folder");
+        let manifest = crate::Manifest { runs: Vec::new(), ..manifest };
+        let report = Report::from_records(&manifest, &records).expect("a report");
+        report.write_texts_and_svgs(folder.path()).expect("every file");
+        assert!(folder.path().join("sensitivity.svg").is_file());
     }
 
     #[test]
