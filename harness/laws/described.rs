@@ -154,7 +154,7 @@ fn the_schema_refuses_what_the_loader_refuses_by_name_or_type() {
         ("seeds: 0", "out of bounds"),
         ("grid: { optimizer.lrr: [1] }", "unknown key optimizer.lrr"),
         ("grid: { optimizer.lr: [] }", "fewer than minItems"),
-        ("match: { parameters: 2 }", "out of bounds"),
+        ("match: { tolerance: 2 }", "out of bounds"),
         ("figures: [{ line: { x: model.d_model } }]", "line"),
         ("published: s4d", "not in `enum`"),
         ("pretrain: mml", "mml"),

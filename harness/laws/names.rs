@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Places that may name a mixer or a task, and why.
-const MAY: [(&str, &str, &str); 8] = [
+const MAY: [(&str, &str, &str); 10] = [
     ("harness/config/presets.rs", "*", "models as they were published, mixer included"),
     ("results/bench/record.rs", "attention", "the yardstick of every benchmark"),
     ("harness/train/weights/beside.rs", "attention", "`config.json` of BERT"),
@@ -13,6 +13,8 @@ const MAY: [(&str, &str, &str); 8] = [
     ("harness/bench/suite.rs", "*", "names of blocks, which are those of their papers"),
     ("results/bench/show.rs", "*", "names of blocks, which are those of their papers"),
     ("harness/train/pretrain.rs", "*", "words of an objective, not tasks"),
+    ("harness/bench/steps.rs", "mqar", "the task whose steps are timed"),
+    ("results/suites/glue.rs", "glue", "the suite of that name"),
     ("harness/", "text", "a type of setting, not the task"),
 ];
 

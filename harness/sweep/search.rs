@@ -247,14 +247,15 @@ fn by_rank(a: &(At, Rank), b: &(At, Rank)) -> std::cmp::Ordering {
     Reverse(a.0).cmp(&Reverse(b.0)).then(b.1[0].total_cmp(&a.1[0])).then(b.1[1].total_cmp(&a.1[1]))
 }
 
-/// The settings one step beyond the ends of the axes where `at` stands at one, as far as they can be run.
+/// The settings one step further out on the axes where `at` stands at an end or beyond one, as far as they can be run.
 fn beyond<'a>(cell: &'a Cell, at: &'a At) -> impl Iterator<Item = At> + 'a {
     let steps = (0..cell.axes.len()).flat_map(|axis| [(axis, -1), (axis, 1)]);
-    steps.filter_map(move |(axis, step)| {
+    steps.filter_map(move |(place, step)| {
+        let (axis, index) = (&cell.axes[place], at[place]);
+        let is_end = if step < 0 { index <= 0 } else { index >= axis.written - 1 };
         let mut next = at.clone();
-        next[axis] += step;
-        let outside = next[axis] < 0 || next[axis] >= cell.axes[axis].written;
-        (outside && cell.axes[axis].has_ends() && cell.settings.contains_key(&next)).then_some(next)
+        next[place] += step;
+        (axis.has_ends() && is_end && cell.settings.contains_key(&next)).then_some(next)
     })
 }
 

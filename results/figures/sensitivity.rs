@@ -7,6 +7,7 @@ use crate::figures::kind::Kind;
 use crate::figures::lined::{MODEL, named, range_of, spot_of, table_of};
 use crate::figures::source::Source;
 use crate::plot::chart::{Axis, Chart, Panel, Spot};
+use crate::statistics::Range;
 use crate::table::frame::{Searched, last_word, settings_text};
 use serde::{Deserialize, Serialize};
 
@@ -95,13 +96,14 @@ impl Sensitivity {
                 continue;
             }
             seen.push((tried.cell(), x.to_bits()));
-            let Some(spot) = self.best(tries, tried, x) else { continue };
+            let rows: Vec<_> = source.table.rows.iter().filter(|row| row.task == run.task).collect();
+            let range = range_of(&rows);
+            let Some(spot) = self.best(tries, tried, x, range) else { continue };
             let at =
                 if run.settings.is_empty() { String::new() } else { format!(", {}", settings_text(&run.settings)) };
             let title = format!("{}{at}", run.task);
             let place = panels.iter().position(|(known, _)| *known == title).unwrap_or_else(|| {
-                let rows: Vec<_> = source.table.rows.iter().filter(|row| row.task == run.task).collect();
-                let panel = Panel { title: title.clone(), range: range_of(&rows), ..Panel::default() };
+                let panel = Panel { title: title.clone(), range, ..Panel::default() };
                 panels.push((title, panel));
                 panels.len() - 1
             });
@@ -121,12 +123,12 @@ impl Sensitivity {
     }
 
     /// The mean of the best setting at a value, in the cell of `tried`.
-    fn best(&self, tries: &[&Searched], tried: &Searched, x: f64) -> Option<Spot> {
+    fn best(&self, tries: &[&Searched], tried: &Searched, x: f64, range: Range) -> Option<Spot> {
         let here = |other: &&&Searched| other.cell() == tried.cell() && self.value(other) == x;
         let settings = tries.iter().filter(here).map(|other| &other.run.tried);
         let spots = settings.filter_map(|setting| {
             let same = tries.iter().filter(here).filter(|other| other.run.tried == *setting);
-            spot_of(x, same.filter_map(|other| other.score()).collect(), None)
+            spot_of(x, same.filter_map(|other| other.score()).collect(), Some(range))
         });
         spots.max_by(|a, b| a.mean.total_cmp(&b.mean))
     }
@@ -155,7 +157,9 @@ mod tests {
     fn searched() -> (crate::Manifest, Vec<crate::Record>) {
         let (mut manifest, mut records) = samples::eventful();
         let model = records.iter().find(|record| record.outcome == Outcome::Finished).expect("one finished").clone();
-        let mixers: Vec<String> = manifest.runs.iter().map(|run| run.mixer.clone()).take(2).collect();
+        let mut mixers: Vec<String> = manifest.runs.iter().map(|run| run.mixer.clone()).collect();
+        mixers.dedup();
+        mixers.truncate(2);
         let task = manifest.runs[0].task.clone();
         for (m, mixer) in mixers.iter().enumerate() {
             for (k, rate) in ["0.001", "0.01", "0.1"].into_iter().enumerate() {
