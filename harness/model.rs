@@ -15,7 +15,7 @@ mod head;
 mod init;
 mod settings;
 pub(crate) mod sizes;
-mod width;
+pub(crate) mod width;
 
 pub use block::Block;
 pub(crate) use settings::dense_flops;
@@ -28,7 +28,6 @@ use mixers::{Context, Cost, NotLinear, ParamRule, linear};
 use tasks::{Input, Output, TaskSpec};
 use tch::nn;
 use tch::{Kind, Tensor};
-pub use width::{base_of, rate_factors};
 
 /// A whole model: tokens in, class logits out.
 #[derive(Debug)]

@@ -1,6 +1,5 @@
 //! A run as the config describes it, before its data are opened.
 
-use crate::config::tune::At;
 use crate::model::ModelConfig;
 use crate::train::pretrain;
 use crate::train::sections::{Sections, Written};
@@ -39,6 +38,9 @@ pub struct Draft {
     /// What it is for. A label too.
     pub part: Part,
 }
+
+/// The place of a setting that is tuned: an index on every axis, from 0 among the values written, below and above them beyond the ends.
+pub type At = Vec<i32>;
 
 /// What a run is for.
 #[derive(Clone, Debug, Default, PartialEq)]

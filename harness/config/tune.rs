@@ -5,7 +5,7 @@
 
 use crate::base::diagnostics::{Diagnostics, Place};
 use crate::config::check::Combination;
-use crate::config::draft::{Draft, Start};
+use crate::config::draft::{At, Draft, Start};
 use crate::config::entry::{Entry, Source, StartKey};
 use crate::config::layers::{Setting, plain};
 use crate::config::reader::Reader;
@@ -59,9 +59,6 @@ pub struct Cell {
     /// Runs at the full budget by the place of their setting. Those beyond the ends of an axis are only here if they can be run.
     pub settings: BTreeMap<At, Draft>,
 }
-
-/// The place of a setting: an index on every axis, from 0 among the values written, below and above them beyond the ends.
-pub type At = Vec<i32>;
 
 /// An axis and its values.
 #[derive(Clone, Debug)]

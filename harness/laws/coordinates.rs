@@ -14,7 +14,8 @@
 
 use crate::bench::suite::surroundings;
 use crate::laws::samples::{alone, task_spec};
-use crate::model::{Ffn, Inputs, Model, ModelConfig, rate_factors};
+use crate::model::width::rate_factors;
+use crate::model::{Ffn, Inputs, Model, ModelConfig};
 use crate::registry::Registry;
 use crate::train::evaluate;
 use crate::train::optimizer::{AdamW, OptimizerConfig, WidthScaling};

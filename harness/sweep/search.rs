@@ -3,8 +3,8 @@
 //! A pure function of what is known. A sweep asks it again whenever runs have ended, so that a search goes on from its records as
 //! everything else does.
 
-use crate::config::draft::Part;
-use crate::config::tune::{At, By, Cell, EXTENSIONS, Tune};
+use crate::config::draft::{At, Part};
+use crate::config::tune::{By, Cell, EXTENSIONS, Tune};
 use crate::config::{Config, Draft};
 use crate::sweep::plan::Planned;
 use crate::train::schedule::Shape;

@@ -1,10 +1,7 @@
 //! What is measured in a trained model besides its score: heads, probes, states.
 
-use crate::base::bounds;
-use crate::train::sections::{Context, Section};
 use serde::{Deserialize, Serialize};
 use settings::ConfigError;
-use std::path::Path;
 use tasks::{Outline, Output};
 
 /// Whether a key is left out of a run's spec: keys added later are, at their defaults, so that older runs keep their ids.
@@ -64,7 +61,7 @@ impl AnalysisConfig {
     }
 
     /// What of it cannot be asked of a task.
-    fn check_task(&self, Outline { output, causal, .. }: &Outline) -> Vec<ConfigError> {
+    pub(super) fn check_task(&self, Outline { output, causal, .. }: &Outline) -> Vec<ConfigError> {
         let mut found = Vec::new();
         let keys = [("pseudo_perplexity", self.pseudo_perplexity > 0), ("minimal_pairs", self.minimal_pairs.is_some())];
         for (key, _) in keys.iter().filter(|(_, asked)| *asked && *output != Output::Tokens) {
@@ -76,38 +73,5 @@ impl AnalysisConfig {
             found.push(ConfigError::new("pseudo_perplexity", problem, "leave it out: `perplexity` is recorded"));
         }
         found
-    }
-}
-
-impl Section for AnalysisConfig {
-    type InRun = Option<Self>;
-
-    fn check(&self) -> Vec<ConfigError> {
-        let mut found = bounds::beyond(self);
-        if !(1..=1_000_000).contains(&self.probe_examples) {
-            let problem = format!("`probe_examples` is {}, which is not between 1 and 1000000", self.probe_examples);
-            found.push(ConfigError::new("probe_examples", problem, "use some thousand"));
-        }
-        if let Some(path) = self.minimal_pairs.as_ref().filter(|path| !Path::new(path).exists()) {
-            let problem = format!("there is no `{path}`");
-            let help = "give the path of a JSONL file, or of a folder of them, with `sentence_good` and `sentence_bad`, from the folder this command runs in";
-            found.push(ConfigError::new("minimal_pairs", problem, help));
-        }
-        if self.retrain_steps > 0 && !self.prune {
-            let problem = format!("`retrain_steps` is {}, but nothing is pruned", self.retrain_steps);
-            found.push(ConfigError::new("retrain_steps", problem, "add `prune: true`, or leave it out"));
-        }
-        found
-    }
-
-    fn check_in(&self, run: &Context) -> Vec<ConfigError> {
-        run.outline.map_or_else(Vec::new, |outline| self.check_task(outline))
-    }
-
-    /// None where it asks for nothing. Keys without effect have their defaults.
-    fn resolved_in(self, _run: &Context) -> Option<Option<Self>> {
-        let asks = self.heads || self.prune || self.probes || self.states || self.reads();
-        let probe_examples = if self.probes { self.probe_examples } else { Self::default().probe_examples };
-        Some(asks.then_some(Self { probe_examples, ..self }))
     }
 }

@@ -3,6 +3,12 @@
 //! A new section is its file, with its type and its [`Section`], and a line in [`sections!`]. It is then read from every layer of a
 //! config, checked there and where a spec is read, listed, part of the schema, and part of every run.
 
+mod analysis;
+mod budget;
+mod optimizer;
+mod pretrain;
+mod schedule;
+
 use crate::base::fields;
 use crate::model::ModelConfig;
 use crate::train::analysis::AnalysisConfig;

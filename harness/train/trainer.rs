@@ -9,7 +9,8 @@ mod stepping;
 pub mod timing;
 
 use crate::base::events::Event;
-use crate::model::{Model, rate_factors};
+use crate::model::Model;
+use crate::model::width::rate_factors;
 use crate::registry::Registry;
 use crate::train::checkpoint::{self, CheckpointError, Part};
 use crate::train::error::TrainError;

@@ -2,6 +2,7 @@ use super::*;
 use crate::laws::samples::{small_mixers, task_spec};
 use crate::model::{Inputs, Model};
 use crate::train::feed::to_tensors;
+use crate::train::sections::Section;
 use tasks::{Output, Targets};
 use tch::no_grad;
 
