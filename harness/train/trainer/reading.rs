@@ -175,10 +175,11 @@ impl Trainer {
         // An unknown word is asked for, or the sentence with more of them would be the likelier one.
         let found = self.likelihoods(&sequences, true, stop)?;
         let mut tallies: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
-        for (name, pair) in names.iter().zip(found.chunks(2)) {
+        for ((name, pair), cut) in names.iter().zip(found.chunks(2)).zip(sequences.chunks(2)) {
             let tally = tallies.entry(name).or_default();
-            // Sentences that are cut alike are as likely as each other.
-            tally.0 += if pair[0].0 == pair[1].0 { 0.5 } else { f64::from(u8::from(pair[0].0 > pair[1].0)) };
+            // Sentences that are cut alike are as likely as each other, whatever rounding says of two places in a batch.
+            let undecided = cut[0] == cut[1] || pair[0].0 == pair[1].0;
+            tally.0 += if undecided { 0.5 } else { f64::from(u8::from(pair[0].0 > pair[1].0)) };
             tally.1 += 1.0;
         }
         let (right, all) = tallies.values().fold((0.0, 0.0), |sum, own| (sum.0 + own.0, sum.1 + own.1));
