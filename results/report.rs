@@ -129,7 +129,12 @@ impl Report {
         let mut images = Vec::new();
         let drawings = [("scores", plot::scores as plot::Drawing), ("curves", plot::curves as plot::Drawing)];
         for (name, draw) in drawings {
-            if name == "curves" && self.plots.curves.is_empty() {
+            let empty = match name {
+                "curves" => self.plots.curves.is_empty(),
+                // While a search goes on no run is planned yet.
+                _ => self.table.rows.is_empty(),
+            };
+            if empty {
                 continue;
             }
             for kind in kinds {

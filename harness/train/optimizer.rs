@@ -146,6 +146,9 @@ struct Group {
     lr: f64,
     weight_decay: f64,
     names: Vec<String>,
+    /// Numbers in them.
+    scalars: u64,
+    /// They end to end; a number no parameter has stands before pairs that would begin at an odd place.
     flat: Tensor,
     grad: Tensor,
     m: Tensor,
@@ -212,7 +215,7 @@ impl AdamW {
         let line = |g: &Group| GroupSummary {
             lr: g.lr,
             weight_decay: g.weight_decay,
-            parameters: g.flat.numel() as u64,
+            parameters: g.scalars,
             examples: g.names.iter().take(3).cloned().collect(),
         };
         self.groups.iter().map(line).collect()
@@ -280,20 +283,29 @@ impl AdamW {
 impl Group {
     fn new(lr: f64, weight_decay: f64, members: Vec<(String, Tensor)>) -> Self {
         no_grad(|| {
-            let pieces: Vec<Tensor> = members.iter().map(|(_, v)| v.detach().reshape([-1])).collect();
+            let (mut pieces, mut places, mut end) = (Vec::new(), Vec::new(), 0);
+            for (_, variable) in &members {
+                // Complex numbers are views of pairs, which must begin at an even place.
+                if end % 2 == 1 && variable.size().last() == Some(&2) {
+                    pieces.push(variable.new_zeros([1], (variable.kind(), variable.device())));
+                    end += 1;
+                }
+                pieces.push(variable.detach().reshape([-1]));
+                places.push(end);
+                end += variable.numel() as i64;
+            }
             let flat = Tensor::cat(&pieces, 0);
             let grad = flat.zeros_like();
-            let mut at = 0;
-            for (_, variable) in &members {
+            for ((_, variable), at) in members.iter().zip(places) {
                 let (n, shape) = (variable.numel() as i64, variable.size());
                 let mut variable = variable.shallow_clone();
                 // The gradient must exist before it can be replaced by a view: backward then adds in place.
                 variable.set_data(&flat.narrow(0, at, n).view(shape.as_slice()));
                 attach_grad(&variable, &grad.narrow(0, at, n).view(shape.as_slice()));
-                at += n;
             }
             let (m, v) = (flat.zeros_like(), flat.zeros_like());
-            Self { lr, weight_decay, names: members.into_iter().map(|(n, _)| n).collect(), flat, grad, m, v }
+            let scalars = members.iter().map(|(_, variable)| variable.numel() as u64).sum();
+            Self { lr, weight_decay, names: members.into_iter().map(|(n, _)| n).collect(), scalars, flat, grad, m, v }
         })
     }
 
@@ -419,6 +431,20 @@ mod tests {
         let want_slow = plain(-2.0, 1e-4, 0.5, |t| -2.0 * f64::from(t), 5);
         assert!((weight.double_value(&[1, 2]) - want_weight).abs() < 1e-5);
         assert!((slow.double_value(&[3]) - want_slow).abs() < 1e-6);
+    }
+
+    #[test]
+    fn pairs_behind_an_odd_number_of_others_are_still_complex_numbers() {
+        let vs = VarStore::new(Device::Cpu);
+        let root = vs.root();
+        let odd = root.var("a", &[3], nn::Init::Const(1.0));
+        let pairs = root.var("b", &[4, 2], nn::Init::Const(2.0));
+        let mut optimizer = AdamW::new(&vs, &OptimizerConfig::default(), &[]);
+        let loss = pairs.view_as_complex().abs().sum(Kind::Float) + odd.sum(Kind::Float);
+        loss.backward();
+        optimizer.step(1.0);
+        assert_eq!(optimizer.summary().iter().map(|group| group.parameters).sum::<u64>(), 11);
+        assert!(pairs.max().double_value(&[]) < 2.0 && odd.max().double_value(&[]) < 1.0, "both have moved");
     }
 
     #[test]
