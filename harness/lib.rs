@@ -33,12 +33,10 @@ pub use registry::Registry;
 /// - 130: interrupted, the same command continues
 ///
 /// ```no_run
-/// fn main() {
-///     let mut registry = harness::Registry::default();
-///     // registry.mixers.push(mixers::Entry::of::<my_mixer::Config>());
-///     registry.mixers.retain(|mixer| mixer.name != "lstm"); // the list is an ordinary vector
-///     harness::main_with(registry)
-/// }
+/// let mut registry = harness::Registry::default();
+/// // registry.mixers.push(mixers::Entry::of::<my_mixer::Config>());
+/// registry.mixers.retain(|mixer| mixer.name != "lstm"); // the list is an ordinary vector
+/// harness::main_with(registry)
 /// ```
 pub fn main_with(registry: Registry) -> ! {
     base::template::end(commands::obey(std::env::args_os().collect(), &registry))

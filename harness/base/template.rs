@@ -339,6 +339,7 @@ fn received(message: &libc::msghdr) -> Vec<OwnedFd> {
         if (first.cmsg_level, first.cmsg_type) != (libc::SOL_SOCKET, libc::SCM_RIGHTS) {
             return Vec::new();
         }
+        #[expect(clippy::unnecessary_cast, reason = "the length has another type on other systems")]
         let count = (first.cmsg_len as usize - libc::CMSG_LEN(0) as usize) / size_of::<libc::c_int>();
         let data = libc::CMSG_DATA(first).cast::<libc::c_int>();
         (0..count).map(|at| OwnedFd::from_raw_fd(data.add(at).read_unaligned())).collect()

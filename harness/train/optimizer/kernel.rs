@@ -107,7 +107,6 @@ mod tests {
     use super::*;
     use mixers::laws::goldens::relative_error;
     use mixers::laws::testing::noise;
-    use std::time::Instant;
 
     const LENGTHS: [i64; 5] = [1, LANES as i64 - 1, 1000, PIECE as i64, 3 * PIECE as i64 + 17];
 
@@ -179,39 +178,5 @@ mod tests {
         assert!((squares(&large) / 1e52 - 1.0).abs() < 1e-6, "beyond float32");
         let broken = Tensor::from_slice(&[1.0f32, f32::NAN]);
         assert!(squares(&broken).is_nan());
-    }
-
-    #[test]
-    #[ignore = "prints times"]
-    fn times() {
-        tch::set_num_threads(1);
-        for n in [10_000, 50_000, 100_000, 300_000, 660_000, 2_000_000] {
-            let grad = noise(&[n], 3).to_kind(Kind::Float);
-            let mut three = [noise(&[n], 1), noise(&[n], 2), noise(&[n], 4).abs()].map(|t| t.to_kind(Kind::Float));
-            let mut time = |step: &dyn Fn(&mut Tensor, &Tensor, [&mut Tensor; 2], Factors)| {
-                let mut best = f64::MAX;
-                for _ in 0..200 {
-                    let begun = Instant::now();
-                    let [flat, m, v] = &mut three;
-                    tch::no_grad(|| step(flat, &grad, [m, v], factors(5)));
-                    best = best.min(begun.elapsed().as_secs_f64());
-                }
-                best * 1e6
-            };
-            let [own, plain] = [time(&step), time(&plain)];
-            let norm = |f: &dyn Fn() -> f64| {
-                (0..200)
-                    .map(|_| {
-                        let b = Instant::now();
-                        let _ = f();
-                        b.elapsed().as_secs_f64()
-                    })
-                    .fold(f64::MAX, f64::min)
-                    * 1e6
-            };
-            let own_norm = norm(&|| squares(&grad));
-            let plain_norm = norm(&|| grad.norm().double_value(&[]));
-            println!("{n}: kernel {own:.0} us, operations {plain:.0} us; norm {own_norm:.0} us, {plain_norm:.0} us");
-        }
     }
 }
