@@ -12,7 +12,7 @@
 //!          `torch::nn::MultiheadAttention` (dumps `attention__*`)
 //! Departs  dropout falls on M; the paper drops the layer's output instead (§5.4)
 
-use crate::core::family::{BenchTarget, Released, ReplayFn};
+use crate::core::family::{BenchTarget, LayerFacts, Released, ReplayFn};
 use crate::laws::goldens::{Golden, GoldenError, Replay};
 use crate::{
     ConfigError, Context, Cost, Dims, Family, Linear, Mixer, NotLinear, Precision, Recurrent, Structure, at_least,
@@ -57,6 +57,10 @@ impl Family for Config {
     /// The base model, table 3.
     const WIDTH: i64 = 512;
     const RELEASED: Released = Released::Bert;
+
+    fn facts(&self, d_model: i64) -> LayerFacts {
+        LayerFacts::of("bert", &json!(self), d_model)
+    }
 
     fn small() -> Value {
         json!({ "n_heads": 2 })

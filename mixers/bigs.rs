@@ -56,7 +56,7 @@ mod stacked;
 #[cfg(test)]
 mod tests;
 
-use crate::core::family::{BenchTarget, Released, ReplayFn, Surroundings};
+use crate::core::family::{BenchTarget, LayerFacts, OwnFfn, Released, ReplayFn, Surroundings};
 use crate::math::hippo;
 use crate::{
     ConfigError, Context, Dims, Family, Linear, Mixer, ParamRule, at_least, at_most, attention, between, deviation,
@@ -201,6 +201,18 @@ impl Family for Config {
     const WIDTH: i64 = 768;
     const BLOCK: Surroundings = Surroundings::Bigs;
     const RELEASED: Released = Released::Bigs;
+    const TRAINING_ONLY: &'static [&'static str] = &["ssm_rule", "ssm_weight_decay", "dt_min", "dt_max"];
+
+    fn facts(&self, d_model: i64) -> LayerFacts {
+        let heads = (self.routing == Routing::Attention).then(|| LayerFacts::of("", &json!(self), d_model));
+        let d_ff = self.d_ff.unwrap_or(3 * d_model);
+        LayerFacts {
+            model_type: "BiGS".into(),
+            d_state: Some(self.d_state),
+            ffn: Some(OwnFfn { d_ff, exact_gelu: self.init == Init::Port }),
+            ..heads.unwrap_or_default()
+        }
+    }
 
     fn small() -> Value {
         json!({ "d_state": 4, "n_heads": 2 })

@@ -74,6 +74,7 @@ impl Family for Config {
     const VERSION: u32 = 2;
     /// The 340M model, §4.
     const WIDTH: i64 = 1024;
+    const TRAINING_ONLY: &'static [&'static str] = &["chunk_size"];
 
     fn small() -> Value {
         json!({ "n_heads": 2, "chunk_size": 4 })

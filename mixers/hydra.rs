@@ -173,6 +173,7 @@ impl Family for Config {
     const WIDTH: i64 = 768;
     const BLOCK: Surroundings = Surroundings::Hydra;
     const RELEASED: Released = Released::Hydra;
+    const TRAINING_ONLY: &'static [&'static str] = &["chunk_size", "dt_min", "dt_max"];
 
     fn small() -> Value {
         json!({ "d_state": 4, "headdim": 4, "chunk_size": 4 })

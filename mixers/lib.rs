@@ -30,7 +30,7 @@ static ALLOCATOR: fuzzing::Counting = fuzzing::Counting;
 
 pub use crate::core::cost::{Cost, linear_flops};
 pub use crate::core::error::{NotLinear, heads};
-pub use crate::core::family::{BenchTarget, Entry, Family, Released, ReplayFn, Surroundings};
+pub use crate::core::family::{BenchTarget, Entry, Family, LayerFacts, OwnFfn, Released, ReplayFn, Surroundings};
 pub use crate::core::initial::{Drawing, InitialValues, deviation};
 pub use crate::core::precision::{Building, DenseMap, Linear, Precision, dense_map, recorded};
 pub use registry::registry;

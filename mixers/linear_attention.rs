@@ -79,6 +79,7 @@ impl Family for Config {
     const VERSION: u32 = 1;
     /// §4.2: 8 heads of 32.
     const WIDTH: i64 = 256;
+    const TRAINING_ONLY: &'static [&'static str] = &["chunk_size"];
 
     fn small() -> Value {
         json!({ "n_heads": 2, "chunk_size": 4 })

@@ -101,6 +101,7 @@ impl Family for Config {
     /// The smallest released model, 130M.
     const WIDTH: i64 = 768;
     const BLOCK: Surroundings = Surroundings::NoFfn;
+    const TRAINING_ONLY: &'static [&'static str] = &["chunk_size", "dt_min", "dt_max", "a_init_range"];
 
     fn small() -> Value {
         json!({ "d_state": 4, "headdim": 4, "chunk_size": 4 })

@@ -152,6 +152,7 @@ impl Family for Config {
     const WIDTH: i64 = 768;
     const BLOCK: Surroundings = Surroundings::NoFfn;
     const RELEASED: Released = Released::Hydra;
+    const TRAINING_ONLY: &'static [&'static str] = &["chunk_size", "dt_min", "dt_max"];
 
     fn small() -> Value {
         json!({ "headdim": 4, "qk_dim": 4, "chunk_size": 4 })

@@ -273,6 +273,7 @@ impl Family for Config {
     /// The official configs for the Long Range Arena.
     const WIDTH: i64 = 256;
     const BLOCK: Surroundings = Surroundings::S4;
+    const TRAINING_ONLY: &'static [&'static str] = &["dropout", "tie_dropout", "lr", "dt_min", "dt_max", "step_mode"];
 
     fn small() -> Value {
         json!({ "d_state": 4 })

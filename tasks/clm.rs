@@ -25,7 +25,7 @@ use crate::language::shared::{self, EVAL_SEQUENCES, Language};
 use crate::language::tokenizer::TokenizerConfig;
 use crate::{
     Baseline, Batch, Bound, ConfigError, DataDir, DataError, Example, Facet, Metric, Split, Targets, Task, TaskSpec,
-    Tokenizer,
+    Text, Tokenizer,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -115,6 +115,25 @@ impl Clm {
     }
 }
 
+impl Text for Clm {
+    fn facets(&self, batch: &Batch) -> Vec<Facet> {
+        let distance = |at: usize, class: i64| {
+            // What is asked for at a position comes after it: the token that stands there is at distance 1.
+            let row = &batch.tokens[at / batch.length * batch.length..=at];
+            shared::octave(row.iter().rev().position(|&token| token == class).map(|back| back + 1))
+        };
+        self.language.facets(batch, self.cfg.seq_len, &[("distance", &distance)])
+    }
+
+    fn tokenizer(&self) -> &Tokenizer {
+        self.language.corpus.tokenizer()
+    }
+
+    fn bytes(&self, split: Split) -> Option<u64> {
+        (self.len(split) == self.language.corpus.len(split)).then(|| self.language.corpus.bytes(split))
+    }
+}
+
 impl Task for Clm {
     fn spec(&self) -> TaskSpec {
         TaskSpec {
@@ -137,21 +156,8 @@ impl Task for Clm {
         Ok(Example::new(tokens, Targets::PerPosition { positions, classes }))
     }
 
-    fn facets(&self, batch: &Batch) -> Vec<Facet> {
-        let distance = |at: usize, class: i64| {
-            // What is asked for at a position comes after it: the token that stands there is at distance 1.
-            let row = &batch.tokens[at / batch.length * batch.length..=at];
-            shared::octave(row.iter().rev().position(|&token| token == class).map(|back| back + 1))
-        };
-        self.language.facets(batch, self.cfg.seq_len, &[("distance", &distance)])
-    }
-
-    fn tokenizer(&self) -> Option<&Tokenizer> {
-        Some(self.language.corpus.tokenizer())
-    }
-
-    fn bytes(&self, split: Split) -> Option<u64> {
-        (self.len(split) == self.language.corpus.len(split)).then(|| self.language.corpus.bytes(split))
+    fn text(&self) -> Option<&dyn Text> {
+        Some(self)
     }
 
     fn baselines(&self) -> Result<Vec<Baseline>, DataError> {

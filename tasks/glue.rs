@@ -26,7 +26,7 @@ use crate::language::corpus::CorpusConfig;
 use crate::language::tokenizer::{Texts, Tokenizer, TokenizerConfig};
 use crate::{
     Bound, ConfigError, DataDir, DataError, Example, Input, Judge, Mark, Metric, Output, Section, Sections, Split,
-    Targets, Task, TaskSpec,
+    Targets, Task, TaskSpec, Text,
     core::{bounds, metrics},
     language::shared,
 };
@@ -313,6 +313,12 @@ fn longest_first(lengths: [usize; 2], room: usize) -> [usize; 2] {
     [first, second]
 }
 
+impl Text for Glue {
+    fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+}
+
 impl Task for Glue {
     fn spec(&self) -> TaskSpec {
         let (judge, metric) = self.cfg.task.judge();
@@ -363,8 +369,8 @@ impl Task for Glue {
         Ok(Example { segment, ..Example::new(tokens, targets) })
     }
 
-    fn tokenizer(&self) -> Option<&Tokenizer> {
-        Some(&self.tokenizer)
+    fn text(&self) -> Option<&dyn Text> {
+        Some(self)
     }
 
     fn floor(&self) -> Result<Bound, DataError> {

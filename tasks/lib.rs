@@ -331,18 +331,8 @@ pub trait Task: Debug + Send + Sync {
         self.example(Split::Train, index)
     }
 
-    /// Quantities of the scored positions of a test batch.
-    fn facets(&self, _batch: &Batch) -> Vec<Facet> {
-        Vec::new()
-    }
-
-    /// What makes tokens of text, for tasks about text cut by a tokenizer.
-    fn tokenizer(&self) -> Option<&Tokenizer> {
-        None
-    }
-
-    /// UTF-8 bytes of the text whose every token a split asks for once: of causal language models.
-    fn bytes(&self, _split: Split) -> Option<u64> {
+    /// What is known besides, where the sequences are text cut by a tokenizer.
+    fn text(&self) -> Option<&dyn Text> {
         None
     }
 
@@ -374,6 +364,22 @@ pub trait Task: Debug + Send + Sync {
     /// Remarks on the data a user should see once: rows skipped, classes missing.
     fn notes(&self) -> Vec<String> {
         Vec::new()
+    }
+}
+
+/// A task about text that a tokenizer cuts.
+pub trait Text {
+    /// What makes tokens of text.
+    fn tokenizer(&self) -> &Tokenizer;
+
+    /// Quantities of the scored positions of a test batch, by which its scores are told apart.
+    fn facets(&self, _batch: &Batch) -> Vec<Facet> {
+        Vec::new()
+    }
+
+    /// UTF-8 bytes of the text whose every token a split asks for once: of causal language models.
+    fn bytes(&self, _split: Split) -> Option<u64> {
+        None
     }
 }
 

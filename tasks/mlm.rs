@@ -28,7 +28,7 @@ use crate::language::shared::{self, EVAL_SEQUENCES, Language};
 use crate::language::tokenizer::TokenizerConfig;
 use crate::{
     Baseline, Batch, Bound, ConfigError, DataDir, DataError, Draw, Example, Facet, Goodness, Metric, Split, Targets,
-    Task, TaskSpec, Tokenizer,
+    Task, TaskSpec, Text, Tokenizer,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -206,6 +206,35 @@ fn example(masked: &Masked) -> Example {
     Example::new(tokens, Targets::PerPosition { positions, classes })
 }
 
+impl Text for Mlm {
+    fn facets(&self, batch: &Batch) -> Vec<Facet> {
+        let Targets::PerPosition { positions, .. } = &batch.targets else { return Vec::new() };
+        let mut scored = vec![false; batch.tokens.len()];
+        positions.iter().for_each(|&at| scored[at as usize] = true);
+        let mask = i64::from(self.language.corpus.tokenizer().specials().mask);
+        let distance = |at: usize, class: i64| {
+            let row = at / batch.length * batch.length;
+            let holds = |other: usize| !scored[other] && batch.tokens[other] == class;
+            let reach = (at - row).max(row + batch.length - 1 - at);
+            let at_distance = |&distance: &usize| {
+                let before = at.checked_sub(distance).is_some_and(|other| other >= row && holds(other));
+                before || at + distance < row + batch.length && holds(at + distance)
+            };
+            shared::octave((1..=reach).find(at_distance))
+        };
+        let fate = |at: usize, class: i64| match batch.tokens[at] {
+            token if token == mask => 0.0,
+            token if token == class => 2.0,
+            _ => 1.0,
+        };
+        self.language.facets(batch, self.cfg.seq_len, &[("distance", &distance), ("fate", &fate)])
+    }
+
+    fn tokenizer(&self) -> &Tokenizer {
+        self.language.corpus.tokenizer()
+    }
+}
+
 impl Task for Mlm {
     fn spec(&self) -> TaskSpec {
         TaskSpec {
@@ -234,31 +263,8 @@ impl Task for Mlm {
         Ok(example(&self.masked(Split::Train, index, self.cfg.mask_rate, stream)))
     }
 
-    fn facets(&self, batch: &Batch) -> Vec<Facet> {
-        let Targets::PerPosition { positions, .. } = &batch.targets else { return Vec::new() };
-        let mut scored = vec![false; batch.tokens.len()];
-        positions.iter().for_each(|&at| scored[at as usize] = true);
-        let mask = i64::from(self.language.corpus.tokenizer().specials().mask);
-        let distance = |at: usize, class: i64| {
-            let row = at / batch.length * batch.length;
-            let holds = |other: usize| !scored[other] && batch.tokens[other] == class;
-            let reach = (at - row).max(row + batch.length - 1 - at);
-            let at_distance = |&distance: &usize| {
-                let before = at.checked_sub(distance).is_some_and(|other| other >= row && holds(other));
-                before || at + distance < row + batch.length && holds(at + distance)
-            };
-            shared::octave((1..=reach).find(at_distance))
-        };
-        let fate = |at: usize, class: i64| match batch.tokens[at] {
-            token if token == mask => 0.0,
-            token if token == class => 2.0,
-            _ => 1.0,
-        };
-        self.language.facets(batch, self.cfg.seq_len, &[("distance", &distance), ("fate", &fate)])
-    }
-
-    fn tokenizer(&self) -> Option<&Tokenizer> {
-        Some(self.language.corpus.tokenizer())
+    fn text(&self) -> Option<&dyn Text> {
+        Some(self)
     }
 
     fn baselines(&self) -> Result<Vec<Baseline>, DataError> {

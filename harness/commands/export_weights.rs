@@ -114,7 +114,7 @@ fn write(
     let seen = TaskSpec { vocab_size: words.unwrap_or(seen.vocab_size), ..seen };
     // What readers of other projects' files ask for.
     checkpoint::write_with(&args.out, named, ("format", "pt"))
-        .and_then(|()| weights::beside::write(&args.out, &spec.model, &spec.mixer, &seen))
+        .and_then(|()| weights::config_json::write(&args.out, &spec.model, &spec.mixer, &seen, registry))
         .map_err(|error| (error.to_string(), "", Exit::Environment))
 }
 

@@ -5,11 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Places that may name a mixer or a task, and why.
-const MAY: [(&str, &str, &str); 10] = [
+const MAY: [(&str, &str, &str); 8] = [
     ("harness/config/presets.rs", "*", "models as they were published, mixer included"),
     ("results/bench/record.rs", "attention", "the yardstick of every benchmark"),
-    ("harness/train/weights/beside.rs", "attention", "`config.json` of BERT"),
-    ("harness/train/weights/beside.rs", "bigs", "`config.json` of BiGS"),
     ("harness/bench/suite.rs", "*", "names of blocks, which are those of their papers"),
     ("results/bench/show.rs", "*", "names of blocks, which are those of their papers"),
     ("harness/train/pretrain.rs", "*", "words of an objective, not tasks"),

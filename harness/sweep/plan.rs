@@ -213,13 +213,13 @@ impl Planned {
                 let hash = hashes.of("weights", file, |file| {
                     let whole = crate::train::checkpoint::looks_whole(file);
                     whole.map_err(|error| DataError::Unreadable { path: file.into(), why: error.why().into() })?;
-                    crate::train::weights::beside::fingerprint(file)
+                    crate::train::weights::config_json::fingerprint(file)
                 })?;
-                described(file, draft, own.spec()).map_err(|error| vec![Arc::new(error)])?;
+                described(file, draft, own.spec(), registry).map_err(|error| vec![Arc::new(error)])?;
                 Some(spec::Start::Weights { hash, file: file.clone() })
             }
             Some(Start::Run(first)) => {
-                let cut_by = |task: &Arc<dyn Task>| task.tokenizer().map(tasks::Tokenizer::fingerprint);
+                let cut_by = |task: &Arc<dyn Task>| task.text().map(|text| text.tokenizer().fingerprint());
                 if let (Some(own), Some(before)) = (cut_by(own), cut_by(task(first)?))
                     && own != before
                 {
@@ -246,15 +246,20 @@ impl Planned {
 }
 
 /// Whether the config beside a file of weights, where there is one, is that of the draft's model.
-fn described(file: &std::path::Path, draft: &Draft, task: tasks::TaskSpec) -> Result<(), DataError> {
+fn described(
+    file: &std::path::Path,
+    draft: &Draft,
+    task: tasks::TaskSpec,
+    registry: &Registry,
+) -> Result<(), DataError> {
     let malformed = |error: crate::train::weights::WeightsError| {
         let (text, help) = (error.to_string(), error.help().to_string());
         let (path, problem) = text.split_once(": ").unwrap_or(("", &text));
         DataError::Malformed { path: path.into(), row: 0, problem: format!("{problem}: {help}") }
     };
-    match crate::train::weights::beside::Beside::read(file).map_err(malformed)? {
+    match crate::train::weights::config_json::ConfigJson::read(file).map_err(malformed)? {
         None => Ok(()),
-        Some(beside) => beside.held_against(&draft.model, &draft.mixer, &draft.seen(task)).map_err(malformed),
+        Some(beside) => beside.held_against(&draft.model, &draft.mixer, &draft.seen(task), registry).map_err(malformed),
     }
 }
 

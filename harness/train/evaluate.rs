@@ -33,7 +33,7 @@ pub struct Evaluation {
     pub measures: BTreeMap<String, f64>,
     /// What the score was taken over, where details were asked for.
     pub tested: Option<Tested>,
-    /// `score`, `loss` and `risk` by section of the split, by position and by [`Task::facets`].
+    /// `score`, `loss` and `risk` by section of the split, by position and by [`tasks::Text::facets`].
     pub details: Vec<Detail>,
 }
 
@@ -69,7 +69,7 @@ pub fn evaluate(
         tallies[part].add(&batch, &judged);
         if with_details {
             close.add(&batch, &judged, &spec);
-            close.add_facets(&task.facets(&batch), &judged);
+            close.add_facets(&task.text().map_or(Vec::new(), |text| text.facets(&batch)), &judged);
         }
     }
     let whole = tallies.iter().fold(Tally::default(), Tally::plus);
@@ -77,7 +77,7 @@ pub fn evaluate(
     if with_details {
         found.measures = close.measures(&whole, &spec);
         found.tested = Some(whole.tested(&spec));
-        if let (Output::Tokens, Some(bytes)) = (spec.output, task.bytes(split)) {
+        if let (Output::Tokens, Some(bytes)) = (spec.output, task.text().and_then(|text| text.bytes(split))) {
             let bits = whole.sums.loss * std::f64::consts::LOG2_E / bytes.max(1) as f64;
             found.measures.insert("bits_per_byte".into(), bits);
         }

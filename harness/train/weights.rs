@@ -16,13 +16,13 @@
 //!          name for (other mixers, attention that is not BERT's: pre-norm, rotary, windowed) keeps its own below
 //!          `bert.encoder.layer.i`.
 //!
-//! A `config.json` beside the file is held against the model first (`weights/beside.rs`): tensors do not say how many heads
+//! A `config.json` beside the file is held against the model first (`weights/config_json.rs`): tensors do not say how many heads
 //! share them, nor which length they were made for.
 //!
 //! A file is taken with either names, with or without `model.` before them, LayerNorms also as `gamma` and `beta`. Nothing of
 //! the model changes unless all of it can be filled; only a task's own classifier and pooler may be missing.
 
-pub mod beside;
+pub mod config_json;
 
 use crate::model::{Activation, BlockShape, Ffn, ModelConfig, NormKind, NormPlace, Positions};
 use crate::registry::Registry;
@@ -109,10 +109,10 @@ pub fn import(
     task: &tasks::TaskSpec,
     registry: &Registry,
 ) -> Result<(Report, Option<i64>), WeightsError> {
-    let beside = beside::Beside::read(path)?;
-    let seq_len = beside.as_ref().map_or(Ok(None), beside::Beside::seq_len)?;
+    let beside = config_json::ConfigJson::read(path)?;
+    let seq_len = beside.as_ref().map_or(Ok(None), config_json::ConfigJson::seq_len)?;
     if let Some(beside) = beside {
-        beside.held_against(&spec.model, &spec.mixer, task)?;
+        beside.held_against(&spec.model, &spec.mixer, task, registry)?;
     }
     Ok((naming(spec, registry).import(path, vs)?, seq_len))
 }

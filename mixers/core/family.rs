@@ -36,6 +36,41 @@ pub enum Released {
     Hydra,
 }
 
+/// What the `config.json` beside a file of weights can say of a mixer, in the words of Hugging Face's models. `None`: this mixer has
+/// no such thing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LayerFacts {
+    /// `model_type`.
+    pub model_type: String,
+    /// `num_attention_heads`.
+    pub n_heads: Option<i64>,
+    /// `head_dim`.
+    pub d_head: Option<i64>,
+    /// `num_ssm`: states of a channel.
+    pub d_state: Option<i64>,
+    /// The feed-forward that is part of the mixer, in place of the block's.
+    pub ffn: Option<OwnFfn>,
+}
+
+/// A feed-forward that is part of a mixer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnFfn {
+    /// `intermediate_size`.
+    pub d_ff: i64,
+    /// Whether its activation is the exact GELU, `hidden_act: gelu`.
+    pub exact_gelu: bool,
+}
+
+impl LayerFacts {
+    /// Of a mixer with `settings`: heads by its settings `n_heads` and `d_head`, the latter by default `d_model / n_heads`.
+    pub fn of(model_type: &str, settings: &Value, d_model: i64) -> Self {
+        let number = |key: &str| settings.get(key).and_then(Value::as_i64);
+        let n_heads = number("n_heads");
+        let d_head = n_heads.and_then(|heads| number("d_head").or_else(|| d_model.checked_div(heads)));
+        Self { model_type: model_type.into(), n_heads, d_head, ..Self::default() }
+    }
+}
+
 /// Rebuilds what a reference dump holds, from its parameters and inputs.
 pub type ReplayFn = fn(&Golden) -> Result<Replay, GoldenError>;
 
@@ -76,6 +111,13 @@ pub trait Family: Default + Serialize + DeserializeOwned + JsonSchema + 'static 
     const BLOCK: Surroundings = Surroundings::Transformer;
     /// Whose released weights can be read.
     const RELEASED: Released = Released::Nobody;
+    /// Settings that change nothing of what given weights compute outside of training; weights may come from a model with others.
+    const TRAINING_ONLY: &'static [&'static str] = &["dropout"];
+    /// What a `config.json` beside its weights says of it at width `d_model`. The default suits mixers whose heads are their settings
+    /// `n_heads` and `d_head`.
+    fn facts(&self, d_model: i64) -> LayerFacts {
+        LayerFacts::of(Self::NAME, &json!(self), d_model)
+    }
     /// Settings besides the defaults that the laws are tried on, each a few keys: one for every switch that changes the
     /// computation. The laws add small sizes.
     fn variants() -> Vec<Value> {
@@ -138,6 +180,8 @@ pub struct Entry {
     pub block: Surroundings,
     /// [`Family::RELEASED`].
     pub released: Released,
+    /// [`Family::TRAINING_ONLY`].
+    pub training_only: &'static [&'static str],
     /// The default settings as a JSON object: its keys are the fields there are.
     pub defaults: fn() -> Value,
     /// What each field means and may be, as a JSON schema made from its doc comments.
@@ -160,6 +204,7 @@ pub struct Entry {
     pub resolve: fn(&Value) -> Result<Value, serde_json::Error>,
     carries: fn(&Value, Option<i64>, &Dims) -> Result<(), ConfigError>,
     check: fn(&Value, &Dims) -> Vec<ConfigError>,
+    facts: fn(&Value, i64) -> LayerFacts,
     scalars: fn(&Value, &Dims) -> f64,
     build: fn(&Value, &nn::Path, &Dims) -> Box<dyn Mixer>,
 }
@@ -182,6 +227,7 @@ impl Entry {
             width: F::WIDTH,
             block: F::BLOCK,
             released: F::RELEASED,
+            training_only: F::TRAINING_ONLY,
             small: F::small,
             replays: F::replays,
             targets: F::targets,
@@ -206,6 +252,7 @@ impl Entry {
                     found
                 }
             },
+            facts: |settings, d_model| typed::<F>(settings).facts(d_model),
             scalars: |settings, dims| typed::<F>(settings).scalars(dims),
             build: |settings, vs, dims| typed::<F>(settings).build(vs, dims),
         }
@@ -219,6 +266,11 @@ impl Entry {
     /// [`Family::carries`] of `settings`, which must have passed [`Entry::check`].
     pub fn carries(&self, settings: &Value, from: Option<i64>, dims: &Dims) -> Result<(), ConfigError> {
         (self.carries)(settings, from, dims)
+    }
+
+    /// [`Family::facts`]; `settings` must have been accepted.
+    pub fn facts(&self, settings: &Value, d_model: i64) -> LayerFacts {
+        (self.facts)(settings, d_model)
     }
 
     /// [`Family::scalars`]; `settings` must have been accepted.

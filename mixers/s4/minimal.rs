@@ -56,6 +56,7 @@ impl Family for Config {
     /// Default of the repository's `example.py`.
     const WIDTH: i64 = 128;
     const BLOCK: Surroundings = Surroundings::NoFfn;
+    const TRAINING_ONLY: &'static [&'static str] = &["dropout", "lr", "dt_min", "dt_max"];
 
     fn small() -> Value {
         json!({ "d_state": 4 })

@@ -69,17 +69,18 @@ fn svg(built: &Built) -> String {
     fs::read_to_string(folder.path().join(format!("{}.svg", built.stem))).expect("reads")
 }
 
-/// Writes the figures of every sample to a folder, to be looked at.
+/// `GALLERY=FOLDER cargo test --workspace --lib gallery` keeps the pictures.
 #[test]
-#[ignore = "for eyes"]
-fn gallery() {
-    let folder = std::env::var("GALLERY").unwrap_or("/tmp".into());
+fn every_kind_of_figure_in_the_gallery_is_drawn() {
+    let temporary = tempfile::tempdir().expect("a temporary folder");
+    let folder = std::env::var_os("GALLERY").map_or(temporary.path().to_path_buf(), Into::into);
     for (i, sample) in gallery_samples().iter().enumerate() {
         let (built, missing) = made(sample);
-        println!("{missing:?}");
+        assert!(missing.is_empty() && !built.is_empty(), "sample {i}: {missing:?}");
         for figure in built {
-            println!("{}\n{}\n{}", figure.title, figure.caption, figure.table);
-            figure.draw(&Path::new(&folder).join(format!("figs-{i}-{}.png", figure.stem))).expect("draws");
+            let picture = folder.join(format!("figs-{i}-{}.png", figure.stem));
+            figure.draw(&picture).expect("draws");
+            assert!(fs::metadata(&picture).expect("is written").len() > 5_000, "{} is empty", figure.title);
         }
     }
 }

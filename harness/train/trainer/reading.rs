@@ -27,7 +27,7 @@ struct Question {
 impl Trainer {
     /// The tokenizer of the task.
     fn tokenizer(&self) -> Result<&Tokenizer, TrainError> {
-        self.task.tokenizer().ok_or_else(|| TrainError::Spec("the task reads no text".into()))
+        self.task.text().map(|text| text.tokenizer()).ok_or_else(|| TrainError::Spec("the task reads no text".into()))
     }
 
     /// What is asked about a sequence without hidden tokens. Tokens that frame it are not asked for, unknown ones only `with_unknown`.

@@ -42,7 +42,7 @@ impl Trainer {
                 })?)
             }
             Some(Start::Weights { file, hash }) => {
-                let found = weights::beside::fingerprint(&file)?;
+                let found = weights::config_json::fingerprint(&file)?;
                 if found != hash {
                     let why = "is not the file this run was planned with; run the sweep again";
                     return Err(CheckpointError::new(&file, why).into());

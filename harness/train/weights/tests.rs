@@ -327,11 +327,11 @@ fn a_hydra_s_names_are_those_of_its_repository() {
 fn told(keys: &Value, mixer: &str, settings: &Value, config: &Value) -> Result<(), (String, String)> {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("config.json"), keys.to_string()).unwrap();
-    let beside = beside::Beside::read(&dir.path().join("w.safetensors")).unwrap().expect("it is there");
+    let beside = config_json::ConfigJson::read(&dir.path().join("w.safetensors")).unwrap().expect("it is there");
     let entry = mixers::registry().into_iter().find(|entry| entry.name == mixer).unwrap();
     let choice = Choice { name: mixer.into(), settings: (entry.resolve)(settings).unwrap() };
     let config: ModelConfig = serde_json::from_value(config.clone()).unwrap();
-    let held = beside.held_against(&config, &choice, &task(Output::Tokens));
+    let held = beside.held_against(&config, &choice, &task(Output::Tokens), &Registry::default());
     held.map_err(|error| (error.to_string(), error.help().to_string()))
 }
 
@@ -392,7 +392,7 @@ fn a_config_beside_weights_that_says_otherwise_is_refused_with_key_values_and_re
         let dir = tempfile::tempdir().unwrap();
         let model: ModelConfig = serde_json::from_value(config).unwrap();
         let choice = Choice { name: "attention".into(), settings: heads.clone() };
-        let at = beside::write(&dir.path().join("w.safetensors"), &model, &choice, &task(Output::Tokens)).unwrap();
+        let at = config_json::write(&dir.path().join("w.safetensors"), &model, &choice, &task(Output::Tokens), &Registry::default()).unwrap();
         let written: Value = serde_json::from_str(&std::fs::read_to_string(at).unwrap()).unwrap();
         assert_eq!(written["hidden_act"], named);
     }
@@ -418,19 +418,19 @@ fn a_config_that_is_written_is_held_when_read_back_for_every_mixer_and_block() {
                 serde_json::from_value(json!({"block": block, "d_model": 16, "token_types": 2})).unwrap();
             let choice = Choice { name: entry.name.into(), settings: settings.clone() };
             let task = task(Output::Tokens);
-            let at = beside::write(&path, &config, &choice, &task).unwrap();
+            let at = config_json::write(&path, &config, &choice, &task, &Registry::default()).unwrap();
             assert_eq!(at.file_name().unwrap(), "config.json");
-            let beside = beside::Beside::read(&path).unwrap().unwrap();
-            beside.held_against(&config, &choice, &task).unwrap_or_else(|e| panic!("{} in {block}: {e}", entry.name));
+            let beside = config_json::ConfigJson::read(&path).unwrap().unwrap();
+            beside.held_against(&config, &choice, &task, &Registry::default()).unwrap_or_else(|e| panic!("{} in {block}: {e}", entry.name));
             assert_eq!(beside.seq_len().unwrap(), Some(12));
             // The width, a key of the model's own, and another mixer.
             let wider = ModelConfig { d_model: 32, ..config.clone() };
-            assert!(beside.held_against(&wider, &choice, &task).is_err(), "{} in {block}", entry.name);
+            assert!(beside.held_against(&wider, &choice, &task, &Registry::default()).is_err(), "{} in {block}", entry.name);
             let shared = ModelConfig { shared_depth: true, ..config.clone() };
-            let said = beside.held_against(&shared, &choice, &task).unwrap_err().to_string();
+            let said = beside.held_against(&shared, &choice, &task, &Registry::default()).unwrap_err().to_string();
             assert!(said.contains("`shared_depth` is false, and true in this model"), "{said}");
             let other = Choice { name: "another".into(), settings: json!({}) };
-            let said = beside.held_against(&config, &other, &task).unwrap_err().to_string();
+            let said = beside.held_against(&config, &other, &task, &Registry::default()).unwrap_err().to_string();
             assert!(said.contains(&format!("the weights are of `{}`", entry.name)), "{said}");
         }
     }

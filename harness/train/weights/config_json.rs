@@ -6,31 +6,20 @@
 
 use super::WeightsError;
 use crate::model::{Activation, Ffn, HeadKind, ModelConfig, Positions};
+use crate::registry::Registry;
 use crate::train::checkpoint::CheckpointError;
 use crate::train::spec::Choice;
+use mixers::LayerFacts;
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 use tasks::{Input, TaskSpec};
 
-/// Settings of mixers that change nothing of what given weights compute.
-const OF_TRAINING: [&str; 10] = [
-    "dropout",
-    "tie_dropout",
-    "lr",
-    "ssm_rule",
-    "ssm_weight_decay",
-    "chunk_size",
-    "dt_min",
-    "dt_max",
-    "a_init_range",
-    "step_mode",
-];
 /// Where our own description of the model stands.
 const OWN: &str = "mixarena";
 
 /// A `config.json`.
 #[derive(Debug)]
-pub struct Beside {
+pub struct ConfigJson {
     path: PathBuf,
     weights: PathBuf,
     keys: Map<String, Value>,
@@ -54,7 +43,7 @@ fn places(weights: &Path) -> [PathBuf; 2] {
     [weights.with_extension("config.json"), weights.with_file_name("config.json")]
 }
 
-impl Beside {
+impl ConfigJson {
     /// The config of the weights at `path`, where there is one.
     pub fn read(path: &Path) -> Result<Option<Self>, WeightsError> {
         let Some(at) = places(path).into_iter().find(|at| at.is_file()) else { return Ok(None) };
@@ -86,7 +75,13 @@ impl Beside {
     }
 
     /// Whether everything that the file says of a model is so of this one.
-    pub fn held_against(&self, model: &ModelConfig, mixer: &Choice, task: &TaskSpec) -> Result<(), WeightsError> {
+    pub fn held_against(
+        &self,
+        model: &ModelConfig,
+        mixer: &Choice,
+        task: &TaskSpec,
+        registry: &Registry,
+    ) -> Result<(), WeightsError> {
         let settings = mixer.settings.as_object();
         let own = self.keys.get(OWN).and_then(Value::as_object);
         let mixers = own.and_then(|own| own.get("mixer")).and_then(Value::as_object);
@@ -97,9 +92,9 @@ impl Beside {
                 format!("the weights are of `{}`, and this model's mixer is `{}`", names.join(", "), mixer.name);
             return Err(self.refused(problem, "give the run the mixer that the weights were trained with".into()));
         }
-        let mut known: Vec<&str> = Vec::new();
-        for fact in facts(model, mixer, task) {
-            known.extend(fact.names);
+        let mut aside = registry.mixer(&mixer.name).map_or(Vec::new(), |entry| entry.training_only.to_vec());
+        for fact in facts(model, &layer(model, mixer, registry), task) {
+            aside.extend(fact.names);
             for name in fact.names {
                 let Some(theirs) = self.given(name) else { continue };
                 if !same(theirs, &fact.ours) && !fact.also.iter().any(|word| theirs.as_str() == Some(*word)) {
@@ -109,9 +104,9 @@ impl Beside {
             }
         }
         if let Some(there) = of_mixer {
-            self.same_settings(settings, there, &known)?;
+            self.same_settings(settings, there, &aside)?;
         }
-        self.same_settings(settings, &self.keys, &known)?;
+        self.same_settings(settings, &self.keys, &aside)?;
         if let Some(there) = own.and_then(|own| own.get("model")).and_then(Value::as_object) {
             let here = model.body();
             let differs = |(key, value): &(&String, &Value)| here.get(key.as_str()).is_some_and(|ours| ours != *value);
@@ -131,16 +126,15 @@ impl Beside {
         }
     }
 
-    /// The mixer's settings by their own names.
+    /// Whether the mixer's settings are the same by their own names, those that are left aside excepted.
     fn same_settings(
         &self,
         ours: Option<&Map<String, Value>>,
         theirs: &Map<String, Value>,
-        known: &[&str],
+        aside: &[&str],
     ) -> Result<(), WeightsError> {
         for (key, value) in ours.into_iter().flatten() {
-            let aside = OF_TRAINING.contains(&key.as_str()) || known.contains(&key.as_str());
-            let Some(there) = theirs.get(key).filter(|_| !aside) else { continue };
+            let Some(there) = theirs.get(key).filter(|_| !aside.contains(&key.as_str())) else { continue };
             if !same(there, value) {
                 let problem = format!("`{key}` is {there}, and {value} in this model's mixer");
                 return Err(self.refused(problem, format!("set `{key}: {}` at the mixer", plain(there))));
@@ -173,109 +167,92 @@ fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), String::from)
 }
 
-/// What a config can say of this model.
-fn facts(model: &ModelConfig, mixer: &Choice, task: &TaskSpec) -> Vec<Fact> {
-    let model = model.resolved();
-    let settings = &mixer.settings;
-    let number = |key: &str| settings.get(key).and_then(Value::as_i64);
-    let bigs = mixer.name == "bigs";
-    let attends = !bigs || settings.get("routing").is_some_and(|routing| routing == "attention");
-    let width = model.d_model;
-    let mut facts = Vec::new();
-    let mut fact = |names: &'static [&'static str],
-                    key: &'static str,
-                    ours: Option<Value>,
-                    also: &'static [&'static str],
-                    remedy: &'static str| {
-        facts.extend(ours.map(|ours| Fact { names, key, ours, also, remedy }));
-    };
-    fact(
-        &["hidden_size", "d_model", "n_embd", "dim"],
-        "d_model",
-        Some(width.into()),
-        &[],
-        "set `model: { d_model: {} }`",
-    );
-    fact(
-        &["num_hidden_layers", "n_layers", "n_layer", "num_layers"],
-        "n_layers",
-        Some(model.n_layers.into()),
-        &[],
-        "set `model: { n_layers: {} }`",
-    );
-    let heads = number("n_heads").filter(|_| attends);
-    fact(
-        &["num_attention_heads", "n_heads", "n_head", "num_heads"],
-        "n_heads",
-        heads.map(Value::from),
-        &[],
-        "set `n_heads: {}` at the mixer",
-    );
-    let d_head = heads.and_then(|heads| number("d_head").or_else(|| width.checked_div(heads)));
-    fact(&["head_dim", "d_head"], "d_head", d_head.map(Value::from), &[], "set `d_head: {}` at the mixer");
-    let gate = bigs.then(|| number("d_ff").unwrap_or(3 * width));
-    let (inner, remedy) = match gate {
-        Some(gate) => (Some(gate), "set `d_ff: {}` at the mixer"),
-        None => (model.d_ff.filter(|_| model.ffn != Some(Ffn::None)), "set `model: { d_ff: {} }`"),
-    };
-    fact(&["intermediate_size", "d_ff", "n_inner", "ffn_dim"], "d_ff", inner.map(Value::from), &[], remedy);
-    let states = number("d_state").filter(|_| bigs);
-    fact(&["num_ssm"], "d_state", states.map(Value::from), &[], "set `d_state: {}` at the mixer");
-    fact(
-        &["vocab_size"],
-        "vocab_size",
-        (task.input == Input::Tokens).then(|| task.vocab_size.into()),
-        &[],
-        "give the task the tokenizer of {} tokens that these weights were trained with",
-    );
-    let learned = model.positions == Some(Positions::Learned);
-    let rows = model.dims(task.max_length, task.causal).seq_len;
-    fact(
-        &["max_position_embeddings", "max_positions", "n_positions"],
-        "max_positions",
-        learned.then(|| rows.into()),
-        &[],
-        "set `model: { max_positions: {} }`",
-    );
-    fact(
-        &["position_embedding_type"],
-        "positions",
-        learned.then(|| "absolute".into()),
-        &["learned"],
-        "weights with positions of the kind `{}` cannot be loaded into learned ones; see `model: { positions }`",
-    );
-    fact(
-        &["type_vocab_size", "token_types"],
-        "token_types",
-        (model.token_types > 0).then(|| model.token_types.into()),
-        &[],
-        "set `model: { token_types: {} }`",
-    );
-    fact(
-        &["layer_norm_eps", "layer_norm_epsilon", "norm_eps"],
-        "norm_eps",
-        model.norm_eps.map(Value::from),
-        &[],
-        "set `model: { norm_eps: {} }`",
-    );
-    let names = &["hidden_act", "activation_function"];
-    if let (Some(Ffn::Mlp), None) = (model.ffn, gate) {
-        let (word, also) = activation(model.ffn_activation);
-        fact(names, "ffn_activation", Some(word.into()), also, "set `model: { ffn_activation: {} }`");
-        return facts;
+impl Fact {
+    fn new(names: &'static [&'static str], key: &'static str, ours: impl Into<Value>, remedy: &'static str) -> Self {
+        Self { names, key, ours: ours.into(), also: &[], remedy }
     }
-    let exact = match gate {
-        Some(_) => settings.get("init").is_none_or(|init| init == "port"),
-        None => model.head == Some(HeadKind::Bert),
+
+    /// With other words that mean the same.
+    fn also(self, words: &'static [&'static str]) -> Self {
+        Self { also: words, ..self }
+    }
+}
+
+/// What a config can say of this model.
+fn facts(model: &ModelConfig, layer: &LayerFacts, task: &TaskSpec) -> Vec<Fact> {
+    let model = model.resolved();
+    let parts = [of_sizes(&model), of_layer(&model, layer), of_embedding(&model, task), of_activation(&model, layer)];
+    parts.into_iter().flatten().flatten().collect()
+}
+
+/// Width, depth and norm.
+fn of_sizes(model: &ModelConfig) -> Vec<Option<Fact>> {
+    let widths = &["hidden_size", "d_model", "n_embd", "dim"];
+    let depths = &["num_hidden_layers", "n_layers", "n_layer", "num_layers"];
+    let epsilons = &["layer_norm_eps", "layer_norm_epsilon", "norm_eps"];
+    vec![
+        Some(Fact::new(widths, "d_model", model.d_model, "set `model: { d_model: {} }`")),
+        Some(Fact::new(depths, "n_layers", model.n_layers, "set `model: { n_layers: {} }`")),
+        model.norm_eps.map(|eps| Fact::new(epsilons, "norm_eps", eps, "set `model: { norm_eps: {} }`")),
+    ]
+}
+
+/// Heads, states and the feed-forward, which may be the mixer's own.
+fn of_layer(model: &ModelConfig, layer: &LayerFacts) -> Vec<Option<Fact>> {
+    let heads = &["num_attention_heads", "n_heads", "n_head", "num_heads"];
+    let inner = &["intermediate_size", "d_ff", "n_inner", "ffn_dim"];
+    let d_ff = match layer.ffn {
+        Some(own) => Some(Fact::new(inner, "d_ff", own.d_ff, "set `d_ff: {}` at the mixer")),
+        None => model
+            .d_ff
+            .filter(|_| model.ffn != Some(Ffn::None))
+            .map(|d_ff| Fact::new(inner, "d_ff", d_ff, "set `model: { d_ff: {} }`")),
     };
-    fact(
-        names,
-        "activation",
-        exact.then(|| "gelu".into()),
-        activation(Activation::Gelu).1,
-        "no setting gives `{}`: the activation of this model is the exact GELU",
-    );
-    facts
+    vec![
+        layer.n_heads.map(|heads_here| Fact::new(heads, "n_heads", heads_here, "set `n_heads: {}` at the mixer")),
+        layer.d_head.map(|width| Fact::new(&["head_dim", "d_head"], "d_head", width, "set `d_head: {}` at the mixer")),
+        d_ff,
+        layer.d_state.map(|states| Fact::new(&["num_ssm"], "d_state", states, "set `d_state: {}` at the mixer")),
+    ]
+}
+
+/// Tokens, positions and types.
+fn of_embedding(model: &ModelConfig, task: &TaskSpec) -> Vec<Option<Fact>> {
+    let tokenizer = "give the task the tokenizer of {} tokens that these weights were trained with";
+    let kind = "weights with positions of the kind `{}` cannot be loaded into learned ones; see `model: { positions }`";
+    let rows = &["max_position_embeddings", "max_positions", "n_positions"];
+    let types = &["type_vocab_size", "token_types"];
+    let learned = model.positions == Some(Positions::Learned);
+    let length = model.dims(task.max_length, task.causal).seq_len;
+    vec![
+        (task.input == Input::Tokens).then(|| Fact::new(&["vocab_size"], "vocab_size", task.vocab_size, tokenizer)),
+        learned.then(|| Fact::new(rows, "max_positions", length, "set `model: { max_positions: {} }`")),
+        learned.then(|| Fact::new(&["position_embedding_type"], "positions", "absolute", kind).also(&["learned"])),
+        (model.token_types > 0)
+            .then(|| Fact::new(types, "token_types", model.token_types, "set `model: { token_types: {} }`")),
+    ]
+}
+
+/// The activation of the feed-forward, else that of the head.
+fn of_activation(model: &ModelConfig, layer: &LayerFacts) -> Vec<Option<Fact>> {
+    let names = &["hidden_act", "activation_function"];
+    if let (Some(Ffn::Mlp), None) = (model.ffn, layer.ffn) {
+        let (word, also) = activation(model.ffn_activation);
+        let remedy = "set `model: { ffn_activation: {} }`";
+        return vec![Some(Fact::new(names, "ffn_activation", word, remedy).also(also))];
+    }
+    let exact = layer.ffn.map_or(model.head == Some(HeadKind::Bert), |own| own.exact_gelu);
+    let remedy = "no setting gives `{}`: the activation of this model is the exact GELU";
+    let (word, also) = activation(Activation::Gelu);
+    vec![exact.then(|| Fact::new(names, "activation", word, remedy).also(also))]
+}
+
+/// What the registry knows of the mixer; of one that it lacks, its name alone.
+fn layer(model: &ModelConfig, mixer: &Choice, registry: &Registry) -> LayerFacts {
+    match registry.mixer(&mixer.name) {
+        Some(entry) => entry.facts(&mixer.settings, model.d_model),
+        None => LayerFacts { model_type: mixer.name.clone(), ..LayerFacts::default() },
+    }
 }
 
 /// What Hugging Face calls an activation, and its other names there.
@@ -305,15 +282,17 @@ fn remedy(fact: &Fact, theirs: &Value) -> String {
 
 /// Writes the config of weights at `path`: the names that released models have for what there is, and our own description.
 /// Where `config.json` already describes something else, the config is `STEM.config.json`. Returns where it stands.
-pub fn write(path: &Path, model: &ModelConfig, mixer: &Choice, task: &TaskSpec) -> Result<PathBuf, CheckpointError> {
+pub fn write(
+    path: &Path,
+    model: &ModelConfig,
+    mixer: &Choice,
+    task: &TaskSpec,
+    registry: &Registry,
+) -> Result<PathBuf, CheckpointError> {
     let mut keys = Map::new();
-    let kind = match mixer.name.as_str() {
-        "attention" => "bert",
-        "bigs" => "BiGS",
-        other => other,
-    };
-    keys.insert("model_type".into(), kind.into());
-    for fact in facts(model, mixer, task) {
+    let layer = layer(model, mixer, registry);
+    keys.insert("model_type".into(), layer.model_type.as_str().into());
+    for fact in facts(model, &layer, task) {
         keys.insert(fact.names[0].into(), fact.ours);
     }
     keys.insert("seq_len".into(), model.dims(task.max_length, task.causal).seq_len.into());
