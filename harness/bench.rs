@@ -1,8 +1,9 @@
 //! Measuring blocks: what is measured (`suite`), the process that measures (`child`), the one that asks (`conductor`);
-//! and whole optimizer steps (`steps`).
+//! whole optimizer steps (`steps`); and decoding token by token (`decode`).
 
 pub mod child;
 pub mod conductor;
+pub mod decode;
 pub mod steps;
 pub mod suite;
 
@@ -49,17 +50,19 @@ pub struct Job {
 }
 
 /// The two kinds of measurement.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Work {
     /// One pass of the only subject, and how large the process became.
     Memory(Pass),
-    /// Both passes of every subject, in turns.
+    /// The passes of every subject, in turns.
     Time {
+        /// Which.
+        passes: Vec<Pass>,
         /// Rounds that are not counted.
         warmup: usize,
         /// Rounds that are.
         repeats: usize,
-        /// Forward and backward may take so long, seconds.
+        /// The heaviest of them may take so long, seconds.
         cap: f64,
     },
 }
@@ -78,14 +81,14 @@ pub enum Said {
         /// Which code runs.
         path: String,
     },
-    /// One counted round of a subject.
+    /// One pass of a subject in a counted round.
     Took {
         /// By place.
         subject: usize,
-        /// Seconds of forward.
-        forward: f64,
-        /// Seconds of forward and backward.
-        training: f64,
+        /// Which.
+        pass: Pass,
+        /// Its seconds.
+        seconds: f64,
     },
     /// A subject is measured no further.
     Dropped {
@@ -93,6 +96,8 @@ pub enum Said {
         subject: usize,
         /// Why.
         reason: String,
+        /// What the passes of the round that passed a cap took, seconds: all that is known of their time.
+        took: Vec<(Pass, f64)>,
     },
     /// How large the process became.
     Grew(Memory),

@@ -483,13 +483,16 @@ pub struct BenchArgs {
     /// Build every mixer to read only the past [default: only those that cannot do otherwise]
     #[arg(long)]
     pub causal: bool,
+    /// Which passes to measure
+    #[arg(long, value_enum, default_value_t = BenchPasses::Both)]
+    pub passes: BenchPasses,
     /// Rounds that count
     #[arg(long, value_name = "N", default_value_t = 7)]
     pub repeats: usize,
     /// Rounds before them
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub warmup: usize,
-    /// A mixer stops at the length where forward and backward take longer than this
+    /// A mixer stops at the length where its heaviest pass takes longer than this; that one time is kept
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0)]
     pub time_cap: f64,
     /// A mixer stops at the length where its process needs more than this, as 8GiB or 512MiB [default: nine tenths of
@@ -525,6 +528,15 @@ pub enum BenchSuite {
     Targets,
 }
 
+/// Passes that `bench` measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BenchPasses {
+    /// Forward without gradients, and forward with backward
+    Both,
+    /// Forward without gradients alone: lengths at which a backward does not fit
+    Forward,
+}
+
 /// What `bench` does besides measuring.
 #[derive(Clone, Debug, Subcommand)]
 pub enum BenchCommand {
@@ -537,6 +549,44 @@ pub enum BenchCommand {
     /// Every mixer stands in the block of its paper and learns multi-query associative recall. All take turns in one process with one
     /// thread; medians and quartiles are of the turns. Processor time does not count the time that other processes took.
     Steps(StepsArgs),
+    /// Time of a prompt, time of the next token after it, and bytes of state, by the length of the context
+    ///
+    /// One layer of each mixer that reads only the past, without gradients. The prompt goes through the parallel form at once, the
+    /// tokens through the step form one by one.
+    Decode(DecodeArgs),
+}
+
+/// Arguments of `bench decode`.
+#[derive(Args, Clone, Debug)]
+pub struct DecodeArgs {
+    /// Only these mixers [default: every one]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub mixers: Option<Vec<String>>,
+    /// A setting of a mixer: mamba2.d_state=16
+    #[arg(long = "set", value_name = "MIXER.KEY=VALUE")]
+    pub sets: Vec<String>,
+    /// Lengths of the context
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "256,1024,4096",
+          value_parser = clap::value_parser!(i64).range(32..1 << 24))]
+    pub contexts: Vec<i64>,
+    /// Width
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(i64).range(1..))]
+    pub d_model: i64,
+    /// Sequences at a time
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(i64).range(1..))]
+    pub batch: i64,
+    /// Times that each context is read and decoded; medians are printed
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..1000))]
+    pub repeats: u64,
+    /// A mixer that takes longer than this in a repeat leaves out longer contexts
+    #[arg(long, value_name = "SECONDS", default_value_t = 30.0)]
+    pub time_cap: f64,
+    /// Threads [default: all cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub threads: Option<u16>,
+    /// Print JSON: every repeat
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Arguments of `bench steps`.

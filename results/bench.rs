@@ -55,12 +55,11 @@ impl Bench {
         let yardstick = self.cases.iter().find(|case| case.mixer == YARDSTICK).map(|case| case.label.as_str());
         let Some(yardstick) = yardstick.filter(|_| self.suite == Suite::Lengths) else { return Vec::new() };
         let others: Vec<&str> = self.labels().into_iter().filter(|label| *label != yardstick).collect();
-        let of_mixer = |label: &&str| {
-            Quantity::ALL.map(|quantity| {
-                fit::efficiency(label, quantity, &self.points(yardstick, quantity), &self.points(label, quantity))
-            })
+        let measured = || Quantity::ALL.into_iter().filter(|quantity| self.protocol.passes.contains(&quantity.pass()));
+        let of = |label: &str, quantity| {
+            fit::efficiency(label, quantity, &self.points(yardstick, quantity), &self.points(label, quantity))
         };
-        others.iter().flat_map(of_mixer).collect()
+        others.iter().flat_map(|label| measured().map(|quantity| of(label, quantity))).collect()
     }
 
     /// The record with everything derived from it. [`Bench::read`] reads it back.

@@ -1,6 +1,6 @@
 //! Made-up records for the tests.
 
-use crate::bench::{Bench, Case, Measured, Memory, Protocol, State, Suite, Target};
+use crate::bench::{Bench, Case, Measured, Memory, Pass, Protocol, State, Suite, Target};
 use crate::export::exporter::Exporter;
 use crate::export::{Csv, Markdown};
 use crate::figures::lines::Lines;
@@ -559,7 +559,13 @@ pub(crate) fn bench() -> Bench {
         format: crate::bench::FORMAT,
         command: "mixarena bench --time-cap 1".into(),
         suite: Suite::Lengths,
-        protocol: Protocol { warmup: 1, repeats: 3, time_cap: 1.0, memory_cap: Some(8 << 30) },
+        protocol: Protocol {
+            warmup: 1,
+            repeats: 3,
+            time_cap: 1.0,
+            memory_cap: Some(8 << 30),
+            passes: Pass::ALL.into(),
+        },
         device: record("x", 0.5).device,
         versions: record("x", 0.5).versions,
         started_unix: 1_700_000_000,

@@ -44,6 +44,38 @@ fn every_mixer_is_measured_at_every_length_in_the_block_of_its_paper() {
 }
 
 #[test]
+fn forward_alone_is_measured_where_only_it_is_asked_for() {
+    let folder = Folder::new();
+    let all = json(&folder.run(&format!("{PAIR} --passes forward --json --export out.csv")).expect(0).out);
+    for case in all["cases"].as_array().expect("a list") {
+        assert_eq!((&case["state"]["kind"], &case["forward"]["seconds"][1].is_f64()), (&"measured".into(), &true));
+        assert_eq!((&case["training"]["seconds"], &case["training"]["memory"]), (&serde_json::json!([]), &Value::Null));
+    }
+    assert_eq!(folder.text("out.csv").lines().count(), 3, "a line a case");
+    let table = folder.run(&format!("{PAIR} --passes forward")).expect(0).out;
+    assert!(table.contains("forward, ms") && !table.contains("forward+backward"), "{table}");
+    let refused = folder.run("bench --suite targets --passes forward").expect(2);
+    assert!(refused.err.contains("--passes does not go with --suite targets"), "{}", refused.err);
+}
+
+#[test]
+fn decoding_prints_prompt_step_and_state_by_context() {
+    let folder = Folder::new();
+    let line = "bench decode --d-model 16 --contexts 64,32 --repeats 2 --mixers attention,mamba2,combiner --set mamba2.headdim=8";
+    let all = json(&folder.run(&format!("{line} --json")).expect(0).out);
+    let state = |mixer: usize, context: usize| all["mixers"][mixer]["contexts"][context]["state_bytes"].as_i64();
+    assert_eq!(all["mixers"][0]["contexts"][0]["context"], 32);
+    let labels: Vec<&Value> = (0..3).map(|i| &all["mixers"][i]["label"]).collect();
+    let at = |name: &str| labels.iter().position(|label| **label == name).expect("measured");
+    assert_eq!(state(at("attention"), 1), state(at("attention"), 0).map(|bytes| 2 * bytes), "keys and values grow");
+    assert_eq!(state(at("mamba2"), 1), state(at("mamba2"), 0), "a state of fixed size");
+    let table = folder.run(line).expect(0).out;
+    assert!(table.contains("x attention") && table.contains("tokens/s"), "{table}");
+    let refused = folder.run("bench decode --contexts 8").expect(2);
+    assert!(refused.err.contains("--contexts"), "{}", refused.err);
+}
+
+#[test]
 fn the_table_says_what_was_measured_and_what_stopped() {
     let folder = Folder::new();
     let ended = folder.run(&PAIR.replace(" -q", "")).expect(0);
@@ -56,6 +88,11 @@ fn the_table_says_what_was_measured_and_what_stopped() {
     // No pass is this quick: both stop, and nothing measured is a failure.
     let stopped = folder.run(&format!("{PAIR} --time-cap 1e-9")).expect(1);
     assert_eq!(stopped.out.matches("over the cap of 0.000000001 s").count(), 2, "{}", stopped.out);
+    let stopped = json(&folder.run(&format!("{PAIR} --time-cap 1e-9 --json")).expect(1).out);
+    for pass in ["forward", "training"] {
+        let kept = stopped["cases"][1][pass]["seconds"].as_array().map(Vec::len);
+        assert_eq!(kept, Some(1), "the round that passed the cap is kept: {stopped}");
+    }
     let stopped = folder.run(&format!("{} --memory-cap 1MiB", PAIR.replace("--lengths 8", "--lengths 8,16"))).expect(1);
     assert_eq!(stopped.out.matches("left out: stopped at length 8").count(), 2, "{}", stopped.out);
 }

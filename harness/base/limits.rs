@@ -39,6 +39,12 @@ pub fn peak_memory() -> u64 {
     kib_of(&fs::read_to_string("/proc/self/status").unwrap_or_default(), "VmHWM:") * 1024
 }
 
+/// Largest resident size that process `id` has had so far, bytes; `None` where the system does not tell.
+pub fn peak_memory_of(id: u32) -> Option<u64> {
+    let kib = kib_of(&fs::read_to_string(format!("/proc/{id}/status")).ok()?, "VmHWM:");
+    (kib > 0).then_some(kib * 1024)
+}
+
 /// Resident size of this process now, bytes; 0 where the system does not tell.
 pub fn resident_memory() -> u64 {
     kib_of(&fs::read_to_string("/proc/self/status").unwrap_or_default(), "VmRSS:") * 1024

@@ -34,7 +34,9 @@ pub fn serve(registry: &Registry) -> Result<(), String> {
     }
     match job.work {
         Work::Memory(pass) => weigh(&job.subjects, pass, registry),
-        Work::Time { warmup, repeats, cap } => clock(&job.subjects, warmup, repeats, cap, registry),
+        Work::Time { passes, warmup, repeats, cap } => {
+            clock(&job.subjects, &passes, &Rounds { warmup, repeats, cap }, registry);
+        }
     }
     say(Said::Done);
     Ok(())
@@ -113,13 +115,20 @@ fn weigh(subjects: &[Subject], pass: Pass, registry: &Registry) {
         });
         say(match grown {
             Ok(memory) => Said::Grew(memory),
-            Err(reason) => Said::Dropped { subject: i, reason },
+            Err(reason) => Said::Dropped { subject: i, reason, took: Vec::new() },
         });
     }
 }
 
-/// Both passes of each in turns, round after round.
-fn clock(subjects: &[Subject], warmup: usize, repeats: usize, cap: f64, registry: &Registry) {
+/// How often each subject is timed, and how long it may take.
+struct Rounds {
+    warmup: usize,
+    repeats: usize,
+    cap: f64,
+}
+
+/// The passes of each in turns, round after round.
+fn clock(subjects: &[Subject], passes: &[Pass], rounds: &Rounds, registry: &Registry) {
     let mut standing: Vec<Option<Standing>> = Vec::new();
     for (i, subject) in subjects.iter().enumerate() {
         say(Said::At(i));
@@ -129,28 +138,38 @@ fn clock(subjects: &[Subject], warmup: usize, repeats: usize, cap: f64, registry
                 standing.push(Some(built));
             }
             Err(reason) => {
-                say(Said::Dropped { subject: i, reason });
+                say(Said::Dropped { subject: i, reason, took: Vec::new() });
                 standing.push(None);
             }
         }
     }
-    for round in 0..warmup + repeats {
+    for round in 0..rounds.warmup + rounds.repeats {
         for (i, slot) in standing.iter_mut().enumerate() {
             let Some(built) = slot else { continue };
             say(Said::At(i));
-            match tried(|| (built.seconds(Pass::Forward), built.seconds(Pass::Training))) {
-                Ok((_, training)) if round < warmup && training > cap => {
-                    let reason = format!("forward+backward took {training:.3} s, over the cap of {cap} s");
-                    say(Said::Dropped { subject: i, reason });
+            let timed = || passes.iter().map(|pass| (*pass, built.seconds(*pass))).collect::<Vec<_>>();
+            match tried(timed) {
+                Ok(took) if round < rounds.warmup => {
+                    let Some(reason) = over(&took, rounds.cap) else { continue };
+                    say(Said::Dropped { subject: i, reason, took });
                     *slot = None;
                 }
-                Ok((forward, training)) if round >= warmup => say(Said::Took { subject: i, forward, training }),
-                Ok(_) => {}
+                Ok(took) => {
+                    for (pass, seconds) in took {
+                        say(Said::Took { subject: i, pass, seconds });
+                    }
+                }
                 Err(reason) => {
-                    say(Said::Dropped { subject: i, reason });
+                    say(Said::Dropped { subject: i, reason, took: Vec::new() });
                     *slot = None;
                 }
             }
         }
     }
+}
+
+/// Which pass took longer than `cap` seconds, in words.
+fn over(took: &[(Pass, f64)], cap: f64) -> Option<String> {
+    let (pass, seconds) = took.iter().rfind(|(_, seconds)| *seconds > cap)?;
+    Some(format!("{} took {seconds:.3} s in its only round, over the cap of {cap} s", pass.word()))
 }

@@ -48,7 +48,8 @@ impl Conductor {
     /// Measures one group; `true` when the user stopped it.
     pub fn measure(&self, group: &mut [Planned]) -> Result<bool, StartError> {
         let interrupted = self.all(group)?;
-        let unfinished = |case: &Case| case.forward.seconds.len() < self.protocol.repeats;
+        let heaviest = self.protocol.heaviest();
+        let unfinished = |case: &Case| case.pass(heaviest).seconds.len() < self.protocol.repeats;
         for (case, _) in group.iter_mut().filter(|(case, _)| case.state == State::Measured && unfinished(case)) {
             case.state = State::Stopped { reason: "interrupted".into() };
         }
@@ -59,7 +60,7 @@ impl Conductor {
     fn all(&self, group: &mut [Planned]) -> Result<bool, StartError> {
         let name = group.first().map(|(case, _)| case.group.clone()).unwrap_or_default();
         for (case, subject) in group.iter_mut() {
-            for pass in Pass::ALL {
+            for pass in self.protocol.passes.iter().copied() {
                 let Some(subject) = subject.as_ref().filter(|_| case.state == State::Measured) else { continue };
                 self.say(&format!("{name}: memory of {}, {}", case.label, pass.word()));
                 if self.weigh(case, subject, pass)? {
@@ -122,7 +123,7 @@ impl Conductor {
                 return Ok(false);
             }
             let labels: Vec<&str> = places.iter().map(|i| group[*i].0.label.as_str()).collect();
-            let Protocol { warmup, repeats, time_cap, .. } = self.protocol;
+            let Protocol { warmup, repeats, time_cap, passes, .. } = self.protocol.clone();
             self.say(&format!("{name}: {} + {repeats} rounds of {}", warmup, labels.join(", ")));
             let subjects = places.iter().filter_map(|i| group[*i].1.clone()).collect();
             // Here all mixers stand side by side: the cap for one has been held already, and the machine's own holds for all.
@@ -130,7 +131,7 @@ impl Conductor {
                 subjects,
                 threads: self.threads,
                 memory: limits::available_memory().map(|bytes| bytes / 10 * 9),
-                work: Work::Time { warmup, repeats, cap: time_cap },
+                work: Work::Time { passes, warmup, repeats, cap: time_cap },
             };
             for i in &places {
                 clear(&mut group[*i].0);
@@ -140,15 +141,14 @@ impl Conductor {
                     let case = &mut group[places[subject]].0;
                     (case.parameters, case.path) = (parameters, path);
                 }
-                Said::Took { subject, forward, training } => {
-                    let case = &mut group[places[subject]].0;
-                    case.forward.seconds.push(forward);
-                    case.training.seconds.push(training);
-                }
-                Said::Dropped { subject, reason } => {
+                Said::Took { subject, pass, seconds } => group[places[subject]].0.pass_mut(pass).seconds.push(seconds),
+                Said::Dropped { subject, reason, took } => {
                     let case = &mut group[places[subject]].0;
                     case.state = State::Stopped { reason };
                     clear(case);
+                    for (pass, seconds) in took {
+                        case.pass_mut(pass).seconds.push(seconds);
+                    }
                 }
                 _ => {}
             })?;
@@ -218,8 +218,11 @@ impl Conductor {
                 }
                 Err(RecvTimeoutError::Disconnected) => return End::Died(at, String::new()),
                 Err(RecvTimeoutError::Timeout) if heard.elapsed().as_secs_f64() > patience => {
+                    let grown = limits::peak_memory_of(child.id());
                     let _ = child.kill();
-                    return End::Died(at, format!("no pass ended within {patience:.0} s: killed"));
+                    let grown =
+                        grown.map_or(String::new(), |bytes| format!(" with a peak of {} MiB so far", bytes >> 20));
+                    return End::Died(at, format!("no pass ended within {patience:.0} s: killed{grown}"));
                 }
                 Err(RecvTimeoutError::Timeout) => {}
             }

@@ -7,12 +7,13 @@ use crate::base::limits;
 use crate::base::output;
 use crate::base::signals;
 use crate::bench::conductor::{Conductor, Planned};
+use crate::bench::decode;
 use crate::bench::steps::{Plan, document, measure as measure_steps, table};
 use crate::bench::suite::{Chosen, LENGTHS, Size, plan, targets};
-use crate::cli::{BenchArgs, BenchCommand, BenchSuite, Cli, CompareArgs, StepsArgs};
+use crate::cli::{BenchArgs, BenchCommand, BenchPasses, BenchSuite, Cli, CompareArgs, DecodeArgs, StepsArgs};
 use crate::registry::Registry;
 use crate::sweep::run::{COMMIT, VERSION};
-use results::bench::{Bench, FORMAT, Protocol, State, Suite, compare};
+use results::bench::{Bench, FORMAT, Pass, Protocol, State, Suite, compare};
 use results::{Device, Versions, plot};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
@@ -26,6 +27,7 @@ pub fn bench(args: &BenchArgs, cli: &Cli, registry: &Registry) -> Exit {
     match &args.command {
         Some(BenchCommand::Compare(args)) => return beside(args),
         Some(BenchCommand::Steps(args)) => return step(args, registry),
+        Some(BenchCommand::Decode(args)) => return decoded(args, registry),
         None => {}
     }
     let prepared = check_outputs(args).and_then(|()| prepare(args, registry));
@@ -83,6 +85,31 @@ fn step(args: &StepsArgs, registry: &Registry) -> Exit {
         }
     }
     Exit::Ok
+}
+
+/// Runs `bench decode`.
+fn decoded(args: &DecodeArgs, registry: &Registry) -> Exit {
+    let chosen = match choose(args.mixers.as_deref(), &args.sets, registry) {
+        Ok(chosen) => chosen,
+        Err((problem, help)) => {
+            fail(problem, &help);
+            return Exit::Usage;
+        }
+    };
+    let DecodeArgs { d_model, batch, repeats, time_cap: cap, .. } = *args;
+    let mut contexts = args.contexts.clone();
+    contexts.sort_unstable();
+    contexts.dedup();
+    let plan = decode::Plan { d_model, batch, contexts, repeats, cap };
+    limits::keep_freed_memory();
+    tch::set_num_threads(args.threads.map_or_else(|| i32::try_from(limits::cores()).unwrap_or(i32::MAX), i32::from));
+    let decoders = decode::measure(&chosen, &plan, registry);
+    match args.json {
+        true => println!("{:#}", decode::document(&decoders, &plan)),
+        false => print!("{}", decode::table(&decoders, &plan)),
+    }
+    // Where nothing at all could be decoded, something is wrong.
+    if decoders.iter().all(|one| one.contexts.is_empty()) { Exit::Failed } else { Exit::Ok }
 }
 
 /// Child process of `bench`.
@@ -153,7 +180,11 @@ fn prepare(args: &BenchArgs, registry: &Registry) -> Result<(Vec<Vec<Planned>>, 
     if let Some((flag, _)) = counts.iter().find(|(_, n)| *n == Some(0)) {
         return Err((format!("{flag} is 0"), "use 1 or more".into()));
     }
-    let protocol = Protocol { warmup: args.warmup, repeats: args.repeats, time_cap: args.time_cap, memory_cap };
+    let passes = match args.passes {
+        BenchPasses::Both => Pass::ALL.to_vec(),
+        BenchPasses::Forward => vec![Pass::Forward],
+    };
+    let protocol = Protocol { warmup: args.warmup, repeats: args.repeats, time_cap: args.time_cap, memory_cap, passes };
     if args.suite == BenchSuite::Targets {
         let fixed = [
             ("--lengths", args.lengths.is_some()),
@@ -161,6 +192,7 @@ fn prepare(args: &BenchArgs, registry: &Registry) -> Result<(Vec<Vec<Planned>>, 
             ("--batch", args.batch.is_some()),
             ("--set", !args.sets.is_empty()),
             ("--causal", args.causal),
+            ("--passes", args.passes != BenchPasses::Both),
         ];
         if let Some((flag, _)) = fixed.iter().find(|(_, given)| *given) {
             let help = "leave it out, or leave out --suite targets".into();

@@ -204,8 +204,8 @@ pub struct ModelConfig {
     /// Head of tasks about two documents.
     pub pair_head: PairHead,
     /// What becomes of constant deviations of initial values, which were found at the width of a paper's model: `scaled` multiplies
-    /// those of dense maps by √(that model's fan-in / this one's) and those of tables by that model's width / this one's; `published`
-    /// leaves them alone. Deviations that are functions of fan-in and those that the keys below set are what they are.
+    /// those of dense maps by √(that model's fan-in / this one's) and those of tables by √(that model's width / this one's);
+    /// `published` leaves them alone. Deviations that are functions of fan-in and those that the keys below set are what they are.
     pub init: InitialValues,
     /// Standard deviation of the initial embedding and learned positions; null: BERT's, 0.02 at width 768 (see
     /// `init`).
@@ -439,11 +439,11 @@ impl ModelConfig {
         vec![ConfigError::new("pooling", problem, "use `pooling: mean` or `last`")]
     }
 
-    /// Deviation of the tables whose rows are looked up or added. Their inputs are one-hot, so no fan-in says how it travels: it falls
-    /// with the width as the rates of wider models do (docs/decisions/0016-initial-values-travel.md).
+    /// Deviation of the tables whose rows are looked up or added. A row is read whole: its length is the same at every width
+    /// (docs/decisions/0016-initial-values-travel.md).
     pub fn table_std(&self) -> f64 {
         let travelled = || match self.init {
-            InitialValues::Scaled => TABLE_STD * (TABLE_WIDTH as f64 / self.d_model as f64),
+            InitialValues::Scaled => TABLE_STD * (TABLE_WIDTH as f64 / self.d_model as f64).sqrt(),
             InitialValues::Published => TABLE_STD,
         };
         self.init_std.unwrap_or_else(travelled)

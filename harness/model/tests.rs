@@ -275,7 +275,7 @@ fn tokens_positions_and_the_vector_in_front_start_as_far_apart_as_each_is_asked_
             .map(|name| deviation(&all[&format!("{name}.weight")]))
     };
     let near = |found: f64, want: f64| (found / want - 1.0).abs() < 0.5;
-    let scaled = 0.02 * 768.0 / 64.0;
+    let scaled = 0.02 * f64::sqrt(768.0 / 64.0);
     assert!(found("").iter().all(|std| near(*std, scaled)));
     assert!(found(r#","init":"published""#).iter().all(|std| near(*std, 0.02)));
     let [tokens, positions, cls, types] = found(r#","embedding_std":1,"cls_std":0"#);

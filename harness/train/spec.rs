@@ -14,7 +14,8 @@ use std::ops::{Deref, DerefMut};
 ///    that is scored; paths left the identity, contents stand for them.
 /// 3: constant deviations of initial values travel with the width (`model.init: scaled`); AdamW is rounded otherwise, and the
 ///    gradient's norm is summed in float64.
-pub const ENGINE: u32 = 3;
+/// 4: tables of embeddings and positions start at 0.02 √(768 / d_model), no longer at 0.02 · 768 / d_model.
+pub const ENGINE: u32 = 4;
 /// The libtorch this build is made for.
 pub const LIBTORCH: &str = "2.11.0";
 

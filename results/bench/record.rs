@@ -190,10 +190,24 @@ pub struct Protocol {
     pub warmup: usize,
     /// Rounds that are.
     pub repeats: usize,
-    /// Forward and backward may take so long, seconds.
+    /// The heaviest pass may take so long, seconds.
     pub time_cap: f64,
     /// A process may take so much memory, bytes; `None` where the system knows no limit.
     pub memory_cap: Option<u64>,
+    /// What is measured; both passes where an older record says nothing.
+    #[serde(default = "both_passes")]
+    pub passes: Vec<Pass>,
+}
+
+fn both_passes() -> Vec<Pass> {
+    Pass::ALL.into()
+}
+
+impl Protocol {
+    /// The most expensive pass that is measured: it decides about the caps.
+    pub fn heaviest(&self) -> Pass {
+        self.passes.iter().copied().max().unwrap_or(Pass::Training)
+    }
 }
 
 /// One measurement.
@@ -273,6 +287,14 @@ impl Quantity {
             Self::TrainingTime => "time, forward+backward",
             Self::ForwardMemory => "memory, forward",
             Self::TrainingMemory => "memory, forward+backward",
+        }
+    }
+
+    /// The pass that it is of.
+    pub fn pass(self) -> Pass {
+        match self {
+            Self::ForwardTime | Self::ForwardMemory => Pass::Forward,
+            Self::TrainingTime | Self::TrainingMemory => Pass::Training,
         }
     }
 

@@ -51,6 +51,20 @@ const LENGTHS: [Column<Row>; 12] = [
     left("remarks", 0, |r| r.remarks.clone()),
 ];
 
+/// [`LENGTHS`] where only forward was measured.
+const FORWARD_LENGTHS: [Column<Row>; 10] = [
+    right("length", 0, |r| r.length.clone()),
+    left("mixer", 0, |r| r.mixer.clone()),
+    left("block", 1, |r| r.block.clone()),
+    left("forward, ms", 0, |r| r.forward.clone()),
+    right("tokens/s", 3, |r| r.tokens.clone()),
+    right("x attention", 0, |r| r.ratio.clone()),
+    right("peak MiB", 4, |r| r.peak.clone()),
+    right("added MiB", 0, |r| r.added.clone()),
+    left("path", 6, |r| r.path.clone()),
+    left("remarks", 0, |r| r.remarks.clone()),
+];
+
 const TARGETS: [Column<Row>; 14] = [
     right("length", 0, |r| r.length.clone()),
     left("mixer", 0, |r| r.mixer.clone()),
@@ -123,6 +137,7 @@ impl Bench {
     fn row(&self, case: &Case) -> Row {
         let is_yardstick = self.yardstick(case).is_some_and(|y| std::ptr::eq(y, case));
         let target = case.target.unwrap_or_default();
+        let heaviest = self.protocol.heaviest();
         let memory = |of: fn(&Memory) -> u64, pass| mebibytes(case.pass(pass).memory.as_ref().map(of));
         let ratio = |r: Spread| match self.suite {
             Suite::Lengths => significant(Some(r.median)),
@@ -137,10 +152,10 @@ impl Bench {
             sizes: format!("d {}, batch {}", case.d_model, case.batch),
             forward: milliseconds(case.forward.time()),
             training: milliseconds(case.training.time()),
-            tokens: dash(case.tokens_per_second(Pass::Training).map(|t| significant(Some(t)))),
-            ratio: one(self.time_ratio(case, Pass::Training).map(ratio)),
-            peak: memory(|m| m.peak_bytes, Pass::Training),
-            added: memory(Memory::added_bytes, Pass::Training),
+            tokens: dash(case.tokens_per_second(heaviest).map(|t| significant(Some(t)))),
+            ratio: one(self.time_ratio(case, heaviest).map(ratio)),
+            peak: memory(|m| m.peak_bytes, heaviest),
+            added: memory(Memory::added_bytes, heaviest),
             forward_added: memory(Memory::added_bytes, Pass::Forward),
             path: case.path.clone(),
             remarks: match &case.state {
@@ -161,6 +176,9 @@ impl Bench {
         let width = width.max(40);
         let rows: Vec<Row> = self.cases.iter().map(|case| self.row(case)).collect();
         let (grid, hidden) = match self.suite {
+            Suite::Lengths if self.protocol.heaviest() == Pass::Forward => {
+                Grid::new(&FORWARD_LENGTHS, &rows).fitting(width)
+            }
             Suite::Lengths => Grid::new(&LENGTHS, &rows).fitting(width),
             Suite::Targets => Grid::new(&TARGETS, &rows).fitting(width),
         };
@@ -226,17 +244,25 @@ impl Bench {
         let used = BLOCKS.iter().filter(|(name, _)| self.cases.iter().any(|case| case.block == *name));
         let blocks: Vec<String> = used.map(|(name, meaning)| format!("{name} is {meaning}")).collect();
         let blocks = if blocks.is_empty() { String::new() } else { format!(" Blocks: {}.", blocks.join("; ")) };
+        let heaviest = p.heaviest();
+        let passes = match heaviest {
+            Pass::Forward => "Forward runs without gradients.".into(),
+            Pass::Training => format!(
+                "Forward runs without gradients; with backward, gradients of the input and of every parameter. Tokens/s, ratio and \
+                 memory are those of {} unless said.",
+                heaviest.word()
+            ),
+        };
         format!(
             "{sizes}, float32, {threads} thread{} of {}. Median [quartiles] of {} round{} after {} for warming up, all \
-             mixers of a length in turns. Forward runs without gradients; with backward, gradients of the input and of \
-             every parameter. Tokens/s, ratio and memory are those of forward+backward unless said. Memory is resident \
-             memory of a fresh process: its peak, and what the pass added to block and input. A mixer stops at the \
-             length where forward+backward passes {} s{cap}.{blocks}",
+             mixers of a length in turns. {passes} Memory is resident memory of a fresh process: its peak, and what the pass added \
+             to block and input. A mixer stops at the length where {} passes {} s{cap}.{blocks}",
             plural(threads as usize),
             self.device.name,
             p.repeats,
             plural(p.repeats),
             p.warmup,
+            heaviest.word(),
             p.time_cap,
         )
     }
@@ -278,7 +304,7 @@ impl Bench {
             Suite::Targets => "targets",
         };
         for case in &self.cases {
-            for pass in Pass::ALL {
+            for pass in self.protocol.passes.iter().copied() {
                 let (time, memory) = (case.pass(pass).time(), case.pass(pass).memory);
                 let bytes = |of: fn(&Memory) -> u64| memory.as_ref().map_or(String::new(), |m| of(m).to_string());
                 let target = case.target.filter(|_| pass == Pass::Training).unwrap_or_default();

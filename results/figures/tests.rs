@@ -15,7 +15,6 @@ use crate::{Scale, samples};
 use insta::assert_snapshot;
 use std::any::Any;
 use std::fs;
-use std::path::Path;
 
 fn made((manifest, records): &(Manifest, Vec<Record>)) -> (Vec<Built>, Vec<String>) {
     build(

@@ -392,7 +392,14 @@ fn a_config_beside_weights_that_says_otherwise_is_refused_with_key_values_and_re
         let dir = tempfile::tempdir().unwrap();
         let model: ModelConfig = serde_json::from_value(config).unwrap();
         let choice = Choice { name: "attention".into(), settings: heads.clone() };
-        let at = config_json::write(&dir.path().join("w.safetensors"), &model, &choice, &task(Output::Tokens), &Registry::default()).unwrap();
+        let at = config_json::write(
+            &dir.path().join("w.safetensors"),
+            &model,
+            &choice,
+            &task(Output::Tokens),
+            &Registry::default(),
+        )
+        .unwrap();
         let written: Value = serde_json::from_str(&std::fs::read_to_string(at).unwrap()).unwrap();
         assert_eq!(written["hidden_act"], named);
     }
@@ -421,11 +428,17 @@ fn a_config_that_is_written_is_held_when_read_back_for_every_mixer_and_block() {
             let at = config_json::write(&path, &config, &choice, &task, &Registry::default()).unwrap();
             assert_eq!(at.file_name().unwrap(), "config.json");
             let beside = config_json::ConfigJson::read(&path).unwrap().unwrap();
-            beside.held_against(&config, &choice, &task, &Registry::default()).unwrap_or_else(|e| panic!("{} in {block}: {e}", entry.name));
+            beside
+                .held_against(&config, &choice, &task, &Registry::default())
+                .unwrap_or_else(|e| panic!("{} in {block}: {e}", entry.name));
             assert_eq!(beside.seq_len().unwrap(), Some(12));
             // The width, a key of the model's own, and another mixer.
             let wider = ModelConfig { d_model: 32, ..config.clone() };
-            assert!(beside.held_against(&wider, &choice, &task, &Registry::default()).is_err(), "{} in {block}", entry.name);
+            assert!(
+                beside.held_against(&wider, &choice, &task, &Registry::default()).is_err(),
+                "{} in {block}",
+                entry.name
+            );
             let shared = ModelConfig { shared_depth: true, ..config.clone() };
             let said = beside.held_against(&shared, &choice, &task, &Registry::default()).unwrap_err().to_string();
             assert!(said.contains("`shared_depth` is false, and true in this model"), "{said}");
