@@ -209,6 +209,6 @@ mixers:
             assert_eq!(read["k"], text);
         }
         assert_eq!(word("bert_small"), "bert_small");
-        assert_eq!(flow(&serde_json::json!({ "bpe": { "n": [1, 2.5] } })), "{ bpe: { n: [1, 2.5] } }");
+        assert_eq!(flow(&serde_json::json!({ "bpe": { "size": [1, 2.5] } })), "{ bpe: { size: [1, 2.5] } }");
     }
 }
