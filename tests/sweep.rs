@@ -16,7 +16,7 @@ fn pair(steps: u32) -> String {
 #[test]
 fn a_config_that_extends_another_is_the_same_runs_and_its_report_needs_no_config() {
     let axes = "grid: { optimizer.lr: [1e-3, 1e-2] }\n";
-    let folder = Folder::with("parts/base.yaml", pair(9) + "name: base\n" + axes);
+    let folder = Folder::with("parts/base.yaml", &(pair(9) + "name: base\n" + axes));
     folder.write("top.yaml", "extends: parts/base.yaml\nbudget: { steps: 5 }\ngrid: { optimizer.lr: [1e-2] }\n");
     let first = folder.run("sweep top.yaml").expect(0);
     assert_eq!((folder.names("runs/sweeps"), folder.records().len()), (vec!["top.json".to_owned()], 2));
