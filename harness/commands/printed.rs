@@ -86,7 +86,7 @@ impl Printed<'_> {
         let mut chosen = of_run.flat_map(|model| &model.chosen);
         chosen.any(|(knob, number)| {
             let knob = if knob.contains('.') { settings_path(knob) } else { format!("model.{knob}") };
-            knob == path && *number == value.to_string()
+            knob == path && number.parse().ok() == value.as_i64()
         })
     }
 
