@@ -231,8 +231,8 @@ pub struct PlanArgs {
     /// Print JSON
     #[arg(long, conflicts_with = "print_config")]
     pub json: bool,
-    /// Print every run fully resolved, as YAML
-    #[arg(long)]
+    /// Print every run fully resolved, as YAML, and beside each value where it comes from: file and line, --set, preset or default
+    #[arg(long = "print", visible_alias = "print-config")]
     pub print_config: bool,
     /// Runs at a time that the whole is reckoned for; each gets cores / jobs threads, as in `sweep` [default: as there]
     #[arg(short, long, value_name = "N")]

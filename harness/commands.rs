@@ -9,6 +9,7 @@ mod export_weights;
 mod list;
 mod matrix;
 mod plan;
+mod printed;
 mod report;
 mod run;
 pub(crate) mod schema;

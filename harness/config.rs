@@ -9,10 +9,13 @@ pub(crate) mod draft;
 mod entry;
 mod expect;
 mod explain;
+mod extends;
 mod figures;
 mod grid;
+mod joint;
 mod layers;
 pub(crate) mod matched;
+pub(crate) mod origins;
 pub(crate) mod presets;
 mod published;
 mod reader;
@@ -36,8 +39,10 @@ use crate::train::spec::Choice;
 use ablate::Ablate;
 use check::Combination;
 use entry::{Entry, StartKey};
-use grid::points;
-use layers::{Setting, plain, quoted};
+use grid::Seeds;
+use joint::{Joint, Point, points};
+use layers::{Setting, quoted};
+use origins::Origin;
 use reader::Reader;
 use results::published::Beside;
 use results::{Ablation, Expectation, Figure};
@@ -45,6 +50,7 @@ use sections::Layers;
 use sets::{overruled, replaced_axis};
 use std::collections::HashSet;
 use std::path::Path;
+use std::sync::Arc;
 use tune::{Cell, Tune};
 use yaml::{Key, Node};
 
@@ -128,7 +134,7 @@ impl Config {
         registry: &Registry,
     ) -> Result<Self, Diagnostics> {
         let mut found = Diagnostics::new(source);
-        let root = yaml::parse(text, |line, column| Place::File { line, column }, &mut found);
+        let root = extends::whole(text, source, &mut found);
         let config = root.and_then(|root| Reader { registry, found: &mut found }.config(&root, stem, sets, most));
         match config {
             Some(config) if found.is_empty() => Ok(config),
@@ -174,8 +180,9 @@ struct Product {
     tasks: Vec<Entry>,
     mixers: Vec<Entry>,
     axes: Vec<Vec<Setting>>,
+    joint: Vec<Joint>,
     sets: Vec<Setting>,
-    seeds: Vec<u64>,
+    seeds: Seeds,
     published: Option<String>,
     tune: Option<tune::Written>,
     ablate: Option<Ablate>,
@@ -194,18 +201,18 @@ impl Reader<'_> {
         };
         self.known_keys(top.0, &keys, "the config", "keys");
         let mut product = self.product(top);
-        let written = product.all_axes();
+        let (written, drawable) = (product.all_axes(), product.labels());
         let mut notes = self.set(&mut product, sets);
-        let grid = top.entry("grid").map(|(key, _)| &key.place);
+        let axes = ["grid", "list", "random"].iter().find_map(|of| top.entry(of));
+        let grid = axes.map(|(key, _)| &key.place);
         if self.too_many(grid, most, &product) {
             return None;
         }
         let (runs, cells) = self.runs(&product);
-        let figures = top.get("figures").map(|node| self.figures_left(node, &written, &product, &mut notes));
+        let figures = top.get("figures").map(|node| self.figures_left(node, &drawable, &product, &mut notes));
         let sized: Vec<Draft> =
             if cells.is_empty() { runs.clone() } else { cells.iter().flat_map(Cell::kinds).collect() };
-        let tuned = product.tune.as_ref().map_or(&[][..], |tune| &tune.axes);
-        let axes: Vec<&Setting> = written.iter().chain(tuned).filter_map(|axis| axis.first()).collect();
+        let axes: Vec<&Setting> = written.iter().chain(product.tuned_axes()).filter_map(|axis| axis.first()).collect();
         if let Some(ablate) = &product.ablate {
             self.ablated_and_swept(ablate, &axes);
             self.changes_something(ablate, &runs);
@@ -238,22 +245,27 @@ impl Reader<'_> {
         let seeds = self.seeds(top.get("seeds"));
         let published = top.get("published").and_then(|node| self.published(node, "mixer")).flatten();
         let axes = self.grid(top.get("grid"));
+        let mut joint = self.lists(top.get("list"));
+        joint.extend(self.random(top.entry("random")));
         let tune = self.tune(top.entry("tune"));
-        Product { base, tasks, mixers, axes, sets: Vec::new(), seeds, published, tune, ablate }
+        Product { base, tasks, mixers, axes, joint, sets: Vec::new(), seeds, published, tune, ablate }
     }
 
     /// Applies the `--set` arguments; what they replace besides a value of the top of the file is returned as notes.
     fn set(&mut self, product: &mut Product, arguments: &[String]) -> Vec<String> {
         let (sets, seeds) = self.arguments(arguments);
-        let written = product.all_axes();
-        let tuned = product.tune.as_ref().map_or(&[][..], |tune| &tune.axes);
-        for setting in written.iter().chain(tuned).flatten().chain(&sets) {
-            self.reachable(setting, &product.tasks, &product.mixers);
-        }
-        self.swept_and_tuned(&written, tuned);
+        self.lead_somewhere(product, &sets);
+        let (grid, tuned) = (product.grid_axes(), product.tuned_axes());
+        // A task's own grid has these in its place.
+        let beside_joint = product.axes.iter().chain(product.mixers.iter().flat_map(|mixer| &mixer.own_axes));
+        self.swept_once(beside_joint, &product.joint);
         let mut notes: Vec<String> =
             sets.iter().filter_map(|set| overruled(set, &product.tasks, &product.mixers)).collect();
-        notes.extend(sets.iter().filter_map(|set| replaced_axis(set, &written, "grid")));
+        let joint = product.joint.iter().map(|joint| (joint.of, joint.axes()));
+        for (of, axes) in std::iter::once(("grid", grid)).chain(joint) {
+            self.swept_and_tuned(&axes, of, tuned);
+            notes.extend(sets.iter().filter_map(|set| replaced_axis(set, &axes, of)));
+        }
         notes.extend(sets.iter().filter_map(|set| replaced_axis(set, tuned, "tune")));
         if let Some(seeds) = seeds {
             notes.extend(product.set_seeds(seeds));
@@ -262,12 +274,36 @@ impl Reader<'_> {
         let keep = |axis: &Vec<Setting>| axis.first().is_none_or(|of| sets.iter().all(|set| set.path != of.path));
         product.axes.retain(keep);
         product.tasks.iter_mut().filter_map(|task| task.grid.as_mut()).for_each(|grid| grid.retain(keep));
+        product.mixers.iter_mut().for_each(|mixer| mixer.own_axes.retain(keep));
+        let is_set = |of: &Setting| sets.iter().any(|set| set.path == of.path);
+        product.joint.iter_mut().for_each(|joint| joint.without(is_set));
+        product.joint.retain(|joint| !joint.items.is_empty());
         if let Some(tune) = &mut product.tune {
             tune.axes.retain(keep);
         }
         product.tune.take_if(|tune| tune.axes.is_empty());
         product.sets = sets;
         notes
+    }
+
+    /// Every path of the grid, of other axes and of `--set` leads somewhere, and an entry's own axis into that entry.
+    fn lead_somewhere(&mut self, product: &Product, sets: &[Setting]) {
+        let (tasks, mixers) = (&product.tasks, &product.mixers);
+        let own = |entry: &Entry| entry.grid.iter().flatten().chain(&entry.own_axes).flatten().cloned().collect();
+        for (entry, kind) in tasks.iter().map(|task| (task, "task")).chain(mixers.iter().map(|mixer| (mixer, "mixer")))
+        {
+            let axes: Vec<Setting> = own(entry);
+            for setting in &axes {
+                if self.of_the_entry(setting, entry, kind) {
+                    self.reachable(setting, tasks, mixers);
+                }
+            }
+        }
+        let joint: Vec<Setting> = product.joint_axes().into_iter().flatten().collect();
+        let tuned = product.tuned_axes().iter().flatten();
+        for setting in product.axes.iter().flatten().chain(&joint).chain(tuned).chain(sets) {
+            self.reachable(setting, tasks, mixers);
+        }
     }
 
     /// Whether the config asks for more runs than `most`, which is then said. Nothing was expanded yet.
@@ -282,8 +318,8 @@ impl Reader<'_> {
             grown(runs),
             product.tasks.len(),
             product.mixers.len(),
-            grown(count(&product.axes)),
-            product.seeds.len(),
+            grown(count(product.axes.iter().map(Vec::len)).saturating_mul(product.joint_points())),
+            product.seeds.values.len(),
             grown(most.into())
         );
         // More than the option can say is no limit to raise to.
@@ -300,24 +336,25 @@ impl Reader<'_> {
         let mut cells = Vec::new();
         for task in &product.tasks {
             let seeds = task.seeds.as_ref().unwrap_or(&product.seeds);
-            let points = points(task.grid.as_ref().unwrap_or(&product.axes));
             for mixer in product.mixers.iter().filter(|m| m.runs_on(&task.label)) {
                 let start = task.start.as_ref().or(mixer.start.as_ref()).and_then(Option::as_ref);
-                for point in &points {
-                    let over: Vec<&Setting> = point.iter().copied().chain(&product.sets).collect();
+                for point in product.points(task, mixer) {
+                    let over: Vec<&Setting> = point.settings.iter().copied().chain(&product.sets).collect();
                     let cell = product.tune.as_ref().map(|tune| self.cell(tune, (task, mixer), &over, &product.base));
                     let draft = match &cell {
                         Some(cell) => cell.first().cloned(),
                         None => self.draft(&Combination { task, mixer, over: &over }, &product.base),
                     };
                     let Some(draft) = draft else { continue };
-                    let settings = point.iter().map(|s| (s.path.join("."), plain(&s.value.to_json()))).collect();
                     let own =
                         self.registry.task(&draft.task.name).and_then(|entry| entry.published(&draft.task.settings));
                     let published = beside(task, mixer, product.published.as_deref(), own);
-                    let draft = Draft { settings, published, ..draft };
+                    let mut draft = Draft { settings: point.labels, published, ..draft };
+                    if let Some(place) = &seeds.place {
+                        Arc::make_mut(&mut draft.origins).insert("seed", Origin::Written(place.clone()));
+                    }
                     cells.extend(cell.map(|cell| cell.labelled(&draft, start)));
-                    runs.extend(seeds.iter().map(|&seed| Draft { seed, ..draft.clone() }));
+                    runs.extend(seeds.values.iter().map(|&seed| Draft { seed, ..draft.clone() }));
                     starts.resize(runs.len(), start.cloned());
                 }
             }
@@ -335,17 +372,13 @@ impl Reader<'_> {
     fn figures_left(
         &mut self,
         node: &Node,
-        written: &[Vec<Setting>],
+        written: &[String],
         product: &Product,
         notes: &mut Vec<String>,
     ) -> Vec<Figure> {
-        let paths = |axes: &[Vec<Setting>]| -> Vec<String> {
-            axes.iter().filter_map(|axis| axis.first()).map(|s| s.path.join(".")).collect()
-        };
-        let swept = paths(&product.all_axes());
+        let swept = product.labels();
         let has_axes = |figure: &Figure| figure.axes().all(|path| swept.iter().any(|known| known == path));
-        let (left, gone): (Vec<Figure>, Vec<Figure>) =
-            self.figures(node, &paths(written)).into_iter().partition(has_axes);
+        let (left, gone): (Vec<Figure>, Vec<Figure>) = self.figures(node, written).into_iter().partition(has_axes);
         if !gone.is_empty() {
             notes.push("figures over an axis that --set replaces are left out".into());
         }
@@ -376,21 +409,68 @@ impl Reader<'_> {
 }
 
 impl Product {
-    /// The grid's axes and those of tasks' own grids.
+    /// The grid's axes, those of tasks' own grids and those of mixers' entries.
+    fn grid_axes(&self) -> Vec<Vec<Setting>> {
+        let tasks = self.tasks.iter().filter_map(|task| task.grid.as_ref()).flatten();
+        let mixers = self.mixers.iter().flat_map(|mixer| &mixer.own_axes);
+        self.axes.iter().chain(tasks).chain(mixers).cloned().collect()
+    }
+
+    /// Settings that vary together, by path.
+    fn joint_axes(&self) -> Vec<Vec<Setting>> {
+        self.joint.iter().flat_map(Joint::axes).collect()
+    }
+
+    fn tuned_axes(&self) -> &[Vec<Setting>] {
+        self.tune.as_ref().map_or(&[], |tune| &tune.axes)
+    }
+
+    /// Everything that is swept.
     fn all_axes(&self) -> Vec<Vec<Setting>> {
-        let own = self.tasks.iter().filter_map(|task| task.grid.as_ref()).flatten();
-        self.axes.iter().chain(own).cloned().collect()
+        [self.grid_axes(), self.joint_axes()].concat()
+    }
+
+    /// What runs are labelled by: what a figure can be drawn along.
+    fn labels(&self) -> Vec<String> {
+        let grid = self.grid_axes().into_iter().filter_map(|axis| Some(axis.first()?.path.join(".")));
+        grid.chain(self.joint.iter().flat_map(Joint::keys)).collect()
+    }
+
+    /// The axes of a mixer on a task: those that all share unless an entry has a grid in their place, and the mixer's own, which take
+    /// the place of others over the same setting.
+    fn axes_of<'a>(&'a self, task: &'a Entry, mixer: &'a Entry) -> (Vec<&'a [Setting]>, &'a [Joint]) {
+        let (shared, joint) = match mixer.grid.as_ref().or(task.grid.as_ref()) {
+            Some(own) => (own, &[][..]),
+            None => (&self.axes, &self.joint[..]),
+        };
+        let mut axes: Vec<&[Setting]> = shared.iter().map(Vec::as_slice).collect();
+        for own in &mixer.own_axes {
+            match axes.iter_mut().find(|axis| axis[0].path == own[0].path) {
+                Some(axis) => *axis = own,
+                None => axes.push(own),
+            }
+        }
+        (axes, joint)
+    }
+
+    fn points<'a>(&'a self, task: &'a Entry, mixer: &'a Entry) -> Vec<Point<'a>> {
+        let (axes, joint) = self.axes_of(task, mixer);
+        points(&axes, joint)
+    }
+
+    fn joint_points(&self) -> u128 {
+        count(self.joint.iter().map(|joint| joint.items.len()))
     }
 
     /// Takes these seeds in place of the file's and of those of tasks' own. A task keeps its own where another task's `start` names
     /// one of them: without it, that run would be missing. The notes say which were replaced and which were kept.
-    fn set_seeds(&mut self, seeds: Vec<u64>) -> Vec<String> {
+    fn set_seeds(&mut self, seeds: Seeds) -> Vec<String> {
         let starts = self.tasks.iter().filter_map(|task| task.start.as_ref()?.as_ref()?.seed());
         let named: HashSet<(String, u64)> = starts.collect();
         let (mut kept, mut replaced) = (Vec::new(), Vec::new());
         for task in &mut self.tasks {
             let Some(own) = &task.seeds else { continue };
-            if own.iter().any(|seed| named.contains(&(task.label.clone(), *seed))) {
+            if own.values.iter().any(|seed| named.contains(&(task.label.clone(), *seed))) {
                 kept.push(task.label.as_str());
             } else {
                 task.seeds = None;
@@ -406,20 +486,25 @@ impl Product {
 
     /// How many runs it comes to.
     fn count(&self) -> u128 {
+        let searched = self.tune.as_ref().map_or(0, |tune| tune.runs());
         let of_task = |task: &Entry| {
-            let own = count(task.grid.as_deref().unwrap_or(&self.axes));
-            let seeds = task.seeds.as_deref().unwrap_or(&self.seeds).len() as u128;
-            let mixers = self.mixers.iter().filter(|mixer| mixer.runs_on(&task.label)).count() as u128;
-            let searched = self.tune.as_ref().map_or(0, |tune| tune.runs());
-            mixers.saturating_mul(seeds.saturating_add(searched)).saturating_mul(own)
+            let seeds = task.seeds.as_ref().unwrap_or(&self.seeds).values.len() as u128;
+            let points = |mixer: &Entry| {
+                let (axes, joint) = self.axes_of(task, mixer);
+                let joint = if joint.is_empty() { 1 } else { self.joint_points() };
+                count(axes.iter().map(|axis| axis.len())).saturating_mul(joint)
+            };
+            let mixers = self.mixers.iter().filter(|mixer| mixer.runs_on(&task.label));
+            let points = mixers.map(points).fold(0, u128::saturating_add);
+            points.saturating_mul(seeds.saturating_add(searched))
         };
         self.tasks.iter().map(of_task).fold(0, u128::saturating_add)
     }
 }
 
-/// Points of a grid.
-fn count(axes: &[Vec<Setting>]) -> u128 {
-    axes.iter().map(|axis| axis.len() as u128).fold(1, u128::saturating_mul)
+/// Points of axes of these lengths.
+fn count(lengths: impl Iterator<Item = usize>) -> u128 {
+    lengths.map(|length| length as u128).fold(1, u128::saturating_mul)
 }
 
 /// The published numbers that a run is compared with: those of the task that it is (`own`) unless its entry says otherwise, of

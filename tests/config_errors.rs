@@ -47,13 +47,13 @@ mixers:
     );
     insta::assert_snapshot!(said, @"
     error: bad.yaml:2:1: unknown key `modle` of the config
-      help: did you mean `model`? keys are name, question, tasks, mixers, model, optimizer, schedule, budget, pretrain, analysis, seeds, grid, tune, ablate, figures, expect, match, published
+      help: did you mean `model`? keys are name, question, extends, tasks, mixers, model, optimizer, schedule, budget, pretrain, analysis, seeds, grid, list, random, tune, ablate, figures, expect, match, published
     error: bad.yaml:3:23: unknown field `n_layer` of `model`
       help: did you mean `n_layers`? fields are block, d_model, n_layers, norm, norm_place, norm_eps, ffn, d_ff, positions, embedding_norm, ffn_activation, ffn_dropout, dropout, tied_dropout, embedding_dropout, shared_depth, pooling, pair_head, init, init_std, embedding_std, cls_std, head, head_bias, classifier_dropout, token_types, max_positions, linear_std, linear_init, rescale_residual, precision, checkpoint_activations, preset
     error: bad.yaml:5:11: unknown field `d_sate` of `s4`
       help: did you mean `d_state`? fields are mode, init, rank, disc, d_state, n_ssm, channels, dt_min, dt_max, dt_tie, dt_transform, real_transform, bandlimit, l_max, rate, step_mode, lr, dropout, tie_dropout, bidirectional, final_act
     error: bad.yaml:7:5: unknown key `optimiser` of this mixer's entry
-      help: did you mean `optimizer`? keys are mixer, name, published, start, tasks, reference_parameters, model, optimizer, schedule, budget, pretrain, analysis
+      help: did you mean `optimizer`? keys are mixer, name, published, start, tasks, reference_parameters, grid, model, optimizer, schedule, budget, pretrain, analysis
     4 mistakes in bad.yaml; nothing was run
     ");
 }
@@ -309,7 +309,7 @@ fn an_empty_file_is_no_config() {
     let said = refused("");
     insta::assert_snapshot!(said, @"
     error: bad.yaml:1:1: a config is a mapping, not nothing
-      help: keys are name, question, tasks, mixers, model, optimizer, schedule, budget, pretrain, analysis, seeds, grid, tune, ablate, figures, expect, match, published
+      help: keys are name, question, extends, tasks, mixers, model, optimizer, schedule, budget, pretrain, analysis, seeds, grid, list, random, tune, ablate, figures, expect, match, published
     1 mistake in bad.yaml; nothing was run
     ");
 }
@@ -617,4 +617,233 @@ fn matches_and_ablations_that_cannot_be_are_refused_at_their_place() {
         let found = refused(&with_second_line(line));
         assert!(found.contains(said) && found.contains("\n  help: "), "{line}:\n{found}");
     }
+}
+
+/// What `plan CONFIG` says of the last of these files.
+#[track_caller]
+fn refused_of(files: &[(&str, &str)]) -> String {
+    let folder = Folder::new();
+    files.iter().for_each(|(name, text)| folder.write(name, text));
+    let (last, _) = files.last().expect("a config");
+    folder.run(&format!("plan {last}")).expect(2).err
+}
+
+const RUNNABLE: &str = "\
+tasks: [{ mqar: { vocab_size: 32, seq_len: 16, kv_pairs: 2, causal: false } }]
+model: { d_model: 16, n_layers: 1 }
+mixers: [attention: { n_heads: 2 }, s4: { d_state: 4 }]
+";
+
+#[test]
+fn files_that_extend_each_other_are_named_in_their_order() {
+    let said = refused_of(&[
+        ("a.yaml", "extends: parts/b.yaml\n"),
+        ("parts/b.yaml", "model: { d_model: 16 }\nextends: ../a.yaml\n"),
+        ("top.yaml", "extends: a.yaml\n"),
+    ]);
+    insta::assert_snapshot!(said, @"
+    error: parts/b.yaml:2:10: files extend each other: a.yaml extends parts/b.yaml extends parts/../a.yaml
+      help: leave one `extends` out
+    1 mistake in top.yaml; nothing was run
+    ");
+}
+
+#[test]
+fn a_file_to_extend_must_be_there_and_be_a_config() {
+    let said = refused_of(&[("base.yaml", RUNNABLE), ("bad.yaml", "name: x\nextends: bse.yaml\n")]);
+    insta::assert_snapshot!(said, @"
+    error: bad.yaml:2:10: there is no file `bse.yaml`
+      help: did you mean `base.yaml`? write `extends: base.yaml`, the path of another config from the folder of this one
+    1 mistake in bad.yaml; nothing was run
+    ");
+    let said = refused_of(&[("base.yaml", "- attention\n- s4\n"), ("bad.yaml", "extends: base.yaml\n")]);
+    insta::assert_snapshot!(said, @"
+    error: base.yaml:1:1: a config is a mapping, not a list
+      help: `extends` in bad.yaml names this file: name a config there
+    1 mistake in bad.yaml; nothing was run
+    ");
+    let said = refused_of(&[("bad.yaml", "extends: [base.yaml]\n")]);
+    insta::assert_snapshot!(said, @"
+    error: bad.yaml:1:10: `extends` is a list, expected the path of a config
+      help: write `extends: base.yaml`, the path of another config from the folder of this one
+    1 mistake in bad.yaml; nothing was run
+    ");
+    let said = refused_of(&[("folder/x.yaml", ""), ("bad.yaml", "extends: folder\n")]);
+    insta::assert_snapshot!(said, @"
+    error: bad.yaml:1:10: `folder` is no file
+      help: write `extends: base.yaml`, the path of another config from the folder of this one
+    1 mistake in bad.yaml; nothing was run
+    ");
+}
+
+#[test]
+fn a_mistake_in_an_extended_file_has_its_place_there() {
+    let base = RUNNABLE.replace("d_state", "d_sate").replace("n_layers: 1", "n_layers: 1, n_layers: 2");
+    let said = refused_of(&[
+        ("parts/base.yaml", &base),
+        ("bad.yaml", "extends: parts/base.yaml\nmodel: { d_model: 17, dropout: 2 }\nbudgt: {}\n"),
+    ]);
+    insta::assert_snapshot!(said, @"
+    error: bad.yaml:2:32: `dropout` is 2, which is not a probability below 1
+      help: use 0 to turn it off, or a number such as 0.1
+    error: bad.yaml:3:1: unknown key `budgt` of the config
+      help: did you mean `budget`? keys are name, question, extends, tasks, mixers, model, optimizer, schedule, budget, pretrain, analysis, seeds, grid, list, random, tune, ablate, figures, expect, match, published
+    error: parts/base.yaml:2:36: `n_layers` is given twice
+      help: keep one of the two
+    error: parts/base.yaml:3:43: unknown field `d_sate` of `s4`
+      help: did you mean `d_state`? fields are mode, init, rank, disc, d_state, n_ssm, channels, dt_min, dt_max, dt_tie, dt_transform, real_transform, bandlimit, l_max, rate, step_mode, lr, dropout, tie_dropout, bidirectional, final_act
+    4 mistakes in bad.yaml; nothing was run
+    ");
+}
+
+#[test]
+fn an_axis_in_an_entry_must_have_values_and_be_that_entry_s() {
+    let with = |grid: &str| {
+        RUNNABLE.replace("s4: { d_state: 4 }]", &format!("{{ mixer: {{ s4: {{ d_state: 4 }} }},\n  {grid} }}]"))
+    };
+    let said = refused(&with("grid: {}"));
+    insta::assert_snapshot!(said, @"
+    error: bad.yaml:4:9: `grid` is an empty mapping, expected paths with their values
+      help: write `grid: { optimizer.lr: [1e-3, 3e-3] }`, or leave `grid` out
+    1 mistake in bad.yaml; nothing was run
+    ");
+    let said = refused(&with("grid: { mixer.s4.d_state: [] }"));
+    insta::assert_snapshot!(said, @"
+    error: bad.yaml:4:29: axis `mixer.s4.d_state` of `grid` is an empty list, expected a list of values
+      help: write `grid: { optimizer.lr: [1e-3, 3e-3] }`, or leave `grid` out
+    1 mistake in bad.yaml; nothing was run
+    ");
+    let axes = "grid: { mixer.attention.n_heads: [1, 2], task.mqar.kv_pairs: [1, 2], mixer.s4.d_sate: [4], optimizer.lr: [1, 1.0] }";
+    let said = refused(&with(axes));
+    insta::assert_snapshot!(said, @"
+    error: bad.yaml:4:11: `mixer.attention.n_heads` is a setting of `attention`, and this entry is of `s4`
+      help: write mixer.s4.n_heads, or put the axis into an entry of `attention`
+    error: bad.yaml:4:44: `task.mqar.kv_pairs` is the task's, and this entry is a mixer's
+      help: put the axis under `grid` at the top of the file or in the task's entry
+    error: bad.yaml:4:65: `kv_pairs` is 1, and with fewer than two pairs there is nothing to tell apart
+      help: use 2 or more
+    error: bad.yaml:4:72: unknown field `d_sate` of `s4`
+      help: did you mean `d_state`? fields are mode, init, rank, disc, d_state, n_ssm, channels, dt_min, dt_max, dt_tie, dt_transform, real_transform, bandlimit, l_max, rate, step_mode, lr, dropout, tie_dropout, bidirectional, final_act
+    error: bad.yaml:4:112: `1.0` is listed twice on the axis `optimizer.lr`
+      help: list every value once
+    5 mistakes in bad.yaml; nothing was run
+    ");
+}
+
+#[test]
+fn a_list_of_settings_that_go_together_is_told_what_is_wrong_with_it() {
+    let said = refused(&format!(
+        "{RUNNABLE}\
+list:
+  - {{ optimizer.lr: 1, model.d_modle: 2 }}
+  - {{ optimizer.lr: 1.0, model.d_modle: 2 }}
+  - {{ name: x, optimizr.lr: 1 }}
+  - {{ name: y }}
+  - 3
+"
+    ));
+    insta::assert_snapshot!(said, @"
+    error: bad.yaml:5:24: unknown field `d_modle` of `model`
+      help: did you mean `d_model`? fields are block, d_model, n_layers, norm, norm_place, norm_eps, ffn, d_ff, positions, embedding_norm, ffn_activation, ffn_dropout, dropout, tied_dropout, embedding_dropout, shared_depth, pooling, pair_head, init, init_std, embedding_std, cls_std, head, head_bias, classifier_dropout, token_types, max_positions, linear_std, linear_init, rescale_residual, precision, checkpoint_activations, preset
+    error: bad.yaml:6:5: two points of the list `list` set the same
+      help: leave one of them out
+    error: bad.yaml:7:5: some points of the list `list` have a name and some have none
+      help: name all of them, or none: names are the words of a table
+    error: bad.yaml:7:16: `optimizr.lr` is not a setting
+      help: did you mean `optimizer`? paths are model.KEY, optimizer.KEY, schedule.KEY, budget.KEY, pretrain.KEY, analysis.KEY, task.NAME.KEY and mixer.NAME.KEY (NAME as used in this config), and seeds for --set
+    error: bad.yaml:8:5: a point of the list `list` is a name, expected settings with their values
+      help: write `list: [{ optimizer.lr: 1e-2, schedule.warmup_steps: 10 }, { optimizer.lr: 1e-3, schedule.warmup_steps: 100 }]`
+    error: bad.yaml:9:5: a point of the list `list` is `3`, expected settings with their values
+      help: write `list: [{ optimizer.lr: 1e-2, schedule.warmup_steps: 10 }, { optimizer.lr: 1e-3, schedule.warmup_steps: 100 }]`
+    6 mistakes in bad.yaml; nothing was run
+    ");
+    let said = refused(&format!("{RUNNABLE}list: {{ optimizer.lr: [1, 2] }}\n"));
+    insta::assert_snapshot!(said, @"
+    error: bad.yaml:4:9: `optimizer.lr` is a setting, and lists have plain names
+      help: an axis of one setting belongs under `grid`; write `list: [{ optimizer.lr: 1e-2, schedule.warmup_steps: 10 }, { optimizer.lr: 1e-3, schedule.warmup_steps: 100 }]`
+    1 mistake in bad.yaml; nothing was run
+    ");
+    let said = refused(&format!("{RUNNABLE}list: [{{ optimizer.lr: 1 }}]\ngrid: {{ optimizer.lr: [2] }}\n"));
+    insta::assert_snapshot!(said, @"
+    error: bad.yaml:4:10: `optimizer.lr` is swept by `grid` and by `list`
+      help: leave it in one of them
+    1 mistake in bad.yaml; nothing was run
+    ");
+}
+
+#[test]
+fn a_random_axis_is_told_what_is_wrong_with_it() {
+    let said = refused(&format!("{RUNNABLE}random: {{ seeds: 1, samples: 0, digits: 20 }}\n"));
+    insta::assert_snapshot!(said, @"
+    error: bad.yaml:4:1: `random` has no `over`
+      help: write `random: { over: { optimizer.lr: { log_uniform: [1e-4, 1e-1] } }, samples: 8, seed: 0 }`
+    error: bad.yaml:4:11: unknown key `seeds` of `random`
+      help: did you mean `seed`? keys are over, samples, seed, digits
+    error: bad.yaml:4:30: `samples` is `0`, expected a whole number from 1 to 10000
+      help: write `random: { over: { optimizer.lr: { log_uniform: [1e-4, 1e-1] } }, samples: 8, seed: 0 }`
+    error: bad.yaml:4:41: `digits` is `20`, expected a whole number from 1 to 15
+      help: write `random: { over: { optimizer.lr: { log_uniform: [1e-4, 1e-1] } }, samples: 8, seed: 0 }`
+    4 mistakes in bad.yaml; nothing was run
+    ");
+    let said = refused(&format!(
+        "{RUNNABLE}\
+random:
+  samples: 4
+  over:
+    optimizer.lr: {{ log_uniform: [0, 1] }}
+    optimizer.eps: {{ uniform: [1, 0] }}
+    model.dropout: {{ unifrm: [0, 1] }}
+    model.n_layers: {{ int_uniform: [1.5, 2] }}
+    model.norm: {{ choice: [] }}
+    model.d_model: [16, 32]
+"
+    ));
+    insta::assert_snapshot!(said, @"
+    error: bad.yaml:7:34: `log_uniform` is `[0,1]`, expected two numbers above 0, the smaller first
+      help: write `optimizer.lr: { log_uniform: [1e-4, 1e-1] }`
+    error: bad.yaml:8:31: `uniform` is `[1,0]`, expected two numbers, the smaller first
+      help: write `optimizer.eps: { uniform: [1e-4, 1e-1] }`
+    error: bad.yaml:9:22: there is no distribution `unifrm`
+      help: did you mean `uniform`? distributions are uniform, log_uniform, int_uniform, choice
+    error: bad.yaml:10:36: `int_uniform` is `[1.5,2]`, expected two whole numbers, the smaller first
+      help: write `model.n_layers: { int_uniform: [1, 4] }`, both ends included
+    error: bad.yaml:11:27: `choice` is an empty list, expected a list of values
+      help: write `model.norm: { choice: [a, b] }`
+    error: bad.yaml:12:20: `model.d_model` is a list, expected one distribution
+      help: write `model.d_model: { uniform: [0, 1] }`; distributions are uniform, log_uniform, int_uniform, choice
+    6 mistakes in bad.yaml; nothing was run
+    ");
+    let said = refused(&format!(
+        "{RUNNABLE}random: {{ samples: 4, over: {{ model.n_layers: {{ int_uniform: [1, 3] }} }} }}\n"
+    ));
+    insta::assert_snapshot!(said, @"
+    error: bad.yaml:4:1: `random` asks for 4 points, and only 3 different ones can be drawn
+      help: set `samples: 3`, widen a range, or keep more `digits`
+    1 mistake in bad.yaml; nothing was run
+    ");
+    let said =
+        refused(&format!("{RUNNABLE}random: {{ samples: 2, over: {{ model.n_layers: {{ uniform: [1, 3] }} }} }}\n"));
+    insta::assert_snapshot!(said, @"
+    error: bad.yaml:4:47: `n_layers` is `1.75`, expected a whole number
+      help: write a whole number; the default is `2`
+    error: bad.yaml:4:47: `n_layers` is `1.77`, expected a whole number
+      help: write a whole number; the default is `2`
+    2 mistakes in bad.yaml; nothing was run
+    ");
+}
+
+#[test]
+fn what_is_tuned_or_expected_must_be_there() {
+    let said = refused(&format!("{RUNNABLE}tune: {{ over: {{ mixer.s4.d_sate: [4, 8] }} }}\n"));
+    insta::assert_snapshot!(said, @"
+    error: bad.yaml:4:17: unknown field `d_sate` of `s4`
+      help: did you mean `d_state`? fields are mode, init, rank, disc, d_state, n_ssm, channels, dt_min, dt_max, dt_tie, dt_transform, real_transform, bandlimit, l_max, rate, step_mode, lr, dropout, tie_dropout, bidirectional, final_act
+    1 mistake in bad.yaml; nothing was run
+    ");
+    let said = refused(&format!("{RUNNABLE}expect: [{{ mixer: s4, task: mqr, at_least: 0.9 }}]\n"));
+    insta::assert_snapshot!(said, @"
+    error: bad.yaml:4:29: no task is labelled `mqr`
+      help: did you mean `mqar`? labels of tasks are mqar
+    1 mistake in bad.yaml; nothing was run
+    ");
 }

@@ -2,6 +2,7 @@
 
 use results::Outcome;
 use serde_json::Value;
+use std::fs;
 use tests::{FIVE, Folder, MIXERS, RECALL, mixer};
 
 /// Two runs of one mixer, under the name of the file.
@@ -10,6 +11,24 @@ fn pair(steps: u32) -> String {
         "seeds: 2\ntasks:\n  - {RECALL}\nmodel: {{ d_model: 16, n_layers: 1 }}\n\
          budget: {{ steps: {steps}, batch_size: 8, eval_every: 5 }}\nmixers:\n  - attention: {{ n_heads: 2 }}\n"
     )
+}
+
+#[test]
+fn a_config_that_extends_another_is_the_same_runs_and_its_report_needs_no_config() {
+    let axes = "grid: { optimizer.lr: [1e-3, 1e-2] }\n";
+    let folder = Folder::with("parts/base.yaml", &(pair(9) + "name: base\n" + axes));
+    folder.write("top.yaml", "extends: parts/base.yaml\nbudget: { steps: 5 }\ngrid: { optimizer.lr: [1e-2] }\n");
+    let first = folder.run("sweep top.yaml").expect(0);
+    assert_eq!((folder.names("runs/sweeps"), folder.records().len()), (vec!["top.json".to_owned()], 2));
+    folder.write("whole.yaml", pair(5) + "name: top\ngrid: { optimizer.lr: [1e-2] }\n");
+    let again = folder.run("sweep whole.yaml").expect(0);
+    assert!(again.err.contains("nothing left to do"), "{}", again.err);
+    for name in ["parts/base.yaml", "top.yaml", "whole.yaml"] {
+        fs::remove_file(folder.path(name)).expect("it was written");
+    }
+    let scores =
+        |out: &str| out.lines().take_while(|line| !line.contains("Made by")).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(scores(&folder.run("report runs").expect(0).out), scores(&first.out));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt::Write;
+use std::sync::Arc;
 
 /// Where a value was written.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -13,10 +14,39 @@ pub enum Place {
         /// Column, in characters.
         column: u64,
     },
+    /// In a file that the config extends, both from 1.
+    Extended {
+        /// Its path, from where the command runs.
+        file: Arc<str>,
+        /// Line.
+        line: u64,
+        /// Column, in characters.
+        column: u64,
+    },
     /// In an argument on the command line, as typed.
     Argument(String),
     /// Nowhere in particular.
     Whole,
+}
+
+impl Place {
+    /// File and line, or the argument; `source` is the config's file.
+    pub fn line_in(&self, source: &str) -> String {
+        match self {
+            Self::File { line, .. } => format!("{source}:{line}"),
+            Self::Extended { file, line, .. } => format!("{file}:{line}"),
+            Self::Argument(argument) => argument.clone(),
+            Self::Whole => source.to_owned(),
+        }
+    }
+
+    /// The same with the column.
+    fn column_in(&self, source: &str) -> String {
+        match self {
+            Self::File { column, .. } | Self::Extended { column, .. } => format!("{}:{column}", self.line_in(source)),
+            _ => self.line_in(source),
+        }
+    }
 }
 
 /// One mistake.
@@ -104,11 +134,7 @@ impl Diagnostics {
     }
 
     fn place(&self, place: &Place) -> String {
-        match place {
-            Place::File { line, column } => format!("{}:{line}:{column}", self.source),
-            Place::Argument(argument) => argument.clone(),
-            Place::Whole => self.source.clone(),
-        }
+        place.column_in(&self.source)
     }
 }
 

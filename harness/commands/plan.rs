@@ -1,5 +1,6 @@
 //! `mixarena plan`: what a sweep would cost, before it does.
 
+use super::printed::Printed;
 use super::sweep::share_cores;
 use super::{data_errors, fail, load, mistakes, sizes_chosen};
 use crate::base::choices::DeviceKind;
@@ -14,7 +15,7 @@ use crate::sweep::gauge::measured;
 use crate::sweep::machine::Machine;
 use crate::sweep::matching;
 use crate::sweep::opened::open_tasks;
-use crate::sweep::plan::{Estimate, Plan, Speeds, estimates, name};
+use crate::sweep::plan::{Estimate, Plan, Speeds, estimates};
 use crate::sweep::search::expected;
 use crate::sweep::sizes::Counter;
 use mixers::Precision;
@@ -47,10 +48,8 @@ pub fn plan(args: &PlanArgs, cli: &Cli, registry: &Registry) -> Exit {
     if args.print_config {
         return match Plan::expand(&config, registry, &opened) {
             Ok(plan) => {
-                for run in &plan.runs {
-                    let yaml = serde_yaml::to_string(&run.spec).expect("a spec is plain data");
-                    println!("---\n# {}  {}\n{}", run.id, name(&run.draft), yaml.trim_end());
-                }
+                let printed = Printed { config: &config, source: &args.config.display().to_string() };
+                plan.runs.iter().for_each(|run| print!("{}", printed.document(run)));
                 Exit::Ok
             }
             Err(errors) => data_errors(&errors),

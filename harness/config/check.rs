@@ -4,6 +4,7 @@ use crate::base::diagnostics::Place;
 use crate::config::draft::{Draft, Part};
 use crate::config::entry::Entry;
 use crate::config::layers::{Layer, Setting, as_entries, place_of};
+use crate::config::origins::Origins;
 use crate::config::reader::Reader;
 use crate::config::sections::Layers;
 use crate::config::yaml::Node;
@@ -13,6 +14,7 @@ use crate::train::pretrain::Objective;
 use crate::train::sections::{NAMES, Section};
 use crate::train::spec::Choice;
 use serde_json::Value;
+use std::sync::Arc;
 use tasks::Outline;
 
 /// One task, one mixer, and what the grid point and `--set` put over both.
@@ -27,6 +29,8 @@ struct Keys {
     sections: Layers,
     task: Layer,
     mixer: Layer,
+    /// Where they come from.
+    origins: Origins,
 }
 
 impl Reader<'_> {
@@ -62,6 +66,7 @@ impl Reader<'_> {
             seed: 0,
             published: None,
             part: Part::Run,
+            origins: Arc::new(keys.origins),
         })
     }
 
@@ -72,7 +77,11 @@ impl Reader<'_> {
             let own = of.over.iter().filter(|s| s.path.len() == 3 && s.path[0] == kind && s.path[1] == entry.family);
             entry.settings.over(&as_entries(own))
         };
-        Keys { sections: self.with_preset(sections), task: family("task", of.task), mixer: family("mixer", of.mixer) }
+        let (task, mixer) = (family("task", of.task), family("mixer", of.mixer));
+        let written = sections.clone();
+        let sections = self.with_preset(sections);
+        let origins = Origins::of((of.task, &task), (of.mixer, &mixer), &written, &sections);
+        Keys { sections, task, mixer, origins }
     }
 
     /// The task's settings, checked, and what a model needs to know of it.
@@ -134,7 +143,8 @@ impl Reader<'_> {
         let known: Vec<&str> = self.registry.mixers.iter().map(|m| m.name).collect();
         let entry = self.entry(item, "mixer", &known)?;
         let overrides = NAMES.iter().flat_map(|name| &entry.sections.of(name).0).map(|(key, _)| key.place.clone());
-        for place in overrides.chain(entry.only_tasks.iter().flatten().map(|node| node.place.clone())) {
+        let axes = entry.own_axes.iter().map(|axis| axis[0].key_place.clone());
+        for place in overrides.chain(axes).chain(entry.only_tasks.iter().flatten().map(|node| node.place.clone())) {
             let help = "leave it out, or name a config";
             self.found.error(place, "a mixer without a config has no model, no budget and no tasks", help);
         }

@@ -1,5 +1,6 @@
 //! A run as the config describes it, before its data are opened.
 
+use crate::config::origins::Origins;
 use crate::model::ModelConfig;
 use crate::train::pretrain;
 use crate::train::sections::{Sections, Written};
@@ -8,6 +9,7 @@ use results::Tuned;
 use results::published::Beside;
 use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
+use std::sync::Arc;
 use tasks::TaskSpec;
 
 /// A run before its data are opened.
@@ -37,6 +39,8 @@ pub struct Draft {
     pub published: Option<Beside>,
     /// What it is for. A label too.
     pub part: Part,
+    /// Where its settings come from; only `plan --print` reads it.
+    pub origins: Arc<Origins>,
 }
 
 /// The place of a setting that is tuned: an index on every axis, from 0 among the values written, below and above them beyond the ends.

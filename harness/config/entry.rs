@@ -2,6 +2,7 @@
 
 use crate::base::diagnostics::{Place, suggest};
 use crate::base::names::{LABEL_HELP, label_problem};
+use crate::config::grid::Seeds;
 use crate::config::layers::{Layer, Setting};
 use crate::config::reader::Reader;
 use crate::config::sections::{Layers, is_section};
@@ -28,9 +29,11 @@ pub struct Entry {
     /// Where the weights of its runs start; `Some(None)`: nowhere, whatever the mixer's entry says.
     pub start: Option<Option<StartKey>>,
     /// A task's entry may have seeds of its own.
-    pub seeds: Option<Vec<u64>>,
-    /// A task's entry may have a grid of its own; no axes: `grid: null`.
+    pub seeds: Option<Seeds>,
+    /// A grid in place of the axes that all share: a task's own, or none after `grid: null`.
     pub grid: Option<Vec<Vec<Setting>>>,
+    /// A mixer's own axes, beside those that all share.
+    pub own_axes: Vec<Vec<Setting>>,
 }
 
 /// `start` as it is written: `mlm`, `{ task: mlm, seed: 0 }` or `{ weights: bert.safetensors }`.
@@ -53,19 +56,20 @@ const ENTRY_KEYS: [&str; 3] = ["name", "published", "start"];
 /// Reads one key into an entry.
 type Read = fn(&mut Reader, &mut Entry, &Node);
 /// Keys of a mixer's entry alone.
-const MIXER_KEYS: [(&str, Read); 2] = [
+const MIXER_KEYS: [(&str, Read); 3] = [
     ("tasks", |_, entry, node| {
         entry.only_tasks = Some(node.as_list().map_or_else(|| vec![node.clone()], <[Node]>::to_vec));
     }),
     ("reference_parameters", |reader, entry, node| reader.reference_parameters(entry, node)),
+    ("grid", |reader, entry, node| match node.is_null() {
+        true => entry.grid = Some(Vec::new()),
+        false => entry.own_axes = reader.grid(Some(node)),
+    }),
 ];
 /// Keys of a task's entry alone.
 const TASK_KEYS: [(&str, Read); 2] = [
     ("seeds", |reader, entry, node| entry.seeds = Some(reader.seeds(Some(node)))),
-    ("grid", |reader, entry, node| {
-        let none = node.data == Data::Scalar(Value::Null);
-        entry.grid = Some(reader.grid((!none).then_some(node)));
-    }),
+    ("grid", |reader, entry, node| entry.grid = Some(reader.grid((!node.is_null()).then_some(node)))),
 ];
 
 impl StartKey {
@@ -92,6 +96,7 @@ impl Entry {
             start: None,
             seeds: None,
             grid: None,
+            own_axes: Vec::new(),
         }
     }
 
@@ -172,9 +177,9 @@ impl Reader<'_> {
             };
             return self.chosen(key, settings, kind, known);
         };
-        let own = if kind == "mixer" { &MIXER_KEYS } else { &TASK_KEYS };
+        let own: &[(&str, Read)] = if kind == "mixer" { &MIXER_KEYS } else { &TASK_KEYS };
         let allowed: Vec<&str> =
-            [kind].into_iter().chain(ENTRY_KEYS).chain(own.map(|(key, _)| key)).chain(NAMES).collect();
+            [kind].into_iter().chain(ENTRY_KEYS).chain(own.iter().map(|(key, _)| *key)).chain(NAMES).collect();
         self.known_keys(map, &allowed, &format!("this {kind}'s entry"), "keys");
         let mut entry = self.choice(choice, kind, known)?;
         for (key, node) in map {
@@ -309,6 +314,25 @@ impl Reader<'_> {
             self.found.error(place, format!("unknown {kind} `{name}`"), suggest(name, known, &format!("{kind}s")));
         }
         ok
+    }
+
+    /// Whether an axis in an entry of its own is one of that entry: it says so where it is not.
+    pub(super) fn of_the_entry(&mut self, setting: &Setting, entry: &Entry, kind: &str) -> bool {
+        let path: Vec<&str> = setting.path.iter().map(String::as_str).collect();
+        let shown = path.join(".");
+        let (problem, help) = match path[..] {
+            [of, family, key] if of == kind && family != entry.family => (
+                format!("`{shown}` is a setting of `{family}`, and this entry is of `{}`", entry.family),
+                format!("write {kind}.{}.{key}, or put the axis into an entry of `{family}`", entry.family),
+            ),
+            ["task", ..] if kind == "mixer" => (
+                format!("`{shown}` is the task's, and this entry is a mixer's"),
+                "put the axis under `grid` at the top of the file or in the task's entry".into(),
+            ),
+            _ => return true,
+        };
+        self.found.error(setting.key_place.clone(), problem, help);
+        false
     }
 
     pub(super) fn known_tasks(&mut self, mixers: &[Entry], tasks: &[Entry]) {

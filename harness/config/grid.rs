@@ -1,14 +1,27 @@
 //! Axes of the grid, and seeds.
 
-use crate::base::diagnostics::Diagnostics;
+use crate::base::diagnostics::{Diagnostics, Place};
 use crate::config::layers::Setting;
 use crate::config::reader::Reader;
 use crate::config::yaml::Node;
+use serde_json::Value;
+use std::collections::HashSet;
+
+/// Seeds and where they are written; nowhere: the default.
+#[derive(Clone, Debug)]
+pub struct Seeds {
+    pub values: Vec<u64>,
+    pub place: Option<Place>,
+}
 
 impl Reader<'_> {
     /// `seeds: 3` means 0, 1, 2; a list is taken as it is.
-    pub(super) fn seeds(&mut self, node: Option<&Node>) -> Vec<u64> {
-        let Some(node) = node else { return vec![0] };
+    pub(super) fn seeds(&mut self, node: Option<&Node>) -> Seeds {
+        let values = node.map_or(vec![0], |node| self.seed_values(node));
+        Seeds { values, place: node.map(|node| node.place.clone()) }
+    }
+
+    fn seed_values(&mut self, node: &Node) -> Vec<u64> {
         let help = "write a count, `seeds: 3`, or a list, `seeds: [0, 1, 2]`";
         let wrong = |found: &mut Diagnostics, n: &Node| {
             found.error(
@@ -82,11 +95,29 @@ impl Reader<'_> {
                 self.found.error(key.place.clone(), problem, "keep one of the two");
                 continue;
             }
+            self.listed_once(&path, list);
             let setting =
                 |value: &Node| Setting { path: path.clone(), key_place: key.place.clone(), value: value.clone() };
             grid.push(list.iter().map(setting).collect());
         }
         grid
+    }
+
+    /// A value that an axis has twice would be two equal runs.
+    fn listed_once(&mut self, path: &[String], values: &[Node]) {
+        let mut known = HashSet::new();
+        for value in values.iter().filter(|value| !known.insert(canonical(&value.to_json()))) {
+            let problem = format!("{} is listed twice on the axis `{}`", value.describe(), path.join("."));
+            self.found.error(value.place.clone(), problem, "list every value once");
+        }
+    }
+}
+
+/// A value as text that is equal for equal values: 1 and 1.0 are one.
+pub fn canonical(value: &Value) -> String {
+    match value.as_f64() {
+        Some(number) => number.to_string(),
+        None => value.to_string(),
     }
 }
 
@@ -94,14 +125,4 @@ impl Reader<'_> {
 pub fn path(text: &str) -> Vec<String> {
     let text = if text == "pretrain" { "pretrain.objective" } else { text };
     text.split('.').map(str::to_owned).collect()
-}
-
-/// Every combination of one value per axis; one empty combination without axes.
-pub fn points(axes: &[Vec<Setting>]) -> Vec<Vec<&Setting>> {
-    axes.iter().fold(vec![Vec::new()], |points, axis| {
-        points
-            .iter()
-            .flat_map(|p| axis.iter().map(move |s| [p.as_slice(), std::slice::from_ref(&s)].concat()))
-            .collect()
-    })
 }

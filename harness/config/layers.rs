@@ -33,6 +33,13 @@ pub struct Setting {
     pub value: Node,
 }
 
+impl Setting {
+    /// The path and the value as a person would write it.
+    pub fn label(&self) -> (String, String) {
+        (self.path.join("."), plain(&self.value.to_json()))
+    }
+}
+
 pub fn as_entries<'a, 'b: 'a>(settings: impl Iterator<Item = &'a &'b Setting>) -> Vec<(Key, Node)> {
     settings
         .map(|s| {

@@ -64,6 +64,7 @@ impl Reader<'_> {
     pub(super) fn with_line(&self, help: String, key: &str, keys: &Layer) -> String {
         match keys.place_of(key) {
             Some(Place::File { line, .. }) => format!("{help} on line {line}"),
+            Some(Place::Extended { file, line, .. }) => format!("{help} on line {line} of {file}"),
             _ => help,
         }
     }
@@ -128,6 +129,6 @@ impl Reader<'_> {
 }
 
 /// `pretrain: mlm` as the section with that objective.
-fn objective_alone(node: &Node) -> (Key, Node) {
+pub(super) fn objective_alone(node: &Node) -> (Key, Node) {
     (Key { name: "objective".into(), place: node.place.clone() }, node.clone())
 }

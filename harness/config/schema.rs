@@ -12,23 +12,37 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 /// Keys at the top of a file besides the sections, and what they hold.
-const BEFORE: [(&str, &str); 4] = [
+const BEFORE: [(&str, &str); 5] = [
     ("name", "Names the sweep and the folder of its report. Default: the name of the file."),
     ("question", "What the experiment asks. Printed above its table."),
+    (
+        "extends",
+        "Another config, by its path from this file's folder: its keys lie below those of this file. Sections, `grid`, `random`, `tune` and \
+         `ablate` merge, everything else is replaced, and `KEY: ~` takes one away.",
+    ),
     (
         "tasks",
         "Tasks: one entry or more. An entry may have a `name`, sections, `seeds`, `grid`, `start` and `published`.",
     ),
     (
         "mixers",
-        "Mixers: one entry or more. An entry may have a `name`, sections, `tasks` that it is limited to, and `published`.",
+        "Mixers: one entry or more. An entry may have a `name`, sections, `tasks` that it is limited to, `grid` and `published`.",
     ),
 ];
-const AFTER: [(&str, &str); 8] = [
+const AFTER: [(&str, &str); 10] = [
     ("seeds", "How many seeds each run has (`3` means 0, 1 and 2), or which. Default: seed 0."),
     (
         "grid",
         "Values to try at the full budget, chosen on validation. Each axis is a path with a list: `optimizer.lr: [1e-3, 3e-3]`.",
+    ),
+    (
+        "list",
+        "Settings that vary together, beside `grid`: `[{ name: quick, optimizer.lr: 1e-2, budget.steps: 100 }, …]`, or several such lists by \
+         their names.",
+    ),
+    (
+        "random",
+        "Settings that are drawn together, beside `grid`: `{ over: { optimizer.lr: { log_uniform: [1e-4, 1e-1] } }, samples: 8, seed: 0 }`.",
     ),
     (
         "tune",
@@ -80,6 +94,9 @@ pub fn of(registry: &Registry) -> Value {
     let mut definitions = schemas.definitions;
     definitions.insert("seeds".into(), seeds());
     definitions.insert("change".into(), change(&grid));
+    definitions.insert("point".into(), point(&grid));
+    definitions.insert("random".into(), random(&grid));
+    definitions.insert("distribution".into(), distribution());
     definitions.insert("grid".into(), grid);
     definitions.insert("start".into(), start());
     definitions.insert("task".into(), entry("task", &tasks));
@@ -97,7 +114,7 @@ pub fn of(registry: &Registry) -> Value {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "Mixarena experiment",
         "type": "object",
-        "required": ["tasks", "mixers"],
+        "anyOf": [{ "required": ["tasks", "mixers"] }, { "required": ["extends"] }],
         "properties": properties,
         "additionalProperties": false,
         "definitions": definitions,
@@ -107,11 +124,15 @@ pub fn of(registry: &Registry) -> Value {
 /// What a key at the top of a file may be.
 fn top_key(key: &str, figure: &Value) -> Value {
     match key {
-        "name" | "question" => json!({ "type": "string" }),
+        "name" | "question" | "extends" => json!({ "type": "string" }),
         "tasks" => json!({ "type": "array", "minItems": 1, "items": reference("task") }),
         "mixers" => json!({ "type": "array", "minItems": 1, "items": reference("mixer") }),
-        "seeds" | "grid" => reference(key),
-        "figures" => json!({ "type": "array", "items": figure }),
+        "seeds" | "grid" | "random" => reference(key),
+        "list" => {
+            let points = json!({ "type": "array", "minItems": 1, "items": reference("point") });
+            json!({ "anyOf": [points, { "type": ["object", "null"], "minProperties": 1, "additionalProperties": points }] })
+        }
+        "figures" => or_null(json!({ "type": "array", "items": figure })),
         "tune" => json!({
             "type": ["object", "null"],
             "required": ["over"],
@@ -126,7 +147,7 @@ fn top_key(key: &str, figure: &Value) -> Value {
             },
             "additionalProperties": false,
         }),
-        "expect" => json!({ "type": "array", "items": {
+        "expect" => or_null(json!({ "type": "array", "items": {
             "type": "object",
             "required": ["mixer"],
             "properties": {
@@ -140,8 +161,8 @@ fn top_key(key: &str, figure: &Value) -> Value {
                 "source": described(json!({ "type": "string" }), "Who says so, printed beside the verdict."),
             },
             "additionalProperties": false,
-        } }),
-        "ablate" => json!({
+        } })),
+        "ablate" => or_null(json!({
             "type": "object",
             "required": ["base", "changes"],
             "properties": {
@@ -150,8 +171,8 @@ fn top_key(key: &str, figure: &Value) -> Value {
                              "description": "Settings by the label of the change." },
             },
             "additionalProperties": false,
-        }),
-        "match" => matching(),
+        })),
+        "match" => or_null(matching()),
         _ => one_of_or_null(&published::models()),
     }
 }
@@ -162,6 +183,51 @@ fn change(grid: &Value) -> Value {
     let of_model = axes.filter(|(path, _)| !path.starts_with("task."));
     let settings: Map<String, Value> = of_model.map(|(path, axis)| (path.clone(), axis["items"].clone())).collect();
     json!({ "type": "object", "minProperties": 1, "properties": settings, "additionalProperties": false })
+}
+
+/// A point of a list: what an axis of the grid has a list of, and a name.
+fn point(grid: &Value) -> Value {
+    let axes = grid["properties"].as_object().into_iter().flatten();
+    let mut keys: Map<String, Value> = axes.map(|(path, axis)| (path.clone(), axis["items"].clone())).collect();
+    keys.insert("name".into(), described(json!({ "type": "string" }), "What its runs are labelled with."));
+    json!({ "type": "object", "minProperties": 1, "properties": keys, "additionalProperties": false })
+}
+
+/// What a value is drawn from.
+fn distribution() -> Value {
+    let numbers = |about: &str| json!({ "description": about, "type": "array", "minItems": 2, "maxItems": 2, "items": { "type": "number" } });
+    json!({
+        "type": "object",
+        "minProperties": 1,
+        "maxProperties": 1,
+        "properties": {
+            "uniform": numbers("A number between two."),
+            "log_uniform": numbers("A number whose logarithm is uniform; both bounds are above 0."),
+            "int_uniform": numbers("A whole number from one to another, both included."),
+            "choice": { "description": "One of these values.", "type": "array", "minItems": 1 },
+        },
+        "additionalProperties": false,
+    })
+}
+
+/// What is drawn, from what, and how often.
+fn random(grid: &Value) -> Value {
+    let paths = grid["properties"].as_object().into_iter().flatten().map(|(path, _)| path);
+    let over: Map<String, Value> = paths.map(|path| (path.clone(), reference("distribution"))).collect();
+    json!({
+        "type": ["object", "null"],
+        "required": ["over", "samples"],
+        "properties": {
+            "over": { "type": "object", "minProperties": 1, "properties": over, "additionalProperties": false,
+                      "description": "Settings and what each is drawn from." },
+            "samples": { "type": "integer", "minimum": 1, "maximum": 10_000, "description": "Points that are drawn." },
+            "seed": { "type": "integer", "minimum": 0, "default": 0,
+                      "description": "Seed of the draws; the runs' own seeds are others." },
+            "digits": { "type": "integer", "minimum": 1, "maximum": 15, "default": 3,
+                        "description": "Significant digits that a drawn number is rounded to." },
+        },
+        "additionalProperties": false,
+    })
 }
 
 /// A check of sizes, or a choice.
@@ -320,6 +386,8 @@ fn entry(kind: &str, names: &[&str]) -> Value {
         keys.insert("tasks".into(), described(of, "Labels of the tasks that this mixer runs on. Default: all."));
         let about = "The model whose published numbers are printed with this mixer's.";
         keys.insert("published".into(), described(one_of_or_null(&published::models()), about));
+        let axes = "Axes of this mixer alone, beside those that all share; `null`: it has none at all.";
+        keys.insert("grid".into(), described(reference("grid"), axes));
         let about = "Trainable scalars of the published model; `plan` prints ours with it.";
         let count = json!({ "type": "integer", "minimum": 1 });
         keys.insert("reference_parameters".into(), described(count, about));
@@ -360,6 +428,11 @@ fn seeds() -> Value {
 fn one_of_or_null(words: &[&str]) -> Value {
     let all: Vec<Value> = words.iter().map(|word| json!(word)).chain([Value::Null]).collect();
     json!({ "enum": all })
+}
+
+/// The same, or nothing: what takes a key of an extended file away.
+fn or_null(schema: Value) -> Value {
+    json!({ "anyOf": [schema, { "type": "null" }] })
 }
 
 fn reference(name: &str) -> Value {

@@ -2,7 +2,7 @@
 
 use crate::base::diagnostics::{Place, suggest};
 use crate::config::entry::Entry;
-use crate::config::grid;
+use crate::config::grid::{self, Seeds};
 use crate::config::layers::{Setting, plain, quoted};
 use crate::config::reader::Reader;
 use crate::config::sections::is_section;
@@ -11,7 +11,7 @@ use crate::train::sections::NAMES;
 
 impl Reader<'_> {
     /// Every `--set`, the last of a path alone, and seeds among them.
-    pub(super) fn arguments(&mut self, arguments: &[String]) -> (Vec<Setting>, Option<Vec<u64>>) {
+    pub(super) fn arguments(&mut self, arguments: &[String]) -> (Vec<Setting>, Option<Seeds>) {
         let (mut sets, mut seeds): (Vec<Setting>, _) = (Vec::new(), None);
         for argument in arguments {
             match self.argument(argument) {
@@ -112,7 +112,7 @@ pub fn overruled(set: &Setting, tasks: &[Entry], mixers: &[Entry]) -> Option<Str
     (!labels.is_empty()).then(|| format!("--set {path} also replaces `{key}` in the entries of {}", quoted(&labels)))
 }
 
-/// What is to be said of a `--set` of a path that is an axis of `grid` or `tune`.
+/// What is to be said of a `--set` of a path that is an axis of `grid`, `tune` or another.
 pub fn replaced_axis(set: &Setting, axes: &[Vec<Setting>], of: &str) -> Option<String> {
     let path = set.path.join(".");
     let value = plain(&set.value.to_json());

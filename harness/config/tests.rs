@@ -331,6 +331,71 @@ grid: { pretrain: [none, mlm], mixer.attention.n_heads: [1, 2], task.mqar.kv_pai
     assert!(found[0].contains("`pretrain.objective` names the axis `pretrain.objective` a second time"), "{found:?}");
 }
 
+#[test]
+fn an_axis_in_a_mixer_s_entry_is_that_mixer_s_alone() {
+    let text = |of_gru: &str, of_task: &str| {
+        format!(
+            "seeds: 2\ngrid: {{ optimizer.lr: [1, 2] }}\ntasks:\n  - {{ name: a, task: {{ mqar: {{ causal: false }} }}, {of_task} }}\n\
+             mixers:\n  - attention\n  - {{ mixer: gru, {of_gru} }}\n"
+        )
+    };
+    let of = |of_gru: &str, of_task: &str, sets: &[&str]| -> Vec<String> {
+        let config = parse(&text(of_gru, of_task), sets).unwrap_or_else(|e| panic!("{}", e.render()));
+        let own = config.runs.iter().filter(|run| run.seed == 1);
+        let label = |(path, value): &(String, String)| format!(" {path}={value}");
+        own.map(|run| run.mixer_label.clone() + &run.settings.iter().map(label).collect::<String>()).collect()
+    };
+    let shared = ["attention optimizer.lr=1", "attention optimizer.lr=2"];
+    let with = |more: &[&'static str]| -> Vec<&'static str> { [&shared[..], more].concat() };
+    assert_eq!(
+        of("grid: { model.n_layers: [1, 3] }", "seeds: 2", &[]),
+        with(&[
+            "gru optimizer.lr=1 model.n_layers=1",
+            "gru optimizer.lr=1 model.n_layers=3",
+            "gru optimizer.lr=2 model.n_layers=1",
+            "gru optimizer.lr=2 model.n_layers=3",
+        ])
+    );
+    assert_eq!(
+        of("grid: { optimizer.lr: [5] }", "seeds: 2", &[]),
+        with(&["gru optimizer.lr=5"]),
+        "in place of the shared"
+    );
+    assert_eq!(of("grid: ~", "seeds: 2", &[]), with(&["gru"]));
+    assert_eq!(
+        of("grid: { model.n_layers: [3] }", "grid: ~", &[]),
+        ["attention", "gru model.n_layers=3"],
+        "beside a task's own grid too"
+    );
+    let set = of("grid: { model.n_layers: [1, 3] }", "seeds: 2", &["model.n_layers=2"]);
+    assert_eq!(set, with(&["gru optimizer.lr=1", "gru optimizer.lr=2"]), "the shared axis is left");
+    let config = parse(&text("grid: { model.n_layers: [1, 3] }", "seeds: 2"), &[]).unwrap();
+    assert!(config.runs.iter().all(|run| run.model.n_layers == 2 || run.mixer_label == "gru"));
+    let most = |most| {
+        let text = text("grid: { model.n_layers: [1, 3] }", "seeds: 2");
+        Config::parse_within(&text, "x.yaml", "x", &[], most, &Registry::default())
+    };
+    assert!(most(12).is_ok() && most(11).is_err(), "two seeds of two and four points");
+}
+
+#[test]
+fn shared_axes_of_every_kind_give_way_to_a_task_s_own_grid_and_can_be_tuned_beside() {
+    let text = "\
+list: [{ name: a, budget.steps: 10 }, { name: b, budget.steps: 20 }]
+random: { over: { optimizer.eps: { uniform: [1e-9, 1e-7] } }, samples: 3 }
+tune: { over: { optimizer.lr: [1e-3, 1e-2] } }
+figures: [{ lines: { x: list } }]
+tasks: [{ name: a, task: { mqar: { causal: false } } }, { name: b, task: { mqar: { causal: false } }, grid: ~ }]
+mixers: [attention]
+";
+    let config = parse(text, &[]).unwrap_or_else(|e| panic!("{}", e.render()));
+    assert_eq!(config.runs.len(), 2 * 3 + 1);
+    assert_eq!(config.tune.unwrap().cells.len(), 2 * 3 + 1);
+    assert_eq!(config.runs[0].settings[0], ("list".to_owned(), "a".to_owned()));
+    let refused = parse(&text.replace("budget.steps: 20", "budget.steps: 20, optimizer.lr: 1"), &[]).unwrap_err();
+    assert!(refused.lines()[0].contains("`optimizer.lr` is an axis of `list` and of `tune`"), "{:?}", refused.lines());
+}
+
 /// As `bigs.yaml` and `hydra_glue.yaml`: pretraining has one seed, and every fine-tuning starts from it.
 #[test]
 fn set_seeds_leave_a_task_the_seed_that_others_start_from() {

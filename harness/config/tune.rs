@@ -239,10 +239,10 @@ impl Reader<'_> {
     }
 
     /// No setting is swept and tuned over at once.
-    pub(super) fn swept_and_tuned(&mut self, swept: &[Vec<Setting>], tuned: &[Vec<Setting>]) {
+    pub(super) fn swept_and_tuned(&mut self, swept: &[Vec<Setting>], of: &str, tuned: &[Vec<Setting>]) {
         for axis in tuned.iter().filter(|axis| swept.iter().any(|other| other[0].path == axis[0].path)) {
-            let problem = format!("`{}` is an axis of `grid` and of `tune`", axis[0].path.join("."));
-            let help = "leave it under `grid` to see every value, under `tune` to see the best of each mixer";
+            let problem = format!("`{}` is an axis of `{of}` and of `tune`", axis[0].path.join("."));
+            let help = format!("leave it under `{of}` to see every value, under `tune` to see the best of each mixer");
             self.found.error(axis[0].key_place.clone(), problem, help);
         }
     }

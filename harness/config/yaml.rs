@@ -55,6 +55,11 @@ impl Node {
         }
     }
 
+    /// Whether it is `null`, written as such or as nothing.
+    pub fn is_null(&self) -> bool {
+        self.data == Data::Scalar(Value::Null)
+    }
+
     /// Entries of a mapping.
     pub fn as_map(&self) -> Option<&[(Key, Node)]> {
         match &self.data {
@@ -68,6 +73,15 @@ impl Node {
         match &self.data {
             Data::List(items) => Some(items),
             _ => None,
+        }
+    }
+
+    /// The same, and "an empty list" and "an empty mapping" where that is what is wrong.
+    pub fn describe_filling(&self) -> String {
+        match &self.data {
+            Data::Map(entries) if entries.is_empty() => "an empty mapping".into(),
+            Data::List(items) if items.is_empty() => "an empty list".into(),
+            _ => self.describe(),
         }
     }
 

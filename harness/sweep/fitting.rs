@@ -79,14 +79,14 @@ struct Fitting<'a, 'b> {
     matched: &'a Matched,
     fit: &'a Fit,
     counter: &'a mut Counter<'b>,
-    /// By task, mixer, model and point of the grid: seeds share their sizes.
+    /// By task, mixer, sections and point of the grid: seeds share their sizes. What `tune` tries differs in its sections alone.
     known: HashMap<String, Result<Model, Refused>>,
 }
 
 impl Fitting<'_, '_> {
     /// The model of `draft` at its size.
     fn model(&mut self, draft: &Draft) -> Result<Model, Refused> {
-        let key = (&draft.task_label, &draft.mixer_label, &draft.settings, &draft.mixer, &draft.model);
+        let key = (&draft.task_label, &draft.mixer_label, &draft.settings, &draft.mixer, &draft.sections);
         let key = serde_json::to_string(&key).expect("settings are plain data");
         if let Some(known) = self.known.get(&key) {
             return known.clone();
@@ -353,6 +353,25 @@ mixers:
                     .unwrap(),
             );
         }
+    }
+
+    #[test]
+    fn what_is_tried_keeps_the_rate_that_it_is_tried_for() {
+        let text = "\
+tasks: [mqar: { vocab_size: 32, seq_len: 16, kv_pairs: 2, causal: false }]
+model: { d_model: 32, n_layers: 2 }
+mixers: [attention: { n_heads: 1 }]
+tune: { over: { optimizer.lr: [1e-3, 1e-2] } }
+match: { parameters: 60000, tolerance: 0.05 }
+";
+        let (config, matching) = fitted(text).unwrap();
+        let cell = &config.tune.as_ref().unwrap().cells[0];
+        assert_eq!(cell.settings.len(), 6, "two written, two beyond each end");
+        for (at, draft) in &cell.settings {
+            let rate: f64 = cell.shown(at)[0].1.parse().unwrap();
+            assert_eq!((draft.optimizer.lr, draft.model.d_model), (rate, config.runs[0].model.d_model));
+        }
+        assert_eq!(matching.models.len(), 1, "one size is told once");
     }
 
     #[test]

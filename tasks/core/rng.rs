@@ -32,10 +32,12 @@ impl Purpose {
     pub const GUESS: Self = Self::new("guess");
     /// The positions that self-pretraining masks; the index is the step.
     pub const MASK: Self = Self::new("mask");
+    /// The values of a random axis of a config; the index is that of the setting.
+    pub const AXIS: Self = Self::new("axis");
 
     /// Every key that is not a task's.
-    pub const SHARED: [Self; 6] =
-        [Self::EPOCH, Self::EPOCH_BATCHES, Self::EPOCH_SECTION, Self::SUBSET, Self::GUESS, Self::MASK];
+    pub const SHARED: [Self; 7] =
+        [Self::EPOCH, Self::EPOCH_BATCHES, Self::EPOCH_SECTION, Self::SUBSET, Self::GUESS, Self::MASK, Self::AXIS];
 
     /// What `key` names.
     pub const fn new(key: &'static str) -> Self {
@@ -101,6 +103,16 @@ impl Stream {
     pub fn normal(&mut self) -> f64 {
         let radius = (-2.0 * libm::log(1.0 - self.unit())).sqrt();
         radius * libm::cos(std::f64::consts::TAU * self.unit())
+    }
+
+    /// Uniform from `low` to `high`: low + (high - low) u.
+    pub fn between(&mut self, low: f64, high: f64) -> f64 {
+        low + (high - low) * self.unit()
+    }
+
+    /// Its logarithm is uniform from that of `low` to that of `high`, both above 0; the same on every machine.
+    pub fn log_between(&mut self, low: f64, high: f64) -> f64 {
+        libm::exp(self.between(libm::log(low), libm::log(high)))
     }
 
     /// True with probability `share`.
