@@ -103,6 +103,11 @@ impl Scan {
         matches!(self.cell, Cell::Lstm { .. })
     }
 
+    /// Of c; a GRU, which has none, keeps one row that nobody reads, since an empty tensor has no address.
+    fn cell_rows(&self, rows: usize) -> usize {
+        if self.is_lstm() { rows } else { 1 }
+    }
+
     /// Of the kept blocks: those W_ih writes, and those W_hh writes.
     fn blocks(&self) -> [std::ops::Range<usize>; 2] {
         if self.is_lstm() { [0..4, 0..4] } else { [0..3, 1..4] }
@@ -160,7 +165,7 @@ impl Scan {
     }
 }
 
-/// y, the open gates, `h_{t-1}` and c (empty where there is none), each `[batch · length, directions · …]` but y.
+/// y, the open gates, `h_{t-1}` and c, each `[batch · length, directions · …]` but y.
 fn forward<T: Real>(op: &Scan, x: &Tensor, networks: &[&[Tensor; 4]]) -> [Tensor; 4] {
     let (h, directions, rows) = (op.hidden, op.directions, op.batch * op.length);
     let mut gates = op.empty(&[rows, directions * BLOCKS * h], x);
@@ -170,7 +175,7 @@ fn forward<T: Real>(op: &Scan, x: &Tensor, networks: &[&[Tensor; 4]]) -> [Tensor
         let _ = flat.mm_out(&op.columns(&gates, direction, &op.blocks()[0]), &weight.tr());
     }
     let mut before = op.empty(&[rows, directions * h], x);
-    let mut cells = op.empty(&[if op.is_lstm() { rows } else { 0 }, directions * h], x);
+    let mut cells = op.empty(&[op.cell_rows(rows), directions * h], x);
     let mut y = op.empty(&[op.batch, op.length, directions * h], x);
     let (bias, weights) = (op.biases(networks).detach(), Scan::recurrent_weights(networks).transpose(1, 2));
     let lent = Lent(weights);
@@ -209,7 +214,7 @@ fn forward_rows<T: Real>(op: &Scan, rows: std::ops::Range<usize>, bias: &[T], we
     let (h, count, directions) = (op.hidden, rows.len(), op.directions);
     let fed = op.blocks()[1].len() * h;
     let mut last = op.empty(&[directions, count, h], &weights).zero_();
-    let mut cell = op.empty(&[if op.is_lstm() { directions * count } else { 0 }, h], &weights).zero_();
+    let mut cell = op.empty(&[op.cell_rows(directions * count), h], &weights).zero_();
     let products = op.empty(&[directions, count, fed], &weights).zero_();
     for t in 0..op.length {
         if t > 0 {
@@ -366,7 +371,7 @@ fn backward_rows<T: Real>(op: &Scan, rows: std::ops::Range<usize>, weights: Tens
     let fed = op.blocks()[1].len() * h;
     // Gradients of h and of c that come from the step behind, and those in front of the gates that W_hh feeds.
     let mut dh = op.empty(&[directions, count, h], &weights).zero_();
-    let mut dc = op.empty(&[if op.is_lstm() { directions * count } else { 0 }, h], &weights).zero_();
+    let mut dc = op.empty(&[op.cell_rows(directions * count), h], &weights).zero_();
     let mut slopes = op.empty(&[directions, count, fed], &weights);
     for t in (0..op.length).rev() {
         let carried = (elements_mut::<T>(&mut dh), elements_mut::<T>(&mut dc), elements_mut::<T>(&mut slopes));
