@@ -9,7 +9,7 @@
 //! Paper    Cho et al. 2014, arXiv:1406.1078, §2.3
 //! Time     O(length · d_hidden · (d_model + d_hidden)), one position after another: no parallel form
 //! Memory   O(length · d_hidden) to train; state d_hidden to decode, whatever the length
-//! Matches  `torch.nn.GRU` with one layer: libtorch's own kernel, its names, layout and U(±1/√d_hidden); a plain loop over the
+//! Matches  `torch.nn.GRU` with one layer: its names, layout and U(±1/√d_hidden), libtorch's network and a plain loop over the
 //!          equations in values and gradients. No dump
 //! Departs  as torch from the paper's eq. 8, where the reset gate multiplies h_{t-1} before the product with W_hn; biases, which the
 //!          paper leaves out
@@ -17,7 +17,8 @@
 //! Bidirectional: a second network (`…_reverse`) reads each row from the end of its valid part; both outputs, side by side, are
 //! projected to d_model.
 
-use crate::math::rnn::{Cell, Layer, Sizes};
+use crate::math::rnn::{Layer, Sizes};
+use crate::math::rnn_scan::Cell;
 use crate::{ConfigError, Dims, Family, Mixer};
 use serde_json::{Value, json};
 use tch::nn;
@@ -48,7 +49,8 @@ impl Family for Config {
     const PAPER: &'static str = "Cho et al. 2014, arXiv:1406.1078, §2.3";
     const COMPLEXITY: &'static str =
         "time O(length · d_hidden · (d_model + d_hidden)), sequential; memory O(length · d_hidden)";
-    const VERSION: u32 = 1;
+    // 2: rounding moved when both directions became one loop of our own.
+    const VERSION: u32 = 2;
     /// §4.1.1: 1000 hidden units.
     const WIDTH: i64 = 1000;
 

@@ -74,9 +74,11 @@ pub fn measure(chosen: &[Chosen], plan: &Plan, registry: &Registry) -> Result<Ve
 /// A model in the block of its mixer's paper, on multi-query associative recall. A mixer that can only read the past reads the past.
 fn trainer(chosen: &Chosen, plan: &Plan, registry: &Registry) -> Result<Trainer, String> {
     let Plan { d_model, length, batch, n_layers, rounds, steps } = *plan;
+    // More words than positions, as the task wants.
+    let vocab_size = if length < 256 { 256 } else { 2 * length };
     let text = |causal: bool| {
         json!({
-            "tasks": [{ "mqar": { "vocab_size": 256, "seq_len": length, "kv_pairs": (length / 4).max(1), "causal": causal } }],
+            "tasks": [{ "mqar": { "vocab_size": vocab_size, "seq_len": length, "kv_pairs": (length / 4).max(1), "causal": causal } }],
             "model": { "d_model": d_model, "n_layers": n_layers },
             "budget": { "steps": WARMUP + rounds * steps, "batch_size": batch },
             "mixers": [{ chosen.mixer.as_str(): chosen.settings }],

@@ -24,6 +24,11 @@ pub trait Real:
     fn wide(self) -> f64;
     /// The exponential to 2 units in the last place, without a branch or a call; 0 below the smallest normal number.
     fn exp(self) -> Self;
+    /// `exp(x) - 1` to 4 units in the last place, also where the difference is small.
+    fn expm1(self) -> Self;
+
+    /// `self · a + b`, rounded once.
+    fn mul_add(self, a: Self, b: Self) -> Self;
 
     /// `1 / √x`.
     #[inline(always)]
@@ -36,13 +41,20 @@ pub trait Real:
     fn sigmoid(self) -> Self {
         Self::ONE / (Self::ONE + (-self).exp())
     }
+
+    /// The hyperbolic tangent, to a few units in the last place.
+    #[inline(always)]
+    fn tanh(self) -> Self {
+        let e = (self + self).expm1();
+        e / (e + Self::ONE + Self::ONE)
+    }
 }
 
 /// `2ⁿ · Σ rᵏ/k!` with `x = n ln 2 + r`, `|r| ≤ ln 2 / 2`. Adding `1.5 · 2^mantissa` rounds to an integer and leaves it in the
 /// low bits, from where it moves into the exponent.
 macro_rules! real {
     ($type:ty, $mantissa:literal, $bias:literal, $low:literal, $high:literal, $ln2_high:literal, $ln2_low:literal,
-     [$($coefficient:expr),*]) => {
+     [$($coefficient:expr),*], [$($above:expr),*]) => {
         impl Real for $type {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
@@ -70,12 +82,42 @@ macro_rules! real {
                 let scale = <$type>::from_bits((shifted.to_bits() << $mantissa).wrapping_add($bias << $mantissa));
                 if self < $low { 0.0 } else { sum * scale }
             }
+
+            #[inline(always)]
+            fn mul_add(self, a: Self, b: Self) -> Self {
+                <$type>::mul_add(self, a, b)
+            }
+
+            #[inline(always)]
+            fn expm1(self) -> Self {
+                const ROUND: $type = 1.5 * (1u64 << $mantissa) as $type;
+                let x = if self < $low { $low } else { self };
+                let x = if x > $high { $high } else { x };
+                let shifted = x * std::f64::consts::LOG2_E as $type + ROUND;
+                let n = shifted - ROUND;
+                let r = x - n * $ln2_high - n * $ln2_low;
+                let mut sum: $type = 0.0;
+                $(sum = sum * r + (1.0 / $above as $type);)*
+                let scale = <$type>::from_bits((shifted.to_bits() << $mantissa).wrapping_add($bias << $mantissa));
+                // `sum · r` is exp(r) - 1; where n is 0, nothing is taken off.
+                sum * r * scale + (scale - 1.0)
+            }
         }
     };
 }
 
 // ln 2 in two parts, the first with so few bits that its product with n is exact.
-real!(f32, 23, 127u32, -87.0, 88.0, 0.693_359_4, -2.121_944_4e-4, [5040, 720, 120, 24, 6, 2, 1, 1]);
+real!(
+    f32,
+    23,
+    127u32,
+    -87.0,
+    88.0,
+    0.693_359_4,
+    -2.121_944_4e-4,
+    [5040, 720, 120, 24, 6, 2, 1, 1],
+    [5040, 720, 120, 24, 6, 2, 1]
+);
 real!(
     f64,
     52,
@@ -84,8 +126,15 @@ real!(
     709.0,
     0.693_147_180_369_123_8,
     1.908_214_929_270_587_7e-10,
-    [6_227_020_800_i64, 479_001_600, 39_916_800, 3_628_800, 362_880, 40_320, 5040, 720, 120, 24, 6, 2, 1, 1]
+    [6_227_020_800_i64, 479_001_600, 39_916_800, 3_628_800, 362_880, 40_320, 5040, 720, 120, 24, 6, 2, 1, 1],
+    [6_227_020_800_i64, 479_001_600, 39_916_800, 3_628_800, 362_880, 40_320, 5040, 720, 120, 24, 6, 2, 1]
 );
+
+/// `a b + c`, rounded once where the processor has an instruction for it: elsewhere that would be a call.
+#[inline(always)]
+pub(crate) fn mad<T: Real, const FMA: bool>(a: T, b: T, c: T) -> T {
+    if FMA { a.mul_add(b, c) } else { a * b + c }
+}
 
 /// Sums are kept in this many parts.
 const LANES: usize = 16;
@@ -133,6 +182,20 @@ mod tests {
             assert!((f64::from(single) / f64::from(x as f32).exp() - 1.0).abs() < 2.4e-7, "float32 at {x}: {single}");
             assert!((double / x.exp() - 1.0).abs() < 4.5e-16, "float64 at {x}: {double}");
         }
+    }
+
+    #[test]
+    fn small_differences_and_tangents_keep_their_places() {
+        for x in (-4_000..4_000).map(|i| f64::from(i).powi(3) / 1e9).filter(|x| *x != 0.0) {
+            let single = x as f32;
+            let near = |got: f64, want: f64, places: f64| (got / want - 1.0).abs() < places;
+            assert!(near(Real::expm1(x), x.exp_m1(), 1e-15), "float64 expm1 at {x}");
+            assert!(near(Real::tanh(x), x.tanh(), 2e-15), "float64 tanh at {x}: {}", Real::tanh(x));
+            assert!(near(Real::expm1(single).into(), f64::from(single).exp_m1(), 5e-7), "float32 expm1 at {x}");
+            assert!(near(Real::tanh(single).into(), f64::from(single).tanh(), 8e-7), "float32 tanh at {x}");
+        }
+        assert_eq!((Real::tanh(1e30_f32), Real::tanh(-1e30_f32), Real::tanh(0_f64)), (1.0, -1.0, 0.0));
+        assert!(Real::tanh(f32::NAN).is_nan() && Real::expm1(f64::NAN).is_nan());
     }
 
     #[test]

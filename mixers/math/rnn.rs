@@ -1,26 +1,19 @@
-//! The layer around libtorch's recurrent networks: one direction or two, and the way back to the model's width.
+//! The layer around recurrent networks: one direction or two, and the way back to the model's width.
 //!
 //! ```text
 //! h = run(x)                                         causal
 //! h = [run(x) | reverse(run'(reverse(x)))]           bidirectional: two networks, each reads its row from its own end
 //! y = out_proj h                                     left out where h is as wide as x already
 //! ```
-//! Names, layout of the gates and initial values are those of `torch.nn.LSTM` and `torch.nn.GRU`.
+//! Names, layout of the gates and initial values are those of `torch.nn.LSTM` and `torch.nn.GRU`. On a CPU both directions are one loop
+//! (`rnn_scan.rs`); elsewhere libtorch runs each.
 
+use crate::math::rnn_scan::{Cell, scan};
 use crate::{
     ConfigError, Context, Cost, Dims, Linear, Mixer, NotLinear, Recurrent, at_least, linear, linear_flops, tensor_bytes,
 };
-use tch::Tensor;
 use tch::nn::{self, Init};
-
-/// Which network.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Cell {
-    /// Gates i, f, g, o; the biases of f add up to this.
-    Lstm { forget_bias: f64 },
-    /// Gates r, z, n.
-    Gru,
-}
+use tch::{Device, Kind, Tensor};
 
 /// The settings both networks have.
 #[derive(Clone, Copy, Debug)]
@@ -42,23 +35,6 @@ impl Sizes {
 
     pub fn check(self) -> Option<ConfigError> {
         at_least("d_hidden", self.d_hidden.unwrap_or(1), 1).err()
-    }
-}
-
-impl Cell {
-    fn gates(self) -> i64 {
-        match self {
-            Self::Lstm { .. } => 4,
-            Self::Gru => 3,
-        }
-    }
-
-    /// Tensors of state, each as wide as h, which is the first.
-    fn states(self) -> usize {
-        match self {
-            Self::Lstm { .. } => 2,
-            Self::Gru => 1,
-        }
     }
 }
 
@@ -103,7 +79,7 @@ impl Network {
         (0..self.cell.states()).map(|_| Tensor::zeros([batch, self.d_hidden()], (like.kind(), like.device()))).collect()
     }
 
-    /// `[batch, length, d_model]` → h of every position, `[batch, length, d_hidden]`.
+    /// `[batch, length, d_model]` → h of every position, `[batch, length, d_hidden]`, by libtorch.
     fn run(&self, x: &Tensor) -> Tensor {
         let start: Vec<Tensor> =
             self.start(x.size()[0]).iter().map(|state| state.unsqueeze(0).to_kind(x.kind())).collect();
@@ -148,6 +124,25 @@ impl Layer {
         Self { networks, out_proj, d_model: d }
     }
 
+    /// h of every position and direction, side by side.
+    fn read(&self, x: &Tensor, ctx: &Context) -> Tensor {
+        if x.device() != Device::Cpu || !matches!(x.kind(), Kind::Float | Kind::Double) {
+            return self.read_plainly(x, ctx);
+        }
+        let weights: Vec<&[Tensor; 4]> = self.networks.iter().map(|network| &network.weights).collect();
+        let lengths = ctx.lengths.as_ref().filter(|_| weights.len() > 1);
+        scan(x, self.networks[0].cell, &weights, lengths)
+    }
+
+    /// The same by libtorch's networks.
+    fn read_plainly(&self, x: &Tensor, ctx: &Context) -> Tensor {
+        match self.networks.as_slice() {
+            [past] => past.run(x),
+            [past, future] => Tensor::cat(&[past.run(x), ctx.reversed(&future.run(&ctx.reversed(x)))], -1),
+            _ => unreachable!("one direction or two"),
+        }
+    }
+
     fn project(&self, h: Tensor) -> Tensor {
         match &self.out_proj {
             None => h,
@@ -164,11 +159,7 @@ impl Layer {
 
 impl Mixer for Layer {
     fn forward(&self, x: &Tensor, ctx: &Context) -> Tensor {
-        self.project(match self.networks.as_slice() {
-            [past] => past.run(x),
-            [past, future] => Tensor::cat(&[past.run(x), ctx.reversed(&future.run(&ctx.reversed(x)))], -1),
-            _ => unreachable!("one direction or two"),
-        })
+        self.project(self.read(x, ctx))
     }
 
     fn materialize(&self, _: &Tensor, _: &Context) -> Result<Tensor, NotLinear> {
@@ -238,7 +229,6 @@ pub(crate) fn assert_plain_twin(
     cell: impl Fn(&Tensor, &[Tensor], &[Tensor; 4]) -> Vec<Tensor>,
 ) {
     use crate::laws::testing::noise;
-    use tch::{Device, Kind};
     let run = |network: &Network, x: &Tensor| {
         let mut state = network.start(1);
         let outputs = (0..x.size()[1]).map(|t| {
@@ -271,6 +261,56 @@ pub(crate) fn assert_plain_twin(
         for (i, (fast, slow)) in gradients(&fast).iter().zip(gradients(&slow)).enumerate() {
             let error = crate::laws::goldens::relative_error(fast, &slow);
             assert!(error < 1e-11, "gradient {i} is {error:.1e} off, causal {causal}, {lengths:?}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::laws::testing::{assert_twins, noise};
+    use tch::nn::VarStore;
+
+    #[test]
+    fn one_loop_over_both_directions_is_libtorch_s_networks_in_values_and_gradients() {
+        for (kind, tolerance) in [(Kind::Double, 1e-12), (Kind::Float, 2e-5)] {
+            for (cell, causal, d_hidden, lengths) in [
+                (Cell::Gru, true, 8, None),
+                (Cell::Gru, false, 33, None),
+                (Cell::Gru, false, 5, Some([13i64, 1, 7])),
+                (Cell::Lstm { forget_bias: 1.0 }, true, 8, None),
+                (Cell::Lstm { forget_bias: 0.0 }, false, 33, None),
+                (Cell::Lstm { forget_bias: 1.0 }, false, 5, Some([13, 0, 7])),
+            ] {
+                for length in [1, 13] {
+                    let mut vs = VarStore::new(Device::Cpu);
+                    let sizes = Sizes { d_hidden: Some(d_hidden), orthogonal: false };
+                    let layer = Layer::new(&vs.root(), &Dims { d_model: 6, seq_len: length, causal }, cell, sizes);
+                    if kind == Kind::Double {
+                        vs.double();
+                    }
+                    let x = noise(&[3, length, 6], 1).to_kind(kind).set_requires_grad(true);
+                    let lengths = lengths.map(|l| Tensor::from_slice(&l.map(|n| n.min(length))));
+                    let ctx = Context { lengths, ..Context::default() };
+                    let mut leaves: Vec<&Tensor> = layer.networks.iter().flat_map(|n| &n.weights).collect();
+                    leaves.push(&x);
+                    let case = format!("{cell:?}, causal {causal}, d_hidden {d_hidden}, length {length}, {kind:?}");
+                    assert_twins(&layer.read(&x, &ctx), &layer.read_plainly(&x, &ctx), &leaves, tolerance, &case);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn rows_and_threads_change_nothing() {
+        let vs = VarStore::new(Device::Cpu);
+        let dims = Dims { d_model: 4, seq_len: 9, causal: false };
+        let layer = Layer::new(&vs.root(), &dims, Cell::Gru, Sizes { d_hidden: None, orthogonal: false });
+        let x = noise(&[40, 9, 4], 1).to_kind(Kind::Float);
+        let all = tch::no_grad(|| layer.read(&x, &Context::eval()));
+        for row in [0, 17, 39] {
+            let alone = tch::no_grad(|| layer.read(&x.narrow(0, row, 1), &Context::eval()));
+            assert!(alone.allclose(&all.narrow(0, row, 1), 1e-6, 1e-6, false), "row {row}");
         }
     }
 }
