@@ -317,10 +317,11 @@ mod tests {
         }
         let o = Tensor::stack(&outputs, 1) / (gla.d_k as f64).sqrt();
         let mean = o.square().mean_dim([-1].as_slice(), true, Kind::Double);
-        let mut y = (o / (mean + 1e-5).sqrt() * &gla.norm).flatten(2, 3);
-        if let Some(gate) = &gla.g_proj {
-            y = y * x.matmul(&gate.ws.tr()).silu();
-        }
+        let y = (o / (mean + 1e-5).sqrt() * &gla.norm).flatten(2, 3);
+        let y = match &gla.g_proj {
+            None => y,
+            Some(gate) => y * x.matmul(&gate.ws.tr()).silu(),
+        };
         layer.project(&y, &Context::eval())
     }
 

@@ -332,10 +332,11 @@ mod tests {
         let m = (turned(&q).matmul(&turned(&k).transpose(-2, -1)) * decays).tril(0) / (d_k as f64).sqrt();
         let o = m.matmul(&v).transpose(1, 2);
         let mean = o.square().mean_dim([-1].as_slice(), true, Kind::Double);
-        let mut y = (o / (mean + 1e-5).sqrt() * &retention.norm).flatten(2, 3);
-        if let Some(gate) = &retention.g_proj {
-            y = y * x.matmul(&gate.ws.tr()).silu();
-        }
+        let y = (o / (mean + 1e-5).sqrt() * &retention.norm).flatten(2, 3);
+        let y = match &retention.g_proj {
+            None => y,
+            Some(gate) => y * x.matmul(&gate.ws.tr()).silu(),
+        };
         layer.project(&y, &Context::eval())
     }
 
