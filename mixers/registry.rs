@@ -18,5 +18,12 @@ pub fn registry() -> Vec<Entry> {
         Entry::of::<crate::gru::Config>(),
         Entry::of::<crate::deltanet::Config>(),
         Entry::of::<crate::sliding_window::Config>(),
+        Entry::of::<crate::gla::Config>(),
+        Entry::of::<crate::retnet::Config>(),
+        Entry::of::<crate::hgrn2::Config>(),
+        Entry::of::<crate::rwkv6::Config>(),
+        Entry::of::<crate::mlstm::Config>(),
+        Entry::of::<crate::min_gru::Config>(),
+        Entry::of::<crate::min_lstm::Config>(),
     ]
 }

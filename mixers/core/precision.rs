@@ -9,8 +9,8 @@
 //! bf16     every [`Linear`] (of mixers, feed-forwards and heads) and every other map from weights to positions; QKᵀ and MV
 //!          of `attention`, `sliding_window` and `matrix_mixer`'s attention
 //! f32      everything else: parameters, their gradients and the optimizer; embeddings, norms, biases, softmax, residuals,
-//!          losses; convolutions and Fourier transforms; the scans and states of S4, BiGS, Hydra, Mamba-2, DeltaNet and linear
-//!          attention, with Hydra's D, which is made inside its scan; LSTM and GRU; Combiner's attention, which is made of
+//!          losses; convolutions and Fourier transforms; the scans and states of S4, BiGS, Hydra, Mamba-2, DeltaNet, linear
+//!          attention and the recurrent mixers with decays, with Hydra's D, which is made inside its scan; LSTM and GRU; Combiner's attention, which is made of
 //!          many small products
 //!
 //! A layer takes its precision when it is built and keeps it: a custom backward may run on another of libtorch's threads,

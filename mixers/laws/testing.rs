@@ -29,3 +29,21 @@ pub fn assert_twins(fast: &Tensor, plain: &Tensor, leaves: &[&Tensor], tolerance
         assert!(error < tolerance, "{case}: gradient {i} is {error:.1e} off");
     }
 }
+
+/// Every parameter has the mean and the standard deviation that `expected` has for its name, as nearly as so many draws can.
+///
+/// # Panics
+/// If one does not; the message names it.
+#[cfg(test)]
+#[track_caller]
+pub(crate) fn deviations(vs: &tch::nn::VarStore, expected: impl Fn(&str) -> (f64, f64)) {
+    for (name, parameter) in vs.variables() {
+        let (mean, std) = expected(&name);
+        let count = parameter.numel() as f64;
+        let values = parameter.to_kind(tch::Kind::Double);
+        let found = (values.mean(tch::Kind::Double).double_value(&[]), values.std(false).double_value(&[]));
+        let near = (found.0 - mean).abs() <= 5.0 * std / count.sqrt() + 1e-6;
+        let wide = (found.1 - std).abs() <= std * (5.0 / count.sqrt()) + 1e-6;
+        assert!(near && wide, "`{name}` has mean and deviation {found:?}, not {:?}", (mean, std));
+    }
+}

@@ -5,6 +5,7 @@
 #![expect(clippy::assign_op_pattern, reason = "`+=` on tensors writes in place, through every alias")]
 
 mod others;
+mod recurrent;
 mod state_spaces;
 
 use super::{Verdict, families, verify};
@@ -575,6 +576,7 @@ fn all_made() -> Vec<Made> {
         others::of_hippo(),
         others::of_matrix_cores(),
         others::of_quasiseparable(),
+        recurrent::of_layers(),
         state_spaces::kernels(),
         state_spaces::layers(),
     ];
@@ -676,6 +678,7 @@ fn without_effect(made: &Made, key: &str) -> bool {
         ("matrix_mixer", "max_seq_len") => matches!(class, "attention" | "quasiseparable") && dependent,
         ("combiner", "w") => config["fn"] == "logsparse",
         ("combiner", "ln_eps") => config.get("row_summary").is_some_and(|word| word == "none" || word == "wsum"),
+        (_, "conv_size" | "conv_bias") => config.get("use_short_conv") == Some(&Value::Bool(false)),
         ("s4_kernel_dplr", "L_first") => config.contains_key("l_max"),
         _ => false,
     }
