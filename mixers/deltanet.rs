@@ -12,19 +12,16 @@
 //! Paper    Schlag, Irie & Schmidhuber 2021, arXiv:2102.11174; chunks and the layer: Yang et al. 2024, arXiv:2406.06484;
 //!          negative eigenvalues: Grazzi et al. 2024, arXiv:2411.12537; several steps a token (DeltaProduct): Siems et al. 2025,
 //!          arXiv:2502.10297
-//! Time     O(length · d_model · (d_model + d_head) · householder): heads up to 64 wide go step by step on a CPU (`math/delta_rule.rs`), wider
-//!          ones in chunks, O(length · d_model · chunk_size) more: the solves of all chunks at once, only S goes from chunk to chunk
-//! Memory   O(length · d_model · householder) to train, in chunks O(length · n_heads · chunk_size · householder) more; state
-//!          O(d_model · d_head) to decode
-//! Matches  the recurrence as it stands, in values and gradients, in steps and for any chunk. No dump: the references' layers run Triton
-//!          kernels
+//! Time     O(length · d_model · (d_model + d_head + chunk_size) · householder); the solves of all chunks at once, only S goes
+//!          from chunk to chunk
+//! Memory   O(length · (d_model + n_heads · chunk_size) · householder) to train; state O(d_model · d_head) to decode
+//! Matches  the recurrence as it stands, in values and gradients, for any chunk. No dump: the references' layers run Triton kernels
 //! Departs  q, k and v come from one projection, cut, where the references keep three
 //!
 //! Bidirectional: a second set of heads, with weights of its own (`reverse.…`), reads each row from the end of its valid part; the
 //! heads of both are joined by one projection. Padding lies behind what either has to read.
 
 use crate::core::limits::width;
-use crate::math::delta_rule::{DeltaRule, WIDEST, takes};
 use crate::math::depthwise::Depthwise;
 use crate::{
     ConfigError, Context, Cost, Dims, Family, Linear, Mixer, NotLinear, Recurrent, Structure, at_least, heads, linear,
@@ -73,11 +70,10 @@ impl Family for Config {
     const ABOUT: &'static str = "linear attention with the delta rule, in chunks (Yang et al. 2024)";
     const PAPER: &'static str = "Yang et al. 2024, arXiv:2406.06484, §3";
     const COMPLEXITY: &'static str = "time O(length · d_model · (d_model + d_head + chunk_size)), memory O(length · (d_model + n_heads · chunk_size))";
-    // 2: rounding moved when queries and keys came to be normalised where they lie packed. 3: and when narrow heads went step by step.
-    const VERSION: u32 = 3;
+    // 2: rounding moved when queries and keys came to be normalised where they lie packed.
+    const VERSION: u32 = 2;
     /// The 340M model, §4.
     const WIDTH: i64 = 1024;
-    const TRAINING_ONLY: &'static [&'static str] = &["chunk_size"];
 
     fn small() -> Value {
         json!({ "n_heads": 2, "chunk_size": 4 })
@@ -268,39 +264,9 @@ impl DeltaNet {
         self.in_order(read.iter().map(|steps| in_chunks(steps, chunk, self.cfg.householder)).collect(), ctx)
     }
 
-    /// What [`DeltaNet::recall`] gives, `[batch, length, heads of all directions · d_head]`, normalised or not, step by step; `None` where
-    /// heads are too wide for that.
-    fn step_by_step(&self, x: &Tensor, ctx: &Context, norm: bool) -> Option<Tensor> {
-        if self.d_head > WIDEST || !takes(x) {
-            return None;
-        }
-        let in_proj = &self.directions[0].in_proj;
-        let maps: Vec<&Tensor> = self.directions.iter().flat_map(|d| [&d.in_proj.ws, &d.b_proj.ws]).collect();
-        let projected = in_proj.precision.linear(x, &Tensor::cat(&maps, 0), None);
-        let lengths = ctx.lengths.as_ref().filter(|_| self.directions.len() > 1);
-        let rule = DeltaRule {
-            heads: self.cfg.n_heads as usize,
-            d_head: self.d_head as usize,
-            steps: self.cfg.householder as usize,
-            taps: self.cfg.d_conv as usize,
-            directions: self.directions.len(),
-            doubled: self.cfg.negative_eigenvalues,
-            norm,
-            lengths: lengths.map(|lengths| valid_positions(lengths, x.size()[1])),
-            eps: [L2_EPS, EPS],
-        };
-        let filters: Vec<&Tensor> = self.directions.iter().map(|direction| &direction.conv_weight).collect();
-        Some(rule.apply(&projected, &filters, &self.o_norm))
-    }
-
     /// o `[batch, heads of all directions, length, d_head]` → `[batch, length, d_model]`.
     fn merge(&self, o: &Tensor, x: &Tensor, ctx: &Context) -> Tensor {
         let y = o.transpose(1, 2).rms_norm([self.d_head], Some(&self.o_norm), EPS).flatten(2, 3);
-        self.join(y, x, ctx)
-    }
-
-    /// Normalised heads, side by side → `[batch, length, d_model]`.
-    fn join(&self, y: Tensor, x: &Tensor, ctx: &Context) -> Tensor {
         let y = match &self.g_proj {
             None => y,
             Some(g_proj) => y * x.apply(g_proj).silu(),
@@ -314,12 +280,6 @@ impl DeltaNet {
             _ => Err(NotLinear("several steps a token write several values, so that no matrix over positions gives Y")),
         }
     }
-}
-
-/// Of each row of `length` positions.
-fn valid_positions(lengths: &Tensor, length: i64) -> Vec<usize> {
-    let lengths = Vec::<i64>::try_from(lengths.to_kind(Kind::Int64)).expect("one length a row");
-    lengths.into_iter().map(|n| n.clamp(0, length) as usize).collect()
 }
 
 /// Of every output.
@@ -389,10 +349,7 @@ fn in_chunks(steps: &Steps, chunk: i64, per_token: i64) -> Tensor {
 
 impl Mixer for DeltaNet {
     fn forward(&self, x: &Tensor, ctx: &Context) -> Tensor {
-        match self.step_by_step(x, ctx, true) {
-            Some(y) => self.join(y, x, ctx),
-            None => self.merge(&self.recall(&self.read(x, ctx), ctx), x, ctx),
-        }
+        self.merge(&self.recall(&self.read(x, ctx), ctx), x, ctx)
     }
 
     /// Of the forward heads, then of the backward ones.
@@ -414,10 +371,7 @@ impl Mixer for DeltaNet {
     fn values(&self, x: &Tensor, ctx: &Context) -> Result<(Tensor, Tensor), NotLinear> {
         self.linear()?;
         let read = self.read(x, ctx);
-        let y = match self.step_by_step(x, ctx, false) {
-            Some(y) => y.unflatten(-1, [self.heads(), self.d_head]).transpose(1, 2),
-            None => self.recall(&read, ctx),
-        };
+        let y = self.recall(&read, ctx);
         Ok((self.in_order(read.into_iter().map(|steps| steps.v).collect(), ctx), y))
     }
 
@@ -430,7 +384,7 @@ impl Mixer for DeltaNet {
     }
 
     fn path(&self) -> &'static str {
-        if self.d_head > WIDEST { "in chunks" } else { "native steps" }
+        "in chunks"
     }
 
     fn recurrent(&self) -> Option<Box<dyn Recurrent + '_>> {
@@ -440,7 +394,7 @@ impl Mixer for DeltaNet {
         Some(Box::new(state))
     }
 
-    /// FLOPs count what runs: the steps of narrow heads; of wide ones the whole square of a chunk, and half of it for the solve.
+    /// FLOPs count the whole square of a chunk, as they run, and half of it for the solve.
     fn cost(&self, length: i64) -> Cost {
         let (d, d_head, n) = (self.d_model, self.d_head, self.cfg.householder);
         let (ends, inner) = (self.directions.len() as i64, self.cfg.n_heads * d_head);
@@ -454,12 +408,11 @@ impl Mixer for DeltaNet {
             + linear_flops(tokens, chunk * n, 3 * d_head); // Q Kᵀ; G W and G U
         let between = linear_flops(rows, d_head, 2 * d_head) + linear_flops(tokens + count * d_head, d_head, d_head);
         let chunks = within + if count > 1 { between } else { 0 };
-        let mixing = if d_head > WIDEST { chunks } else { length * DeltaRule::flops(n, d_head) };
         let state = channels * (self.cfg.d_conv - 1) + inner * d_head;
         Cost {
             params: ends * direction + outer + d_head,
             state_bytes: if ends == 1 { 4 * state } else { 0 },
-            flops: 2 * length * (ends * direction + outer) + ends * self.cfg.n_heads * mixing,
+            flops: 2 * length * (ends * direction + outer) + ends * self.cfg.n_heads * chunks,
         }
     }
 
@@ -519,7 +472,7 @@ impl Recurrent for State<'_> {
 mod tests {
     use super::*;
     use crate::laws::goldens::relative_error;
-    use crate::laws::testing::{assert_twins, noise};
+    use crate::laws::testing::noise;
     use tch::Device;
     use tch::nn::VarStore;
 
@@ -614,47 +567,6 @@ mod tests {
                     let error = relative_error(fast, &slow);
                     assert!(error < 1e-11, "gradient {i} is {error:.1e} off, {case}");
                 }
-            }
-        }
-    }
-
-    #[test]
-    fn steps_are_chunks_in_values_and_gradients() {
-        let base = Config { n_heads: 2, chunk_size: 4, ..Config::default() };
-        let settings = [
-            Config { d_head: Some(8), ..base.clone() },
-            Config { d_head: Some(16), negative_eigenvalues: true, d_conv: 1, ..base.clone() },
-            Config { d_head: Some(20), householder: 2, d_conv: 3, ..base.clone() },
-            Config { d_head: Some(64), householder: 3, ..base.clone() },
-            Config { d_head: Some(3), ..base },
-        ];
-        for (kind, tolerance) in [(Kind::Double, 1e-10), (Kind::Float, 1e-4)] {
-            for (cfg, (causal, lengths)) in settings
-                .iter()
-                .flat_map(|cfg| [(true, None), (false, None), (false, Some([70i64, 9]))].map(|case| (cfg, case)))
-            {
-                let mut vs = VarStore::new(Device::Cpu);
-                let layer = DeltaNet::new(&vs.root(), &Dims { d_model: 6, seq_len: 70, causal }, cfg);
-                if kind == Kind::Double {
-                    vs.double();
-                }
-                let x = noise(&[2, 70, 6], 3).to_kind(kind).set_requires_grad(true);
-                let mut leaves = vs.trainable_variables();
-                leaves.retain(|leaf| leaf.data_ptr() != layer.o_proj.ws.data_ptr());
-                leaves.push(x.shallow_clone());
-                let ctx = Context { lengths: lengths.map(|l| Tensor::from_slice(&l)), ..Context::default() };
-                let normed =
-                    |o: &Tensor| o.transpose(1, 2).rms_norm([layer.d_head], Some(&layer.o_norm), EPS).flatten(2, 3);
-                let plain = normed(&layer.recall(&layer.read(&x, &ctx), &ctx));
-                let fast = layer.step_by_step(&x, &ctx, true).expect("narrow heads on a CPU");
-                let leaves: Vec<&Tensor> = leaves.iter().collect();
-                assert_twins(
-                    &fast,
-                    &plain,
-                    &leaves,
-                    tolerance,
-                    &format!("causal {causal}, {lengths:?}, {kind:?}, {cfg:?}"),
-                );
             }
         }
     }

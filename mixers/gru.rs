@@ -17,8 +17,7 @@
 //! Bidirectional: a second network (`…_reverse`) reads each row from the end of its valid part; both outputs, side by side, are
 //! projected to d_model.
 
-use crate::math::rnn::{Layer, Sizes};
-use crate::math::rnn_scan::Cell;
+use crate::math::rnn::{Cell, Layer, Sizes};
 use crate::{ConfigError, Dims, Family, Mixer};
 use serde_json::{Value, json};
 use tch::nn;

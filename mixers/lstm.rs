@@ -9,15 +9,14 @@
 //!          Jozefowicz, Zaremba & Sutskever 2015
 //! Time     O(length · d_hidden · (d_model + d_hidden)), one position after another: no parallel form
 //! Memory   O(length · d_hidden) to train; state 2 d_hidden to decode, whatever the length
-//! Matches  `torch.nn.LSTM` with one layer: its names, layout and U(±1/√d_hidden), libtorch's network and a plain loop over the
+//! Matches  `torch.nn.LSTM` with one layer: libtorch's own kernel, its names, layout and U(±1/√d_hidden); a plain loop over the
 //!          equations in values and gradients. No dump
 //! Departs  the two biases of the forget gate start at a sum of 1; torch draws them like the rest
 //!
 //! Bidirectional: a second network (`…_reverse`) reads each row from the end of its valid part; both outputs, side by side, are
 //! projected to d_model.
 
-use crate::math::rnn::{Layer, Sizes};
-use crate::math::rnn_scan::Cell;
+use crate::math::rnn::{Cell, Layer, Sizes};
 use crate::{ConfigError, Dims, Family, Mixer, between};
 use serde_json::{Value, json};
 use tch::nn;
@@ -56,8 +55,7 @@ impl Family for Config {
     const PAPER: &'static str = "Hochreiter & Schmidhuber 1997, Neural Computation 9(8):1735-1780";
     const COMPLEXITY: &'static str =
         "time O(length · d_hidden · (d_model + d_hidden)), sequential; memory O(length · d_hidden)";
-    // 2: rounding moved when both directions became one loop of our own.
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 1;
     /// Sutskever et al. 2014, arXiv:1409.3215, §3.4.
     const WIDTH: i64 = 1000;
 

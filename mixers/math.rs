@@ -2,7 +2,6 @@
 
 pub mod conv;
 pub mod decay_scan;
-pub(crate) mod delta_rule;
 pub mod depthwise;
 pub mod diagonal_scan;
 pub(crate) mod directions;

@@ -27,9 +27,6 @@ pub trait Real:
     /// `exp(x) - 1` to 4 units in the last place, also where the difference is small.
     fn expm1(self) -> Self;
 
-    /// `self · a + b`, rounded once.
-    fn mul_add(self, a: Self, b: Self) -> Self;
-
     /// `1 / √x`.
     #[inline(always)]
     fn inverse_sqrt(self) -> Self {
@@ -84,11 +81,6 @@ macro_rules! real {
             }
 
             #[inline(always)]
-            fn mul_add(self, a: Self, b: Self) -> Self {
-                <$type>::mul_add(self, a, b)
-            }
-
-            #[inline(always)]
             fn expm1(self) -> Self {
                 const ROUND: $type = 1.5 * (1u64 << $mantissa) as $type;
                 let x = if self < $low { $low } else { self };
@@ -130,10 +122,6 @@ real!(
     [6_227_020_800_i64, 479_001_600, 39_916_800, 3_628_800, 362_880, 40_320, 5040, 720, 120, 24, 6, 2, 1]
 );
 
-/// `a b + c`, rounded once where the processor has an instruction for it: elsewhere that would be a call.
-#[inline(always)]
-pub(crate) fn mad<T: Real, const FMA: bool>(a: T, b: T, c: T) -> T {
-    if FMA { a.mul_add(b, c) } else { a * b + c }
 }
 
 /// Sums are kept in this many parts.

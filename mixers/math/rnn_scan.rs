@@ -1,4 +1,4 @@
-//! The recurrences of LSTM and GRU, one direction or both in one loop, with a backward of their own.
+//! The recurrence of a GRU, one direction or both in one loop, with a backward of its own.
 //!
 //! ```text
 //! all positions at once    X = W_ih x                                       one product a direction
@@ -7,61 +7,38 @@
 //! The second direction takes each row from the end of its valid part: it reads and writes at its own positions, nothing is turned.
 //!
 //! Time     the products, and one pass over the gates a step; threads take rows of the batch
-//! Memory   kept for the backward: x, the open gates, `h_{t-1}`, and c where there is one
+//! Memory   kept for the backward: x, the open gates and `h_{t-1}`
 //!
-//! libtorch steps its GRU operation by operation, and both networks once a direction. The plain twin is that: `Network::run`.
+//! libtorch steps its GRU operation by operation, once a direction. The plain twin is that: `Network::run`. Its LSTM has a kernel that
+//! this loop does not beat.
 
 use crate::math::real::{Real, by_kind};
 use crate::native::{Backward, Shared, attach, elements, elements_mut, parallel_for};
 use multiversion::multiversion;
 use tch::{Kind, Tensor};
 
-/// Which network.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Cell {
-    /// Gates i, f, g, o; the biases of f add up to this.
-    Lstm { forget_bias: f64 },
-    /// Gates r, z, n.
-    Gru,
-}
-
-impl Cell {
-    pub fn gates(self) -> i64 {
-        match self {
-            Self::Lstm { .. } => 4,
-            Self::Gru => 3,
-        }
-    }
-
-    /// Tensors of state, each as wide as h, which is the first.
-    pub fn states(self) -> usize {
-        match self {
-            Self::Lstm { .. } => 2,
-            Self::Gru => 1,
-        }
-    }
-}
-
 /// Rows of a batch that a thread takes at least.
 const GRAIN: usize = 8;
-/// Blocks of `d_hidden` numbers kept a position and direction: i, f, g, o of an LSTM; n, r, z and `W_hn h + b_hn` of a GRU.
+/// Blocks of `d_hidden` numbers kept a position and direction: n, r, z and `W_hn h + b_hn`.
 const BLOCKS: usize = 4;
+/// The blocks that W_ih writes, and those that W_hh writes.
+const FED: [std::ops::Range<usize>; 2] = [0..3, 1..4];
+/// How many each writes.
+const GATES: usize = 3;
 
 /// h of every position and direction, `[batch, length, directions · d_hidden]`, of `x` `[batch, length, d_model]` on the CPU. A network
 /// is W_ih, W_hh, b_ih and b_hh as torch keeps them; `lengths` are the valid positions of each row.
-pub(crate) fn scan(x: &Tensor, cell: Cell, networks: &[&[Tensor; 4]], lengths: Option<&Tensor>) -> Tensor {
-    let op = tch::no_grad(|| Scan::new(x, cell, networks, lengths));
-    let [y, gates, before, cells] =
-        tch::no_grad(|| by_kind!(x.kind(), forward(&op, &x.detach().contiguous(), networks)));
+pub(crate) fn scan(x: &Tensor, networks: &[&[Tensor; 4]], lengths: Option<&Tensor>) -> Tensor {
+    let op = tch::no_grad(|| Scan::new(x, networks, lengths));
+    let [y, gates, before] = tch::no_grad(|| by_kind!(x.kind(), forward(&op, &x.detach().contiguous(), networks)));
     let inputs: Vec<&Tensor> = std::iter::once(x).chain(networks.iter().copied().flatten()).collect();
-    let saved: Vec<&Tensor> = inputs.iter().copied().chain([&gates, &before, &cells]).collect();
+    let saved: Vec<&Tensor> = inputs.iter().copied().chain([&gates, &before]).collect();
     attach(op, &inputs, &[&y], &saved);
     y
 }
 
 /// Sizes, and where each direction stands after each step.
 struct Scan {
-    cell: Cell,
     batch: usize,
     length: usize,
     hidden: usize,
@@ -71,7 +48,7 @@ struct Scan {
 }
 
 impl Scan {
-    fn new(x: &Tensor, cell: Cell, networks: &[&[Tensor; 4]], lengths: Option<&Tensor>) -> Self {
+    fn new(x: &Tensor, networks: &[&[Tensor; 4]], lengths: Option<&Tensor>) -> Self {
         let size = x.size();
         let whole = size[1];
         let count = |lengths: &Tensor| -> Vec<usize> {
@@ -79,7 +56,6 @@ impl Scan {
             lengths.into_iter().map(|n| n.clamp(0, whole) as usize).collect()
         };
         Self {
-            cell,
             batch: size[0] as usize,
             length: whole as usize,
             hidden: networks[0][1].size()[1] as usize,
@@ -99,47 +75,22 @@ impl Scan {
         (row * self.length + self.position(direction, row, t)) * self.directions + direction
     }
 
-    fn is_lstm(&self) -> bool {
-        matches!(self.cell, Cell::Lstm { .. })
-    }
-
-    /// Of c; a GRU, which has none, keeps one row that nobody reads, since an empty tensor has no address.
-    fn cell_rows(&self, rows: usize) -> usize {
-        if self.is_lstm() { rows } else { 1 }
-    }
-
-    /// Of the kept blocks: those W_ih writes, and those W_hh writes.
-    fn blocks(&self) -> [std::ops::Range<usize>; 2] {
-        if self.is_lstm() { [0..4, 0..4] } else { [0..3, 1..4] }
-    }
-
-    /// W_ih in the order of its blocks: a GRU's n comes first.
+    /// W_ih in the order of its blocks: n comes first.
     fn input_weight(&self, w_ih: &Tensor) -> Tensor {
-        if self.is_lstm() { w_ih.shallow_clone() } else { w_ih.roll([self.hidden as i64].as_slice(), [0].as_slice()) }
+        w_ih.roll([self.hidden as i64].as_slice(), [0].as_slice())
     }
 
     /// The reverse of [`Scan::input_weight`], for its gradient and that of b_ih.
     fn in_torch_s_order(&self, grad: &Tensor) -> Tensor {
-        if self.is_lstm() {
-            grad.shallow_clone()
-        } else {
-            grad.roll([-(self.hidden as i64)].as_slice(), [0].as_slice())
-        }
+        grad.roll([-(self.hidden as i64)].as_slice(), [0].as_slice())
     }
 
     /// What is added to each block, `[directions, 4 · d_hidden]`.
     fn biases(&self, networks: &[&[Tensor; 4]]) -> Tensor {
         let h = self.hidden as i64;
-        let one = |[_, _, b_ih, b_hh]: &&[Tensor; 4]| match self.cell {
-            Cell::Lstm { .. } => b_ih + b_hh,
-            Cell::Gru => Tensor::cat(
-                &[
-                    b_ih.narrow(0, 2 * h, h),
-                    b_ih.narrow(0, 0, 2 * h) + b_hh.narrow(0, 0, 2 * h),
-                    b_hh.narrow(0, 2 * h, h),
-                ],
-                0,
-            ),
+        let one = |[_, _, b_ih, b_hh]: &&[Tensor; 4]| {
+            let r_z = b_ih.narrow(0, 0, 2 * h) + b_hh.narrow(0, 0, 2 * h);
+            Tensor::cat(&[b_ih.narrow(0, 2 * h, h), r_z, b_hh.narrow(0, 2 * h, h)], 0)
         };
         Tensor::stack(&networks.iter().map(one).collect::<Vec<_>>(), 0)
     }
@@ -165,28 +116,26 @@ impl Scan {
     }
 }
 
-/// y, the open gates, `h_{t-1}` and c, each `[batch · length, directions · …]` but y.
-fn forward<T: Real>(op: &Scan, x: &Tensor, networks: &[&[Tensor; 4]]) -> [Tensor; 4] {
+/// y, the open gates and `h_{t-1}`, each `[batch · length, directions · …]` but y.
+fn forward<T: Real>(op: &Scan, x: &Tensor, networks: &[&[Tensor; 4]]) -> [Tensor; 3] {
     let (h, directions, rows) = (op.hidden, op.directions, op.batch * op.length);
     let mut gates = op.empty(&[rows, directions * BLOCKS * h], x);
     let flat = x.view([op.positions(), -1]);
     for (direction, weights) in networks.iter().enumerate() {
         let weight = op.input_weight(&weights[0].detach());
-        let _ = flat.mm_out(&op.columns(&gates, direction, &op.blocks()[0]), &weight.tr());
+        let _ = flat.mm_out(&op.columns(&gates, direction, &FED[0]), &weight.tr());
     }
     let mut before = op.empty(&[rows, directions * h], x);
-    let mut cells = op.empty(&[op.cell_rows(rows), directions * h], x);
     let mut y = op.empty(&[op.batch, op.length, directions * h], x);
     let (bias, weights) = (op.biases(networks).detach(), Scan::recurrent_weights(networks).transpose(1, 2));
     let lent = Lent(weights);
     {
         let bias = elements::<T>(&bias);
-        let [gates, before, cells, y] =
-            [&mut gates, &mut before, &mut cells, &mut y].map(|t| Shared::new(elements_mut::<T>(t)));
-        let kept = Kept { gates, before, cells, y };
+        let [gates, before, y] = [&mut gates, &mut before, &mut y].map(|t| Shared::new(elements_mut::<T>(t)));
+        let kept = Kept { gates, before, y };
         parallel_for(op.batch, GRAIN, |rows| tch::no_grad(|| forward_rows(op, rows, bias, lent.get(), &kept)));
     }
-    [y, gates, before, cells]
+    [y, gates, before]
 }
 
 /// A tensor that threads take views of and nothing else.
@@ -205,23 +154,19 @@ impl Lent {
 struct Kept<T> {
     gates: Shared<T>,
     before: Shared<T>,
-    cells: Shared<T>,
     y: Shared<T>,
 }
 
 /// All steps of some rows. `weights` is `[directions, d_hidden, gates · d_hidden]`.
 fn forward_rows<T: Real>(op: &Scan, rows: std::ops::Range<usize>, bias: &[T], weights: Tensor, kept: &Kept<T>) {
     let (h, count, directions) = (op.hidden, rows.len(), op.directions);
-    let fed = op.blocks()[1].len() * h;
     let mut last = op.empty(&[directions, count, h], &weights).zero_();
-    let mut cell = op.empty(&[op.cell_rows(directions * count), h], &weights).zero_();
-    let products = op.empty(&[directions, count, fed], &weights).zero_();
+    let products = op.empty(&[directions, count, GATES * h], &weights).zero_();
     for t in 0..op.length {
         if t > 0 {
             let _ = last.bmm_out(&products, &weights);
         }
-        let (last, cell) = (elements_mut::<T>(&mut last), elements_mut::<T>(&mut cell));
-        forward_step(op, t, rows.clone(), (elements::<T>(&products), bias), (last, cell), kept);
+        forward_step(op, t, rows.clone(), (elements::<T>(&products), bias), elements_mut::<T>(&mut last), kept);
     }
 }
 
@@ -231,11 +176,11 @@ fn forward_step<T: Real>(
     t: usize,
     rows: std::ops::Range<usize>,
     (products, bias): (&[T], &[T]),
-    (last, cell): (&mut [T], &mut [T]),
+    last: &mut [T],
     kept: &Kept<T>,
 ) {
     let (h, count) = (op.hidden, rows.len());
-    let fed = products.len() / (op.directions * count);
+    let fed = GATES * h;
     for direction in 0..op.directions {
         let bias = &bias[direction * BLOCKS * h..][..BLOCKS * h];
         for (i, row) in rows.clone().enumerate() {
@@ -247,14 +192,7 @@ fn forward_step<T: Real>(
                 (kept.gates.part(at * BLOCKS * h, BLOCKS * h), kept.before.part(at * h, h), kept.y.part(at * h, h))
             };
             before.copy_from_slice(last);
-            if op.is_lstm() {
-                let cell = &mut cell[here * h..][..h];
-                open_lstm(gates, product, bias, cell, last);
-                // SAFETY: as above.
-                unsafe { kept.cells.part(at * h, h) }.copy_from_slice(cell);
-            } else {
-                open_gru(gates, product, bias, last);
-            }
+            open(gates, product, bias, last);
             y.copy_from_slice(last);
         }
     }
@@ -277,29 +215,9 @@ fn sigmoids<T: Real>(x: &mut [T]) {
     }
 }
 
-/// From `W_ih x` in `gates` to i, f, g, o; from the last c and h to the next.
-#[inline(always)]
-fn open_lstm<T: Real>(gates: &mut [T], product: &[T], bias: &[T], c: &mut [T], h: &mut [T]) {
-    let n = h.len();
-    add_two(gates, product, bias);
-    let (i_f, g_o) = gates.split_at_mut(2 * n);
-    let (g, o) = g_o.split_at_mut(n);
-    sigmoids(i_f);
-    sigmoids(o);
-    let (i, f) = i_f.split_at(n);
-    let (c, f, o) = (&mut c[..n], &f[..n], &o[..n]);
-    for j in 0..n {
-        g[j] = g[j].tanh();
-        c[j] = f[j] * c[j] + i[j] * g[j];
-    }
-    for j in 0..n {
-        h[j] = o[j] * c[j].tanh();
-    }
-}
-
 /// From `W_ih x` in `gates` to n, r, z and `W_hn h + b_hn`; from the last h to the next.
 #[inline(always)]
-fn open_gru<T: Real>(gates: &mut [T], product: &[T], bias: &[T], h: &mut [T]) {
+fn open<T: Real>(gates: &mut [T], product: &[T], bias: &[T], h: &mut [T]) {
     let d = h.len();
     let (n, rest) = gates.split_at_mut(d);
     let (r_z, hn) = rest.split_at_mut(2 * d);
@@ -319,16 +237,16 @@ fn open_gru<T: Real>(gates: &mut [T], product: &[T], bias: &[T], h: &mut [T]) {
 
 impl Backward for Scan {
     fn backward(&self, saved: &[Tensor], grads: &[Option<Tensor>]) -> Vec<Option<Tensor>> {
-        let (inputs, kept) = saved.split_at(saved.len() - 3);
-        let [gates, before, cells] = kept else { panic!("three tensors were kept") };
+        let (inputs, kept) = saved.split_at(saved.len() - 2);
+        let [gates, before] = kept else { panic!("two tensors were kept") };
         let Some(grad) = &grads[0] else { return inputs.iter().map(|_| None).collect() };
         let networks: Vec<&[Tensor]> = inputs[1..].chunks_exact(4).collect();
         let slopes = {
             let weights: Vec<Tensor> = networks.iter().map(|weights| weights[1].shallow_clone()).collect();
-            let kept = [gates, before, cells, &grad.contiguous()];
+            let kept = [gates, before, &grad.contiguous()];
             by_kind!(grad.kind(), backward(self, &Tensor::stack(&weights, 0), kept))
         };
-        let [to_input, to_state] = self.blocks();
+        let [to_input, to_state] = FED;
         let (x, h) = (inputs[0].contiguous().view([self.positions(), -1]), self.hidden as i64);
         let sums = slopes.sum_dim_intlist([0].as_slice(), false, grad.kind()).unsqueeze(0);
         let dx = x.empty_like();
@@ -353,8 +271,8 @@ impl Backward for Scan {
     }
 }
 
-/// Gradients of what is added up in front of each gate, shaped as the gates; `kept` are the gates, `h_{t-1}`, c, and the gradient of y.
-fn backward<T: Real>(op: &Scan, weights: &Tensor, kept: [&Tensor; 4]) -> Tensor {
+/// Gradients of what is added up in front of each gate, shaped as the gates; `kept` are the gates, `h_{t-1}` and the gradient of y.
+fn backward<T: Real>(op: &Scan, weights: &Tensor, kept: [&Tensor; 3]) -> Tensor {
     let mut slopes = kept[0].empty_like();
     let lent = Lent(weights.shallow_clone());
     {
@@ -366,18 +284,16 @@ fn backward<T: Real>(op: &Scan, weights: &Tensor, kept: [&Tensor; 4]) -> Tensor 
 }
 
 /// All steps of some rows, from the last. `weights` is `[directions, gates · d_hidden, d_hidden]`.
-fn backward_rows<T: Real>(op: &Scan, rows: std::ops::Range<usize>, weights: Tensor, kept: [&[T]; 4], out: Shared<T>) {
+fn backward_rows<T: Real>(op: &Scan, rows: std::ops::Range<usize>, weights: Tensor, kept: [&[T]; 3], out: Shared<T>) {
     let (h, count, directions) = (op.hidden, rows.len(), op.directions);
-    let fed = op.blocks()[1].len() * h;
-    // Gradients of h and of c that come from the step behind, and those in front of the gates that W_hh feeds.
+    // Gradients of h that come from the step behind, and those in front of the gates that W_hh feeds.
     let mut dh = op.empty(&[directions, count, h], &weights).zero_();
-    let mut dc = op.empty(&[op.cell_rows(directions * count), h], &weights).zero_();
-    let mut slopes = op.empty(&[directions, count, fed], &weights);
+    let mut slopes = op.empty(&[directions, count, GATES * h], &weights);
     for t in (0..op.length).rev() {
-        let carried = (elements_mut::<T>(&mut dh), elements_mut::<T>(&mut dc), elements_mut::<T>(&mut slopes));
+        let carried = (elements_mut::<T>(&mut dh), elements_mut::<T>(&mut slopes));
         backward_step(op, t, rows.clone(), kept, carried, out);
         if t > 0 {
-            let _ = if op.is_lstm() { slopes.bmm_out(&dh, &weights) } else { dh.baddbmm_(&slopes, &weights) };
+            let _ = dh.baddbmm_(&slopes, &weights);
         }
     }
 }
@@ -387,13 +303,12 @@ fn backward_step<T: Real>(
     op: &Scan,
     t: usize,
     rows: std::ops::Range<usize>,
-    [gates, before, cells, grad]: [&[T]; 4],
-    (dh, dc, slopes): (&mut [T], &mut [T], &mut [T]),
+    [gates, before, grad]: [&[T]; 3],
+    (dh, slopes): (&mut [T], &mut [T]),
     out: Shared<T>,
 ) {
     let (h, count) = (op.hidden, rows.len());
-    let fed = slopes.len() / (op.directions * count);
-    let nothing = vec![T::ZERO; h];
+    let fed = GATES * h;
     for direction in 0..op.directions {
         for (i, row) in rows.clone().enumerate() {
             let (at, here) = (op.at(direction, row, t), direction * count + i);
@@ -405,48 +320,15 @@ fn backward_step<T: Real>(
             for j in 0..h {
                 dh[j] += grad[j];
             }
-            if op.is_lstm() {
-                let c_before = match t {
-                    0 => nothing.as_slice(),
-                    _ => &cells[op.at(direction, row, t - 1) * h..][..h],
-                };
-                close_lstm(out, gates, [&cells[at * h..][..h], c_before], dh, &mut dc[here * h..][..h]);
-                slopes[here * fed..][..fed].copy_from_slice(out);
-            } else {
-                close_gru(out, gates, &before[at * h..][..h], dh);
-                slopes[here * fed..][..fed].copy_from_slice(&out[h..]);
-            }
+            close(out, gates, &before[at * h..][..h], dh);
+            slopes[here * fed..][..fed].copy_from_slice(&out[h..]);
         }
-    }
-}
-
-/// From the gradients of h and, from the step behind, of c: those in front of i, f, g and o, and that of the last c.
-#[inline(always)]
-fn close_lstm<T: Real>(out: &mut [T], gates: &[T], [c, before]: [&[T]; 2], dh: &[T], dc: &mut [T]) {
-    let n = dh.len();
-    let [i, f, g, o] = [0, 1, 2, 3].map(|block| &gates[block * n..][..n]);
-    let (c, before, dc) = (&c[..n], &before[..n], &mut dc[..n]);
-    let (di_df, dg_do) = out.split_at_mut(2 * n);
-    let ((di, df), (dg, d_o)) = (di_df.split_at_mut(n), dg_do.split_at_mut(n));
-    let d_o = &mut d_o[..n];
-    for j in 0..n {
-        let bent = c[j].tanh();
-        d_o[j] = dh[j] * bent * o[j] * (T::ONE - o[j]);
-        dc[j] += dh[j] * o[j] * (T::ONE - bent * bent);
-    }
-    for j in 0..n {
-        di[j] = dc[j] * g[j] * i[j] * (T::ONE - i[j]);
-        dg[j] = dc[j] * i[j] * (T::ONE - g[j] * g[j]);
-    }
-    for j in 0..n {
-        df[j] = dc[j] * before[j] * f[j] * (T::ONE - f[j]);
-        dc[j] = dc[j] * f[j];
     }
 }
 
 /// From the gradient of h: those in front of n, r and z and of `W_hn h + b_hn`; in `dh` what of it reaches the last h directly.
 #[inline(always)]
-fn close_gru<T: Real>(out: &mut [T], gates: &[T], before: &[T], dh: &mut [T]) {
+fn close<T: Real>(out: &mut [T], gates: &[T], before: &[T], dh: &mut [T]) {
     let d = dh.len();
     let [n, r, z, hn] = [0, 1, 2, 3].map(|block| &gates[block * d..][..d]);
     let before = &before[..d];
