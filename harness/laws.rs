@@ -1,6 +1,7 @@
 //! Tests over everything that is registered: every mixer, task, setting and shipped config.
 
 pub(crate) mod absurd;
+pub(crate) mod competence;
 pub(crate) mod coordinates;
 pub(crate) mod damaged;
 pub(crate) mod described;

@@ -73,6 +73,12 @@ impl Family for Config {
         vec![json!({ "expand_k": 1.0, "n_heads": 1 }), json!({ "expand_v": 2.0, "mix_rank": 5, "decay_rank": 16 })]
     }
 
+    fn unsteady() -> Vec<(Value, &'static str)> {
+        const WHY: &str = "maps start at a sixth of Xavier's size: ten steps at rates that travel from 2,048 channels to 32 are most of what \
+                           a narrow branch then is, eight times as loud as a wide one. At initialisation it is as loud at every width";
+        vec![(json!({}), WHY)]
+    }
+
     /// Decay of some 20,000 a step.
     fn extremes() -> Vec<(&'static str, f64)> {
         vec![("bias", 10.0)]
