@@ -63,12 +63,6 @@ impl Family for Config {
         vec![json!({ "d_hidden": 6 }), json!({ "d_hidden": null, "orthogonal": true, "forget_bias": 0.0 })]
     }
 
-    fn unsteady() -> Vec<(Value, &'static str)> {
-        let why =
-            "with rates by width ten steps move its gates further in narrow models: 3.7 times as loud at 32, measured";
-        vec![(json!({}), why)]
-    }
-
     fn extremes() -> Vec<(&'static str, f64)> {
         vec![("weight_ih_l0", 30.0), ("weight_hh_l0", 30.0)]
     }

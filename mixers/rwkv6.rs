@@ -75,7 +75,7 @@ impl Family for Config {
 
     fn unsteady() -> Vec<(Value, &'static str)> {
         const WHY: &str = "maps start at a sixth of Xavier's size: ten steps at rates that travel from 2,048 channels to 32 are most of what \
-                           a narrow branch then is, eight times as loud as a wide one. At initialisation it is as loud at every width";
+                           a narrow branch then is, five times as loud as a wide one. At initialisation it is as loud at every width";
         vec![(json!({}), WHY)]
     }
 
