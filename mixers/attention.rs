@@ -20,7 +20,7 @@ use crate::{
 };
 use serde_json::{Value, json};
 use tch::nn::{self, Init};
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 /// `mixer: { attention: { n_heads: 4 } }`
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
@@ -390,18 +390,14 @@ pub(crate) fn replay(golden: &Golden) -> Result<Replay, GoldenError> {
     let causal = golden.flag_or("causal", false)?;
     let dims = Dims { d_model, seq_len: golden.axes("input.x", &["batch", "L", "d_model"])?[1], causal };
     golden.settings(&cfg, &dims)?;
-    let x = golden.input("x")?;
-    let mut vs = nn::VarStore::new(Device::Cpu);
-    let layer = Attention::new(&vs.root(), &dims, &cfg);
-    golden.fill(&mut vs)?;
-    let y = layer.forward(&x, &Context::eval());
-    golden.replay(&[("y", &y)], &[("x", &x)], Some(&vs))
+    golden.replay_layer("x", |vs| Attention::new(vs, &dims, &cfg))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::laws::testing::assert_twins;
+    use tch::Device;
     use tch::nn::VarStore;
 
     /// The formula as it stands.

@@ -21,13 +21,13 @@ use crate::core::family::{BenchTarget, ReplayFn};
 use crate::laws::goldens::{Golden, GoldenError, Replay};
 use crate::math::decay_scan::{self, Read, scan};
 use crate::math::directions::{Causal, Directions};
-use crate::math::fla::{Convs, by_head, convolutions, cut, dense, expanded, head_width, norm_and_gate};
-use crate::{
-    ConfigError, Context, Cost, Dims, Family, Linear, Mixer, NotLinear, Structure, at_least, between, linear_flops,
+use crate::math::fla::{
+    Convs, attention_defaults, by_head, convolutions, cut, dense, expanded, head_width, norm_and_gate,
 };
+use crate::{ConfigError, Cost, Dims, Family, Linear, Mixer, NotLinear, Structure, at_least, between, linear_flops};
 use serde_json::{Value, json};
-use tch::nn::{self, VarStore};
-use tch::{Device, Tensor};
+use tch::Tensor;
+use tch::nn;
 
 /// `mixer: { gla: { n_heads: 4 } }`
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
@@ -274,30 +274,21 @@ pub fn replay(golden: &Golden) -> Result<Replay, GoldenError> {
         d_conv,
         conv_bias,
     };
-    golden.only("num_kv_heads", &[n_heads])?;
-    golden.only::<Value>("feature_map", &[])?;
+    attention_defaults(golden, n_heads)?;
     golden.only::<Value>("clamp_min", &[])?;
-    golden.only("norm_eps", &[1e-5])?;
-    golden.only("causal", &[true])?;
-    golden.only("gate_fn", &["swish"])?;
-    golden.only("elementwise_affine", &[true])?;
-    golden.without_effect(&["mode", "fuse_norm", "layer_idx"]);
     let size = golden.axes("input.x", &["batch", "L", "hidden_size"])?;
     let dims = Dims { d_model: size[2], seq_len: size[1], causal: true };
     golden.settings(&cfg, &dims)?;
-    let x = golden.input("x")?;
-    let mut vs = VarStore::new(Device::Cpu);
-    let layer = cfg.layer(&vs.root(), &dims);
-    golden.fill(&mut vs)?;
-    let y = layer.forward(&x, &Context::eval());
-    golden.replay(&[("y", &y)], &[("x", &x)], Some(&vs))
+    golden.replay_layer("x", |vs| cfg.layer(vs, &dims))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Context;
     use crate::laws::testing::{assert_twins, deviations, noise};
-    use tch::Kind;
+    use tch::nn::VarStore;
+    use tch::{Device, Kind};
 
     /// The equations as they stand, one position after another, without convolutions.
     fn plain(layer: &Directions<Gla>, x: &Tensor) -> Tensor {

@@ -38,8 +38,8 @@ use crate::{
     linear_flops,
 };
 use serde_json::{Value, json};
-use tch::nn::{self, VarStore};
-use tch::{Device, Tensor};
+use tch::Tensor;
+use tch::nn;
 
 /// How the two directions become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
@@ -446,12 +446,7 @@ pub fn replay(golden: &Golden) -> Result<Replay, GoldenError> {
     golden.settings(&cfg, &dims)?;
     golden.checked(&at_least("d_conv", cfg.d_conv, 1).err().into_iter().collect::<Vec<_>>())?;
     golden.agrees("nheads", cfg.expand * d_model / cfg.headdim, "`expand`, `d_model` and `headdim` say")?;
-    let u = golden.input("u")?;
-    let mut vs = VarStore::new(Device::Cpu);
-    let hydra = Hydra::new(&vs.root(), &dims, &cfg);
-    golden.fill(&mut vs)?;
-    let y = hydra.forward(&u, &Context::eval());
-    golden.replay(&[("y", &y)], &[("u", &u)], Some(&vs))
+    golden.replay_layer("u", |vs| Hydra::new(vs, &dims, &cfg))
 }
 
 /// The core alone, everything it reads given: `quasiseparable_matrix__*`.
@@ -482,6 +477,8 @@ pub fn replay_quasiseparable(golden: &Golden) -> Result<Replay, GoldenError> {
 mod tests {
     use super::*;
     use crate::laws::testing::{assert_twins, noise};
+    use tch::Device;
+    use tch::nn::VarStore;
 
     fn check(cfg: &Config, causal: bool) -> Vec<&'static str> {
         cfg.check(&Dims { d_model: 64, seq_len: 64, causal }).into_iter().map(|e| e.key).collect()

@@ -24,12 +24,12 @@ use crate::math::directions::{Causal, Directions};
 use crate::math::fla::{EPS, by_head, cut, expanded};
 use crate::math::short_conv::ShortConv;
 use crate::{
-    ConfigError, Context, Cost, Dims, Family, Linear, Mixer, NotLinear, Precision, Structure, at_least, dense_map,
-    divides, linear_flops,
+    ConfigError, Cost, Dims, Family, Linear, Mixer, NotLinear, Precision, Structure, at_least, dense_map, divides,
+    linear_flops,
 };
 use serde_json::{Value, json};
-use tch::nn::{self, Init, VarStore};
-use tch::{Device, Tensor};
+use tch::Tensor;
+use tch::nn::{self, Init};
 
 /// `mixer: { mlstm: { n_heads: 4 } }`
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
@@ -367,19 +367,15 @@ pub fn replay(golden: &Golden) -> Result<Replay, GoldenError> {
     let dims = Dims { d_model: size[2], seq_len: size[1], causal: true };
     golden.settings(&cfg, &dims)?;
     golden.agrees("inner_dim", cfg.inner(dims.d_model), "`proj_factor` and `d_model` say")?;
-    let x = golden.input("x")?;
-    let mut vs = VarStore::new(Device::Cpu);
-    let layer = cfg.layer(&vs.root(), &dims);
-    golden.fill(&mut vs)?;
-    let y = layer.forward(&x, &Context::eval());
-    golden.replay(&[("y", &y)], &[("x", &x)], Some(&vs))
+    golden.replay_layer("x", |vs| cfg.layer(vs, &dims))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::laws::testing::{assert_twins, deviations, noise};
-    use tch::Kind;
+    use tch::nn::VarStore;
+    use tch::{Device, Kind};
 
     /// h by the equations without stabilisation, one position after another; everything `[batch, length, heads, ·]`.
     fn plain([q, k, v]: &[Tensor; 3], [i, f]: &[Tensor; 2]) -> Tensor {

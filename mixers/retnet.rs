@@ -21,13 +21,13 @@ use crate::core::family::{BenchTarget, ReplayFn};
 use crate::laws::goldens::{Golden, GoldenError, Replay};
 use crate::math::decay_scan::{self, Read, scan};
 use crate::math::directions::{Causal, Directions};
-use crate::math::fla::{Convs, by_head, convolutions, cut, dense, expanded, head_width, norm_and_gate};
-use crate::{
-    ConfigError, Context, Cost, Dims, Family, Linear, Mixer, NotLinear, Structure, at_least, between, linear_flops,
+use crate::math::fla::{
+    Convs, attention_defaults, by_head, convolutions, cut, dense, expanded, head_width, norm_and_gate,
 };
+use crate::{ConfigError, Cost, Dims, Family, Linear, Mixer, NotLinear, Structure, at_least, between, linear_flops};
 use serde_json::{Value, json};
-use tch::nn::{self, VarStore};
-use tch::{Device, Kind, Tensor};
+use tch::nn;
+use tch::{Kind, Tensor};
 
 /// `mixer: { retnet: { n_heads: 8 } }`
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
@@ -287,28 +287,20 @@ pub fn replay(golden: &Golden) -> Result<Replay, GoldenError> {
         d_conv,
         conv_bias,
     };
-    golden.only("num_kv_heads", &[n_heads])?;
-    golden.only::<Value>("feature_map", &[])?;
-    golden.only("norm_eps", &[1e-5])?;
-    golden.only("causal", &[true])?;
-    golden.only("gate_fn", &["swish"])?;
-    golden.only("elementwise_affine", &[true])?;
-    golden.without_effect(&["mode", "fuse_norm", "layer_idx"]);
+    attention_defaults(golden, n_heads)?;
     let size = golden.axes("input.x", &["batch", "L", "hidden_size"])?;
     let dims = Dims { d_model: size[2], seq_len: size[1], causal: true };
     golden.settings(&cfg, &dims)?;
-    let x = golden.input("x")?;
-    let mut vs = VarStore::new(Device::Cpu);
-    let layer = cfg.layer(&vs.root(), &dims);
-    golden.fill(&mut vs)?;
-    let y = layer.forward(&x, &Context::eval());
-    golden.replay(&[("y", &y)], &[("x", &x)], Some(&vs))
+    golden.replay_layer("x", |vs| cfg.layer(vs, &dims))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Context;
     use crate::laws::testing::{assert_twins, deviations, noise};
+    use tch::Device;
+    use tch::nn::VarStore;
 
     /// The equations as they stand, as a matrix, without convolutions.
     fn plain(layer: &Directions<Retention>, x: &Tensor) -> Tensor {

@@ -23,12 +23,10 @@ use crate::laws::goldens::{Golden, GoldenError, Replay};
 use crate::math::decay_scan::{self, Read, scan};
 use crate::math::directions::{Causal, Directions};
 use crate::math::fla::{EPS, by_head, cut, expanded, head_width};
-use crate::{
-    ConfigError, Context, Cost, Dims, Family, Linear, Mixer, NotLinear, Structure, at_least, dense_map, linear_flops,
-};
+use crate::{ConfigError, Cost, Dims, Family, Linear, Mixer, NotLinear, Structure, at_least, dense_map, linear_flops};
 use serde_json::{Value, json};
-use tch::nn::{self, Init, VarStore};
-use tch::{Device, Tensor};
+use tch::Tensor;
+use tch::nn::{self, Init};
 
 /// `mixer: { rwkv6: { n_heads: 4 } }`
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
@@ -309,19 +307,16 @@ pub fn replay(golden: &Golden) -> Result<Replay, GoldenError> {
     let size = golden.axes("input.x", &["batch", "L", "hidden_size"])?;
     let dims = Dims { d_model: size[2], seq_len: size[1], causal: true };
     golden.settings(&cfg, &dims)?;
-    let x = golden.input("x")?;
-    let mut vs = VarStore::new(Device::Cpu);
-    let layer = cfg.layer(&vs.root(), &dims);
-    golden.fill(&mut vs)?;
-    let y = layer.forward(&x, &Context::eval());
-    golden.replay(&[("y", &y)], &[("x", &x)], Some(&vs))
+    golden.replay_layer("x", |vs| cfg.layer(vs, &dims))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Context;
     use crate::laws::testing::{assert_twins, deviations, noise};
-    use tch::Kind;
+    use tch::nn::VarStore;
+    use tch::{Device, Kind};
 
     /// The equations as they stand, one position after another.
     fn plain(layer: &Directions<Rwkv6>, x: &Tensor) -> Tensor {

@@ -9,11 +9,12 @@ pub(crate) mod reading;
 
 pub(crate) use reading::whole;
 
+use crate::{Context, Mixer};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use tch::nn::VarStore;
-use tch::{Kind, Tensor};
+use tch::nn::{self, VarStore};
+use tch::{Device, Kind, Tensor};
 
 /// float64 files must be met to this, relative to the largest reference entry of the same tensor.
 pub const F64_TOLERANCE: f64 = 1e-9;
@@ -209,6 +210,20 @@ impl Golden {
             None => Ok(()),
             Some(name) => Err(self.lacks(format!("a place for `param.{name}`"))),
         }
+    }
+
+    /// Replays a whole layer: what `layer` makes, with the file's parameters, from `input.<input>` to `output.y`.
+    pub fn replay_layer<M: Mixer>(
+        &self,
+        input: &str,
+        layer: impl FnOnce(&nn::Path) -> M,
+    ) -> Result<Replay, GoldenError> {
+        let x = self.input(input)?;
+        let mut vs = VarStore::new(Device::Cpu);
+        let layer = layer(&vs.root());
+        self.fill(&mut vs)?;
+        let y = layer.forward(&x, &Context::eval());
+        self.replay(&[("y", &y)], &[(input, &x)], Some(&vs))
     }
 
     /// Back-propagates `sum(output · grad_output)` over all `outputs` and collects values and gradients of the named

@@ -81,6 +81,18 @@ pub(crate) fn convolutions(golden: &Golden) -> Result<(i64, bool), GoldenError> 
     Ok((0, false))
 }
 
+/// Refuses what GLA's and RetNet's layers of the reference can do besides, and ours cannot.
+pub(crate) fn attention_defaults(golden: &Golden, n_heads: i64) -> Result<(), GoldenError> {
+    golden.only("num_kv_heads", &[n_heads])?;
+    golden.only::<serde_json::Value>("feature_map", &[])?;
+    golden.only("norm_eps", &[EPS])?;
+    golden.only("causal", &[true])?;
+    golden.only("gate_fn", &["swish"])?;
+    golden.only("elementwise_affine", &[true])?;
+    golden.without_effect(&["mode", "fuse_norm", "layer_idx"]);
+    Ok(())
+}
+
 /// `[batch, length, heads · width]` → `[batch, length, heads, width]`.
 pub(crate) fn cut(t: &Tensor, heads: i64) -> Tensor {
     t.unflatten(-1, [heads, -1])

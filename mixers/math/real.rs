@@ -24,6 +24,9 @@ pub trait Real:
     fn wide(self) -> f64;
     /// The exponential to 2 units in the last place, without a branch or a call; 0 below the smallest normal number.
     fn exp(self) -> Self;
+    /// r and 2ⁿ of `x = n ln 2 + r`, x held to where 2ⁿ is a number.
+    fn reduced(self) -> (Self, Self);
+
     /// `exp(x) - 1` to 4 units in the last place, also where the difference is small.
     fn expm1(self) -> Self;
 
@@ -67,30 +70,29 @@ macro_rules! real {
             }
 
             #[inline(always)]
-            fn exp(self) -> Self {
+            fn reduced(self) -> (Self, Self) {
                 const ROUND: $type = 1.5 * (1u64 << $mantissa) as $type;
                 let x = if self < $low { $low } else { self };
                 let x = if x > $high { $high } else { x };
                 let shifted = x * std::f64::consts::LOG2_E as $type + ROUND;
                 let n = shifted - ROUND;
-                let r = x - n * $ln2_high - n * $ln2_low;
+                let scale = <$type>::from_bits((shifted.to_bits() << $mantissa).wrapping_add($bias << $mantissa));
+                (x - n * $ln2_high - n * $ln2_low, scale)
+            }
+
+            #[inline(always)]
+            fn exp(self) -> Self {
+                let (r, scale) = self.reduced();
                 let mut sum: $type = 0.0;
                 $(sum = sum * r + (1.0 / $coefficient as $type);)*
-                let scale = <$type>::from_bits((shifted.to_bits() << $mantissa).wrapping_add($bias << $mantissa));
                 if self < $low { 0.0 } else { sum * scale }
             }
 
             #[inline(always)]
             fn expm1(self) -> Self {
-                const ROUND: $type = 1.5 * (1u64 << $mantissa) as $type;
-                let x = if self < $low { $low } else { self };
-                let x = if x > $high { $high } else { x };
-                let shifted = x * std::f64::consts::LOG2_E as $type + ROUND;
-                let n = shifted - ROUND;
-                let r = x - n * $ln2_high - n * $ln2_low;
+                let (r, scale) = self.reduced();
                 let mut sum: $type = 0.0;
                 $(sum = sum * r + (1.0 / $above as $type);)*
-                let scale = <$type>::from_bits((shifted.to_bits() << $mantissa).wrapping_add($bias << $mantissa));
                 // `sum · r` is exp(r) - 1; where n is 0, nothing is taken off.
                 sum * r * scale + (scale - 1.0)
             }
