@@ -84,7 +84,7 @@ fn layer_for(seq_len: i64, settings: Value) -> (VarStore, MatrixMixer) {
     vs.double();
     tch::no_grad(|| {
         for (salt, mut parameter) in vs.trainable_variables().into_iter().enumerate() {
-            let _ = parameter.g_add_(&(noise(&parameter.size(), salt as i64) * 0.2));
+            parameter.copy_(&(noise(&parameter.size(), salt as i64 + 1) * 0.7));
         }
     });
     (vs, mixer)
