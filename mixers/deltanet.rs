@@ -22,7 +22,9 @@
 //! heads of both are joined by one projection. Padding lies behind what either has to read.
 
 use crate::core::limits::width;
+use crate::math::delta_scan::SEVERAL_STEPS;
 use crate::math::depthwise::Depthwise;
+use crate::math::fla::unit;
 use crate::{
     ConfigError, Context, Cost, Dims, Family, Linear, Mixer, NotLinear, Recurrent, Structure, at_least, heads, linear,
     linear_flops, tensor_bytes,
@@ -143,8 +145,6 @@ impl Config {
     }
 }
 
-/// Added to ‖·‖² before the root.
-const L2_EPS: f64 = 1e-6;
 /// Of the RMSNorm of a head's output.
 const EPS: f64 = 1e-5;
 
@@ -231,7 +231,7 @@ impl DeltaNet {
         let (n, heads) = (self.cfg.householder, self.cfg.n_heads);
         let parts = convolved.unflatten(-1, [1 + 2 * n, heads, self.d_head]);
         let qk = parts.narrow(2, 0, 1 + n);
-        let unit = &qk * (qk.square().sum_dim_intlist([-1].as_slice(), true, qk.kind()) + L2_EPS).rsqrt();
+        let unit = unit(&qk);
         let rows = |t: Tensor| t.permute([0, 3, 1, 2, 4]).flatten(2, 3);
         let beta = x.apply(&direction.b_proj).sigmoid() * if self.cfg.negative_eigenvalues { 2.0 } else { 1.0 };
         Steps {
@@ -277,7 +277,7 @@ impl DeltaNet {
     fn linear(&self) -> Result<(), NotLinear> {
         match self.cfg.householder {
             1 => Ok(()),
-            _ => Err(NotLinear("several steps a token write several values, so that no matrix over positions gives Y")),
+            _ => Err(SEVERAL_STEPS),
         }
     }
 }
@@ -472,6 +472,7 @@ impl Recurrent for State<'_> {
 mod tests {
     use super::*;
     use crate::laws::goldens::relative_error;
+    use crate::math::fla::L2_EPS;
     use crate::laws::testing::noise;
     use tch::Device;
     use tch::nn::VarStore;

@@ -19,15 +19,15 @@
 
 use crate::core::family::{BenchTarget, ReplayFn};
 use crate::laws::goldens::{Golden, GoldenError, Replay};
-use crate::math::decay_scan::{self, Read, scan};
-use crate::math::directions::{Causal, Directions};
+use crate::math::directions::Directions;
 use crate::math::fla::{
-    Convs, attention_defaults, by_head, convolutions, cut, dense, expanded, head_width, norm_and_gate,
+    Convs, attention_defaults, convolutions, cut, dense, expanded, head_width, norm_and_gate,
 };
-use crate::{ConfigError, Cost, Dims, Family, Linear, Mixer, NotLinear, Structure, at_least, between, linear_flops};
+use crate::math::heads::{HeadSizes, Heads};
+use crate::{ConfigError, Cost, Dims, Family, Linear, Mixer, at_least, between, linear_flops};
 use serde_json::{Value, json};
-use tch::Tensor;
 use tch::nn;
+use tch::{Kind, Tensor};
 
 /// `mixer: { gla: { n_heads: 4 } }`
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
@@ -147,9 +147,7 @@ struct Gla {
     gk_proj: [Linear; 2],
     convs: Convs,
     norm: Tensor,
-    /// Channels of a head.
-    d_k: i64,
-    d_v: i64,
+    sizes: HeadSizes,
     d_model: i64,
     cfg: Config,
 }
@@ -157,7 +155,8 @@ struct Gla {
 impl Gla {
     fn new(vs: &nn::Path, d: i64, cfg: &Config) -> Self {
         let [d_k, d_v] = [cfg.expand_k, cfg.expand_v].map(|factor| head_width(factor, cfg.n_heads, d));
-        let (keys, values) = (cfg.n_heads * d_k, cfg.n_heads * d_v);
+        let sizes = HeadSizes { heads: cfg.n_heads, d_k, d_v };
+        let (keys, values) = (sizes.keys(), sizes.values());
         let of_x = |name: &str, to: i64| dense(vs / name, [d, WIDTH], to, false);
         let gk = vs / "gk_proj";
         let norm = if cfg.gate { "g_norm_swish_gate" } else { "g_norm" };
@@ -178,84 +177,53 @@ impl Gla {
                 true,
             ),
             norm: (vs / norm).ones("weight", &[d_v]),
-            d_k,
-            d_v,
+            sizes,
             d_model: d,
             cfg: cfg.clone(),
         }
     }
+}
+
+impl Heads for Gla {
+    type Scan = [Tensor; 4];
+
+    fn sizes(&self) -> HeadSizes {
+        self.sizes
+    }
+
+    fn convs(&self) -> &Convs {
+        &self.convs
+    }
+
+    fn like(&self) -> (Kind, Device) {
+        (self.norm.kind(), self.norm.device())
+    }
 
     /// q (scaled), k, v and the decays, each `[batch, length, heads, ·]`; `convolve` has the convolution of q, k and v.
-    fn read(&self, x: &Tensor, mut convolve: impl FnMut(usize, Tensor) -> Tensor) -> [Tensor; 4] {
+    fn read(&self, x: &Tensor, _at: i64, mut convolve: impl FnMut(usize, Tensor) -> Tensor) -> [Tensor; 4] {
         let mut of = |i: usize, projection: &Linear| cut(&convolve(i, x.apply(projection)), self.cfg.n_heads);
-        let q = of(0, &self.q_proj) * (self.d_k as f64).powf(-0.5);
+        let q = of(0, &self.q_proj) * (self.sizes.d_k as f64).powf(-0.5);
         let (k, v) = (of(1, &self.k_proj), of(2, &self.v_proj));
         let [down, up] = &self.gk_proj;
         let decay = (x.apply(down).apply(up).log_sigmoid() / self.cfg.gate_divisor).exp();
         [q, k, v, cut(&decay, self.cfg.n_heads)]
     }
 
-    fn whole(&self, x: &Tensor) -> [Tensor; 4] {
-        self.read(x, |i, t| self.convs.apply(i, t))
-    }
-
     fn finish(&self, o: &Tensor, x: &Tensor) -> Tensor {
         norm_and_gate(o, &self.norm, self.g_proj.as_ref().map(|g_proj| x.apply(g_proj)).as_ref())
     }
-}
-
-impl Causal for Gla {
-    fn features(&self, x: &Tensor) -> Tensor {
-        let [q, k, v, a] = self.whole(x);
-        self.finish(&scan(&q, &k, &v, &a, Read::After), x)
-    }
-
-    fn width(&self) -> i64 {
-        self.cfg.n_heads * self.d_v
-    }
-
-    fn heads(&self) -> i64 {
-        self.cfg.n_heads
-    }
-
-    fn matrix(&self, x: &Tensor) -> Result<Tensor, NotLinear> {
-        let [q, k, _, a] = self.whole(x);
-        Ok(decay_scan::matrix(&q, &k, &a, Read::After))
-    }
-
-    fn values(&self, x: &Tensor) -> Result<(Tensor, Tensor), NotLinear> {
-        let [q, k, v, a] = self.whole(x);
-        Ok((by_head(&v), by_head(&scan(&q, &k, &v, &a, Read::After))))
-    }
-
-    fn structure(&self) -> Structure {
-        Structure::Quasiseparable(self.d_k)
-    }
-
-    fn start(&self, batch: i64) -> Vec<Tensor> {
-        let like = (self.norm.kind(), self.norm.device());
-        let state = Tensor::zeros([batch, self.cfg.n_heads, self.d_k, self.d_v], like);
-        std::iter::once(state).chain(self.convs.start(batch)).collect()
-    }
-
-    fn step(&self, x: &Tensor, state: &mut [Tensor], _at: i64) -> Tensor {
-        let [state, windows @ ..] = state else { unreachable!("a state and the windows") };
-        let read = self.read(x, |i, t| self.convs.step(i, t, windows));
-        let (o, next) = decay_scan::step(state, &read, Read::After);
-        *state = next;
-        self.finish(&o, x)
-    }
 
     fn cost(&self, length: i64) -> Cost {
-        let (d, heads, rank) = (self.d_model, self.cfg.n_heads, self.cfg.gate_rank);
-        let (keys, values) = (heads * self.d_k, heads * self.d_v);
+        let (d, rank) = (self.d_model, self.cfg.gate_rank);
+        let HeadSizes { d_v, .. } = self.sizes;
+        let (keys, values) = (self.sizes.keys(), self.sizes.values());
         let maps = d * (2 * keys + (1 + i64::from(self.cfg.gate)) * values) + rank * (d + keys);
         let convolved = 2 * keys + values;
         let taps = if self.cfg.d_conv > 0 { self.cfg.d_conv + i64::from(self.cfg.conv_bias) } else { 0 };
         Cost {
-            params: maps + keys + self.d_v + taps * convolved,
-            state_bytes: 4 * (keys * self.d_v + (self.cfg.d_conv - 1).max(0) * convolved),
-            flops: 2 * length * (maps + self.cfg.d_conv * convolved) + 2 * linear_flops(length, keys, self.d_v),
+            params: maps + keys + d_v + taps * convolved,
+            state_bytes: 4 * (keys * d_v + (self.cfg.d_conv - 1).max(0) * convolved),
+            flops: 2 * length * (maps + self.cfg.d_conv * convolved) + 2 * linear_flops(length, keys, d_v),
         }
     }
 }
@@ -263,7 +231,7 @@ impl Causal for Gla {
 /// A whole layer: `gla__*`. Absent keys are the defaults of the reference's class.
 pub fn replay(golden: &Golden) -> Result<Replay, GoldenError> {
     let n_heads = golden.int_or("num_heads", 4)?;
-    let (d_conv, conv_bias) = convolutions(golden)?;
+    let (d_conv, conv_bias) = convolutions(golden, false)?;
     let cfg = Config {
         n_heads,
         expand_k: golden.number_or("expand_k", 0.5)?,
@@ -288,7 +256,7 @@ mod tests {
     use crate::Context;
     use crate::laws::testing::{assert_twins, deviations, noise};
     use tch::nn::VarStore;
-    use tch::{Device, Kind};
+    use tch::Device;
 
     /// The equations as they stand, one position after another, without convolutions.
     fn plain(layer: &Directions<Gla>, x: &Tensor) -> Tensor {
@@ -299,14 +267,14 @@ mod tests {
         let [down, up] = &gla.gk_proj;
         let logits = x.matmul(&down.ws.tr()).matmul(&up.ws.tr()) + up.bs.as_ref().expect("a bias");
         let decay = logits.sigmoid().pow_tensor_scalar(1.0 / gla.cfg.gate_divisor).unflatten(-1, [heads, -1]);
-        let mut state = Tensor::zeros([x.size()[0], heads, gla.d_k, gla.d_v], (Kind::Double, Device::Cpu));
+        let mut state = Tensor::zeros([x.size()[0], heads, gla.sizes.d_k, gla.sizes.d_v], (Kind::Double, Device::Cpu));
         let mut outputs = Vec::new();
         for t in 0..length {
             let [q, k, v, a] = [&q, &k, &v, &decay].map(|t_of| t_of.select(1, t));
             state = state * a.unsqueeze(-1) + k.unsqueeze(-1) * v.unsqueeze(-2);
             outputs.push((&state * q.unsqueeze(-1)).sum_dim_intlist([2].as_slice(), false, Kind::Double));
         }
-        let o = Tensor::stack(&outputs, 1) / (gla.d_k as f64).sqrt();
+        let o = Tensor::stack(&outputs, 1) / (gla.sizes.d_k as f64).sqrt();
         let mean = o.square().mean_dim([-1].as_slice(), true, Kind::Double);
         let y = (o / (mean + 1e-5).sqrt() * &gla.norm).flatten(2, 3);
         let y = match &gla.g_proj {

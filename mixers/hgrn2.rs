@@ -19,15 +19,13 @@
 
 use crate::core::family::{BenchTarget, ReplayFn};
 use crate::laws::goldens::{Golden, GoldenError, Replay};
-use crate::math::decay_scan::{self, Read, scan};
-use crate::math::directions::{Causal, Directions};
-use crate::math::fla::{Convs, EPS, by_head, convolutions, cut, dense};
-use crate::{
-    ConfigError, Context, Cost, Dims, Family, Linear, Mixer, NotLinear, Structure, at_least, divides, linear_flops,
-};
+use crate::math::directions::Directions;
+use crate::math::fla::{Convs, EPS, convolutions, cut, dense};
+use crate::math::heads::{HeadSizes, Heads};
+use crate::{ConfigError, Context, Cost, Dims, Family, Linear, Mixer, at_least, divides, linear_flops};
 use serde_json::{Value, json};
 use tch::nn::{self, VarStore};
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// `mixer: { hgrn2: { n_heads: 4 } }`
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
@@ -145,9 +143,26 @@ impl Hgrn2 {
     fn d_head(&self) -> i64 {
         self.d_model / self.cfg.n_heads
     }
+}
+
+impl Heads for Hgrn2 {
+    type Scan = [Tensor; 4];
+
+    /// A silenced head still counts in the norm that all heads share.
+    fn sizes(&self) -> HeadSizes {
+        HeadSizes { heads: self.cfg.n_heads, d_k: self.d_head(), d_v: self.d_head() }
+    }
+
+    fn convs(&self) -> &Convs {
+        &self.convs
+    }
+
+    fn like(&self) -> (Kind, Device) {
+        (self.g_norm.kind(), self.g_norm.device())
+    }
 
     /// q (scaled), k, i and the decays, each `[batch, length, heads, d_head]`; `convolve` has the convolution of q, f and i.
-    fn read(&self, x: &Tensor, mut convolve: impl FnMut(usize, Tensor) -> Tensor) -> [Tensor; 4] {
+    fn read(&self, x: &Tensor, _at: i64, mut convolve: impl FnMut(usize, Tensor) -> Tensor) -> [Tensor; 4] {
         let mut of = |i: usize, projection: &Linear| convolve(i, x.apply(projection));
         let q = of(0, &self.q_proj).silu() * (self.d_head() as f64).powf(-0.5);
         let (f, i) = (of(1, &self.f_proj), of(2, &self.i_proj));
@@ -158,56 +173,8 @@ impl Hgrn2 {
         [q, k, i, a].map(|t| cut(&t, self.cfg.n_heads))
     }
 
-    fn whole(&self, x: &Tensor) -> [Tensor; 4] {
-        self.read(x, |i, t| self.convs.apply(i, t))
-    }
-
-    fn norm(&self, o: &Tensor) -> Tensor {
+    fn finish(&self, o: &Tensor, _x: &Tensor) -> Tensor {
         o.flatten(2, 3).rms_norm([self.d_model], Some(&self.g_norm), EPS)
-    }
-}
-
-impl Causal for Hgrn2 {
-    fn features(&self, x: &Tensor) -> Tensor {
-        let [q, k, v, a] = self.whole(x);
-        self.norm(&scan(&q, &k, &v, &a, Read::After))
-    }
-
-    fn width(&self) -> i64 {
-        self.d_model
-    }
-
-    /// A silenced head still counts in the norm that all heads share.
-    fn heads(&self) -> i64 {
-        self.cfg.n_heads
-    }
-
-    fn matrix(&self, x: &Tensor) -> Result<Tensor, NotLinear> {
-        let [q, k, _, a] = self.whole(x);
-        Ok(decay_scan::matrix(&q, &k, &a, Read::After))
-    }
-
-    fn values(&self, x: &Tensor) -> Result<(Tensor, Tensor), NotLinear> {
-        let [q, k, v, a] = self.whole(x);
-        Ok((by_head(&v), by_head(&scan(&q, &k, &v, &a, Read::After))))
-    }
-
-    fn structure(&self) -> Structure {
-        Structure::Quasiseparable(self.d_head())
-    }
-
-    fn start(&self, batch: i64) -> Vec<Tensor> {
-        let like = (self.g_norm.kind(), self.g_norm.device());
-        let state = Tensor::zeros([batch, self.cfg.n_heads, self.d_head(), self.d_head()], like);
-        std::iter::once(state).chain(self.convs.start(batch)).collect()
-    }
-
-    fn step(&self, x: &Tensor, state: &mut [Tensor], _at: i64) -> Tensor {
-        let [state, windows @ ..] = state else { unreachable!("a state and the windows") };
-        let read = self.read(x, |i, t| self.convs.step(i, t, windows));
-        let (o, next) = decay_scan::step(state, &read, Read::After);
-        *state = next;
-        self.norm(&o)
     }
 
     fn cost(&self, length: i64) -> Cost {
@@ -229,7 +196,7 @@ pub fn replay(golden: &Golden) -> Result<Replay, GoldenError> {
     if ratio < 1 {
         return Err(golden.malformed(format!("config `expand_ratio` is {ratio}, which is below 1")));
     }
-    let (d_conv, conv_bias) = convolutions(golden)?;
+    let (d_conv, conv_bias) = convolutions(golden, false)?;
     let cfg = Config { n_heads: dims.d_model / ratio, lower_bound: 0.0, d_conv, conv_bias };
     golden.agrees("num_heads", cfg.n_heads, "`hidden_size` and `expand_ratio` say")?;
     golden.only("norm_eps", &[EPS])?;
@@ -257,7 +224,6 @@ pub fn replay(golden: &Golden) -> Result<Replay, GoldenError> {
 mod tests {
     use super::*;
     use crate::laws::testing::{assert_twins, deviations, noise};
-    use tch::Kind;
 
     /// The equations as they stand, one position after another, without convolutions.
     fn plain(layer: &Directions<Hgrn2>, x: &Tensor) -> Tensor {

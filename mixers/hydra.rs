@@ -283,7 +283,7 @@ impl Hydra {
         };
         let (width, diagonal) = (sizes.width(), cfg.diagonal());
         Self {
-            dt_bias: step_bias(vs, heads, cfg.dt_min, cfg.dt_max),
+            dt_bias: step_bias(vs, "dt_bias", heads, cfg.dt_min, cfg.dt_max),
             in_proj: sizes.dense(vs / "in_proj", d_model, sizes.projected()),
             conv: (cfg.d_conv > 0).then(filters),
             a_log: vs.zeros("A_log", &[heads]),

@@ -14,12 +14,16 @@ pub mod attention;
 pub mod bigs;
 pub mod combiner;
 pub mod deltanet;
+pub mod gated_deltanet;
 pub mod gla;
 pub mod gru;
 pub mod hgrn2;
 pub mod hydra;
+pub mod kda;
 pub mod linear_attention;
+pub mod lru;
 pub mod lstm;
+pub mod mamba;
 pub mod mamba2;
 pub mod matrix_mixer;
 pub mod min_gru;
@@ -28,6 +32,7 @@ pub mod mlstm;
 pub mod retnet;
 pub mod rwkv6;
 pub mod s4;
+pub mod s5;
 pub mod sliding_window;
 
 /// Counts what parsers hold when they are given damaged input.

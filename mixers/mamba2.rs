@@ -212,7 +212,7 @@ impl Mamba2 {
             in_proj: sizes.dense(vs / "in_proj", d_model, sizes.projected()),
             conv_weight: conv.var("weight", &[convolved, 1, cfg.d_conv], fan_in(cfg.d_conv)),
             conv_bias: cfg.conv_bias.then(|| conv.var("bias", &[convolved], fan_in(cfg.d_conv))),
-            dt_bias: step_bias(vs, heads, cfg.dt_min, cfg.dt_max),
+            dt_bias: step_bias(vs, "dt_bias", heads, cfg.dt_min, cfg.dt_max),
             a_log,
             d: cfg.d_skip.then(|| vs.ones("D", &[heads])),
             norm: (vs / "norm").ones("weight", &[d_inner]),

@@ -25,5 +25,10 @@ pub fn registry() -> Vec<Entry> {
         Entry::of::<crate::mlstm::Config>(),
         Entry::of::<crate::min_gru::Config>(),
         Entry::of::<crate::min_lstm::Config>(),
+        Entry::of::<crate::gated_deltanet::Config>(),
+        Entry::of::<crate::kda::Config>(),
+        Entry::of::<crate::mamba::Config>(),
+        Entry::of::<crate::lru::Config>(),
+        Entry::of::<crate::s5::Config>(),
     ]
 }

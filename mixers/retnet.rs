@@ -19,12 +19,12 @@
 
 use crate::core::family::{BenchTarget, ReplayFn};
 use crate::laws::goldens::{Golden, GoldenError, Replay};
-use crate::math::decay_scan::{self, Read, scan};
-use crate::math::directions::{Causal, Directions};
+use crate::math::directions::Directions;
 use crate::math::fla::{
-    Convs, attention_defaults, by_head, convolutions, cut, dense, expanded, head_width, norm_and_gate,
+    Convs, attention_defaults, convolutions, cut, dense, expanded, head_width, norm_and_gate,
 };
-use crate::{ConfigError, Cost, Dims, Family, Linear, Mixer, NotLinear, Structure, at_least, between, linear_flops};
+use crate::math::heads::{HeadSizes, Heads};
+use crate::{ConfigError, Cost, Dims, Family, Linear, Mixer, at_least, between, linear_flops};
 use serde_json::{Value, json};
 use tch::nn;
 use tch::{Kind, Tensor};
@@ -164,9 +164,7 @@ struct Retention {
     g_proj: Option<Linear>,
     convs: Convs,
     norm: Tensor,
-    /// Channels of a head.
-    d_k: i64,
-    d_v: i64,
+    sizes: HeadSizes,
     d_model: i64,
     cfg: Config,
 }
@@ -174,7 +172,8 @@ struct Retention {
 impl Retention {
     fn new(vs: &nn::Path, d: i64, cfg: &Config) -> Self {
         let [d_k, d_v] = [cfg.expand_k, cfg.expand_v].map(|factor| head_width(factor, cfg.n_heads, d));
-        let (keys, values) = (cfg.n_heads * d_k, cfg.n_heads * d_v);
+        let sizes = HeadSizes { heads: cfg.n_heads, d_k, d_v };
+        let (keys, values) = (sizes.keys(), sizes.values());
         let of_x = |name: &str, to: i64| dense(vs / name, [d, WIDTH], to, false);
         let norm = if cfg.gate { "g_norm_swish_gate" } else { "g_norm" };
         Self {
@@ -190,18 +189,33 @@ impl Retention {
                 true,
             ),
             norm: (vs / norm).ones("weight", &[d_v]),
-            d_k,
-            d_v,
+            sizes,
             d_model: d,
             cfg: cfg.clone(),
         }
+    }
+}
+
+impl Heads for Retention {
+    type Scan = [Tensor; 4];
+
+    fn sizes(&self) -> HeadSizes {
+        self.sizes
+    }
+
+    fn convs(&self) -> &Convs {
+        &self.convs
+    }
+
+    fn like(&self) -> (Kind, Device) {
+        (self.norm.kind(), self.norm.device())
     }
 
     /// q (scaled), k, v and the decays, each `[batch, length, heads, ·]`, of positions from `at` on; `convolve` has the convolution of
     /// q, k and v.
     fn read(&self, x: &Tensor, at: i64, mut convolve: impl FnMut(usize, Tensor) -> Tensor) -> [Tensor; 4] {
         let mut of = |i: usize, projection: &Linear| cut(&convolve(i, x.apply(projection)), self.cfg.n_heads);
-        let q = turn(&of(0, &self.q_proj), self.cfg.rope_base, at) * (self.d_k as f64).powf(-0.5);
+        let q = turn(&of(0, &self.q_proj), self.cfg.rope_base, at) * (self.sizes.d_k as f64).powf(-0.5);
         let (k, v) = (turn(&of(1, &self.k_proj), self.cfg.rope_base, at), of(2, &self.v_proj));
         let shape = [x.size()[0], x.size()[1], self.cfg.n_heads, 1];
         let decays: Vec<f64> = (0..self.cfg.n_heads).map(decay).collect();
@@ -209,67 +223,20 @@ impl Retention {
         [q, k, v, a.expand(shape, false)]
     }
 
-    fn whole(&self, x: &Tensor) -> [Tensor; 4] {
-        self.read(x, 0, |i, t| self.convs.apply(i, t))
-    }
-
     fn finish(&self, o: &Tensor, x: &Tensor) -> Tensor {
         norm_and_gate(o, &self.norm, self.g_proj.as_ref().map(|g_proj| x.apply(g_proj)).as_ref())
     }
-}
-
-impl Causal for Retention {
-    fn features(&self, x: &Tensor) -> Tensor {
-        let [q, k, v, a] = self.whole(x);
-        self.finish(&scan(&q, &k, &v, &a, Read::After), x)
-    }
-
-    fn width(&self) -> i64 {
-        self.cfg.n_heads * self.d_v
-    }
-
-    fn heads(&self) -> i64 {
-        self.cfg.n_heads
-    }
-
-    fn matrix(&self, x: &Tensor) -> Result<Tensor, NotLinear> {
-        let [q, k, _, a] = self.whole(x);
-        Ok(decay_scan::matrix(&q, &k, &a, Read::After))
-    }
-
-    fn values(&self, x: &Tensor) -> Result<(Tensor, Tensor), NotLinear> {
-        let [q, k, v, a] = self.whole(x);
-        Ok((by_head(&v), by_head(&scan(&q, &k, &v, &a, Read::After))))
-    }
-
-    fn structure(&self) -> Structure {
-        Structure::Quasiseparable(self.d_k)
-    }
-
-    fn start(&self, batch: i64) -> Vec<Tensor> {
-        let like = (self.norm.kind(), self.norm.device());
-        let state = Tensor::zeros([batch, self.cfg.n_heads, self.d_k, self.d_v], like);
-        std::iter::once(state).chain(self.convs.start(batch)).collect()
-    }
-
-    fn step(&self, x: &Tensor, state: &mut [Tensor], at: i64) -> Tensor {
-        let [state, windows @ ..] = state else { unreachable!("a state and the windows") };
-        let read = self.read(x, at, |i, t| self.convs.step(i, t, windows));
-        let (o, next) = decay_scan::step(state, &read, Read::After);
-        *state = next;
-        self.finish(&o, x)
-    }
 
     fn cost(&self, length: i64) -> Cost {
-        let (d, heads) = (self.d_model, self.cfg.n_heads);
-        let (keys, values) = (heads * self.d_k, heads * self.d_v);
+        let (d, d_v) = (self.d_model, self.sizes.d_v);
+        let (keys, values) = (self.sizes.keys(), self.sizes.values());
         let maps = d * (2 * keys + (1 + i64::from(self.cfg.gate)) * values);
         let convolved = 2 * keys + values;
         let taps = if self.cfg.d_conv > 0 { self.cfg.d_conv + i64::from(self.cfg.conv_bias) } else { 0 };
         Cost {
-            params: maps + self.d_v + taps * convolved,
-            state_bytes: 4 * (keys * self.d_v + (self.cfg.d_conv - 1).max(0) * convolved),
-            flops: 2 * length * (maps + self.cfg.d_conv * convolved) + 2 * linear_flops(length, keys, self.d_v),
+            params: maps + d_v + taps * convolved,
+            state_bytes: 4 * (keys * d_v + (self.cfg.d_conv - 1).max(0) * convolved),
+            flops: 2 * length * (maps + self.cfg.d_conv * convolved) + 2 * linear_flops(length, keys, d_v),
         }
     }
 }
@@ -277,7 +244,7 @@ impl Causal for Retention {
 /// A whole layer: `retnet__*`. Absent keys are the defaults of the reference's class.
 pub fn replay(golden: &Golden) -> Result<Replay, GoldenError> {
     let n_heads = golden.int_or("num_heads", 8)?;
-    let (d_conv, conv_bias) = convolutions(golden)?;
+    let (d_conv, conv_bias) = convolutions(golden, false)?;
     let cfg = Config {
         n_heads,
         expand_k: golden.number_or("expand_k", 1.0)?,
@@ -305,7 +272,7 @@ mod tests {
     /// The equations as they stand, as a matrix, without convolutions.
     fn plain(layer: &Directions<Retention>, x: &Tensor) -> Tensor {
         let retention = layer.ahead();
-        let (heads, length, d_k) = (retention.cfg.n_heads, x.size()[1], retention.d_k);
+        let (heads, length, d_k) = (retention.cfg.n_heads, x.size()[1], retention.sizes.d_k);
         let of = |map: &Linear| x.matmul(&map.ws.tr()).unflatten(-1, [heads, -1]).transpose(1, 2);
         let [q, k, v] = [&retention.q_proj, &retention.k_proj, &retention.v_proj].map(of);
         let positions = Tensor::arange(length, (Kind::Double, Device::Cpu));

@@ -23,6 +23,8 @@
 //! where `G += q_t do_tᵀ` comes before the rest (After) or after it (Before). States are stored every √length positions and computed
 //! again in between.
 
+use crate::NotLinear;
+use crate::math::heads::Scan;
 use crate::math::real::{Real, by_kind};
 use crate::native::{Backward, Shared, attach, elements, elements_mut, parallel_for, worked};
 use multiversion::multiversion;
@@ -35,6 +37,27 @@ pub enum Read {
     After,
     /// S_{t-1}: neither the position itself nor its decay is in it.
     Before,
+}
+
+/// q, k, v and a, read after they are written.
+impl Scan for [Tensor; 4] {
+    fn outputs(&self) -> Tensor {
+        let [q, k, v, a] = self;
+        scan(q, k, v, a, Read::After)
+    }
+
+    fn advance(&self, state: &Tensor) -> (Tensor, Tensor) {
+        step(state, self, Read::After)
+    }
+
+    fn values(&self) -> &Tensor {
+        &self[2]
+    }
+
+    fn matrix(&self) -> Result<Tensor, NotLinear> {
+        let [q, k, _, a] = self;
+        Ok(matrix(q, k, a, Read::After))
+    }
 }
 
 /// The outputs, shaped as `v`; shapes as in the head of this file.
@@ -84,7 +107,7 @@ pub fn matrix(q: &Tensor, k: &Tensor, a: &Tensor, read: Read) -> Tensor {
 }
 
 /// ln a; what is smaller than float32's smallest normal number counts as that.
-fn logarithm(a: &Tensor) -> Tensor {
+pub(crate) fn logarithm(a: &Tensor) -> Tensor {
     a.clamp_min(f64::from(f32::MIN_POSITIVE)).log()
 }
 

@@ -16,6 +16,14 @@ const STD: f64 = 0.02;
 /// Of the norm of a head's output.
 pub(crate) const EPS: f64 = 1e-5;
 
+/// Added to ‖·‖² before the root.
+pub(crate) const L2_EPS: f64 = 1e-6;
+
+/// Each vector of the last axis with length 1.
+pub(crate) fn unit(t: &Tensor) -> Tensor {
+    t * (t.square().sum_dim_intlist([-1].as_slice(), true, t.kind()) + L2_EPS).rsqrt()
+}
+
 /// A dense layer of `from` inputs, of which the published model has `published`.
 pub(crate) fn dense(vs: nn::Path, [from, published]: [i64; 2], to: i64, bias: bool) -> Linear {
     let ws_init = Init::Randn { mean: 0.0, stdev: deviation(STD, published, from) };
@@ -72,9 +80,9 @@ impl Convs {
     }
 }
 
-/// Width and bias of the short convolutions of a dump; a width of 0 where there are none.
-pub(crate) fn convolutions(golden: &Golden) -> Result<(i64, bool), GoldenError> {
-    if golden.flag_or("use_short_conv", false)? {
+/// Width and bias of the short convolutions of a dump, which the class has by itself or not; a width of 0 where there are none.
+pub(crate) fn convolutions(golden: &Golden, by_itself: bool) -> Result<(i64, bool), GoldenError> {
+    if golden.flag_or("use_short_conv", by_itself)? {
         return Ok((golden.int_or("conv_size", 4)?, golden.flag_or("conv_bias", false)?));
     }
     golden.without_effect(&["conv_size", "conv_bias"]);

@@ -96,17 +96,29 @@ pub fn nplr_fout(n: i64) -> Nplr {
 /// Λ, V*B and V*P from A, B and P with `A + P Pᵀ` a multiple of the identity plus a skew-symmetric matrix.
 fn diagonalised((a, b, p): (Tensor, Tensor, Tensor)) -> Nplr {
     let n = b.size()[0];
-    let rows = p.view([-1, n]);
+    let (lambda, v) = modes(&a, &p);
+    let (lambda, v) = (lambda.narrow(0, 0, n / 2), v.narrow(1, 0, n / 2));
+    if lambda.imag().double_value(&[n / 2 - 1]).abs() < 1e-4 {
+        v.select(1, n / 2 - 1).copy_(&first_pair(n));
+    }
+    let rotate = |x: &Tensor| x.to_kind(Kind::ComplexDouble).matmul(&v.conj());
+    Nplr { lambda, b: rotate(&b), p: rotate(&p) }
+}
+
+/// The eigenvalues of `A + P Pᵀ`, complex `[n]`, ascending in the imaginary part, and its eigenvectors, unitary `[n, n]`.
+fn modes(a: &Tensor, p: &Tensor) -> (Tensor, Tensor) {
+    let rows = p.view([-1, a.size()[0]]);
     let s = a + rows.tr().matmul(&rows);
     let real = s.diag(0).mean(Kind::Double);
     let skew = (&s - s.tr()) / 2.0;
     let (imag, v) = Tensor::complex(&skew.zeros_like(), &-skew).linalg_eigh("L"); // -iS is Hermitian
-    let (imag, v) = (imag.narrow(0, 0, n / 2), v.narrow(1, 0, n / 2));
-    if imag.double_value(&[n / 2 - 1]).abs() < 1e-4 {
-        v.select(1, n / 2 - 1).copy_(&first_pair(n));
-    }
-    let rotate = |x: &Tensor| x.to_kind(Kind::ComplexDouble).matmul(&v.conj());
-    Nplr { lambda: Tensor::complex(&(imag.ones_like() * real), &imag), b: rotate(&b), p: rotate(&p) }
+    (Tensor::complex(&(imag.ones_like() * real), &imag), v)
+}
+
+/// The same of LegS with `n` real states.
+pub fn modes_legs(n: i64) -> (Tensor, Tensor) {
+    let (a, _, p) = legs(n);
+    modes(&a, &p)
 }
 
 /// (1, i, 0, 0, …) / √2, complex `[n]`.

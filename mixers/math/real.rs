@@ -146,6 +146,20 @@ pub fn dot<T: Real>(a: &[T], b: &[T]) -> T {
     sum
 }
 
+/// The sum of `parts`, halves added to each other until one number is left; N is a power of two.
+#[inline(always)]
+pub fn sum<T: Real, const N: usize>(mut parts: [T; N]) -> T {
+    const { assert!(N.is_power_of_two()) };
+    let mut half = N / 2;
+    while half > 0 {
+        for i in 0..half {
+            parts[i] += parts[i + half];
+        }
+        half /= 2;
+    }
+    parts[0]
+}
+
 /// Calls a generic kernel with the type that a tensor's kind names.
 macro_rules! by_kind {
     ($kind:expr, $kernel:ident ( $($argument:expr),* $(,)? )) => {
@@ -199,5 +213,6 @@ mod tests {
             let a: Vec<f64> = (0..n).map(f64::from).collect();
             assert_eq!(dot(&a, &a), a.iter().map(|x| x * x).sum::<f64>());
         }
+        assert_eq!((sum([3.0]), sum([1.0, 2.0, 4.0, 8.0])), (3.0, 15.0));
     }
 }

@@ -25,6 +25,12 @@ impl ShortConv {
         Self { weight, bias: bias.then(|| vs.var("bias", &[channels], uniform)), silu }
     }
 
+    /// Weight, and bias where there is one.
+    #[cfg(test)]
+    pub fn parameters(&self) -> (&Tensor, Option<&Tensor>) {
+        (&self.weight, self.bias.as_ref())
+    }
+
     fn offset(&self) -> Tensor {
         let weight = &self.weight;
         match &self.bias {

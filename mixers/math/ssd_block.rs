@@ -645,9 +645,9 @@ pub(crate) fn fan_in(fan_in: i64) -> Init {
     Init::Uniform { lo: -bound, up: bound }
 }
 
-/// `dt_bias`, `[heads]`: the inverse softplus of steps drawn log-uniformly.
-pub(crate) fn step_bias(vs: &nn::Path, heads: i64, dt_min: f64, dt_max: f64) -> Tensor {
-    let mut dt_bias = vs.var("dt_bias", &[heads], Init::Uniform { lo: dt_min.ln(), up: dt_max.ln() });
+/// The parameter `name`, `[steps]`: the inverse softplus of steps drawn log-uniformly.
+pub(crate) fn step_bias(vs: &nn::Path, name: &str, steps: i64, dt_min: f64, dt_max: f64) -> Tensor {
+    let mut dt_bias = vs.var(name, &[steps], Init::Uniform { lo: dt_min.ln(), up: dt_max.ln() });
     tch::no_grad(|| {
         let dt = dt_bias.exp().clamp_min(DT_FLOOR);
         dt_bias.copy_(&(&dt + (-(-&dt).expm1()).log()));

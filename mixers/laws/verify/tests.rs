@@ -223,7 +223,7 @@ fn module(family: &'static str, name: &str, shared: &Value, theirs: &Value, ours
         settings.as_object_mut().expect("a map").remove(key);
     }
     let seq_len = get("max_seq_len").unwrap_or(length);
-    let (_vs, mixer, params) = built(name, &settings, &Dims { d_model, seq_len, causal: name == "mamba2" });
+    let (_vs, mixer, params) = built(name, &settings, &Dims { d_model, seq_len, causal: name.starts_with("mamba") });
     let u = leaf(&[batch, length, d_model], 77);
     let y = mixer.forward(&u, &Context::eval());
     Made::new(family, &joined(shared, theirs).to_string(), &[("u", &u)], &params, &[("y", &y)])
@@ -275,6 +275,24 @@ fn of_mamba2() -> Vec<Made> {
     .collect();
     let short = json!({ "d_model": 64, "batch": 2, "L": 5 });
     made.push(module("mamba2", "mamba2", &short, &json!({}), &json!({ "headdim": 128, "d_state": 64, "d_conv": 4 })));
+    made
+}
+
+fn of_mamba() -> Vec<Made> {
+    let shared = json!({ "d_model": 8, "d_state": 4, "batch": 2, "L": 11 });
+    let same = |more: Value| module("mamba", "mamba", &shared, &more, &more);
+    let mut made: Vec<Made> = [
+        json!({}),
+        json!({ "conv_bias": false, "bias": true }),
+        json!({ "d_conv": 2, "expand": 3 }),
+        json!({ "dt_rank": 3, "dt_min": 0.01, "dt_max": 0.2 }),
+    ]
+    .into_iter()
+    .map(same)
+    .collect();
+    // What the reference leaves at its defaults, and its word for one of them.
+    let short = json!({ "d_model": 40, "batch": 2, "L": 5 });
+    made.push(module("mamba", "mamba", &short, &json!({ "dt_rank": "auto", "layer_idx": null }), &json!({})));
     made
 }
 
@@ -562,6 +580,7 @@ fn cosines(length: i64) -> Tensor {
 fn all_made() -> Vec<Made> {
     let made = [
         of_hydra(),
+        of_mamba(),
         of_mamba2(),
         of_matrix_mixers(),
         of_ssd(),
@@ -678,6 +697,8 @@ fn without_effect(made: &Made, key: &str) -> bool {
         ("matrix_mixer", "max_seq_len") => matches!(class, "attention" | "quasiseparable") && dependent,
         ("combiner", "w") => config["fn"] == "logsparse",
         ("combiner", "ln_eps") => config.get("row_summary").is_some_and(|word| word == "none" || word == "wsum"),
+        ("lru", "r_min" | "r_max" | "max_phase") | ("s5", "C_init" | "blocks" | "clip_eigs") => true,
+        ("lru", "prenorm") => config["layer"] == false,
         (_, "conv_size" | "conv_bias") => config.get("use_short_conv") == Some(&Value::Bool(false)),
         ("s4_kernel_dplr", "L_first") => config.contains_key("l_max"),
         _ => false,

@@ -47,9 +47,50 @@ fn of_fla() -> Vec<Made> {
     made
 }
 
+/// Gated DeltaNet, and what it is with several steps a token and without decays.
+fn of_delta() -> Vec<Made> {
+    let sizes = json!({ "hidden_size": 8, "num_heads": 2, "head_dim": 3 });
+    let ours = json!({ "n_heads": 2, "d_head": 3 });
+    let mut made = Vec::new();
+    let mut push = |family: &'static str, theirs: [&Value; 2], same: [&Value; 2]| {
+        made.push(layer(family, "gated_deltanet", &joined(theirs[0], theirs[1]), &joined(same[0], same[1])));
+    };
+    for (more, same) in [
+        (json!({}), json!({})),
+        (json!({ "expand_v": 1.0, "use_gate": false }), json!({ "expand_v": 1.0, "gate": false })),
+        (json!({ "allow_neg_eigval": true, "conv_size": 3 }), json!({ "negative_eigenvalues": true, "d_conv": 3 })),
+        (json!({ "conv_bias": true, "num_v_heads": 2 }), json!({ "conv_bias": true })),
+        (json!({ "use_short_conv": false }), json!({ "d_conv": 0 })),
+    ] {
+        push("gated_deltanet", [&sizes, &more], [&ours, &same]);
+    }
+    let twice = json!({ "householder": 2, "negative_eigenvalues": true, "forget": false });
+    for (more, same) in [
+        (json!({}), json!({})),
+        (json!({ "num_householder": 3, "use_forget_gate": true }), json!({ "householder": 3, "forget": true })),
+        (json!({ "allow_neg_eigval": false }), json!({ "negative_eigenvalues": false })),
+        (json!({ "use_output_gate": false, "expand_v": 1.0 }), json!({ "gate": false, "expand_v": 1.0 })),
+        (json!({ "use_short_conv": false }), json!({ "d_conv": 0 })),
+    ] {
+        push("deltaproduct", [&sizes, &more], [&joined(&ours, &twice), &same]);
+    }
+    let plain = json!({ "hidden_size": 8, "num_heads": 2 });
+    let same_plain = json!({ "n_heads": 2, "expand_v": 1.0, "forget": false, "gate": false });
+    for (more, same) in [
+        (json!({}), json!({})),
+        (json!({ "use_gate": true, "allow_neg_eigval": true }), json!({ "gate": true, "negative_eigenvalues": true })),
+        (json!({ "expand_k": 0.5, "expand_v": 1.5 }), json!({ "d_head": 2, "expand_v": 3.0 })),
+        (json!({ "use_short_conv": false, "qk_activation": "silu" }), json!({ "d_conv": 0 })),
+    ] {
+        push("deltanet", [&plain, &more], [&same_plain, &same]);
+    }
+    made
+}
+
 /// mLSTM and the two minimal networks.
 pub(super) fn of_layers() -> Vec<Made> {
     let mut made = of_fla();
+    made.extend(of_delta());
     let d = json!({ "d_model": 8 });
     made.push(layer("mlstm", "mlstm", &d, &json!({})));
     let theirs =
