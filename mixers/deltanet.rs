@@ -472,8 +472,8 @@ impl Recurrent for State<'_> {
 mod tests {
     use super::*;
     use crate::laws::goldens::relative_error;
-    use crate::math::fla::L2_EPS;
     use crate::laws::testing::noise;
+    use crate::math::fla::L2_EPS;
     use tch::Device;
     use tch::nn::VarStore;
 

@@ -29,11 +29,9 @@ use crate::math::directions::Directions;
 use crate::math::fla::{Convs, EPS, convolutions, cut, dense, expanded, norm_and_gate, unit};
 use crate::math::heads::{HeadSizes, Heads};
 use crate::math::ssd_block::{param_rules, step_bias};
-use crate::{
-    ConfigError, Context, Cost, Dims, Family, Linear, Mixer, NotLinear, ParamRule, at_least, heads, linear_flops,
-};
+use crate::{ConfigError, Cost, Dims, Family, Linear, Mixer, NotLinear, ParamRule, at_least, heads, linear_flops};
 use serde_json::{Value, json};
-use tch::nn::{self, Init, VarStore};
+use tch::nn::{self, Init};
 use tch::{Device, Kind, Tensor};
 
 /// `mixer: { gated_deltanet: { n_heads: 4 } }`
@@ -82,7 +80,8 @@ const WIDTH: i64 = 2048;
 
 impl Family for Config {
     const NAME: &'static str = "gated_deltanet";
-    const ABOUT: &'static str = "delta rule in a state that forgets, several steps a token where asked (Yang et al. 2024)";
+    const ABOUT: &'static str =
+        "delta rule in a state that forgets, several steps a token where asked (Yang et al. 2024)";
     const PAPER: &'static str = "Yang et al. 2024, arXiv:2412.06464, §3";
     const COMPLEXITY: &'static str = "time O(length · d_model · (d_model + d_head)), memory O(length · d_model)";
     const VERSION: u32 = 1;
@@ -362,7 +361,8 @@ pub fn replay_product(golden: &Golden) -> Result<Replay, GoldenError> {
 /// A whole layer without decays: `deltanet__*`.
 pub fn replay_plain(golden: &Golden) -> Result<Replay, GoldenError> {
     let (d_conv, conv_bias) = convolutions(golden, true)?;
-    let (n_heads, d_model) = (golden.int_or("num_heads", 4)?, golden.axes("input.x", &["batch", "L", "hidden_size"])?[2]);
+    let (n_heads, d_model) =
+        (golden.int_or("num_heads", 4)?, golden.axes("input.x", &["batch", "L", "hidden_size"])?[2]);
     let [expand_k, expand_v] = [golden.number_or("expand_k", 1.0)?, golden.number_or("expand_v", 1.0)?];
     golden.checked(&expanded("expand_k", expand_k, n_heads, d_model).err().into_iter().collect::<Vec<_>>())?;
     let cfg = Config {
@@ -379,7 +379,9 @@ pub fn replay_plain(golden: &Golden) -> Result<Replay, GoldenError> {
     let known = [("silu", Activation::Silu), ("relu", Activation::Relu)];
     let activation = golden.choice("qk_activation", Activation::Silu, &known)?;
     if d_conv > 0 && matches!(activation, Activation::Relu) {
-        return Err(GoldenError::Unsupported("config `qk_activation` is `relu`; behind a convolution replayed is `silu`".into()));
+        return Err(GoldenError::Unsupported(
+            "config `qk_activation` is `relu`; behind a convolution replayed is `silu`".into(),
+        ));
     }
     golden.only("qk_norm", &["l2"])?;
     golden.only("use_beta", &[true])?;
@@ -420,7 +422,8 @@ pub fn replay_rule(golden: &Golden) -> Result<Replay, GoldenError> {
     let around = |ends: [&Tensor; 2], t: &Tensor| Tensor::cat(&[ends[0], t, ends[1]], 1);
     let (none, one) = (unit.zeros_like(), Tensor::ones([batch, d_k, heads, 1], (q.kind(), q.device())));
     let written = initial.transpose(1, 2);
-    let rule = Inputs::delta(q * (d_k as f64).powf(-0.5), k, v.shallow_clone(), &beta.unsqueeze(-1), g.exp().unsqueeze(-1));
+    let rule =
+        Inputs::delta(q * (d_k as f64).powf(-0.5), k, v.shallow_clone(), &beta.unsqueeze(-1), g.exp().unsqueeze(-1));
     let whole = Inputs {
         q: around([&none, &unit], &rule.q),
         w: around([&unit, &none], &rule.w),
@@ -438,7 +441,9 @@ pub fn replay_rule(golden: &Golden) -> Result<Replay, GoldenError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Context;
     use crate::laws::testing::{assert_twins, deviations, noise};
+    use tch::nn::VarStore;
 
     /// The equations as they stand, one step after another, without convolutions.
     fn plain(layer: &Directions<GatedDelta>, x: &Tensor) -> Tensor {

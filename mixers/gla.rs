@@ -20,14 +20,12 @@
 use crate::core::family::{BenchTarget, ReplayFn};
 use crate::laws::goldens::{Golden, GoldenError, Replay};
 use crate::math::directions::Directions;
-use crate::math::fla::{
-    Convs, attention_defaults, convolutions, cut, dense, expanded, head_width, norm_and_gate,
-};
+use crate::math::fla::{Convs, attention_defaults, convolutions, cut, dense, expanded, head_width, norm_and_gate};
 use crate::math::heads::{HeadSizes, Heads};
 use crate::{ConfigError, Cost, Dims, Family, Linear, Mixer, at_least, between, linear_flops};
 use serde_json::{Value, json};
 use tch::nn;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// `mixer: { gla: { n_heads: 4 } }`
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
@@ -256,7 +254,6 @@ mod tests {
     use crate::Context;
     use crate::laws::testing::{assert_twins, deviations, noise};
     use tch::nn::VarStore;
-    use tch::Device;
 
     /// The equations as they stand, one position after another, without convolutions.
     fn plain(layer: &Directions<Gla>, x: &Tensor) -> Tensor {

@@ -31,6 +31,7 @@ pub mod min_lstm;
 pub mod mlstm;
 pub mod retnet;
 pub mod rwkv6;
+pub mod rwkv7;
 pub mod s4;
 pub mod s5;
 pub mod sliding_window;

@@ -45,9 +45,11 @@ impl Default for Config {
 
 impl Family for Config {
     const NAME: &'static str = "lru";
-    const ABOUT: &'static str = "linear recurrent unit: complex eigenvalues on a ring, a scan, a gate (Orvieto et al. 2023)";
+    const ABOUT: &'static str =
+        "linear recurrent unit: complex eigenvalues on a ring, a scan, a gate (Orvieto et al. 2023)";
     const PAPER: &'static str = "Orvieto et al. 2023, arXiv:2303.06349, §3, appendix A";
-    const COMPLEXITY: &'static str = "time O(length · d_model · (d_model + d_state)), memory O(length · (d_model + d_state))";
+    const COMPLEXITY: &'static str =
+        "time O(length · d_model · (d_model + d_state)), memory O(length · (d_model + d_state))";
     const VERSION: u32 = 1;
     /// Of the models for the Long Range Arena, table 10 [recalled].
     const WIDTH: i64 = 128;
@@ -136,8 +138,7 @@ impl Lru {
         let b = ["B_re", "B_im"].map(|name| normal(name, [states, d], of_b));
         let names = [["C_re", "C_im"], ["C_re_reverse", "C_im_reverse"]];
         let directions = names.into_iter().take(if dims.causal { 1 } else { 2 });
-        let c: Vec<[Tensor; 2]> =
-            directions.map(|names| names.map(|name| normal(name, [d, states], of_c))).collect();
+        let c: Vec<[Tensor; 2]> = directions.map(|names| names.map(|name| normal(name, [d, states], of_c))).collect();
         b.iter().for_each(|b| dense_map(b, None, [d, states]));
         c.iter().flatten().for_each(|c| dense_map(c, None, [states, d]));
         Self { nu_log, theta_log, gamma_log, b, c, d: vs.randn_standard("D", &[d]) }
@@ -215,9 +216,8 @@ impl Norm {
     /// `f` with a skip, the norm before f or after the skip.
     pub fn around(&self, x: &Tensor, first: bool, f: impl FnOnce(&Tensor) -> Tensor) -> Tensor {
         const EPS: f64 = 1e-6;
-        let norm = |t: &Tensor| {
-            t.layer_norm(self.scale.size().as_slice(), Some(&self.scale), Some(&self.bias), EPS, false)
-        };
+        let norm =
+            |t: &Tensor| t.layer_norm(self.scale.size().as_slice(), Some(&self.scale), Some(&self.bias), EPS, false);
         if first { x + f(&norm(x)) } else { norm(&(x + f(x))) }
     }
 }
@@ -242,9 +242,8 @@ mod tests {
                 }
             });
             let named = vs.variables();
-            let of = |g: &Tensor, name: &str| {
-                g.matmul(&named[&format!("{name}.kernel")]) + &named[&format!("{name}.bias")]
-            };
+            let of =
+                |g: &Tensor, name: &str| g.matmul(&named[&format!("{name}.kernel")]) + &named[&format!("{name}.bias")];
             assert_plain_twin(&layer, &vs, |y| {
                 let g = y.gelu("tanh");
                 of(&g, "out1") * of(&g, "out2").sigmoid()
@@ -261,10 +260,9 @@ mod tests {
         let modulus = (-named["seq.nu_log"].to_kind(Kind::Double).exp()).exp();
         let square = modulus.square();
         let gamma = named["seq.gamma_log"].to_kind(Kind::Double).exp();
-        assert!(gamma.allclose(&(1.0 - &square).sqrt(), 1e-5, 1e-5, false));
+        assert!(gamma.allclose(&(-&square + 1.0).sqrt(), 1e-5, 1e-5, false));
         // The square of the modulus and the phase are uniform.
-        for (found, low, high) in
-            [(square, 0.25, 0.81), (named["seq.theta_log"].to_kind(Kind::Double).exp(), 0.0, 0.6)]
+        for (found, low, high) in [(square, 0.25, 0.81), (named["seq.theta_log"].to_kind(Kind::Double).exp(), 0.0, 0.6)]
         {
             let (least, most) = (found.min().double_value(&[]), found.max().double_value(&[]));
             let (mean, near) = (found.mean(Kind::Double).double_value(&[]), (high - low) / 12f64.sqrt() / 20.0 * 5.0);

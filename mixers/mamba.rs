@@ -262,8 +262,7 @@ impl Causal for Mamba {
     }
 
     fn cost(&self, length: i64) -> Cost {
-        let (d, inner, rank, states, conv) =
-            (self.d_model, self.d_inner, self.rank, self.cfg.d_state, self.cfg.d_conv);
+        let (d, inner, rank, states, conv) = (self.d_model, self.d_inner, self.rank, self.cfg.d_state, self.cfg.d_conv);
         let maps = inner * (2 * d + 2 * rank + 2 * states);
         let [bias, conv_bias] = [self.cfg.bias, self.cfg.conv_bias].map(i64::from);
         Cost {

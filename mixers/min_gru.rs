@@ -16,109 +16,32 @@
 //! Bidirectional: a second layer reads from the end ([`crate::math::directions`]).
 
 use crate::core::family::ReplayFn;
-use crate::laws::goldens::{Golden, GoldenError, Replay};
-use crate::math::min_rnn::{self, Cell, Sizes};
-use crate::{ConfigError, Dims, Family, Mixer};
-use serde_json::{Value, json};
-use tch::nn;
+use crate::math::min_rnn::{self, Cell, Which};
 
 /// `mixer: { min_gru: { expand: 2.0 } }`
-#[derive(Clone, Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Config {
-    /// Width of h over `d_model`. Reference: 1.
-    pub expand: f64,
-    /// What is written is positive, as the reference's scan in log space needs it. Without, it is any number, as in the paper's §3.
-    pub positive: bool,
-}
+pub type Config = min_rnn::Config<MinGru>;
 
-impl Default for Config {
-    fn default() -> Self {
-        Self { expand: 1.0, positive: true }
-    }
-}
+/// Which of the two it is.
+#[derive(Clone, Debug)]
+pub struct MinGru;
 
-impl Config {
-    fn sizes(&self) -> Sizes {
-        Sizes { cell: Cell::Gru, expand: self.expand, positive: self.positive }
-    }
-}
-
-impl Family for Config {
+impl Which for MinGru {
     const NAME: &'static str = "min_gru";
     const ABOUT: &'static str = "minGRU: gates without a past, a scan (Feng et al. 2024)";
     const PAPER: &'static str = "Feng et al. 2024, arXiv:2410.01201, §3.1, appendix B (log space)";
-    const COMPLEXITY: &'static str = "time O(length · d_model · d_inner), memory O(length · d_inner)";
-    const VERSION: u32 = 1;
-    /// The language models of §4.3.
-    const WIDTH: i64 = 384;
-
-    fn replays() -> &'static [(&'static str, ReplayFn)] {
-        &[("mingru", replay)]
-    }
-
-    fn variants() -> Vec<Value> {
-        vec![json!({ "expand": 1.5 }), json!({ "positive": false })]
-    }
-
-    fn extremes() -> Vec<(&'static str, f64)> {
-        vec![("weight", 30.0)]
-    }
-
-    fn scalars(&self, dims: &Dims) -> f64 {
-        self.sizes().scalars(dims)
-    }
-
-    fn check(&self, dims: &Dims) -> Vec<ConfigError> {
-        self.sizes().check(dims)
-    }
-
-    fn build(&self, vs: &nn::Path, dims: &Dims) -> Box<dyn Mixer> {
-        Box::new(self.sizes().layer(vs, dims))
-    }
-}
-
-/// A whole layer: `mingru__*`. Absent keys are the defaults of the reference's class.
-pub fn replay(golden: &Golden) -> Result<Replay, GoldenError> {
-    let cfg = Config { expand: golden.number_or("expansion_factor", 1.0)?, positive: true };
-    min_rnn::replay(golden, cfg.sizes(), &cfg)
+    const CELL: Cell = Cell::Gru;
+    const REPLAYS: &'static [(&'static str, ReplayFn)] = &[("mingru", min_rnn::replay::<Self>)];
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::laws::testing::deviations;
-    use crate::math::min_rnn::assert_plain_twin;
-    use tch::Device;
-    use tch::nn::VarStore;
 
     #[test]
     fn the_layer_is_its_equations_in_values_and_gradients() {
-        for expand in [1.0, 1.5] {
-            assert_plain_twin(Config { expand, ..Config::default() }.sizes(), |parts, h| {
-                let z = parts[1].sigmoid();
-                (1.0 - &z) * h + z * &parts[0]
-            });
-        }
-    }
-
-    #[test]
-    fn parameters_start_as_published() {
-        let vs = VarStore::new(Device::Cpu);
-        let _layer = Config { expand: 2.0, ..Config::default() }
-            .build(&vs.root(), &Dims { d_model: 64, seq_len: 8, causal: true });
-        let uniform = |inputs: f64| (0.0, 1.0 / (3.0 * inputs).sqrt()); // PyTorch's U(±1/√inputs)
-        deviations(&vs, |name| uniform(if name == "to_out.weight" { 128.0 } else { 64.0 }));
-    }
-
-    #[test]
-    fn what_cannot_be_built_is_named() {
-        let keys = |cfg: Config| -> Vec<&str> {
-            cfg.check(&Dims { d_model: 12, seq_len: 8, causal: false }).iter().map(|e| e.key).collect()
-        };
-        assert!(keys(Config::default()).is_empty());
-        for expand in [0.0, 0.3, -1.0, 1e9, f64::NAN] {
-            assert_eq!(keys(Config { expand, ..Config::default() }), ["expand"]);
-        }
+        min_rnn::assert_plain_twin::<MinGru>(|parts, h| {
+            let z = parts[1].sigmoid();
+            (1.0 - &z) * h + z * &parts[0]
+        });
     }
 }

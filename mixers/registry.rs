@@ -30,5 +30,6 @@ pub fn registry() -> Vec<Entry> {
         Entry::of::<crate::mamba::Config>(),
         Entry::of::<crate::lru::Config>(),
         Entry::of::<crate::s5::Config>(),
+        Entry::of::<crate::rwkv7::Config>(),
     ]
 }

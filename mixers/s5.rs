@@ -20,7 +20,8 @@ use crate::core::family::{BenchTarget, ReplayFn};
 use crate::core::precision::{Precision, dense_map};
 use crate::laws::goldens::{Golden, GoldenError, Replay};
 use crate::lru::Norm;
-use crate::math::complex_ssm::{Gate, Layer, Recurrence, Ssm, lecun, run};
+pub use crate::math::complex_ssm::Gate;
+use crate::math::complex_ssm::{Layer, Recurrence, Ssm, lecun, run};
 use crate::math::hippo;
 use crate::{ConfigError, Context, Dims, Family, Mixer, ParamRule, at_least, at_most, between, deviation, divides};
 use serde_json::{Value, json};
@@ -69,7 +70,8 @@ impl Family for Config {
     const NAME: &'static str = "s5";
     const ABOUT: &'static str = "one diagonal state space over all channels, a scan, a gate (Smith et al. 2023)";
     const PAPER: &'static str = "Smith et al. 2023, arXiv:2208.04933, §3";
-    const COMPLEXITY: &'static str = "time O(length · d_model · (d_model + d_state)), memory O(length · (d_model + d_state))";
+    const COMPLEXITY: &'static str =
+        "time O(length · d_model · (d_model + d_state)), memory O(length · (d_model + d_state))";
     const VERSION: u32 = 1;
     const WIDTH: i64 = WIDTH;
     const TRAINING_ONLY: &'static [&'static str] = &["dt_min", "dt_max", "blocks"];
@@ -109,7 +111,7 @@ impl Family for Config {
         [
             at_least("d_state", self.d_state, 1).and(at_most("d_state", self.d_state, hippo::MOST_STATES)),
             divides("blocks", self.blocks, if self.conjugate { "d_state / 2" } else { "d_state" }, self.d_state / each),
-            divides("conjugate", each, "d_state", self.d_state),
+            self.paired(),
             between("dt_max", self.dt_max, 1e-9, 1e3),
             between("dt_min", self.dt_min, 1e-9, self.dt_max),
         ]
@@ -124,6 +126,15 @@ impl Family for Config {
 }
 
 impl Config {
+    /// Conjugate pairs are two states each.
+    fn paired(&self) -> Result<(), ConfigError> {
+        if !self.conjugate || self.d_state % 2 == 0 {
+            return Ok(());
+        }
+        let problem = format!("`d_state` is {}, and states come in conjugate pairs", self.d_state);
+        Err(ConfigError { key: "d_state", problem, help: "use an even number, or `conjugate: false`".into() })
+    }
+
     fn layer(&self, vs: &nn::Path, dims: &Dims) -> Layer<S5> {
         Layer::new(vs, S5::new(&(vs / "seq"), dims, self), self.gate, dims.d_model, dims.causal)
     }
@@ -163,10 +174,12 @@ impl S5 {
         let of_states = 1.0 / (cfg.d_state as f64).sqrt();
         let scratch = VarStore::new(Device::Cpu);
         // Drawn for the real system, then turned into its modes.
-        let drawn = |name: &str, shape: &[i64], std: f64| lecun(&scratch.root(), name, shape, std).to_kind(Kind::Double);
-        let turn_b = vectors.conj().tr().matmul(
-            &drawn("B", &[cfg.d_state, d], deviation(of_states, WIDTH, d)).to_kind(Kind::ComplexDouble),
-        );
+        let drawn =
+            |name: &str, shape: &[i64], std: f64| lecun(&scratch.root(), name, shape, std).to_kind(Kind::Double);
+        let turn_b = vectors
+            .conj()
+            .tr()
+            .matmul(&drawn("B", &[cfg.d_state, d], deviation(of_states, WIDTH, d)).to_kind(Kind::ComplexDouble));
         let turn_c = |i: i64| {
             let [re, im] = ["re", "im"].map(|part| drawn(&format!("C_{part}_{i}"), &[d, cfg.d_state], of_states));
             Tensor::complex(&re, &im).matmul(&vectors)
@@ -301,9 +314,8 @@ mod tests {
                 }
             });
             let named = vs.variables();
-            let of = |g: &Tensor, name: &str| {
-                g.matmul(&named[&format!("{name}.kernel")]) + &named[&format!("{name}.bias")]
-            };
+            let of =
+                |g: &Tensor, name: &str| g.matmul(&named[&format!("{name}.kernel")]) + &named[&format!("{name}.bias")];
             assert_plain_twin(&layer, &vs, |y| {
                 let g = y.gelu("tanh");
                 match cfg.gate {
@@ -371,7 +383,7 @@ mod tests {
         let default = Config::default;
         assert!(keys(default()).is_empty());
         assert_eq!(keys(Config { d_state: 2048, ..default() }), ["d_state"]);
-        assert_eq!(keys(Config { d_state: 7, ..default() }), ["conjugate"]);
+        assert_eq!(keys(Config { d_state: 7, ..default() }), ["d_state"]);
         assert_eq!(keys(Config { blocks: 3, ..default() }), ["blocks"]);
         assert_eq!(keys(Config { dt_min: 0.2, ..default() }), ["dt_min"]);
     }

@@ -255,8 +255,9 @@ pub(crate) fn assert_plain_twin<S: Ssm>(layer: &Layer<S>, vs: &nn::VarStore, fin
             h = &lambda * h + x.select(1, t).to_kind(Kind::ComplexDouble).matmul(&b.tr());
             outputs.push(h.matmul(&c.tr()).real());
         }
-        let outputs: Vec<Tensor> =
-            (0..19).map(|t| outputs[order.iter().position(|at| *at == t).expect("each once")].shallow_clone()).collect();
+        let outputs: Vec<Tensor> = (0..19)
+            .map(|t| outputs[order.iter().position(|at| *at == t).expect("each once")].shallow_clone())
+            .collect();
         y = y + Tensor::stack(&outputs, 1);
     }
     let fast = layer.forward(&x, &Context::eval());

@@ -207,8 +207,7 @@ struct Sizes {
 impl Sizes {
     /// Of q, w, r, v, a and, where it is apart, e.
     fn of(inputs: &[&Tensor]) -> Self {
-        let sizes: Vec<Vec<usize>> =
-            inputs.iter().map(|t| t.size().iter().map(|&n| n as usize).collect()).collect();
+        let sizes: Vec<Vec<usize>> = inputs.iter().map(|t| t.size().iter().map(|&n| n as usize).collect()).collect();
         let axes = sizes.iter().all(|size| size.len() == 4);
         assert!(axes, "delta_scan: four axes, not {sizes:?}");
         let (batch, length, heads, d_k) = (sizes[0][0], sizes[0][1], sizes[0][2], sizes[0][3]);
@@ -464,13 +463,7 @@ fn backward_tile<T: Real, const W: usize>(row: Row<'_, T>, from: usize, grad: &[
 
 /// The end of a token: `dq = S do`, `G += q doᵀ`.
 #[inline(always)]
-fn read_back<T: Real, const W: usize>(
-    g: &mut Tile<T, W>,
-    state: &Tile<T, W>,
-    q: &[T],
-    grad: &[T; W],
-    dq: &mut [T],
-) {
+fn read_back<T: Real, const W: usize>(g: &mut Tile<T, W>, state: &Tile<T, W>, q: &[T], grad: &[T; W], dq: &mut [T]) {
     for (i, (g, s)) in g.iter_mut().zip(state).enumerate() {
         dq[i] += product(s, grad);
         for j in 0..W {
@@ -607,9 +600,9 @@ mod tests {
         for (sizes, apart) in cases.iter().flat_map(|sizes| [false, true].map(|apart| (*sizes, apart))) {
             let inputs = inputs(sizes, apart);
             let case = format!("[length, per token, d_k, d_v, d_a] {sizes:?}, apart {apart}");
-            let (leaves, slow) = (inputs.list(), looped(&inputs));
-            assert_twins(&scan(&inputs), &slow, &leaves, 1e-11, &format!("kernel, {case}"));
-            assert_twins(&in_chunks(&inputs), &slow, &leaves, 1e-11, &format!("chunks, {case}"));
+            let leaves = inputs.list();
+            assert_twins(&scan(&inputs), &looped(&inputs), &leaves, 1e-11, &format!("kernel, {case}"));
+            assert_twins(&in_chunks(&inputs), &looped(&inputs), &leaves, 1e-11, &format!("chunks, {case}"));
         }
     }
 

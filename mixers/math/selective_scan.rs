@@ -280,8 +280,7 @@ fn backward_tile<T: Real>(tile: Tile<'_, T>, part: usize, grad: &[T], into: &[Sh
         }
     }
     // SAFETY: rows and tiles do not overlap, and the tensor is alive and read by nobody else.
-    let of_a =
-        unsafe { into[2].part((tile.row * sizes.channels + tile.from) * d_state, tile.count() * d_state) };
+    let of_a = unsafe { into[2].part((tile.row * sizes.channels + tile.from) * d_state, tile.count() * d_state) };
     for (j, of_a) in of_a.chunks_exact_mut(d_state).enumerate() {
         for (of_a, of_rates) in of_a.iter_mut().zip(&of_rates) {
             *of_a = of_rates[j];
@@ -353,18 +352,20 @@ mod tests {
             let a = (noise(&[channels, d_state], 3) * 2.0 - 2.1).set_requires_grad(true);
             let [b, c] = [4, 5].map(|salt| leaf(&[2, length, d_state], salt));
             let leaves = [&x, &dt, &a, &b, &c];
-            let mut h = Tensor::zeros([2, channels, d_state], (Kind::Double, Device::Cpu));
-            let mut outputs = Vec::new();
-            for t in 0..length {
-                let dt = dt.select(1, t).unsqueeze(-1);
-                h = (&dt * &a).exp() * h + dt * x.select(1, t).unsqueeze(-1) * b.select(1, t).unsqueeze(1);
-                let read = &h * c.select(1, t).unsqueeze(1);
-                outputs.push(read.sum_dim_intlist([-1].as_slice(), false, Kind::Double));
-            }
-            let slow = Tensor::stack(&outputs, 1);
+            let slow = || {
+                let mut h = Tensor::zeros([2, channels, d_state], (Kind::Double, Device::Cpu));
+                let mut outputs = Vec::new();
+                for t in 0..length {
+                    let dt = dt.select(1, t).unsqueeze(-1);
+                    h = (&dt * &a).exp() * h + dt * x.select(1, t).unsqueeze(-1) * b.select(1, t).unsqueeze(1);
+                    let read = &h * c.select(1, t).unsqueeze(1);
+                    outputs.push(read.sum_dim_intlist([-1].as_slice(), false, Kind::Double));
+                }
+                Tensor::stack(&outputs, 1)
+            };
             let case = format!("length {length}, {channels} channels of {d_state}");
-            assert_twins(&scan(leaves), &slow, &leaves, 1e-11, &format!("kernel, {case}"));
-            assert_twins(&doubled(leaves), &slow, &leaves, 1e-11, &format!("doubled, {case}"));
+            assert_twins(&scan(leaves), &slow(), &leaves, 1e-11, &format!("kernel, {case}"));
+            assert_twins(&doubled(leaves), &slow(), &leaves, 1e-11, &format!("doubled, {case}"));
         }
     }
 

@@ -698,6 +698,8 @@ fn without_effect(made: &Made, key: &str) -> bool {
         ("combiner", "w") => config["fn"] == "logsparse",
         ("combiner", "ln_eps") => config.get("row_summary").is_some_and(|word| word == "none" || word == "wsum"),
         ("lru", "r_min" | "r_max" | "max_phase") | ("s5", "C_init" | "blocks" | "clip_eigs") => true,
+        ("rwkv7", "num_hidden_layers") => true,
+        ("rwkv7", "v_low_rank_dim") => config["layer_idx"] == 0,
         ("lru", "prenorm") => config["layer"] == false,
         (_, "conv_size" | "conv_bias") => config.get("use_short_conv") == Some(&Value::Bool(false)),
         ("s4_kernel_dplr", "L_first") => config.contains_key("l_max"),
