@@ -459,10 +459,13 @@ mod tests {
         let mut state = Tensor::zeros([x.size()[0], heads, d_k, d_v], (Kind::Double, Device::Cpu));
         let mut outputs = Vec::new();
         for t in 0..x.size()[1] {
-            if let Some(Forget { a_proj, a_log, dt_bias }) = &delta.forget {
-                let rate = (of(a_proj).select(1, t) + dt_bias).softplus() * a_log.exp();
-                state = state * (-rate).exp().unsqueeze(-1).unsqueeze(-1);
-            }
+            state = match &delta.forget {
+                None => state,
+                Some(Forget { a_proj, a_log, dt_bias }) => {
+                    let rate = (of(a_proj).select(1, t) + dt_bias).softplus() * a_log.exp();
+                    state * (-rate).exp().unsqueeze(-1).unsqueeze(-1)
+                }
+            };
             for step in 0..steps {
                 let [k, v] = [&k, &v].map(|of| of.select(1, t).select(1, step));
                 let beta = beta.select(1, t).select(1, step).unsqueeze(-1).unsqueeze(-1);

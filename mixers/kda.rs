@@ -277,9 +277,9 @@ mod tests {
         for t in 0..x.size()[1] {
             let [q, k, v, rate] = [&q, &k, &v, &rates].map(|of| of.select(1, t));
             let beta = beta.select(1, t).unsqueeze(-1).unsqueeze(-1);
-            state = state * (-rate).exp().unsqueeze(-1);
-            let held = (&state * k.unsqueeze(-1)).sum_dim_intlist([2].as_slice(), false, Kind::Double);
-            state = state + beta * k.unsqueeze(-1) * (v - held).unsqueeze(-2);
+            let kept = state * (-rate).exp().unsqueeze(-1);
+            let held = (&kept * k.unsqueeze(-1)).sum_dim_intlist([2].as_slice(), false, Kind::Double);
+            state = kept + beta * k.unsqueeze(-1) * (v - held).unsqueeze(-2);
             outputs.push((&state * q.unsqueeze(-1)).sum_dim_intlist([2].as_slice(), false, Kind::Double));
         }
         let o = Tensor::stack(&outputs, 1);

@@ -38,6 +38,7 @@ pub struct Config {
 }
 
 impl Default for Config {
+    #[expect(clippy::approx_constant, reason = "the number of the reference")]
     fn default() -> Self {
         Self { d_state: 64, r_min: 0.0, r_max: 1.0, max_phase: 6.28 }
     }

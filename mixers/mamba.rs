@@ -394,7 +394,7 @@ mod tests {
         let named = vs.variables();
         let steps = named["dt_proj.bias"].softplus();
         let (least, most) = (steps.min().double_value(&[]), steps.max().double_value(&[]));
-        assert!(0.00999 <= least && least < 0.02 && 0.15 < most && most <= 0.2002, "{least} .. {most}");
+        assert!((0.00999..0.02).contains(&least) && (0.15..=0.2002).contains(&most), "{least} .. {most}");
         let rates: Vec<f64> = (1..=16).map(f64::from).collect();
         let want = Tensor::from_slice(&rates).log().to_kind(Kind::Float).expand([256, 16], false);
         assert!(named["A_log"].allclose(&want, 1e-6, 1e-6, false));

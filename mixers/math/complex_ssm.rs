@@ -245,7 +245,7 @@ pub(crate) fn assert_plain_twin<S: Ssm>(layer: &Layer<S>, vs: &nn::VarStore, fin
     };
     let (lambda, b) = (joined(&lambda, 0), joined(&b, 0));
     let orders: Vec<Vec<i64>> = vec![(0..19).collect(), (0..19).rev().collect()];
-    let mut y = &x * layer.ssm.skip();
+    let mut parts = vec![&x * layer.ssm.skip()];
     for (c, order) in c.iter().zip(orders) {
         // Re(C h) is Re(C) Re(h) - Im(C) Im(h).
         let c = joined(c, 1).conj().resolve_conj();
@@ -258,8 +258,9 @@ pub(crate) fn assert_plain_twin<S: Ssm>(layer: &Layer<S>, vs: &nn::VarStore, fin
         let outputs: Vec<Tensor> = (0..19)
             .map(|t| outputs[order.iter().position(|at| *at == t).expect("each once")].shallow_clone())
             .collect();
-        y = y + Tensor::stack(&outputs, 1);
+        parts.push(Tensor::stack(&outputs, 1));
     }
+    let y: Tensor = parts.iter().sum();
     let fast = layer.forward(&x, &Context::eval());
     assert_twins(&fast, &finish(&y), &leaves, 1e-10, &format!("{:?}", layer.gate));
 }
