@@ -24,7 +24,7 @@
 use crate::core::limits::width;
 use crate::math::delta_scan::SEVERAL_STEPS;
 use crate::math::depthwise::Depthwise;
-use crate::math::fla::unit;
+use crate::math::fla::{UNIT_VECTORS, unit};
 use crate::{
     ConfigError, Context, Cost, Dims, Family, Linear, Mixer, NotLinear, Recurrent, Structure, at_least, heads, linear,
     linear_flops, tensor_bytes,
@@ -82,15 +82,13 @@ impl Family for Config {
     }
 
     fn unsteady() -> Vec<(Value, &'static str)> {
-        const WHY: &str = "queries and keys have length 1: in wide heads what is read is smaller than the eps of the norm behind it. \
-                           With a fixed `d_head` it is not";
         let settings = [
             json!({}),
             json!({ "negative_eigenvalues": true, "chunk_size": 1 }),
             json!({ "d_conv": 1, "chunk_size": 5 }),
             json!({ "householder": 3, "gate": true, "chunk_size": 64 }),
         ];
-        settings.map(|settings| (settings, WHY)).to_vec()
+        settings.map(|settings| (settings, UNIT_VECTORS)).to_vec()
     }
 
     fn variants() -> Vec<Value> {

@@ -26,10 +26,10 @@ use crate::core::limits::width;
 use crate::laws::goldens::{Golden, GoldenError, Replay};
 use crate::math::delta_scan::{Inputs, scan};
 use crate::math::directions::Directions;
-use crate::math::fla::{Convs, EPS, convolutions, cut, dense, expanded, norm_and_gate, unit};
+use crate::math::fla::{Convs, EPS, UNIT_VECTORS, convolutions, cut, dense, expanded, norm_and_gate, taps, unit};
 use crate::math::heads::{HeadSizes, Heads};
 use crate::math::ssd_block::{param_rules, step_bias};
-use crate::{ConfigError, Cost, Dims, Family, Linear, Mixer, NotLinear, ParamRule, at_least, heads, linear_flops};
+use crate::{ConfigError, Cost, Dims, Family, Linear, Mixer, NotLinear, ParamRule, at_least, linear_flops};
 use serde_json::{Value, json};
 use tch::nn::{self, Init};
 use tch::{Device, Kind, Tensor};
@@ -110,9 +110,7 @@ impl Family for Config {
     }
 
     fn unsteady() -> Vec<(Value, &'static str)> {
-        const WHY: &str = "queries and keys have length 1: in wide heads what is read is smaller than the eps of the norm behind it. \
-                           With a fixed `d_head` it is not";
-        vec![(json!({}), WHY)]
+        vec![(json!({}), UNIT_VECTORS)]
     }
 
     fn extremes() -> Vec<(&'static str, f64)> {
@@ -143,13 +141,10 @@ impl Family for Config {
     fn check(&self, dims: &Dims) -> Vec<ConfigError> {
         let keys = self.d_head.map_or(dims.d_model, |d_head| self.n_heads.saturating_mul(d_head));
         let widest = keys.saturating_mul(if self.expand_v > 1.0 { self.expand_v.ceil() as i64 } else { 1 });
-        let shape = heads(self.n_heads, self.d_head, dims.d_model);
-        // Of heads that cannot be, nothing more is said.
-        let values = shape.is_ok().then(|| expanded("expand_v", self.expand_v, self.n_heads, keys));
+        let shape = HeadSizes::check(self.n_heads, self.d_head, self.expand_v, dims.d_model);
         let steps = [self.householder, widest];
         [
             shape,
-            values.unwrap_or(Ok(())),
             at_least("householder", self.householder, 1),
             width("householder", "householder · n_heads · d_head · expand_v", &steps),
             at_least("d_conv", self.d_conv, 0),
@@ -166,8 +161,7 @@ impl Family for Config {
 
 impl Config {
     fn sizes(&self, d_model: i64) -> HeadSizes {
-        let d_k = self.d_head.unwrap_or(d_model / self.n_heads);
-        HeadSizes { heads: self.n_heads, d_k, d_v: (self.expand_v * d_k as f64) as i64 }
+        HeadSizes::expanded(self.n_heads, self.d_head, self.expand_v, d_model)
     }
 
     fn layer(&self, vs: &nn::Path, dims: &Dims) -> Directions<GatedDelta> {
@@ -314,9 +308,8 @@ impl Heads for GatedDelta {
         let [gate, forget] = [self.cfg.gate, self.cfg.forget].map(i64::from);
         let convolved = keys + steps * (keys + values);
         let maps = d * (convolved + gate * values + (steps + forget) * heads);
-        let taps = if conv > 0 { conv + i64::from(self.cfg.conv_bias) } else { 0 };
         Cost {
-            params: maps + 2 * forget * heads + d_v + taps * convolved,
+            params: maps + 2 * forget * heads + d_v + taps(conv, self.cfg.conv_bias) * convolved,
             state_bytes: 4 * (keys * d_v + (conv - 1).max(0) * convolved),
             flops: 2 * length * (maps + conv * convolved) + (2 * steps + 1) * linear_flops(length, keys, d_v),
         }

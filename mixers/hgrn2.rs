@@ -20,7 +20,7 @@
 use crate::core::family::{BenchTarget, ReplayFn};
 use crate::laws::goldens::{Golden, GoldenError, Replay};
 use crate::math::directions::Directions;
-use crate::math::fla::{Convs, EPS, convolutions, cut, dense};
+use crate::math::fla::{Convs, EPS, convolutions, cut, dense, taps};
 use crate::math::heads::{HeadSizes, Heads};
 use crate::{ConfigError, Context, Cost, Dims, Family, Linear, Mixer, at_least, divides, linear_flops};
 use serde_json::{Value, json};
@@ -179,9 +179,8 @@ impl Heads for Hgrn2 {
 
     fn cost(&self, length: i64) -> Cost {
         let (d, conv) = (self.d_model, self.cfg.d_conv);
-        let taps = if conv > 0 { conv + i64::from(self.cfg.conv_bias) } else { 0 };
         Cost {
-            params: 3 * d * (d + taps) + d,
+            params: 3 * d * (d + taps(conv, self.cfg.conv_bias)) + d,
             state_bytes: 4 * (d * self.d_head() + (conv - 1).max(0) * 3 * d),
             flops: 2 * length * 3 * d * (d + conv) + 2 * linear_flops(length, d, self.d_head()),
         }

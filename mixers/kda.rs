@@ -21,10 +21,10 @@ use crate::core::family::BenchTarget;
 use crate::gated_deltanet::decay_rates;
 use crate::math::delta_scan::Inputs;
 use crate::math::directions::Directions;
-use crate::math::fla::{Convs, cut, dense, expanded, norm_and_gate, unit};
+use crate::math::fla::{Convs, UNIT_VECTORS, cut, dense, norm_and_gate, taps, unit};
 use crate::math::heads::{HeadSizes, Heads};
 use crate::math::ssd_block::param_rules;
-use crate::{ConfigError, Cost, Dims, Family, Linear, Mixer, ParamRule, at_least, heads, linear_flops};
+use crate::{ConfigError, Cost, Dims, Family, Linear, Mixer, ParamRule, at_least, linear_flops};
 use serde_json::{Value, json};
 use tch::nn;
 use tch::{Kind, Tensor};
@@ -87,9 +87,7 @@ impl Family for Config {
     }
 
     fn unsteady() -> Vec<(Value, &'static str)> {
-        const WHY: &str = "queries and keys have length 1: in wide heads what is read is smaller than the eps of the norm behind it. \
-                           With a fixed `d_head` it is not";
-        vec![(json!({}), WHY)]
+        vec![(json!({}), UNIT_VECTORS)]
     }
 
     fn extremes() -> Vec<(&'static str, f64)> {
@@ -112,19 +110,11 @@ impl Family for Config {
     }
 
     fn check(&self, dims: &Dims) -> Vec<ConfigError> {
-        let keys = self.d_head.map_or(dims.d_model, |d_head| self.n_heads.saturating_mul(d_head));
-        let shape = heads(self.n_heads, self.d_head, dims.d_model);
-        // Of heads that cannot be, nothing more is said.
-        let values = shape.is_ok().then(|| expanded("expand_v", self.expand_v, self.n_heads, keys));
-        [
-            shape,
-            values.unwrap_or(Ok(())),
-            at_least("gate_rank", self.gate_rank.unwrap_or(1), 1),
-            at_least("d_conv", self.d_conv, 0),
-        ]
-        .into_iter()
-        .filter_map(Result::err)
-        .collect()
+        let shape = HeadSizes::check(self.n_heads, self.d_head, self.expand_v, dims.d_model);
+        [shape, at_least("gate_rank", self.gate_rank.unwrap_or(1), 1), at_least("d_conv", self.d_conv, 0)]
+            .into_iter()
+            .filter_map(Result::err)
+            .collect()
     }
 
     fn build(&self, vs: &nn::Path, dims: &Dims) -> Box<dyn Mixer> {
@@ -134,8 +124,7 @@ impl Family for Config {
 
 impl Config {
     fn sizes(&self, d_model: i64) -> HeadSizes {
-        let d_k = self.d_head.unwrap_or(d_model / self.n_heads);
-        HeadSizes { heads: self.n_heads, d_k, d_v: (self.expand_v * d_k as f64) as i64 }
+        HeadSizes::expanded(self.n_heads, self.d_head, self.expand_v, d_model)
     }
 
     fn rank(&self, d_model: i64) -> i64 {
@@ -243,9 +232,8 @@ impl Heads for Kda {
         let (keys, values) = (self.sizes.keys(), self.sizes.values());
         let convolved = 2 * keys + values;
         let maps = d * (convolved + heads + 2 * rank) + rank * (keys + values);
-        let taps = if conv > 0 { conv + i64::from(self.cfg.conv_bias) } else { 0 };
         Cost {
-            params: maps + heads + keys + values + d_v + taps * convolved,
+            params: maps + heads + keys + values + d_v + taps(conv, self.cfg.conv_bias) * convolved,
             state_bytes: 4 * (keys * d_v + (conv - 1).max(0) * convolved),
             flops: 2 * length * (maps + conv * convolved) + 3 * linear_flops(length, keys, d_v),
         }

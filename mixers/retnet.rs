@@ -20,7 +20,9 @@
 use crate::core::family::{BenchTarget, ReplayFn};
 use crate::laws::goldens::{Golden, GoldenError, Replay};
 use crate::math::directions::Directions;
-use crate::math::fla::{Convs, attention_defaults, convolutions, cut, dense, expanded, head_width, norm_and_gate};
+use crate::math::fla::{
+    Convs, attention_defaults, convolutions, cut, dense, expanded, head_width, norm_and_gate, taps,
+};
 use crate::math::heads::{HeadSizes, Heads};
 use crate::{ConfigError, Cost, Dims, Family, Linear, Mixer, at_least, between, linear_flops};
 use serde_json::{Value, json};
@@ -230,9 +232,8 @@ impl Heads for Retention {
         let (keys, values) = (self.sizes.keys(), self.sizes.values());
         let maps = d * (2 * keys + (1 + i64::from(self.cfg.gate)) * values);
         let convolved = 2 * keys + values;
-        let taps = if self.cfg.d_conv > 0 { self.cfg.d_conv + i64::from(self.cfg.conv_bias) } else { 0 };
         Cost {
-            params: maps + d_v + taps * convolved,
+            params: maps + d_v + taps(self.cfg.d_conv, self.cfg.conv_bias) * convolved,
             state_bytes: 4 * (keys * d_v + (self.cfg.d_conv - 1).max(0) * convolved),
             flops: 2 * length * (maps + self.cfg.d_conv * convolved) + 2 * linear_flops(length, keys, d_v),
         }

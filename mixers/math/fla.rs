@@ -19,6 +19,10 @@ pub(crate) const EPS: f64 = 1e-5;
 /// Added to ‖·‖² before the root.
 pub(crate) const L2_EPS: f64 = 1e-6;
 
+/// Why layers whose queries and keys are [`unit`] vectors are not as loud at every width.
+pub(crate) const UNIT_VECTORS: &str = "queries and keys have length 1: in wide heads what is read is smaller than the eps of the norm \
+                                       behind it. With a fixed `d_head` it is not";
+
 /// Each vector of the last axis with length 1.
 pub(crate) fn unit(t: &Tensor) -> Tensor {
     t * (t.square().sum_dim_intlist([-1].as_slice(), true, t.kind()) + L2_EPS).rsqrt()
@@ -78,6 +82,11 @@ impl Convs {
     pub fn step(&self, i: usize, x: Tensor, windows: &mut [Tensor]) -> Tensor {
         self.0.get(i).map_or_else(|| x.shallow_clone(), |conv| conv.step(&x, &mut windows[i]))
     }
+}
+
+/// Numbers a convolved channel has.
+pub(crate) fn taps(width: i64, bias: bool) -> i64 {
+    if width > 0 { width + i64::from(bias) } else { 0 }
 }
 
 /// Width and bias of the short convolutions of a dump, which the class has by itself or not; a width of 0 where there are none.

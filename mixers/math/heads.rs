@@ -7,8 +7,8 @@
 //! A layer says how x is read and how o is finished; here is the rest of [`Causal`].
 
 use crate::math::directions::Causal;
-use crate::math::fla::{Convs, by_head};
-use crate::{Cost, NotLinear, ParamRule, Structure};
+use crate::math::fla::{Convs, by_head, expanded};
+use crate::{ConfigError, Cost, NotLinear, ParamRule, Structure, heads};
 use std::fmt::Debug;
 use tch::{Device, Kind, Tensor};
 
@@ -38,6 +38,18 @@ pub(crate) struct HeadSizes {
 }
 
 impl HeadSizes {
+    /// Of settings that [`HeadSizes::check`] passed: heads of `d_head`, or `d_model` shared out, values wider by `expand_v`.
+    pub fn expanded(heads: i64, d_head: Option<i64>, expand_v: f64, d_model: i64) -> Self {
+        let d_k = d_head.unwrap_or(d_model / heads);
+        Self { heads, d_k, d_v: (expand_v * d_k as f64) as i64 }
+    }
+
+    /// What is wrong with them.
+    pub fn check(n_heads: i64, d_head: Option<i64>, expand_v: f64, d_model: i64) -> Result<(), ConfigError> {
+        heads(n_heads, d_head, d_model)?;
+        expanded("expand_v", expand_v, n_heads, d_head.map_or(d_model, |d_head| n_heads * d_head))
+    }
+
     /// Channels of all keys.
     pub fn keys(&self) -> i64 {
         self.heads * self.d_k
