@@ -7,6 +7,7 @@ pub mod decode;
 pub mod steps;
 pub mod suite;
 
+use crate::base::choices::DeviceKind;
 use crate::model::ModelConfig;
 use results::bench::{Memory, Pass};
 use serde::{Deserialize, Serialize};
@@ -43,6 +44,8 @@ pub struct Job {
     pub subjects: Vec<Subject>,
     /// Threads of libtorch.
     pub threads: usize,
+    /// Where to compute.
+    pub device: DeviceKind,
     /// Memory it may allocate, bytes.
     pub memory: Option<u64>,
     /// What.

@@ -450,6 +450,9 @@ pub struct VerifyArgs {
     /// Do not fail on families this build has no mixer for
     #[arg(long)]
     pub skip_unsupported: bool,
+    /// Where to compute
+    #[arg(long, value_enum, default_value_t = DeviceKind::Cpu)]
+    pub device: DeviceKind,
     /// Print JSON, one object a file and one for the summary
     #[arg(long)]
     pub json: bool,
@@ -483,6 +486,9 @@ pub struct BenchArgs {
     /// Build every mixer to read only the past [default: only those that cannot do otherwise]
     #[arg(long)]
     pub causal: bool,
+    /// Where to compute; on CUDA times alone are taken
+    #[arg(long, value_enum, default_value_t = DeviceKind::Cpu)]
+    pub device: DeviceKind,
     /// Which passes to measure
     #[arg(long, value_enum, default_value_t = BenchPasses::Both)]
     pub passes: BenchPasses,

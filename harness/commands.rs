@@ -27,6 +27,7 @@ use crate::cli::{Changes, Cli, Command, hint};
 use crate::config::{Config, Draft};
 use crate::registry::Registry;
 use clap::Parser;
+use mixers::native::kernels;
 use results::SizedModel;
 use std::ffi::OsString;
 use std::path::Path;
@@ -49,7 +50,7 @@ pub(crate) fn obey(line: Vec<OsString>, registry: &Registry) -> u8 {
             return error.exit_code() as u8;
         }
     };
-    let exit = dispatch(&cli, registry);
+    let exit = choose_kernels().unwrap_or_else(|| dispatch(&cli, registry));
     // Where a command has failed, that is what its exit code says.
     if let Some(error) = output::lost() {
         fail(format!("standard output could not be written: {error}"), "free some space, then run the command again");
@@ -58,6 +59,21 @@ pub(crate) fn obey(line: Vec<OsString>, registry: &Registry) -> u8 {
         }
     }
     exit as u8
+}
+
+/// Which form of the kernels this process runs, and every process that it starts: the one place that reads the variable. An exit code
+/// where its word is unknown.
+fn choose_kernels() -> Option<Exit> {
+    let word = std::env::var_os(kernels::VARIABLE)?;
+    match word.to_string_lossy().parse() {
+        Ok(form) => kernels::choose(form),
+        Err(problem) => {
+            let problem: String = problem;
+            fail(problem, "set it to plain, native or auto, or leave it unset: auto");
+            return Some(Exit::Usage);
+        }
+    }
+    None
 }
 
 /// Runs the command typed.

@@ -5,6 +5,7 @@ pub(crate) mod competence;
 pub(crate) mod coordinates;
 pub(crate) mod damaged;
 pub(crate) mod described;
+pub(crate) mod devices;
 pub(crate) mod names;
 pub(crate) mod pinned;
 pub(crate) mod recipes;

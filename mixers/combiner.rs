@@ -43,8 +43,8 @@ use crate::{
 };
 use inner::{Core, Operands};
 use serde_json::{Value, json};
+use tch::Tensor;
 use tch::nn::{self, Init, VarStore};
-use tch::{Device, Tensor};
 
 mod axial;
 mod fixed;
@@ -597,7 +597,7 @@ fn replay_module(golden: &Golden, cfg: &Config, dims: &Dims, ln_eps: f64, quirk:
         return Err(GoldenError::Unsupported("config `quirk`: replayed for the attention alone".into()));
     }
     golden.no_larger(cfg.scalars(dims))?;
-    let mut vs = VarStore::new(Device::Cpu);
+    let mut vs = VarStore::new(golden.device);
     let mut combiner = Combiner::new(&vs.root(), dims, cfg);
     combiner.core.eps = ln_eps;
     golden.fill(&mut vs)?;
@@ -608,7 +608,7 @@ fn replay_module(golden: &Golden, cfg: &Config, dims: &Dims, ln_eps: f64, quirk:
 
 /// The attention alone, with DeepSets' weights if it has them.
 fn replay_core(golden: &Golden, core: &Core, d_head: i64, quirk: bool) -> Result<Replay, GoldenError> {
-    let mut vs = VarStore::new(Device::Cpu);
+    let mut vs = VarStore::new(golden.device);
     let mut learned = Vec::new();
     if core.map == Map::Deepset {
         golden.no_larger(2.0 * (d_head * d_head) as f64)?;

@@ -24,8 +24,9 @@ use crate::math::fla::{Convs, EPS, convolutions, cut, dense, taps};
 use crate::math::heads::{HeadSizes, Heads};
 use crate::{ConfigError, Context, Cost, Dims, Family, Linear, Mixer, at_least, divides, linear_flops};
 use serde_json::{Value, json};
+use tch::Tensor;
 use tch::nn::{self, VarStore};
-use tch::{Device, Kind, Tensor};
+use tch::Kind;
 
 /// `mixer: { hgrn2: { n_heads: 4 } }`
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
@@ -206,7 +207,7 @@ pub fn replay(golden: &Golden) -> Result<Replay, GoldenError> {
     golden.agrees("expand_ratio", dims.d_model / cfg.n_heads, "the heads divide `hidden_size`")?;
     let bound = golden.optional_input("lower_bound", &["has_lower_bound"], false)?;
     let x = golden.input("x")?;
-    let mut vs = VarStore::new(Device::Cpu);
+    let mut vs = VarStore::new(golden.device);
     let mut layer = cfg.layer(&vs.root(), &dims);
     golden.fill(&mut vs)?;
     let mut inputs = vec![("x", &x)];
@@ -223,6 +224,7 @@ pub fn replay(golden: &Golden) -> Result<Replay, GoldenError> {
 mod tests {
     use super::*;
     use crate::laws::testing::{assert_twins, deviations, noise};
+    use tch::Device;
 
     /// The equations as they stand, one position after another, without convolutions.
     fn plain(layer: &Directions<Hgrn2>, x: &Tensor) -> Tensor {

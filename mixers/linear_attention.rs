@@ -16,6 +16,7 @@
 //!          added, rows sum to 1, and φ is exact down to its floor, e^-30. The paper has neither `relu` nor
 //!          `normalise: false`
 
+use crate::native::kernels::native_for;
 use crate::native::{Backward, attach, recompute};
 use crate::{
     ConfigError, Context, Cost, Dims, Family, Linear, Mixer, NotLinear, Recurrent, Structure, at_least, heads, linear,
@@ -242,6 +243,23 @@ fn one_sided([a, b, c]: [&Tensor; 3], side: Side, chunk: i64) -> Tensor {
     Tensor::cat(&done, 1).unflatten(0, [batch, heads])
 }
 
+/// Σ_{s ≤ t} (q_t · k_s) v_s with all chunks in one call, for devices where a call costs more than a chunk.
+fn sums_at_once(q: &Tensor, k: &Tensor, v: &Tensor, chunk: i64) -> Tensor {
+    let length = q.size()[2];
+    let chunk = chunk.min(length);
+    let count = (length + chunk - 1) / chunk;
+    let cut = |t: &Tensor| t.constant_pad_nd([0, 0, 0, count * chunk - length]).unflatten(2, [count, chunk]);
+    let (q, k, v) = (cut(q), cut(k), cut(v));
+    let mut y = q.matmul(&k.transpose(-2, -1)).tril(0).matmul(&v);
+    if count > 1 {
+        let added = k.transpose(-2, -1).matmul(&v);
+        let first = added.narrow(2, 0, 1).zeros_like();
+        let before = Tensor::cat(&[first, added.narrow(2, 0, count - 1)], 2).cumsum(2, added.kind());
+        y = y + q.matmul(&before);
+    }
+    y.flatten(2, 3).narrow(2, 0, length)
+}
+
 /// Σ_{s ≤ t} (q_t · k_s) v_s, keeping q, k and v for the backward and nothing else.
 fn sums_so_far(q: &Tensor, k: &Tensor, v: &Tensor, chunk: i64) -> Tensor {
     struct Sums(i64);
@@ -257,6 +275,9 @@ fn sums_so_far(q: &Tensor, k: &Tensor, v: &Tensor, chunk: i64) -> Tensor {
         }
     }
 
+    if !native_for(q) {
+        return sums_at_once(q, k, v, chunk);
+    }
     let y = tch::no_grad(|| one_sided([q, k, v], Side::Past, chunk));
     attach(Sums(chunk), &[q, k, v], &[&y], &[q, k, v]);
     y

@@ -29,8 +29,8 @@ use crate::{
     ConfigError, Context, Cost, Dims, Family, Linear, Mixer, NotLinear, ParamRule, Recurrent, Structure, tensor_bytes,
 };
 use serde_json::{Value, json};
+use tch::Tensor;
 use tch::nn::{self, Init, VarStore};
-use tch::{Device, Tensor};
 
 /// `mixer: { mamba2: { d_state: 64 } }`
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
@@ -434,7 +434,7 @@ pub fn replay(golden: &Golden) -> Result<Replay, GoldenError> {
     golden.agrees("d_ssm", cfg.expand * d_model, "`expand` and `d_model` say")?;
     golden.agrees("nheads", cfg.expand * d_model / cfg.headdim, "`expand`, `d_model` and `headdim` say")?;
     let u = golden.input("u")?;
-    let mut vs = VarStore::new(Device::Cpu);
+    let mut vs = VarStore::new(golden.device);
     let mamba2 = Mamba2::new(&vs.root(), &dims, &cfg);
     golden.fill(&mut vs)?;
     let y = mamba2.forward(&u, &Context::eval());
@@ -529,7 +529,7 @@ mod tests {
     use super::*;
     use crate::laws::testing::noise;
     use crate::math::ssd_block::EPS;
-    use tch::Kind;
+    use tch::{Device, Kind};
 
     /// The layer from libtorch's operations and the step-by-step recurrence.
     fn plain(layer: &Mamba2, u: &Tensor) -> Tensor {

@@ -51,7 +51,7 @@ use crate::{
 };
 use serde_json::{Value, json};
 use tch::nn::{self, Init, VarStore};
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 /// `mixer: { matrix_mixer: { matrix: toeplitz } }`
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
@@ -660,7 +660,7 @@ fn stored(golden: &Golden) -> Result<(VarStore, MatrixMixer, Tensor), GoldenErro
     golden.agrees("nheads", d_inner / cfg.headdim(d_inner), "`expand`, `d_model` and `headdim` say")?;
     held_buffer(golden, &cfg, &dims)?;
     let u = golden.input("u")?;
-    let mut vs = VarStore::new(Device::Cpu);
+    let mut vs = VarStore::new(golden.device);
     let mixer = MatrixMixer::new(&vs.root(), &dims, &cfg);
     golden.fill(&mut vs)?;
     Ok((vs, mixer, u))

@@ -1,8 +1,10 @@
 //! Operations with a backward of their own, where libtorch's would keep or move more than it must.
 //!
 //! tch offers no custom autograd: `native/bridge.cpp` adds one node type whose backward calls back into Rust, and lends
-//! libtorch's thread pool. Each user of this module keeps a plain twin made of libtorch operations and is tested against it
-//! in values and gradients.
+//! libtorch's thread pool. A native kernel has a plain twin made of libtorch operations, which runs where there is none and
+//! where it is asked for ([`kernels`]); tests compare both in values and gradients.
+
+pub mod kernels;
 
 use std::ffi::{CString, c_char, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -78,6 +78,7 @@ fn sweep_with(text: &str, which: usize) -> Sweep {
             &mut record.device.kind,
             &mut record.device.name,
             &mut record.device.host,
+            &mut record.device.kernels,
             &mut record.versions.mixarena,
             &mut record.versions.libtorch,
             &mut record.versions.commit,

@@ -50,7 +50,7 @@ class S4D(nn.Module):
         a = -torch.exp(self.log_real) + 1j * self.imaginary
         dt_a = a * torch.exp(self.log_dt).unsqueeze(-1)
         c = torch.view_as_complex(self.c) * (torch.exp(dt_a) - 1) / a
-        powers = torch.exp(dt_a.unsqueeze(-1) * torch.arange(length))
+        powers = torch.exp(dt_a.unsqueeze(-1) * torch.arange(length, device=a.device))
         return 2 * torch.einsum("hn,hnl->hl", c, powers).real
 
     def forward(self, x):
@@ -95,7 +95,7 @@ class Mamba2(nn.Module):
         """`[.., l]` to `[.., l, l]`: sums over j < k <= i, and -inf above the diagonal."""
         total = x.cumsum(-1)
         length = x.shape[-1]
-        below = torch.ones(length, length, dtype=torch.bool).tril()
+        below = torch.ones(length, length, dtype=torch.bool, device=x.device).tril()
         return (total.unsqueeze(-1) - total.unsqueeze(-2)).masked_fill(~below, -torch.inf)
 
     def forward(self, u):
@@ -139,11 +139,11 @@ class DeltaNet(nn.Module):
         q, k, v = (cut(t) for t in qkv.chunk(3, -1))
         q, k = F.normalize(q, dim=-1), F.normalize(k, dim=-1)
         beta = cut(torch.sigmoid(self.beta(x)))
-        below = torch.ones(chunk, chunk, dtype=torch.bool).tril(-1)
-        system = torch.eye(chunk) + ((beta * k) @ k.transpose(-1, -2)) * below
+        below = torch.ones(chunk, chunk, dtype=torch.bool, device=x.device).tril(-1)
+        system = torch.eye(chunk, device=x.device) + ((beta * k) @ k.transpose(-1, -2)) * below
         w, u = torch.linalg.solve_triangular(system, torch.cat([beta * k, beta * v], -1), upper=False, unitriangular=True).chunk(2, -1)
         scores = (q @ k.transpose(-1, -2)).tril()
-        state = torch.zeros(*k.shape[:2], k.shape[-1], v.shape[-1])
+        state = k.new_zeros(*k.shape[:2], k.shape[-1], v.shape[-1])
         outs = []
         for i in range(length // chunk):
             new = u[:, :, i] - w[:, :, i] @ state

@@ -201,6 +201,7 @@ impl Folder {
         command.args(line.split_whitespace()).current_dir(self.folder.path()).stdin(Stdio::null());
         command.env_remove("MIXARENA_DATA").env_remove("MIXARENA_STORE").env_remove("RUST_BACKTRACE");
         command.env_remove("MIXARENA_KEEP").env_remove("MIXARENA_MIRROR").env("NO_PROXY", "127.0.0.1");
+        command.env_remove("MIXARENA_KERNELS");
         let shared = || binary().with_file_name("cache-of-tests");
         command.env("XDG_CACHE_HOME", self.cache.as_ref().map_or_else(shared, |own| own.path().into()));
         // Tests share the cores; `sweep` sets this for its children, `run` in the foreground does not.

@@ -425,3 +425,28 @@ fn a_plan_s_time_is_of_steps_timed_here_and_of_runs_that_were_made() {
         assert!(record.measures.get("mfu").is_none_or(|share| *share > 0.0 && *share <= 1.0), "{:?}", record.measures);
     }
 }
+
+#[test]
+fn plain_kernels_train_a_sweep_and_its_records_say_so() {
+    let folder = Folder::with("five.yaml", FIVE);
+    let swept = |kernels: &str, store: &str| {
+        let mut command = folder.command(&format!("sweep five.yaml --set seeds=1 --store {store}"));
+        let ended: tests::Ended = command.env("MIXARENA_KERNELS", kernels).output().expect("the binary starts").into();
+        ended.expect(0);
+        let mut records = folder.records_in(store);
+        records.sort_by(|a, b| a.id.cmp(&b.id));
+        records
+    };
+    let (plain, native) = (swept("plain", "plain"), swept("auto", "native"));
+    assert_eq!((plain.len(), native.len()), (MIXERS.len(), MIXERS.len()));
+    for (plain, native) in plain.iter().zip(&native) {
+        assert_eq!((plain.id.as_str(), &plain.outcome), (native.id.as_str(), &Outcome::Finished), "the same run");
+        assert_eq!((plain.device.kernels.as_str(), native.device.kernels.as_str()), ("plain", "native"));
+        let first = |record: &results::Record| record.curve[0].train_loss;
+        assert!((first(plain) / first(native) - 1.0).abs() < 1e-3, "{} and {}", first(plain), first(native));
+    }
+    let mut command = folder.command("sweep five.yaml");
+    let ended: tests::Ended = command.env("MIXARENA_KERNELS", "fast").output().expect("the binary starts").into();
+    let told = ended.expect(2).err;
+    assert!(told.contains("MIXARENA_KERNELS is `fast`") && told.contains("plain, native or auto"), "{told}");
+}

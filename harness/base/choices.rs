@@ -1,9 +1,10 @@
 //! Words of the command line that a process passes on to those it starts.
 
 use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
 
 /// Where to compute.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 pub enum DeviceKind {
     /// The processor
     Cpu,

@@ -1,6 +1,7 @@
 //! CUDA is opened at run time: the same binary serves machines with and without it.
 
 use crate::base::choices::DeviceKind;
+use mixers::native::kernels::{Kernels, VARIABLE, chosen};
 use std::path::PathBuf;
 use tch::Device;
 
@@ -10,13 +11,28 @@ const LIBRARIES: [&str; 2] = ["libc10_cuda.so", "libtorch_cuda.so"];
 /// The libtorch device behind a choice, or why it cannot be had.
 pub fn device(kind: DeviceKind) -> Result<Device, String> {
     match kind {
-        DeviceKind::Cpu => Ok(Device::Cpu),
+        DeviceKind::Cpu => Ok(kind.place()),
         DeviceKind::Cuda => {
+            if chosen() == Kernels::Native {
+                return Err(format!(
+                    "{VARIABLE} is `native`, and CUDA has no native kernels; set it to auto, or use --device cpu"
+                ));
+            }
             open()?;
             match tch::Cuda::is_available() {
-                true => Ok(Device::Cuda(0)),
+                true => Ok(kind.place()),
                 false => Err("libtorch sees no CUDA device; run `mixarena doctor`, or use --device cpu".into()),
             }
+        }
+    }
+}
+
+impl DeviceKind {
+    /// As libtorch names it.
+    pub fn place(self) -> Device {
+        match self {
+            Self::Cpu => Device::Cpu,
+            Self::Cuda => Device::Cuda(0),
         }
     }
 }

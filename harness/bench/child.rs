@@ -2,6 +2,7 @@
 //! input closes.
 
 use super::{Job, Said, Subject, Work};
+use crate::base::cuda;
 use crate::base::limits;
 use crate::base::process::{panic_reason, panic_text};
 use crate::model::Block;
@@ -29,13 +30,14 @@ pub fn serve(registry: &Registry) -> Result<(), String> {
     });
     limits::keep_freed_memory();
     tch::set_num_threads(i32::try_from(job.threads).unwrap_or(i32::MAX));
-    if let Some(bytes) = job.memory {
+    let device = cuda::device(job.device)?;
+    if let (Some(bytes), Device::Cpu) = (job.memory, device) {
         limits::limit_memory(bytes);
     }
     match job.work {
-        Work::Memory(pass) => weigh(&job.subjects, pass, registry),
+        Work::Memory(pass) => weigh(&job.subjects, pass, (registry, device)),
         Work::Time { passes, warmup, repeats, cap } => {
-            clock(&job.subjects, &passes, &Rounds { warmup, repeats, cap }, registry);
+            clock(&job.subjects, &passes, &Rounds { warmup, repeats, cap }, (registry, device));
         }
     }
     say(Said::Done);
@@ -63,14 +65,14 @@ struct Standing {
 }
 
 impl Standing {
-    fn new(subject: &Subject, registry: &Registry) -> (Self, u64) {
+    fn new(subject: &Subject, (registry, device): (&Registry, Device)) -> (Self, u64) {
         let entry = registry.mixer(&subject.mixer).expect("the parent runs the same program");
         tch::manual_seed(0);
-        let vs = nn::VarStore::new(Device::Cpu);
+        let vs = nn::VarStore::new(device);
         let block = Block::new(&vs.root(), &subject.model, &subject.dims(), entry, &subject.settings);
         let shape = [subject.batch, subject.length, subject.model.d_model];
-        let input = Tensor::randn(shape, (Kind::Float, Device::Cpu)).set_requires_grad(true);
-        let gradient = Tensor::randn(shape, (Kind::Float, Device::Cpu));
+        let input = Tensor::randn(shape, (Kind::Float, device)).set_requires_grad(true);
+        let gradient = Tensor::randn(shape, (Kind::Float, device));
         let mut leaves = vs.trainable_variables();
         let parameters = leaves.iter().map(|p| p.numel() as u64).sum();
         leaves.push(input.shallow_clone());
@@ -97,16 +99,19 @@ impl Standing {
     fn seconds(&self, pass: Pass) -> f64 {
         let begun = Instant::now();
         self.pass(pass, self.input.size()[1]);
+        if let Device::Cuda(index) = self.input.device() {
+            tch::Cuda::synchronize(index as i64);
+        }
         begun.elapsed().as_secs_f64()
     }
 }
 
 /// One pass, and how large it made this process.
-fn weigh(subjects: &[Subject], pass: Pass, registry: &Registry) {
+fn weigh(subjects: &[Subject], pass: Pass, place: (&Registry, Device)) {
     for (i, subject) in subjects.iter().enumerate() {
         say(Said::At(i));
         let grown = tried(|| {
-            let (standing, _) = Standing::new(subject, registry);
+            let (standing, _) = Standing::new(subject, place);
             standing.pass(pass, SHORT.min(subject.length));
             let built_bytes = limits::resident_memory();
             standing.pass(pass, subject.length);
@@ -128,11 +133,11 @@ struct Rounds {
 }
 
 /// The passes of each in turns, round after round.
-fn clock(subjects: &[Subject], passes: &[Pass], rounds: &Rounds, registry: &Registry) {
+fn clock(subjects: &[Subject], passes: &[Pass], rounds: &Rounds, place: (&Registry, Device)) {
     let mut standing: Vec<Option<Standing>> = Vec::new();
     for (i, subject) in subjects.iter().enumerate() {
         say(Said::At(i));
-        match tried(|| Standing::new(subject, registry)) {
+        match tried(|| Standing::new(subject, place)) {
             Ok((built, parameters)) => {
                 say(Said::Built { subject: i, parameters, path: built.block.path().into() });
                 standing.push(Some(built));

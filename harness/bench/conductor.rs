@@ -2,6 +2,7 @@
 //! process lives, and the subject it was at is to blame.
 
 use super::{Job, Said, Subject, Work};
+use crate::base::choices::DeviceKind;
 use crate::base::limits;
 use crate::base::process::{computing, death};
 use crate::base::signals;
@@ -24,6 +25,8 @@ pub struct Conductor {
     pub protocol: Protocol,
     /// Threads of libtorch.
     pub threads: usize,
+    /// Where to compute.
+    pub device: DeviceKind,
     /// Say on stderr what is being measured.
     pub talk: bool,
 }
@@ -56,9 +59,12 @@ impl Conductor {
         Ok(interrupted)
     }
 
-    /// Memory first, one process each; then the times of what is left.
+    /// Memory first, one process each; then the times of what is left. A GPU's memory is not that of the process: it is not weighed.
     fn all(&self, group: &mut [Planned]) -> Result<bool, StartError> {
         let name = group.first().map(|(case, _)| case.group.clone()).unwrap_or_default();
+        if self.device != DeviceKind::Cpu {
+            return self.clock(group, &name);
+        }
         for (case, subject) in group.iter_mut() {
             for pass in self.protocol.passes.iter().copied() {
                 let Some(subject) = subject.as_ref().filter(|_| case.state == State::Measured) else { continue };
@@ -82,6 +88,7 @@ impl Conductor {
         let job = Job {
             subjects: vec![subject.clone()],
             threads: self.threads,
+            device: self.device,
             memory: self.protocol.memory_cap,
             work: Work::Memory(pass),
         };
@@ -130,6 +137,7 @@ impl Conductor {
             let job = Job {
                 subjects,
                 threads: self.threads,
+                device: self.device,
                 memory: limits::available_memory().map(|bytes| bytes / 10 * 9),
                 work: Work::Time { passes, warmup, repeats, cap: time_cap },
             };

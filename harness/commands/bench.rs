@@ -1,6 +1,7 @@
 //! `mixarena bench`: speed and memory of the mixers by length, and whether they got worse.
 
 use super::{fail, width};
+use crate::base::cuda;
 use crate::base::diagnostics::suggest;
 use crate::base::exit::Exit;
 use crate::base::limits;
@@ -13,6 +14,7 @@ use crate::bench::suite::{Chosen, LENGTHS, Size, plan, targets};
 use crate::cli::{BenchArgs, BenchCommand, BenchPasses, BenchSuite, Cli, CompareArgs, DecodeArgs, StepsArgs};
 use crate::registry::Registry;
 use crate::sweep::run::{COMMIT, VERSION};
+use mixers::native::kernels;
 use results::bench::{Bench, FORMAT, Pass, Protocol, State, Suite, compare};
 use results::{Device, Versions, plot};
 use serde_json::{Map, Value};
@@ -34,13 +36,17 @@ pub fn bench(args: &BenchArgs, cli: &Cli, registry: &Registry) -> Exit {
     let (groups, conductor) = match prepared {
         Ok((groups, protocol)) => {
             let threads = args.threads.unwrap_or_else(limits::cores);
-            (groups, Conductor { protocol, threads, talk: !cli.quiet })
+            (groups, Conductor { protocol, threads, device: args.device, talk: !cli.quiet })
         }
         Err((problem, help)) => {
             fail(problem, &help);
             return Exit::Usage;
         }
     };
+    if let Err(problem) = cuda::device(args.device) {
+        fail(problem, "");
+        return Exit::Environment;
+    }
     output::go_on_without_reader();
     signals::catch(None);
     let bench = match measure(groups, &conductor) {
@@ -312,9 +318,10 @@ fn measure(groups: Vec<Vec<Planned>>, conductor: &Conductor) -> Result<Bench, cr
         }
     }
     let device = Device {
-        kind: "cpu".into(),
+        kind: conductor.device.word().into(),
         name: limits::processor_name(),
         threads: conductor.threads as i64,
+        kernels: kernels::chosen().on(conductor.device.place()).word().into(),
         host: limits::host_name(),
     };
     Ok(Bench {

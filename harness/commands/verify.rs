@@ -1,16 +1,24 @@
 //! `mixarena verify`: the mixers against reference dumps.
 
 use super::fail;
+use crate::base::cuda::device;
 use crate::base::exit::Exit;
 use crate::cli::{Cli, VerifyArgs};
 use crate::registry::Registry;
-use mixers::laws::verify::{GroupResult, Held, Verdict, families};
+use mixers::laws::verify::{GroupResult, Held, Verdict, families, verify_on};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use tch::Kind;
 
 /// Runs the command.
 pub fn verify(args: &VerifyArgs, cli: &Cli, registry: &Registry) -> Exit {
+    let device = match device(args.device) {
+        Ok(device) => device,
+        Err(problem) => {
+            fail(problem, "");
+            return Exit::Environment;
+        }
+    };
     let mut files = Vec::new();
     for path in &args.files {
         match gather(path) {
@@ -28,7 +36,7 @@ pub fn verify(args: &VerifyArgs, cli: &Cli, registry: &Registry) -> Exit {
     let (mut passed, mut failed, mut unsupported) = (0, 0, 0);
     let mut summary = Vec::new();
     for path in &files {
-        let held = mixers::laws::verify(path, &registry.mixers);
+        let held = verify_on(path, &registry.mixers, device);
         match &held.verdict {
             _ if held.passed() => passed += 1,
             Verdict::Unsupported(_) => unsupported += 1,

@@ -17,7 +17,7 @@ const MAY: [(&str, &str, &str); 8] = [
 ];
 
 /// Rust files of a crate that are not tests.
-fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+pub(super) fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     let mut entries: Vec<PathBuf> =
         fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("one").path()).collect();
     entries.sort();

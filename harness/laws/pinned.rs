@@ -26,6 +26,7 @@ use crate::laws::samples::{alone, trainer};
 use crate::train::sections::{SECTIONS, SectionEntry};
 use crate::train::spec::ENGINE;
 use crate::train::trainer::{Ended, State};
+use mixers::native::kernels::{Kernels, with};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -261,12 +262,12 @@ fn small(entry: &mixers::Entry) -> serde_json::Map<String, Value> {
         .collect()
 }
 
-/// Rows of every mixer, every variant of it and both directions.
-fn of_mixers(bench: &mut Bench) -> Vec<Row> {
+/// Rows of every mixer with its defaults and each of the variants, in both directions.
+fn of_mixers(bench: &mut Bench, variants: impl Fn(&mixers::Entry) -> Vec<Value>) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
     for entry in mixers::registry() {
         let before = rows.len();
-        for variant in [vec![json!({})], (entry.variants)()].concat() {
+        for variant in [vec![json!({})], variants(&entry)].concat() {
             let mut settings = small(&entry);
             settings.extend(variant.as_object().expect("settings are a map").clone());
             let settings = Value::Object(settings);
@@ -567,7 +568,7 @@ fn pinned_numbers_move_only_with_a_version() {
     let folder = tempfile::tempdir().unwrap();
     put_data(folder.path());
     let mut bench = Bench { data: folder.path(), cpu: cpu(), broken: Vec::new() };
-    let new = [of_mixers(&mut bench), of_tasks(&mut bench), of_models(&mut bench)].concat();
+    let new = [of_mixers(&mut bench, |entry| (entry.variants)()), of_tasks(&mut bench), of_models(&mut bench)].concat();
     assert!(bench.broken.is_empty(), "{}", bench.broken.join("\n"));
     let listed: BTreeSet<String> = new.iter().filter(|row| row.of == Of::Task).map(|row| row.name.clone()).collect();
     let registered: BTreeSet<String> = tasks::registry().iter().map(|entry| entry.name.to_owned()).collect();
@@ -646,4 +647,27 @@ fn a_moved_number_is_named_with_the_version_to_raise() {
     assert!(matches!(judge(None, &old), Err(Fault::Stale(_))));
     let more = Row { values: BTreeMap::from([("test".into(), vec![None])]), ..old.clone() };
     assert!(matches!(judge(Some(&old), &more), Err(Fault::Moved(_))));
+}
+
+/// Every mixer with its defaults, and the optimizer: what differs is rounding, as on another processor.
+#[test]
+fn plain_kernels_give_the_pinned_losses() {
+    if !alone(concat!(module_path!(), "::plain_kernels_give_the_pinned_losses")) {
+        return;
+    }
+    tch::set_num_threads(1);
+    let folder = tempfile::tempdir().unwrap();
+    let mut bench = Bench { data: folder.path(), cpu: "plain kernels".into(), broken: Vec::new() };
+    let rows = with(Kernels::Plain, || of_mixers(&mut bench, |_| Vec::new()));
+    assert!(bench.broken.is_empty(), "{}", bench.broken.join("\n"));
+    let old = read_table();
+    let known: BTreeMap<_, &Row> = old.iter().map(|row| (row.key(), row)).collect();
+    let moved: Vec<String> = rows
+        .iter()
+        .filter_map(|row| {
+            known.get(&row.key()).and_then(|old| old.moved(row)).map(|what| format!("{}: {what}", row.label()))
+        })
+        .collect();
+    assert_eq!(moved, [""; 0]);
+    assert!(rows.iter().all(|row| known.contains_key(&row.key())), "the table has a row of every mixer's defaults");
 }

@@ -11,6 +11,7 @@ use crate::train::error::TrainError;
 use crate::train::spec::RunSpec;
 use crate::train::trainer::{Ended, Trainer};
 use crate::train::vet;
+use mixers::native::kernels;
 use results::{Blocked, Keep, Outcome, Record, Scores, Store, StoreError, Versions, WorkLock};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -268,6 +269,7 @@ pub fn blank(spec: &RunSpec, place: &Place, device: Device) -> Record {
             kind: kind.into(),
             name: limits::processor_name(),
             threads: place.threads,
+            kernels: kernels::chosen().on(device).word().into(),
             host: limits::host_name(),
         },
         versions: Versions { mixarena: VERSION.into(), libtorch: spec.libtorch.clone(), commit: COMMIT.into() },

@@ -21,6 +21,7 @@ use crate::train::pretrain::{self, Stage};
 use crate::train::seeds::{Purpose, reseed};
 use crate::train::spec::RunSpec;
 use meter::Meter;
+use mixers::native::kernels;
 use results::{Detail, OfBaseline, Outcome, Point, Scores};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -62,6 +63,9 @@ pub struct State {
     /// Threads of the process that began: with another number sums are taken in another order, and other bytes come out.
     #[serde(default)]
     pub threads: i64,
+    /// Kernels of the process that began, `native` or `plain`: their last digits differ. Empty in checkpoints written before it was kept.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub kernels: String,
     /// How far the stage before the first step came; absent where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pretraining: Option<Pretraining>,
@@ -269,7 +273,12 @@ impl Trainer {
         };
         let pretraining = stage.is_some().then(Pretraining::default);
         Ok(Self {
-            state: State { pretraining, threads: tch::get_num_threads().into(), ..State::default() },
+            state: State {
+                pretraining,
+                threads: tch::get_num_threads().into(),
+                kernels: kernels::chosen().on(device).word().into(),
+                ..State::default()
+            },
             id: spec.id(),
             spec,
             task_spec: task.spec(),
@@ -582,7 +591,7 @@ impl Trainer {
         let path = self.last_path();
         let fail = |why: String| CheckpointError::new(&path, why);
         let (tensors, state) = checkpoint::read(&path, &self.id, Part::Last)?;
-        let threads = self.state.threads;
+        let (threads, form) = (self.state.threads, self.state.kernels.clone());
         self.state = serde_json::from_value(state).map_err(|e| fail(e.to_string()))?;
         // The model at its best is in a file of its own, which a kill may have left ahead of this one by an evaluation: that
         // evaluation is then done again, and writes the same.
@@ -602,6 +611,7 @@ impl Trainer {
         }
         self.optimizer.restore(&tensors).map_err(fail)?;
         self.keep_threads(threads);
+        self.compare_kernels(&form);
         Ok(())
     }
 
@@ -617,6 +627,20 @@ impl Trainer {
         tch::set_num_threads(began as i32);
         let note =
             format!("went on with {began} threads, as it began, and not with {asked}: its numbers depend on them");
+        if !self.clock.notes.contains(&note) {
+            self.clock.notes.push(note);
+        }
+    }
+
+    /// Says so where a run goes on with other kernels than it began with: what it was asked for counts.
+    fn compare_kernels(&mut self, asked: &str) {
+        let began = &self.state.kernels;
+        if began.is_empty() || began == asked {
+            return;
+        }
+        let note = format!(
+            "began with {began} kernels and went on with {asked} ones: the last digits of its numbers are of both"
+        );
         if !self.clock.notes.contains(&note) {
             self.clock.notes.push(note);
         }

@@ -8,9 +8,10 @@
 
 use super::fft::{CHANNELS, Plan, Real, Row, correlate, multiply};
 use crate::math::conv::{fft_conv, fft_conv_anticausal};
+use crate::native::kernels::native_for;
 use crate::native::{Backward, Shared, attach, elements, elements_mut, parallel_for, worked};
 use crate::{Context, native};
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 /// Which end of the sequence is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +30,7 @@ pub(super) type Activation = Option<&'static str>;
 
 /// `x` `[batch, length, channels]`, `k` `[length]` → `[batch, length, channels]`.
 pub(super) fn convolve(x: &Tensor, k: &Tensor, side: Side, act: Activation, ctx: &Context) -> Tensor {
-    if x.device() != Device::Cpu || !matches!(x.kind(), Kind::Float | Kind::Double) {
+    if !native_for(x) {
         return plain(x, k, side, act, ctx);
     }
     let op = Convolution { side, act, lengths: ctx.lengths.as_ref().and_then(|l| Vec::try_from(l).ok()) };
@@ -148,7 +149,7 @@ impl Convolution {
                 }
             }
         });
-        (gu, kernel.gradient(&sums).to_kind(k.kind()).view_as(k))
+        (gu, kernel.gradient(&sums, k).to_kind(k.kind()).view_as(k))
     }
 }
 
@@ -228,8 +229,8 @@ impl<T: Real> Spectrum<T> {
         Self { n, length, plan, values: rows.iter().map(|[re, im]| [re[0], side(im[0])]).collect() }
     }
 
-    /// The kernel's gradient from the correlations of all groups.
-    fn gradient(&self, sums: &[Row<T>]) -> Tensor {
+    /// The gradient of the kernel `k` from the correlations of all groups.
+    fn gradient(&self, sums: &[Row<T>], k: &Tensor) -> Tensor {
         let mut rows = vec![Row::<T>::default(); self.n];
         for group in sums.chunks_exact(self.n) {
             for (row, sum) in rows.iter_mut().zip(group) {
@@ -240,7 +241,7 @@ impl<T: Real> Spectrum<T> {
         }
         self.plan.inverse(&mut rows);
         let scale = T::of(1.0 / self.n as f64);
-        let mut gradient = Tensor::zeros([self.length as i64], (T::KIND, Device::Cpu));
+        let mut gradient = Tensor::zeros([self.length as i64], (T::KIND, k.device()));
         for (out, row) in native::elements_mut::<T>(&mut gradient).iter_mut().zip(&rows) {
             *out = row[0][0] * scale;
         }
@@ -259,7 +260,7 @@ mod tests {
         let (x, k) = (leaf(&case.x), leaf(&case.k));
         let ctx = Context { train: true, lengths: case.lengths.map(|l| Tensor::from_slice(&l)), ..Context::default() };
         let y = f(&x, &k, case.side, case.act, &ctx);
-        let probe = (Tensor::arange(y.numel() as i64, (Kind::Double, Device::Cpu)) * 0.37).sin().view_as(&y);
+        let probe = (Tensor::arange(y.numel() as i64, (Kind::Double, x.device())) * 0.37).sin().view_as(&y);
         (&y * probe.to_kind(kind)).sum(kind).backward();
         vec![y.detach(), x.grad(), k.grad()]
     }

@@ -4,9 +4,10 @@
 //! product for the backward, which then holds two gradients of that width. The fast form keeps `W_v h` alone at that width
 //! and makes the rest again, a block of rows at a time.
 
+use crate::native::kernels::native_for;
 use crate::native::{Backward, attach};
 use crate::{Linear, Precision};
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 /// Rows that are worked on together: a block of the gate stays in the cache.
 const ROWS: i64 = 512;
@@ -28,7 +29,7 @@ impl Gate {
     /// `a`, `b` and `h` `[…, d]` → `[…, d]`; without `b` the gate opens by `a` alone.
     pub fn forward(&self, a: &Tensor, b: Option<&Tensor>, h: &Tensor) -> Tensor {
         let full = self.out.precision == Precision::F32;
-        if !full || a.device() != Device::Cpu || !matches!(a.kind(), Kind::Float | Kind::Double) {
+        if !full || !native_for(a) {
             return self.plain(a, b, h);
         }
         let bias = |map: &Linear| map.bs.as_ref().expect("every map has a bias").shallow_clone();

@@ -186,7 +186,7 @@ impl MaskedLm {
         let sum = ctx.zero_padding(encoded).sum_dim_intlist(1, false, None::<Kind>);
         let count = match &ctx.lengths {
             Some(lengths) => lengths.clamp_min(1).unsqueeze(1).to_kind(encoded.kind()),
-            None => Tensor::from(encoded.size()[1] as f64).to_kind(encoded.kind()),
+            None => Tensor::full([1], encoded.size()[1] as f64, (encoded.kind(), encoded.device())),
         };
         (sum / count).apply(&self.pooler).tanh()
     }

@@ -8,7 +8,7 @@ use crate::laws::goldens::{Golden, GoldenError, Replay};
 use crate::{Context, Dims, Mixer};
 use serde_json::Value;
 use tch::nn::{self, VarStore};
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 /// Initial values, and which of two equal kernels runs.
 const WITHOUT_EFFECT: [&str; 4] = ["dt_min", "dt_max", "use_pykeops_kernel", "initializer_range"];
@@ -18,7 +18,7 @@ pub(crate) fn kernel(golden: &Golden) -> Result<Replay, GoldenError> {
     golden.without_effect(&WITHOUT_EFFECT);
     let d_state = golden.axes("param.C", &["N", ""])?[0];
     let length = golden.axes("output.K", &["", "L"])?[1];
-    let mut vs = VarStore::new(Device::Cpu);
+    let mut vs = VarStore::new(golden.device);
     let kernel = Kernel::new(&vs.root(), &Config { d_state, ..Config::default() });
     golden.fill(&mut vs)?;
     golden.replay(&[("K", &kernel.kernel(length))], &[], Some(&vs))
@@ -29,7 +29,7 @@ pub(crate) fn ssm(golden: &Golden) -> Result<Replay, GoldenError> {
     golden.without_effect(&WITHOUT_EFFECT);
     golden.axes("input.u", &["batch", "L", "hidden_size"])?;
     let d_state = golden.axes("param.kernel.C", &["num_ssm", ""])?[0];
-    let mut vs = VarStore::new(Device::Cpu);
+    let mut vs = VarStore::new(golden.device);
     let ssm = Ssm::new(&vs.root(), &Config { d_state, ..Config::default() });
     golden.fill(&mut vs)?;
     let u = golden.input("u")?;
@@ -43,7 +43,7 @@ pub(crate) fn layer(golden: &Golden) -> Result<Replay, GoldenError> {
     let seq_len = golden.axes("input.x", &["batch", "L", "hidden_size"])?[1];
     let dims = Dims { d_model, seq_len, causal: false };
     golden.settings(&cfg, &dims)?;
-    let mut vs = VarStore::new(Device::Cpu);
+    let mut vs = VarStore::new(golden.device);
     let layer = Gated::new(&vs.root(), &dims, &cfg);
     let norm = nn::LayerNormConfig { eps, ..Default::default() };
     let norm = nn::layer_norm(vs.root() / "LayerNorm", vec![d_model], norm);
@@ -80,7 +80,7 @@ pub(crate) fn masked_lm(golden: &Golden) -> Result<Replay, GoldenError> {
         return Err(golden.malformed(why));
     }
     // Counted up and all 0, as the reference makes them: it gets no others here.
-    let counted = Tensor::arange(cfg.max_positions, (Kind::Int64, Device::Cpu)).unsqueeze(0);
+    let counted = Tensor::arange(cfg.max_positions, (Kind::Int64, golden.device)).unsqueeze(0);
     for (name, made) in [("position_ids", &counted), ("token_type_ids", &counted.zeros_like())] {
         let key = format!("buffer.bigs.embeddings.{name}");
         if golden.has(&key) && !golden.tensor(&key)?.equal(made) {
@@ -94,7 +94,7 @@ pub(crate) fn masked_lm(golden: &Golden) -> Result<Replay, GoldenError> {
     }
     let optional = |key: &str| if golden.has(key) { golden.tensor(key).map(Some) } else { Ok(None) };
     let (types, labels) = (optional("input.token_type_ids")?, optional("input.labels")?);
-    let mut vs = VarStore::new(Device::Cpu);
+    let mut vs = VarStore::new(golden.device);
     let model = MaskedLm::new(&vs.root(), &cfg).map_err(|wrong| GoldenError::Unsupported(format!("{wrong:?}")))?;
     golden.fill(&mut vs)?;
     let logits = model.forward(golden.tensor("input.input_ids")?, types, &Context::eval());

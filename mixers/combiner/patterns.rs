@@ -2,7 +2,8 @@
 
 use super::inner::{Core, Operands};
 use super::{Pattern, RowSummary, axial, fixed, lists, logsparse, rowmajor};
-use tch::{Device, Kind, Tensor};
+use crate::native::kernels::native_for;
+use tch::Tensor;
 
 impl Core {
     /// M V, `[batch, length, heads, d_head]`, by libtorch operations whose intermediate results autograd keeps.
@@ -20,8 +21,7 @@ impl Core {
     /// As [`Core::attend`], with the kernels of `lists.rs` where they are made for it.
     pub fn fast(&self, o: &Operands, train: bool) -> Tensor {
         let q = &o.qkv[0];
-        let native = q.device() == Device::Cpu && matches!(q.kind(), Kind::Float | Kind::Double);
-        if !native || (train && self.dropout > 0.0) {
+        if !native_for(q) || (train && self.dropout > 0.0) {
             return self.attend(o, train);
         }
         match self.pattern {

@@ -4,18 +4,19 @@
 use super::Projection;
 use super::inner::{Core, Operands};
 use crate::Precision;
+use crate::native::kernels::piece;
 use crate::native::{Backward, attach};
 use std::ops::Range;
-use tch::Tensor;
+use tch::{Device, Tensor};
 
-/// Logits and weights of a piece: small enough to stay near the processor, large enough to be worth a call.
+/// Logits and weights of a piece on a CPU: small enough to stay near the processor, large enough to be worth a call.
 const SCALARS: i64 = 1 << 20;
 /// Scalars of an input from which it pays to make q, k and v again rather than to keep them.
 const LARGE: i64 = 1 << 21;
 
 /// M V, as [`Core::attend`] gives it.
 pub fn attend(core: &Core, o: &Operands, train: bool) -> Tensor {
-    let pieces = cut(core, <[i64; 4]>::try_from(o.qkv[2].size()).expect("four axes"));
+    let pieces = cut(core, axes(&o.qkv[2]), o.qkv[2].device());
     // Dropout would be drawn anew in the backward.
     if pieces.len() <= 1 || (train && core.dropout > 0.0) { core.fast(o, train) } else { in_pieces(core, o, pieces) }
 }
@@ -44,7 +45,7 @@ fn linked(core: &Core, o: &Operands, pieces: Vec<Piece>, filled: bool) -> Tensor
 /// Whether a layer with this input is worth [`from_input`].
 pub fn many(core: &Core, x: &Tensor, heads: i64, d_head: i64) -> bool {
     let size = x.size();
-    x.numel() as i64 >= LARGE && cut(core, [size[0], size[1], heads, d_head]).len() > 1
+    x.numel() as i64 >= LARGE && cut(core, [size[0], size[1], heads, d_head], x.device()).len() > 1
 }
 
 /// M V from the layer's input: q, k and v are made a row of the batch at a time, and again in the backward, so that none of
@@ -98,8 +99,9 @@ impl Anew {
             learned: learned.iter().map(Tensor::shallow_clone).collect(),
             lengths: lengths.map(|l| l.narrow(0, row, 1)),
         };
-        let shape = <[i64; 4]>::try_from(operands.qkv[2].size()).expect("four axes");
-        linked(&self.core, &operands, cut(&self.core, shape), filled)
+        let v = &operands.qkv[2];
+        let pieces = cut(&self.core, axes(v), v.device());
+        linked(&self.core, &operands, pieces, filled)
     }
 }
 
@@ -139,7 +141,7 @@ impl Backward for Anew {
 /// The smallest pieces there are.
 #[cfg(test)]
 pub fn smallest(batch: i64, heads: i64, core: &Core) -> Vec<Piece> {
-    cut(core, [batch, SCALARS, heads, 1])
+    cut(core, [batch, SCALARS, heads, 1], Device::Cpu)
 }
 
 /// Rows of the batch and heads.
@@ -149,11 +151,16 @@ pub struct Piece {
     heads: Range<i64>,
 }
 
-fn cut(core: &Core, [batch, length, heads, d]: [i64; 4]) -> Vec<Piece> {
+/// Batch, length, heads and width.
+fn axes(t: &Tensor) -> [i64; 4] {
+    t.size4().expect("four axes").into()
+}
+
+fn cut(core: &Core, [batch, length, heads, d]: [i64; 4], device: Device) -> Vec<Piece> {
     // Lists keep no logits, and share their work out by heads.
     let width = if core.lists() { d } else { core.columns(length) };
     let least = if core.lists() { i64::from(tch::get_num_threads()) } else { 1 };
-    let affordable = (SCALARS / (length * width).max(1)).max(least); // rows times heads
+    let affordable = (piece(device, SCALARS) / (length * width).max(1)).max(least); // rows times heads
     let heads_at_once = if core.reads_input() { heads } else { affordable.min(heads) };
     let rows_at_once = (affordable / heads_at_once).clamp(1, batch.max(1));
     let ranges = |n: i64, step: i64| (0..n).step_by(step as usize).map(move |from| from..(from + step).min(n));

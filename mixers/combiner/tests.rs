@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::laws::testing::noise;
-use tch::Kind;
+use tch::{Device, Kind};
 
 const F64: (Kind, Device) = (Kind::Double, Device::Cpu);
 const HEADS: i64 = 2;

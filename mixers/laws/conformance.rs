@@ -2,6 +2,7 @@
 //! mixers to them with [`hold`].
 
 use crate::laws::testing::noise;
+use crate::native::kernels::{Kernels, with};
 use crate::{Context, Dims, Entry, Mixer, Structure};
 use proptest::array::uniform2;
 use proptest::prelude::{Just, Strategy};
@@ -50,6 +51,7 @@ laws! {
     every_parameter_gets_a_gradient,
     padded_inputs_get_no_gradient_and_no_gradient_is_nan,
     gradients_agree_with_finite_differences,
+    plain_kernels_give_what_native_ones_give,
     the_matrix_applied_to_v_is_what_the_fast_path_gives,
     a_mixer_without_a_matrix_says_why,
     the_matrix_has_the_structure_its_class_promises,
@@ -336,6 +338,33 @@ fn gradients_agree_with_finite_differences(entries: &[Entry]) -> usize {
     cases.len()
 }
 
+/// Values and every gradient, of rows with padding and without, of a few positions and of many chunks.
+fn plain_kernels_give_what_native_ones_give(entries: &[Entry]) -> usize {
+    let cases = under(entries, every);
+    for case in &cases {
+        let mut leaves = case.vs.trainable_variables();
+        for lengths in [[SEQ_LEN, SEQ_LEN], [SEQ_LEN, 6], [1, 1]] {
+            let x = input(lengths[0], 13).set_requires_grad(true);
+            leaves.push(x.shallow_clone());
+            let run = |kernels| {
+                with(kernels, || {
+                    let ctx = padded(&lengths);
+                    let y = ctx.zero_padding(&case.mixer.forward(&x, &ctx));
+                    // A position that reads nothing leaves what it would read out of the graph.
+                    let found = Tensor::run_backward(&[loss(&y)], &leaves, false, false).into_iter().zip(&leaves);
+                    let found = found.map(|(g, leaf)| if g.defined() { g } else { leaf.zeros_like() });
+                    found.chain([y.detach()]).collect::<Vec<_>>()
+                })
+            };
+            for (plain, native) in run(Kernels::Plain).iter().zip(run(Kernels::Native)) {
+                assert_close(plain, &native, case, &format!("plain kernels, {lengths:?}"));
+            }
+            leaves.pop();
+        }
+    }
+    cases.len()
+}
+
 fn the_matrix_applied_to_v_is_what_the_fast_path_gives(entries: &[Entry]) -> usize {
     let x = input(13, 5);
     let cases = under(entries, linear);
@@ -426,6 +455,10 @@ fn in_single(case: &Case) -> (VarStore, Box<dyn Mixer>) {
 }
 
 fn no_value_and_no_gradient_is_nan_at_the_strongest_decay(entries: &[Entry]) -> usize {
+    [Kernels::Native, Kernels::Plain].map(|kernels| with(kernels, || all_finite_at_the_strongest_decay(entries)))[0]
+}
+
+fn all_finite_at_the_strongest_decay(entries: &[Entry]) -> usize {
     let x = input(SEQ_LEN, 8).to_kind(Kind::Float).set_requires_grad(true);
     let last = |name: &str| name.rsplit('.').next().unwrap_or_default().to_string();
     let moves = |c: &Case| {

@@ -1,6 +1,7 @@
 //! The reference dumps kept with the code.
 
 use crate::laws::verify::{Verdict, verify};
+use crate::native::kernels::{Kernels, with};
 use crate::registry;
 use std::path::{Path, PathBuf};
 
@@ -18,14 +19,14 @@ fn fixtures() -> Vec<PathBuf> {
 }
 
 #[test]
-fn every_fixture_is_met() {
-    for path in fixtures() {
-        match verify(&path, &registry()).verdict {
+fn every_fixture_is_met_by_native_kernels_and_by_plain_ones() {
+    for (path, kernels) in fixtures().iter().flat_map(|path| [(path, Kernels::Native), (path, Kernels::Plain)]) {
+        match with(kernels, || verify(path, &registry())).verdict {
             Verdict::Compared(groups) => {
                 assert!(!groups.is_empty(), "{}: nothing to compare", path.display());
-                assert!(groups.iter().all(|g| g.passed()), "{}: {groups:?}", path.display());
+                assert!(groups.iter().all(|g| g.passed()), "{}, {kernels:?}: {groups:?}", path.display());
             }
-            other => panic!("{}: {other:?}", path.display()),
+            other => panic!("{}, {kernels:?}: {other:?}", path.display()),
         }
     }
 }

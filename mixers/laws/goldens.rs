@@ -85,6 +85,8 @@ pub struct Golden {
     pub family: String,
     /// `Float` or `Double`.
     pub kind: Kind,
+    /// Where its tensors are, and where its replay computes.
+    pub device: Device,
     /// The metadata entry `config`, parsed: a map.
     config: Value,
     /// The metadata entry `variant`.
@@ -97,8 +99,13 @@ pub struct Golden {
 }
 
 impl Golden {
-    /// Reads one file.
+    /// Reads one file, to be replayed on a CPU.
     pub fn read(path: &Path) -> Result<Self, GoldenError> {
+        Self::read_to(path, Device::Cpu)
+    }
+
+    /// Reads one file, to be replayed on `device`.
+    pub fn read_to(path: &Path, device: Device) -> Result<Self, GoldenError> {
         let unreadable = |why: String| GoldenError::Unreadable { path: path.into(), why };
         let bytes = std::fs::read(path).map_err(|e| unreadable(e.to_string()))?;
         let (tensors, meta) = crate::core::weights::from_bytes(&bytes).map_err(unreadable)?;
@@ -115,6 +122,7 @@ impl Golden {
             path: path.into(),
             family: name.split_once("__").map_or(name, |(family, _)| family).to_string(),
             kind,
+            device,
             config: json("config").filter(Value::is_object).ok_or_else(|| lacks("metadata `config`"))?,
             variant: meta.get("variant").cloned().unwrap_or_default(),
             f32_errors: errors
@@ -124,7 +132,7 @@ impl Golden {
             without_gradient: json("no_grad_flow")
                 .and_then(|names| serde_json::from_value(names).ok())
                 .unwrap_or_default(),
-            tensors,
+            tensors: tensors.into_iter().map(|(name, tensor)| (name, tensor.to_device(device))).collect(),
             marks: reading::Marks::default(),
         })
     }
@@ -219,7 +227,7 @@ impl Golden {
         layer: impl FnOnce(&nn::Path) -> M,
     ) -> Result<Replay, GoldenError> {
         let x = self.input(input)?;
-        let mut vs = VarStore::new(Device::Cpu);
+        let mut vs = VarStore::new(self.device);
         let layer = layer(&vs.root());
         self.fill(&mut vs)?;
         let y = layer.forward(&x, &Context::eval());

@@ -4,7 +4,7 @@ use crate::Entry;
 use crate::core::quiet::quietly;
 use crate::laws::goldens::{Bound, Golden, GoldenError, Replay, error_in};
 use std::path::Path;
-use tch::Kind;
+use tch::{Device, Kind};
 
 /// One group of a file's tensors: outputs, input gradients or parameter gradients.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -64,11 +64,16 @@ pub fn families(mixers: &[Entry]) -> Vec<&'static str> {
     names
 }
 
-/// Holds one file against the mixer of its family. A file that makes libtorch panic is [`Verdict::Broken`].
+/// Holds one file against the mixer of its family, on a CPU. A file that makes libtorch panic is [`Verdict::Broken`].
 pub fn verify(path: &Path, mixers: &[Entry]) -> Held {
+    verify_on(path, mixers, Device::Cpu)
+}
+
+/// The same on any device.
+pub fn verify_on(path: &Path, mixers: &[Entry], device: Device) -> Held {
     let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
     let family = name.split_once("__").map_or(name, |(family, _)| family).to_string();
-    let golden = match Golden::read(path) {
+    let golden = match Golden::read_to(path, device) {
         Ok(golden) => golden,
         Err(e) => return Held { family, kind: None, verdict: Verdict::Broken(e.to_string()) },
     };

@@ -13,6 +13,7 @@
 //! Memory   A convolution keeps its input and its kernel, both real; the spectra, twice as long, are made again in the
 //!          backward, a few rows of the batch at a time
 
+use crate::native::kernels::piece;
 use crate::native::{Backward, attach};
 use tch::{Kind, Tensor, no_grad};
 
@@ -61,7 +62,7 @@ struct Circle {
     side: Side,
 }
 
-/// Complex numbers of one piece's spectrum: enough that the start of a transform does not count, few beside a run's memory.
+/// Complex numbers of one piece's spectrum on a CPU: enough that the start of a transform does not count, few beside a run's memory.
 const PIECE: i64 = 1 << 20;
 
 /// The convolution on the circle, cut to the length of `u`. The output lies in memory as `u` does, time first or time last.
@@ -88,7 +89,7 @@ impl Circle {
     fn pieces(&self, u: &Tensor, k: &Tensor) -> Vec<(i64, i64)> {
         let rows = if u.dim() > k.dim() { u.size()[0] } else { return vec![(0, i64::MAX)] };
         let row = (u.numel() as i64 / rows.max(1) / last(u)).max(k.numel() as i64 / last(k)) * (self.points / 2 + 1);
-        let step = (PIECE / row).max(1);
+        let step = (piece(u.device(), PIECE) / row).max(1);
         (0..rows).step_by(step as usize).map(|from| (from, step.min(rows - from))).collect()
     }
 

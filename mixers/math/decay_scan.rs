@@ -10,7 +10,8 @@
 //!
 //! After    Yang et al. 2023, arXiv:2312.06635, eq. 3 (the recurrence), §4.3 (chunks, blocks with exact pairs)
 //! Time     O(length · heads · d_k · d_v) on a CPU, one position after another: a state is a few kilobytes, which stay in the first
-//!          cache, and no form does less arithmetic. Elsewhere chunks of 16, exact pairs within a chunk, a running S between chunks
+//!          cache, and no form does less arithmetic. Elsewhere chunks of 16 with exact pairs (of 64 where a head decays
+//!          as one), all at once, and the states between them by pairs
 //! Memory   nothing but the inputs is kept for the backward; while it runs, O(√length · d_k · d_v) a thread for states computed again
 //!
 //! The decays come as they are and not as logarithms, 0 included, and nothing is divided by them: no value and no gradient overflows.
@@ -24,11 +25,13 @@
 //! again in between.
 
 use crate::NotLinear;
+use crate::math::diagonal_scan::by_pairs;
 use crate::math::heads::Scan;
 use crate::math::real::{Real, by_kind};
+use crate::native::kernels::native_for;
 use crate::native::{Backward, Shared, attach, elements, elements_mut, parallel_for, worked};
 use multiversion::multiversion;
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 /// Which state an output reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +77,7 @@ pub fn scan(q: &Tensor, k: &Tensor, v: &Tensor, a: &Tensor, read: Read) -> Tenso
         }
     }
 
-    if q.device() != Device::Cpu {
+    if !native_for(q) {
         return in_chunks(q, k, v, a, read);
     }
     let o = tch::no_grad(|| by_kind!(q.kind(), forward([q, k, v, a], read)));
@@ -111,30 +114,35 @@ pub(crate) fn logarithm(a: &Tensor) -> Tensor {
     a.clamp_min(f64::from(f32::MIN_POSITIVE)).log()
 }
 
-/// The scan from libtorch's operations, on any device: exact pairs within chunks of 16, a running state between them.
+/// The scan from libtorch's operations, on any device: chunks at once, and the states between them by pairs.
 fn in_chunks(q: &Tensor, k: &Tensor, v: &Tensor, a: &Tensor, read: Read) -> Tensor {
-    const CHUNK: i64 = 16;
-    let length = q.size()[1];
-    let count = (length + CHUNK - 1) / CHUNK;
-    // [batch, heads, chunks, CHUNK, ·]; positions past the end hold zeros.
+    let (length, alike) = (q.size()[1], a.size()[3] == 1);
+    let chunk = if alike { 64 } else { 16 }.min(length);
+    let count = (length + chunk - 1) / chunk;
+    // [batch, heads, chunks, chunk, ·]; positions past the end hold zeros.
     let cut =
-        |t: &Tensor| t.transpose(1, 2).constant_pad_nd([0, 0, 0, count * CHUNK - length]).unflatten(2, [count, CHUNK]);
+        |t: &Tensor| t.transpose(1, 2).constant_pad_nd([0, 0, 0, count * chunk - length]).unflatten(2, [count, chunk]);
     let (q, k, v, logs) = (cut(q), cut(k), cut(v), cut(&logarithm(a)));
     let sums = logs.cumsum(3, logs.kind());
     let until = if read == Read::After { sums.shallow_clone() } else { &sums - &logs };
-    let unread = Tensor::ones([CHUNK, CHUNK], (Kind::Bool, q.device())).triu(i64::from(read == Read::After));
+    let unread = Tensor::ones([chunk, chunk], (Kind::Bool, q.device())).triu(i64::from(read == Read::After));
     // What is not read is masked before the exponential: its exponent may be positive.
     let on_the_way = until.unsqueeze(4) - sums.unsqueeze(3);
     let on_the_way = on_the_way.masked_fill(&unread.unsqueeze(-1), f64::NEG_INFINITY).exp();
-    let m = (q.unsqueeze(4) * k.unsqueeze(3) * on_the_way).sum_dim_intlist([-1].as_slice(), false, q.kind());
-    let total = sums.narrow(3, CHUNK - 1, 1);
-    let added = (&k * (&total - &sums).exp()).transpose(-2, -1).matmul(&v);
-    let kept = total.exp().transpose(-2, -1); // [batch, heads, chunks, d_k or 1, 1]
-    let mut states = vec![added.select(2, 0).zeros_like()];
-    for i in 0..count - 1 {
-        states.push(&states[i as usize] * kept.select(2, i) + added.select(2, i));
+    let m = if alike {
+        q.matmul(&k.transpose(-2, -1)) * on_the_way.squeeze_dim(-1)
+    } else {
+        (q.unsqueeze(4) * k.unsqueeze(3) * on_the_way).sum_dim_intlist([-1].as_slice(), false, q.kind())
+    };
+    let mut o = m.matmul(&v);
+    if count > 1 {
+        let total = sums.narrow(3, chunk - 1, 1);
+        let added = (&k * (&total - &sums).exp()).transpose(-2, -1).matmul(&v);
+        let kept = total.exp().transpose(-2, -1); // [batch, heads, chunks, d_k or 1, 1]
+        let after = by_pairs(&kept.transpose(1, 2), &added.transpose(1, 2)).transpose(1, 2);
+        let first = added.narrow(2, 0, 1).zeros_like();
+        o = o + (q * until.exp()).matmul(&Tensor::cat(&[first, after.narrow(2, 0, count - 1)], 2));
     }
-    let o = m.matmul(&v) + (q * until.exp()).matmul(&Tensor::stack(&states, 2));
     o.flatten(2, 3).narrow(2, 0, length).transpose(1, 2)
 }
 
@@ -426,7 +434,7 @@ mod tests {
             let o = scan(q, k, v, a, read);
             let product = matrix(q, k, a, read).matmul(&v.transpose(1, 2)).transpose(1, 2);
             assert!(product.allclose(&o, 1e-12, 1e-12, false), "{read:?}");
-            let mut state = Tensor::zeros([2, 3, 4, 3], (Kind::Double, Device::Cpu));
+            let mut state = Tensor::zeros([2, 3, 4, 3], (Kind::Double, tch::Device::Cpu));
             for t in 0..13 {
                 let here = inputs.each_ref().map(|x| x.narrow(1, t, 1));
                 let (y, next) = step(&state, &here, read);
@@ -442,7 +450,7 @@ mod tests {
         for kind in [Kind::Float, Kind::Double] {
             let [q, k, v, _] = leaves(40, 4, 3, 4).map(|t| t.detach().to_kind(kind).set_requires_grad(true));
             for (decay, read) in [(0.0, Read::After), (1.0, Read::After), (1.0, Read::Before)] {
-                let a = Tensor::full([2, 40, 3, 4], decay, (kind, Device::Cpu)).set_requires_grad(true);
+                let a = Tensor::full([2, 40, 3, 4], decay, (kind, tch::Device::Cpu)).set_requires_grad(true);
                 let o = scan(&q, &k, &v, &a, read);
                 let products = q.transpose(1, 2).matmul(&k.transpose(1, 2).transpose(-2, -1));
                 let from = if read == Read::After { 0 } else { -1 };

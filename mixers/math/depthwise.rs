@@ -9,9 +9,10 @@
 //! Time     O(length · channels · width); memory bound, since neighbours in memory are neighbouring channels
 //! Memory   nothing besides `x` is kept for the backward, which computes what SiLU saw again
 //!
-//! libtorch's own depthwise convolution takes tens of times what the bytes allow on a CPU.
+//! libtorch's own depthwise convolution, the plain twin, takes tens of times what the bytes allow on a CPU.
 
 use crate::math::real::{Real, by_kind};
+use crate::native::kernels::native_for;
 use crate::native::{Backward, Shared, attach, elements, elements_mut, parallel_for};
 use multiversion::multiversion;
 use tch::Tensor;
@@ -61,9 +62,20 @@ impl Depthwise {
             }
         }
 
+        if !native_for(x) {
+            return self.plain(x, weight, bias);
+        }
         let y = self.forward(x, weight, bias);
         attach(Op(self), &[x, weight, bias], &[&y], &[x, weight, bias]);
         y
+    }
+
+    /// libtorch's convolution, on any device.
+    fn plain(self, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
+        let (channels, width, left) = (weight.size()[0], weight.size()[2], self.left as i64);
+        let padded = x.transpose(1, 2).constant_pad_nd([left, width - 1 - left]);
+        let y = padded.conv1d(weight, Some(bias), 1, 0, 1, channels).transpose(1, 2);
+        if self.silu { y.silu() } else { y }
     }
 
     /// Without a graph.
@@ -266,14 +278,6 @@ mod tests {
     use crate::laws::testing::noise;
     use tch::Kind;
 
-    /// The plain twin: libtorch's convolution, and SiLU where asked.
-    fn plain(x: &Tensor, weight: &Tensor, bias: &Tensor, left: i64, silu: bool) -> Tensor {
-        let (channels, width) = (weight.size()[0], weight.size()[2]);
-        let padded = x.transpose(1, 2).constant_pad_nd([left, width - 1 - left]);
-        let y = padded.conv1d(weight, Some(bias), 1, 0, 1, channels).transpose(1, 2);
-        if silu { y.silu() } else { y }
-    }
-
     fn gradients(y: &Tensor, leaves: &[Tensor]) -> Vec<Tensor> {
         let cotangent = noise(&y.size(), 9).to_kind(y.kind());
         Tensor::run_backward(&[(y * cotangent).sum(y.kind())], leaves, false, false)
@@ -306,7 +310,7 @@ mod tests {
                     let fast = op.apply(x, weight, bias);
                     let products = shifted_products(x, weight, bias, left);
                     let case = format!("{length} by {width} by {channels}, causal {causal}, silu {silu}, {kind:?}");
-                    for slow in [plain(x, weight, bias, left, silu), if silu { products.silu() } else { products }] {
+                    for slow in [op.plain(x, weight, bias), if silu { products.silu() } else { products }] {
                         assert!(fast.allclose(&slow, tolerance, tolerance, false), "values, {case}");
                         let slow = gradients(&slow, &leaves);
                         for (i, (fast, slow)) in

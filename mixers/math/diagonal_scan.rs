@@ -5,8 +5,8 @@
 //! h_t = λ h_{t-1} + b_t,   h_{-1} = 0     [`complex`]: b and h are [batch, length, 2 · width], real parts first; λ is [2 · width]
 //! ```
 //! After    Blelloch 1990, Prefix sums and their applications, §1.4 (the recurrence as a scan)
-//! Time     O(length · width) on a CPU, one position after another, bound by memory: no form reads less. Elsewhere ⌈log₂ length⌉ shifted
-//!          multiply-adds
+//! Time     O(length · width) on a CPU, one position after another, bound by memory: no form reads less. Elsewhere 2 ⌈log₂ length⌉ passes
+//!          over half as much each time
 //! Memory   a (or λ) and h are kept for the backward
 //!
 //! Nothing is divided by a product of decays and nothing is a logarithm: no value overflows unless h does.
@@ -15,9 +15,10 @@
 //! conjugates.
 
 use crate::math::real::{Real, by_kind};
+use crate::native::kernels::native_for;
 use crate::native::{Backward, Shared, attach, elements, elements_mut, parallel_for};
 use multiversion::multiversion;
-use tch::{Device, Tensor};
+use tch::Tensor;
 
 /// Channels that one piece of a parallel loop takes.
 const PIECE: usize = 64;
@@ -38,8 +39,8 @@ pub fn real(a: &Tensor, b: &Tensor, initial: &Tensor) -> Tensor {
 
     let [batch, _, width] = a.size3().expect("a is [batch, length, width]").into();
     assert!(a.size() == b.size() && initial.size() == [batch, width], "diagonal_scan: {a:?}, {b:?}, {initial:?}");
-    if a.device() != Device::Cpu {
-        return doubled(a, &begun(a, b, initial));
+    if !native_for(b) {
+        return by_pairs(a, &begun(a, b, initial));
     }
     let h = tch::no_grad(|| by_kind!(a.kind(), real_forward([a, b, initial])));
     attach(Op, &[a, b, initial], &[&h], &[a, &h.detach(), initial]);
@@ -62,28 +63,30 @@ pub fn complex(lambda: &Tensor, b: &Tensor) -> Tensor {
 
     let [_, _, both] = b.size3().expect("b is [batch, length, 2 · width]").into();
     assert!(both % 2 == 0 && lambda.size() == [both], "diagonal_scan: {lambda:?}, {b:?}");
-    if b.device() != Device::Cpu {
-        return complex_doubled(lambda, b);
+    if !native_for(b) {
+        return complex_by_pairs(lambda, b);
     }
     let h = tch::no_grad(|| by_kind!(b.kind(), complex_forward([lambda, b])));
     attach(Op, &[lambda, b], &[&h], &[lambda, &h.detach()]);
     h
 }
 
-/// The recurrence from libtorch's operations, on any device: each pass joins every position with the one twice as far before it.
-fn doubled(a: &Tensor, b: &Tensor) -> Tensor {
-    let (mut a, mut b) = (a.shallow_clone(), b.shallow_clone());
-    let (length, mut reach) = (b.size()[1], 1);
-    while reach < length {
-        let earlier = |t: &Tensor| t.narrow(1, 0, length - reach);
-        let later = |t: &Tensor| t.narrow(1, reach, length - reach);
-        let joined = later(&b) + later(&a) * earlier(&b);
-        let product = later(&a) * earlier(&a);
-        b = Tensor::cat(&[b.narrow(1, 0, reach), joined], 1);
-        a = Tensor::cat(&[a.narrow(1, 0, reach), product], 1);
-        reach *= 2;
+/// The recurrence from libtorch's operations, on any device, along axis 1 from `h_{-1} = 0`: neighbours are joined, the pairs are solved by
+/// the same means, and what lies between them follows. `a` may be 1 wide where `b` is wider.
+pub(crate) fn by_pairs(a: &Tensor, b: &Tensor) -> Tensor {
+    let length = b.size()[1];
+    if length == 1 {
+        return b.shallow_clone();
     }
-    b
+    let (evens, pairs) = ((length + 1) / 2, length / 2);
+    let [a_even, b_even] = [a, b].map(|t| t.slice(1, 0, length, 2));
+    let [a_odd, b_odd] = [a, b].map(|t| t.slice(1, 1, length, 2));
+    let whole = |t: &Tensor| t.narrow(1, 0, pairs);
+    let odd = by_pairs(&(whole(&a_even) * &a_odd), &(b_odd + &a_odd * whole(&b_even)));
+    let later = |t: &Tensor| t.narrow(1, 1, evens - 1);
+    let even = Tensor::cat(&[b_even.narrow(1, 0, 1), later(&b_even) + later(&a_even) * odd.narrow(1, 0, evens - 1)], 1);
+    let both = Tensor::stack(&[whole(&even), odd], 2).flatten(1, 2);
+    if evens == pairs { both } else { Tensor::cat(&[both, even.narrow(1, pairs, 1)], 1) }
 }
 
 /// b with what the initial h leaves of itself at the first position.
@@ -92,11 +95,11 @@ fn begun(a: &Tensor, b: &Tensor, initial: &Tensor) -> Tensor {
     Tensor::cat(&[first, b.narrow(1, 1, b.size()[1] - 1)], 1)
 }
 
-/// [`doubled`] of complex numbers, real parts first.
-fn complex_doubled(lambda: &Tensor, b: &Tensor) -> Tensor {
+/// [`by_pairs`] of complex numbers, real parts first.
+fn complex_by_pairs(lambda: &Tensor, b: &Tensor) -> Tensor {
     let width = lambda.size()[0] / 2;
     let join = |t: &Tensor| Tensor::complex(&t.narrow(-1, 0, width), &t.narrow(-1, width, width));
-    let h = doubled(&join(lambda).view([1, 1, -1]).expand([1, b.size()[1], -1], false), &join(b));
+    let h = by_pairs(&join(lambda).view([1, 1, -1]).expand([1, b.size()[1], -1], false), &join(b));
     Tensor::cat(&[h.real(), h.imag()], -1)
 }
 
@@ -250,7 +253,7 @@ fn complex_backward<T: Real>(inputs: [&Tensor; 3]) -> [Tensor; 2] {
     let packed = inputs.map(|t| t.detach().contiguous());
     let sizes = Sizes::of(&packed[1], 2);
     let by_row = [sizes.batch as i64, sizes.row as i64];
-    let mut found = [Tensor::zeros(by_row, (T::KIND, Device::Cpu)), packed[1].empty_like()];
+    let mut found = [Tensor::zeros(by_row, (T::KIND, packed[1].device())), packed[1].empty_like()];
     let read = packed.each_ref().map(|t| elements::<T>(t));
     let into = found.each_mut().map(|t| Shared::new(elements_mut::<T>(t)));
     parallel_for(sizes.pieces(), 1, |pieces| {
@@ -319,8 +322,8 @@ mod tests {
             };
             let leaves = [&a, &b, &initial];
             assert_twins(&real(&a, &b, &initial), &slow(), &leaves, 1e-12, &format!("{length} by {width}"));
-            let fast = doubled(&a, &begun(&a, &b, &initial));
-            assert_twins(&fast, &slow(), &leaves, 1e-12, &format!("doubled, {length} by {width}"));
+            let fast = by_pairs(&a, &begun(&a, &b, &initial));
+            assert_twins(&fast, &slow(), &leaves, 1e-12, &format!("by pairs, {length} by {width}"));
         }
     }
 
@@ -331,7 +334,7 @@ mod tests {
             let b = noise(&[2, length, 2 * width], 2).set_requires_grad(true);
             let slow = || {
                 let (l_re, l_im) = (lambda.narrow(0, 0, width), lambda.narrow(0, width, width));
-                let zero = Tensor::zeros([2, width], (tch::Kind::Double, Device::Cpu));
+                let zero = Tensor::zeros([2, width], (tch::Kind::Double, tch::Device::Cpu));
                 let (mut re, mut im) = (zero.shallow_clone(), zero);
                 let mut outputs = Vec::new();
                 for t in 0..length {
@@ -343,7 +346,7 @@ mod tests {
             };
             let case = format!("{length} by {width}");
             assert_twins(&complex(&lambda, &b), &slow(), &[&lambda, &b], 1e-12, &case);
-            assert_twins(&complex_doubled(&lambda, &b), &slow(), &[&lambda, &b], 1e-12, &format!("doubled, {case}"));
+            assert_twins(&complex_by_pairs(&lambda, &b), &slow(), &[&lambda, &b], 1e-12, &format!("by pairs, {case}"));
         }
     }
 }

@@ -17,8 +17,8 @@ use crate::{ConfigError, Context, Cost, Dims, Family, Linear, Mixer, NotLinear, 
 use serde_json::{Value, json};
 use std::fmt::Debug;
 use std::marker::PhantomData;
+use tch::Tensor;
 use tch::nn::{self, Module, VarStore};
-use tch::{Device, Tensor};
 
 /// Which cell.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -234,7 +234,7 @@ pub(crate) fn replay<W: Which>(golden: &Golden) -> Result<Replay, GoldenError> {
     golden.only("proj_out", &[cfg.expand != 1.0])?;
     let x = golden.input("x")?;
     let initial = golden.optional_input("prev_hidden", &["has_prev_hidden"], false)?;
-    let mut vs = VarStore::new(Device::Cpu);
+    let mut vs = VarStore::new(golden.device);
     let layer = cfg.layer(&vs.root(), &dims);
     golden.fill(&mut vs)?;
     let start = match &initial {
@@ -252,6 +252,7 @@ pub(crate) fn replay<W: Which>(golden: &Golden) -> Result<Replay, GoldenError> {
 #[cfg(test)]
 pub(crate) fn assert_plain_twin<W: Which>(cell: impl Fn(&[Tensor], &Tensor) -> Tensor) {
     use crate::laws::testing::{assert_twins, noise};
+    use tch::Device;
     for (expand, positive) in [(1.0, true), (1.0, false), (1.5, true), (1.5, false)] {
         let cfg = Config::<W> { expand, positive, which: PhantomData };
         let mut vs = VarStore::new(Device::Cpu);

@@ -9,11 +9,12 @@
 //! one loop (`rnn_scan.rs`); elsewhere, and for an LSTM, libtorch runs each.
 
 use crate::math::rnn_scan::scan;
+use crate::native::kernels::native_for;
 use crate::{
     ConfigError, Context, Cost, Dims, Linear, Mixer, NotLinear, Recurrent, at_least, linear, linear_flops, tensor_bytes,
 };
+use tch::Tensor;
 use tch::nn::{self, Init};
-use tch::{Device, Kind, Tensor};
 
 /// Which network.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -152,8 +153,7 @@ impl Layer {
 
     /// h of every position and direction, side by side.
     fn read(&self, x: &Tensor, ctx: &Context) -> Tensor {
-        let native = x.device() == Device::Cpu && matches!(x.kind(), Kind::Float | Kind::Double);
-        if !native || self.networks[0].cell != Cell::Gru {
+        if !native_for(x) || self.networks[0].cell != Cell::Gru {
             return self.read_plainly(x, ctx);
         }
         let weights: Vec<&[Tensor; 4]> = self.networks.iter().map(|network| &network.weights).collect();
@@ -256,6 +256,7 @@ pub(crate) fn assert_plain_twin(
     cell: impl Fn(&Tensor, &[Tensor], &[Tensor; 4]) -> Vec<Tensor>,
 ) {
     use crate::laws::testing::noise;
+    use tch::{Device, Kind};
     let run = |network: &Network, x: &Tensor| {
         let mut state = network.start(1);
         let outputs = (0..x.size()[1]).map(|t| {
@@ -297,6 +298,7 @@ mod tests {
     use super::*;
     use crate::laws::testing::{assert_twins, noise};
     use tch::nn::VarStore;
+    use tch::{Device, Kind};
 
     #[test]
     fn one_loop_over_both_directions_is_libtorch_s_networks_in_values_and_gradients() {

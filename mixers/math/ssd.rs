@@ -18,7 +18,9 @@
 //! The backward is written out below. With `W = dM ∘ M` (`dM = dY Xᵀ`) the gradient of the exponent from s to t is `W[t,s]`, so
 //! that of the running sum of `dt A` is a row sum at t minus a column sum at s, and that of `dt A` its sum from the right.
 
+use crate::math::diagonal_scan::by_pairs;
 use crate::math::real::{Real, by_kind, dot};
+use crate::native::kernels::native_for;
 use crate::native::{Backward, Shared, attach, elements, elements_mut, parallel_for};
 use multiversion::multiversion;
 use tch::{Kind, Tensor};
@@ -83,6 +85,16 @@ impl Reads {
         matches!(self, Self::Future | Self::FutureAndSelf)
     }
 
+    /// The same of a sequence whose time runs the other way.
+    fn mirrored(self) -> Self {
+        match self {
+            Self::PastAndSelf => Self::FutureAndSelf,
+            Self::Past => Self::Future,
+            Self::Future => Self::Past,
+            Self::FutureAndSelf => Self::PastAndSelf,
+        }
+    }
+
     /// Positions of a chunk of `n` that position `t` reads.
     #[inline(always)]
     fn range(self, t: usize, n: usize) -> (usize, usize) {
@@ -143,6 +155,9 @@ pub fn sum(x: &Tensor, a: &Tensor, sides: &[(&Stream, Reads)], chunk: i64, initi
         Stream { dt, b, c }
     }
 
+    if !native_for(x) {
+        return sides.iter().map(|(stream, reads)| plain(x, a, stream, *reads, chunk, initial)).sum();
+    }
     let scans = Scans { reads: sides.iter().map(|(_, reads)| *reads).collect(), chunk };
     let y = tch::no_grad(|| {
         let streams: Vec<Stream> = sides.iter().map(|(s, _)| s.detach()).collect();
@@ -162,6 +177,52 @@ pub fn sum(x: &Tensor, a: &Tensor, sides: &[(&Stream, Reads)], chunk: i64, initi
     y
 }
 
+/// One scan from libtorch's operations, on any device: all chunks at once, the states between them by pairs. What reads the future is
+/// turned, and turned back.
+fn plain(x: &Tensor, a: &Tensor, stream: &Stream, reads: Reads, chunk: i64, initial: Option<&Tensor>) -> Tensor {
+    if reads.backward() {
+        return plain(&x.flip([1]), a, &stream.flip(), reads.mirrored(), chunk, initial).flip([1]);
+    }
+    let strict = reads == Reads::Past;
+    let [_, length, heads, _] = x.size4().expect("x is [batch, length, heads, d_head]").into();
+    let groups = stream.b.size()[2];
+    let chunk = chunk.min(length);
+    let count = (length + chunk - 1) / chunk;
+    // [batch, chunks, groups, heads of the group or 1, chunk, ·]; positions past the end hold zeros, with a dt of 0.
+    let cut = |t: &Tensor| {
+        let padded = t.unsqueeze(-1).flatten(3, -1).constant_pad_nd([0, 0, 0, 0, 0, count * chunk - length]);
+        padded.unflatten(1, [count, chunk]).transpose(2, 3).unflatten(2, [groups, -1])
+    };
+    let c = if strict { later(&stream.c) } else { stream.c.shallow_clone() };
+    let (x, dt, b, c) = (cut(x), cut(&stream.dt), cut(&stream.b), cut(&c));
+    let logs = &dt * a.view([groups, heads / groups, 1, 1]);
+    let sums = logs.cumsum(4, logs.kind()); // [batch, chunks, groups, heads, chunk, 1]
+    let until = if strict { &sums - &logs } else { sums.shallow_clone() };
+    let unread = Tensor::ones([chunk, chunk], (Kind::Bool, x.device())).triu(i64::from(!strict));
+    // What is not read is masked before the exponential: its exponent may be positive.
+    let on_the_way = (&until - sums.transpose(-2, -1)).masked_fill(&unread, f64::NEG_INFINITY).exp();
+    let fed = x * dt;
+    let mut y = (c.matmul(&b.transpose(-2, -1)) * on_the_way).matmul(&fed);
+    if count > 1 || initial.is_some() {
+        let total = sums.narrow(4, chunk - 1, 1);
+        let left = (&fed * (&total - &sums).exp()).transpose(-2, -1).matmul(&b); // […, d_head, d_state]
+        let first = match initial {
+            Some(initial) => initial.unflatten(0, [groups, -1]).expand_as(&left.narrow(1, 0, 1)),
+            None => left.narrow(1, 0, 1).zeros_like(),
+        };
+        // The states before each chunk are the recurrence over the first one and what each chunk leaves.
+        let fed = Tensor::cat(&[first, left.narrow(1, 0, count - 1)], 1);
+        let kept = Tensor::cat(&[total.narrow(1, 0, 1).zeros_like(), total.narrow(1, 0, count - 1).exp()], 1);
+        y = y + c.matmul(&by_pairs(&kept, &fed).transpose(-2, -1)) * until.exp();
+    }
+    y.flatten(2, 3).transpose(2, 3).flatten(1, 2).narrow(1, 0, length)
+}
+
+/// `[batch, length, …]` moved one position later, with zeros before it.
+fn later(t: &Tensor) -> Tensor {
+    Tensor::cat(&[t.narrow(1, 0, 1).zeros_like(), t.narrow(1, 0, t.size()[1] - 1)], 1)
+}
+
 /// Rows of `x` `[batch, length, …]` to work on at a time: the first, and how many.
 pub(crate) fn pieces(x: &Tensor) -> impl Iterator<Item = (i64, i64)> + use<> {
     let (batch, length) = (x.size()[0], x.size()[1]);
@@ -177,8 +238,7 @@ pub fn quasiseparable_matrix(a: &Tensor, [forward, backward]: [&Stream; 2]) -> T
 /// The matrix of one scan, as [`quasiseparable_matrix`].
 pub fn matrix(a: &Tensor, stream: &Stream, reads: Reads) -> Tensor {
     if reads.backward() {
-        let mirrored = if reads == Reads::Future { Reads::Past } else { Reads::PastAndSelf };
-        return matrix(a, &stream.flip(), mirrored).flip([2, 3]);
+        return matrix(a, &stream.flip(), reads.mirrored()).flip([2, 3]);
     }
     let n = stream.dt.size()[1];
     let heads_per_group = stream.dt.size()[2] / stream.b.size()[2];
@@ -1025,6 +1085,7 @@ fn pass_back<T: Real>(
 mod tests {
     use super::*;
     use crate::laws::testing::noise;
+    use crate::native::kernels::{Kernels, with};
 
     /// The recurrence of the head of this file, one step at a time.
     fn recurrence(x: &Tensor, a: &Tensor, s: &Stream, initial: Option<&Tensor>) -> Tensor {
@@ -1107,9 +1168,12 @@ mod tests {
             let leaves = leaves(length, heads, groups, 0.5);
             let [stream, _] = streams(&leaves);
             for initial in [None, Some(&leaves[2])] {
-                let fast = scan(&leaves[0], &leaves[1], &stream, chunk, initial);
-                let slow = recurrence(&leaves[0], &leaves[1], &stream, initial);
-                assert_same(&fast, &slow, &leaves, &format!("length {length}, chunk {chunk}, {}", initial.is_some()));
+                for kernels in [Kernels::Native, Kernels::Plain] {
+                    let fast = with(kernels, || scan(&leaves[0], &leaves[1], &stream, chunk, initial));
+                    let slow = recurrence(&leaves[0], &leaves[1], &stream, initial);
+                    let case = format!("{kernels:?}, length {length}, chunk {chunk}, {}", initial.is_some());
+                    assert_same(&fast, &slow, &leaves, &case);
+                }
             }
         }
     }
@@ -1120,9 +1184,13 @@ mod tests {
             let leaves = leaves(length, heads, groups, 0.5);
             let [forward, backward] = streams(&leaves);
             for initial in [None, Some(&leaves[2])] {
-                let fast = quasiseparable(&leaves[0], &leaves[1], [&forward, &backward], chunk, initial);
-                let slow = two_shifted_scans(&leaves[0], &leaves[1], [&forward, &backward], initial);
-                assert_same(&fast, &slow, &leaves, &format!("length {length}, chunk {chunk}, {}", initial.is_some()));
+                for kernels in [Kernels::Native, Kernels::Plain] {
+                    let both = [&forward, &backward];
+                    let fast = with(kernels, || quasiseparable(&leaves[0], &leaves[1], both, chunk, initial));
+                    let slow = two_shifted_scans(&leaves[0], &leaves[1], both, initial);
+                    let case = format!("{kernels:?}, length {length}, chunk {chunk}, {}", initial.is_some());
+                    assert_same(&fast, &slow, &leaves, &case);
+                }
             }
         }
     }
@@ -1163,12 +1231,14 @@ mod tests {
             quasiseparable(&leaves[0], &leaves[1], [&forward, &backward], 16, None)
                 + scan(&leaves[0], &leaves[1], &forward, 16, None)
         };
-        let (y, exact) = (run(&single), run(&double));
-        for (i, (got, want)) in gradients(&y, &single).iter().zip(gradients(&exact, &double)).enumerate() {
-            let error = crate::laws::goldens::relative_error(got, &want);
-            assert!(error < 5e-3, "leaf {i}: {error}");
+        for kernels in [Kernels::Native, Kernels::Plain] {
+            let (y, exact) = (with(kernels, || run(&single)), run(&double));
+            for (i, (got, want)) in gradients(&y, &single).iter().zip(gradients(&exact, &double)).enumerate() {
+                let error = crate::laws::goldens::relative_error(got, &want);
+                assert!(error < 5e-3, "leaf {i}: {error}, {kernels:?}");
+            }
+            assert!(crate::laws::goldens::relative_error(&y, &exact) < 1e-4, "{kernels:?}");
         }
-        assert!(crate::laws::goldens::relative_error(&y, &exact) < 1e-4);
     }
 
     #[test]

@@ -11,7 +11,8 @@
 use crate::core::limits::width;
 use crate::math::depthwise::Depthwise;
 use crate::math::real::{Real, by_kind, dot};
-use crate::math::ssd::{POSITIONS, Reads, Scans, Stream, add_scaled, add_scaled_back, pieces};
+use crate::math::ssd::{self, POSITIONS, Reads, Scans, Stream, add_scaled, add_scaled_back, pieces};
+use crate::native::kernels::native_for;
 use crate::native::{Backward, Shared, attach, elements, elements_mut, parallel_for};
 use crate::{ConfigError, Context, Linear, ParamRule, Precision, at_least, between, divides, linear_flops};
 use multiversion::multiversion;
@@ -285,6 +286,9 @@ impl SsdBlock {
             }
         }
 
+        if !native_for(&parts.x) {
+            return self.plain(parts);
+        }
         let y = tch::no_grad(|| {
             let parts = parts.map(|t, _| t.detach());
             let mut found: Vec<Tensor> = pieces(&parts.x).map(|(from, n)| self.forward(&parts.rows(from, n))).collect();
@@ -295,32 +299,57 @@ impl SsdBlock {
         y
     }
 
-    fn filter(&self, weight: &Tensor) -> Depthwise {
-        if self.causal { Depthwise::causal(weight, true) } else { Depthwise::centred(weight, true) }
+    /// The same from the parts' own forms, with a graph of libtorch's.
+    fn plain(&self, parts: &ScanInputs<Tensor>) -> Tensor {
+        let [x, bc] = [(&parts.x, 0), (&parts.bc, 2)].map(|(t, at)| match &parts.conv {
+            None => t.silu(),
+            Some(conv) => self.filter(&conv[at]).apply(t, &conv[at], &conv[at + 1]),
+        });
+        let Scanned { x, streams, diagonal } = self.scanned(parts, x, bc);
+        let initial = parts.initial.as_ref();
+        let result = |which: std::ops::Range<usize>| {
+            let sides: Vec<_> = streams[which.clone()].iter().zip(self.reads[which].iter().copied()).collect();
+            let y = ssd::sum(&x, &parts.a, &sides, self.chunk, initial);
+            match &diagonal {
+                Some(diagonal) => y + &x * diagonal.unsqueeze(-1),
+                None => y,
+            }
+        };
+        self.combined(self.sums().into_iter().map(result).collect())
     }
 
-    /// Without a graph.
-    pub(crate) fn open(&self, parts: &ScanInputs<Tensor>) -> Scanned {
-        let (x, bc) = match &parts.conv {
-            Some([wx, bx, wbc, bbc]) => {
-                (self.filter(wx).forward(&parts.x, wx, bx), self.filter(wbc).forward(&parts.bc, wbc, bbc))
-            }
-            None => (parts.x.detach().silu(), parts.bc.detach().silu()),
-        };
+    /// What the scans read, of the convolved x, B and C.
+    fn scanned(&self, parts: &ScanInputs<Tensor>, x: Tensor, bc: Tensor) -> Scanned {
         let bc = match &parts.valid {
             Some(valid) => bc * valid,
             None => bc,
         };
         let maps = bc.chunk(2 * parts.dt.len() as i64, -1);
         let map = |i: usize| maps[i].unflatten(-1, [self.groups, -1]);
-        let stream = |(i, dt): (usize, &Tensor)| Stream { dt: dt.detach(), b: map(2 * i), c: map(2 * i + 1) };
+        let stream = |(i, dt): (usize, &Tensor)| Stream { dt: dt.shallow_clone(), b: map(2 * i), c: map(2 * i + 1) };
         let shape = [x.size()[0], x.size()[1], self.heads];
         let diagonal = match (&parts.fc_d, &parts.d) {
-            (Some(fc_d), d) => Some(x.linear(&fc_d.detach(), d.as_ref().map(Tensor::detach).as_ref())),
-            (None, d) => d.as_ref().map(|d| d.detach().expand(shape, false).contiguous()),
+            (Some(fc_d), d) => Some(x.linear(fc_d, d.as_ref())),
+            (None, d) => d.as_ref().map(|d| d.expand(shape, false).contiguous()),
         };
         let streams = parts.dt.iter().enumerate().map(stream).collect();
         Scanned { x: x.unflatten(-1, [self.heads, -1]), streams, diagonal }
+    }
+
+    fn filter(&self, weight: &Tensor) -> Depthwise {
+        if self.causal { Depthwise::causal(weight, true) } else { Depthwise::centred(weight, true) }
+    }
+
+    /// Without a graph.
+    pub(crate) fn open(&self, parts: &ScanInputs<Tensor>) -> Scanned {
+        let parts = parts.map(|t, _| t.detach());
+        let (x, bc) = match &parts.conv {
+            Some([wx, bx, wbc, bbc]) => {
+                (self.filter(wx).forward(&parts.x, wx, bx), self.filter(wbc).forward(&parts.bc, wbc, bbc))
+            }
+            None => (parts.x.silu(), parts.bc.silu()),
+        };
+        self.scanned(&parts, x, bc)
     }
 
     /// The scans that are added before anything else happens, as ranges of `reads`.
@@ -349,13 +378,16 @@ impl SsdBlock {
     }
 
     fn forward(&self, parts: &ScanInputs<Tensor>) -> Tensor {
-        let mut results = self.results(&self.open(parts), &parts.a, parts.initial.as_ref()).into_iter();
-        let first = results.next().expect("at least one scan");
-        let combined = results.fold(first, |y, next| match self.combine {
+        self.combined(self.results(&self.open(parts), &parts.a, parts.initial.as_ref()))
+    }
+
+    /// y of the results of the scans, each `[batch, length, heads, d_head]`.
+    fn combined(&self, results: Vec<Tensor>) -> Tensor {
+        let joined = results.into_iter().reduce(|y, next| match self.combine {
             Combine::Add | Combine::Multiply => y * next,
             Combine::Concat => Tensor::cat(&[y, next], 2),
         });
-        combined.flatten(2, 3)
+        joined.expect("at least one scan").flatten(2, 3)
     }
 
     fn backward(&self, parts: &ScanInputs<Tensor>, grad: &Tensor) -> ScanInputs<Option<Tensor>> {
@@ -481,7 +513,7 @@ pub(crate) fn norm_gate_project(y: &Tensor, z: &Tensor, weight: &Tensor, out_pro
         }
     }
 
-    if out_proj.precision != Precision::F32 {
+    if out_proj.precision != Precision::F32 || !native_for(y) {
         return plain_norm_gate(y, z, weight, order).apply(out_proj);
     }
     let bias = out_proj.bs.as_ref();
@@ -678,7 +710,6 @@ pub(crate) fn valid(u: &Tensor, ctx: &Context) -> Option<Tensor> {
 mod tests {
     use super::*;
     use crate::laws::testing::{assert_twins, noise};
-    use crate::math::ssd;
     use tch::Kind;
 
     fn leaf(shape: &[i64], salt: i64, kind: Kind) -> Tensor {
@@ -709,52 +740,6 @@ mod tests {
                 }
             }
         }
-    }
-
-    /// The same, from libtorch's operations and the public scans.
-    fn plain(inside: &SsdBlock, p: &ScanInputs<Tensor>) -> Tensor {
-        let conv = |t: &Tensor, at: usize| match &p.conv {
-            None => t.silu(),
-            Some(conv) => {
-                let (weight, bias) = (&conv[at], &conv[at + 1]);
-                let (channels, width) = (weight.size()[0], weight.size()[2]);
-                let left = if inside.causal { width - 1 } else { width / 2 };
-                let padded = t.transpose(1, 2).constant_pad_nd([left, width - 1 - left]);
-                padded.conv1d(weight, Some(bias), 1, 0, 1, channels).transpose(1, 2).silu()
-            }
-        };
-        let x = conv(&p.x, 0);
-        let bc = conv(&p.bc, 2);
-        let bc = match &p.valid {
-            Some(valid) => bc * valid,
-            None => bc,
-        };
-        let maps = bc.chunk(2 * p.dt.len() as i64, -1);
-        let map = |i: usize| maps[i].unflatten(-1, [inside.groups, -1]);
-        let mut diagonal = None;
-        if let Some(d) = &p.d {
-            diagonal = Some(match &p.fc_d {
-                Some(fc_d) => x.linear(fc_d, Some(d)),
-                None => d.expand([x.size()[0], x.size()[1], inside.heads], false),
-            });
-        }
-        let x = x.unflatten(-1, [inside.heads, -1]);
-        let streams =
-            p.dt.iter().enumerate().map(|(i, dt)| Stream { dt: dt.shallow_clone(), b: map(2 * i), c: map(2 * i + 1) });
-        let each: Vec<Tensor> = streams
-            .zip(&inside.reads)
-            .map(|(s, reads)| ssd::sum(&x, &p.a, &[(&s, *reads)], inside.chunk, p.initial.as_ref()))
-            .collect();
-        let skip = |y: &Tensor| match &diagonal {
-            Some(diagonal) => y + &x * diagonal.unsqueeze(-1),
-            None => y.shallow_clone(),
-        };
-        let y = match inside.combine {
-            Combine::Add => skip(&each.iter().sum()),
-            Combine::Multiply => each.iter().map(skip).reduce(|a, b| a * b).expect("a scan"),
-            Combine::Concat => Tensor::cat(&each.iter().map(skip).collect::<Vec<_>>(), 2),
-        };
-        y.flatten(2, 3)
     }
 
     #[test]
@@ -801,7 +786,7 @@ mod tests {
                 let inside = SsdBlock { reads, combine, chunk: 4, heads, groups, causal: scans == 1 };
                 let leaves: Vec<&Tensor> = parts.list().into_iter().filter(|t| t.requires_grad()).collect();
                 let case = format!("{inside:?}");
-                assert_twins(&inside.apply(&parts), &plain(&inside, &parts), &leaves, 1e-10, &case);
+                assert_twins(&inside.apply(&parts), &inside.plain(&parts), &leaves, 1e-10, &case);
             }
         }
     }
@@ -835,6 +820,6 @@ mod tests {
         let (inside, parts) = run(3, POSITIONS - 100);
         assert_eq!(pieces(&parts.x).count(), 3);
         let leaves: Vec<&Tensor> = parts.list();
-        assert_twins(&inside.apply(&parts), &plain(&inside, &parts), &leaves, 1e-10, "three pieces");
+        assert_twins(&inside.apply(&parts), &inside.plain(&parts), &leaves, 1e-10, "three pieces");
     }
 }

@@ -12,11 +12,12 @@
 //!          - exp is taken of 80 at most: an entry beyond is 0 in float32 anyway, and its gradient would be NaN
 
 use super::{Form, Inside, MatrixClass, QueryKey, Reads, Shape, fold, times, unfold};
-use crate::native::{Backward, Scalar, Shared, attach, elements, elements_mut, parallel_for};
+use crate::native::kernels::native_for;
+use crate::native::{Backward, Scalar, Shared, attach, elements, elements_mut, parallel_for, recompute};
 use crate::{Context, linear_flops};
 use multiversion::multiversion;
 use std::ops::{Add, AddAssign, Div, Mul, Neg, Sub};
-use tch::{Device, Kind, Tensor, nn};
+use tch::{Kind, Tensor, nn};
 
 #[derive(Debug)]
 pub(super) struct Cauchy {
@@ -83,8 +84,13 @@ impl MatrixClass for Cauchy {
 
     fn apply(&self, inside: &Inside, _: &Context) -> Tensor {
         let (v, [a, b]) = (&inside.v, self.terms(inside));
-        if v.device() != Device::Cpu {
-            return times(&plain_matrix(&a, &b, self.rounding()), v) * self.scale;
+        if !native_for(v) {
+            let rounding = self.rounding();
+            let one_head = move |t: &[Tensor]| times(&plain_matrix(&t[0], &t[1], rounding), &t[2]);
+            let heads: Vec<Tensor> = (0..self.heads)
+                .map(|h| recompute(one_head, &[&a.narrow(1, h, 1), &b.narrow(1, h, 1), &v.narrow(2, h, 1)]))
+                .collect();
+            return Tensor::cat(&heads, 2) * self.scale;
         }
         let rows = |t: Tensor| t.transpose(2, 3).flatten(0, 1).contiguous(); // [batch or 1 · heads, qk_dim, length]
         let [a_rows, b_rows] = [rows(a), rows(b)];
@@ -331,7 +337,7 @@ mod tests {
     #[test]
     fn matrices_are_grouped_without_losing_any() {
         let groups = |n: i64, length: i64| -> Vec<(i64, i64)> {
-            Mix { rounding: 0.0 }.groups(&Tensor::zeros([n, 1, length], (Kind::Float, Device::Cpu))).collect()
+            Mix { rounding: 0.0 }.groups(&Tensor::zeros([n, 1, length], (Kind::Float, tch::Device::Cpu))).collect()
         };
         assert_eq!(groups(5, 17), [(0, 5)]);
         assert_eq!(groups(5, 1024), [(0, 4), (4, 1)]);

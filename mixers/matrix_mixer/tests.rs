@@ -2,7 +2,7 @@ use super::*;
 use crate::laws::goldens::relative_error;
 use crate::laws::testing::noise;
 use std::path::PathBuf;
-use tch::Kind;
+use tch::{Device, Kind};
 
 fn dims(seq_len: i64, causal: bool) -> Dims {
     Dims { d_model: 8, seq_len, causal }

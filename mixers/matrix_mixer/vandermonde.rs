@@ -14,13 +14,14 @@
 
 use super::{Form, Inside, MatrixClass, QueryKey, Reads, Shape, leading, times};
 use crate::laws::goldens::{Golden, GoldenError, Replay};
+use crate::native::kernels::native_for;
 use crate::native::{Backward, Scalar, Shared, attach, elements, elements_mut, parallel_for, recompute};
 use crate::{Context, divides, linear_flops};
 use multiversion::multiversion;
 use std::f64::consts::PI;
 use std::ops::{Add, Mul, Neg, Sub};
 use tch::nn::Init;
-use tch::{Device, Kind, Tensor, nn};
+use tch::{Kind, Tensor, nn};
 
 #[derive(Debug)]
 pub(super) struct Vandermonde {
@@ -116,7 +117,7 @@ impl MatrixClass for Vandermonde {
 
 /// `Σ_d cos(angle_d l)` for l in `0..length`: `[…, n, d]` → `[…, n, length]`.
 fn waves(angles: &Tensor, length: i64) -> Tensor {
-    if angles.device() != Device::Cpu {
+    if !native_for(angles) {
         return plain_waves(angles, length);
     }
     let angles = angles.contiguous();

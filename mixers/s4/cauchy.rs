@@ -8,10 +8,11 @@
 //! matrices, which other devices use.
 
 use crate::math::conv::real_kind;
+use crate::native::kernels::native_for;
 use crate::native::{Backward, Scalar, Shared, attach, elements, elements_mut, parallel_for, worked};
 use std::f64::consts::PI;
 use std::ops::{Add, AddAssign, Div, Mul, Sub};
-use tch::{Device, Kind, Tensor, no_grad};
+use tch::{Kind, Tensor, no_grad};
 
 /// The roots of unity of the truncated generating function, half of them.
 pub(super) struct Nodes {
@@ -32,10 +33,10 @@ impl Nodes {
     pub fn cauchy(&self, weights: &Tensor, a: &Tensor) -> Tensor {
         let r = weights.real() * 2.0;
         let s = (weights * a.conj().unsqueeze(1)).real() * -2.0;
-        let rho = match (a.device(), r.kind()) {
-            (Device::Cpu, Kind::Float) => self.native::<f32>(&s, &r, a),
-            (Device::Cpu, Kind::Double) => self.native::<f64>(&s, &r, a),
-            _ => self.plain(&s, &r, a),
+        let rho = match r.kind() {
+            _ if !native_for(&r) => self.plain(&s, &r, a),
+            Kind::Double => self.native::<f64>(&s, &r, a),
+            _ => self.native::<f32>(&s, &r, a),
         };
         rho.view_as_complex()
     }
@@ -69,7 +70,7 @@ impl Nodes {
         let size = s.size();
         let (sums, modes, nodes) = (size[1] as usize, size[2] as usize, self.sin.numel());
         let rho = no_grad(|| {
-            let mut rho = Tensor::empty([size[0], size[1], nodes as i64, 2], (T::KIND, Device::Cpu));
+            let mut rho = Tensor::empty([size[0], size[1], nodes as i64, 2], (T::KIND, s.device()));
             let out = Shared::new(elements_mut::<T>(&mut rho));
             let channels = Channels::<T>::new([s, r, re, im, &self.sin, &self.cos]);
             worked((size[0] as usize * nodes * modes * (10 + 8 * sums)) as f64); // a reciprocal, then four products a sum
@@ -356,6 +357,7 @@ mod tests {
     use super::*;
     use crate::laws::goldens::relative_error;
     use crate::laws::testing::noise;
+    use tch::Device;
 
     /// S and R, `[3, sums, modes]`, and a with a negative real part, its parts stacked, `[3, modes, 2]`.
     fn leaves(sums: i64, modes: i64) -> [Tensor; 3] {

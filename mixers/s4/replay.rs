@@ -11,11 +11,11 @@ use crate::{Context, Dims, Mixer};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use tch::nn::VarStore;
-use tch::{Device, Tensor, nn};
+use tch::{Tensor, nn};
 
 /// `s4_kernel_diag` and `s4_kernel_dplr`: the kernel alone, and what an initial state adds.
 pub(crate) fn kernel(golden: &Golden) -> Result<Replay, GoldenError> {
-    let vs = VarStore::new(Device::Cpu);
+    let vs = VarStore::new(golden.device);
     let length = golden.axes("output.K", &["", "d_model", "L"])?[2];
     let kernel = stored_kernel(golden, &vs, "", length)?;
     if !golden.flag_or("state", golden.has("input.state"))? {
@@ -47,7 +47,7 @@ fn initial_state(golden: &Golden, kernel: &Kernel) -> Result<(Tensor, Tensor), G
 
 /// `s4_fftconv`: convolution, skip and activation.
 pub(crate) fn fftconv(golden: &Golden) -> Result<Replay, GoldenError> {
-    let vs = VarStore::new(Device::Cpu);
+    let vs = VarStore::new(golden.device);
     let layout = Layout::read(golden)?;
     let gelu = activation(golden)?;
     let layer = stored_layer(golden, &vs)?;
@@ -59,7 +59,7 @@ pub(crate) fn fftconv(golden: &Golden) -> Result<Replay, GoldenError> {
 
 /// `s4_state_forward`: the same from a state, and the state it leaves.
 pub(crate) fn state_forward(golden: &Golden) -> Result<Replay, GoldenError> {
-    let vs = VarStore::new(Device::Cpu);
+    let vs = VarStore::new(golden.device);
     let layout = Layout::read(golden)?;
     let gelu = activation(golden)?;
     let layer = stored_layer(golden, &vs)?;
@@ -124,7 +124,7 @@ fn activation(golden: &Golden) -> Result<bool, GoldenError> {
 /// `s4_step`: the convolution and its gradients. Of the convolution and every step mode, `output.y` is the one furthest from
 /// the dump.
 pub(crate) fn step(golden: &Golden) -> Result<Replay, GoldenError> {
-    let vs = VarStore::new(Device::Cpu);
+    let vs = VarStore::new(golden.device);
     let layout = Layout::read(golden)?;
     let gelu = activation(golden)?;
     let layer = stored_layer(golden, &vs)?;
@@ -171,7 +171,7 @@ pub(crate) fn minimal(golden: &Golden) -> Result<Replay, GoldenError> {
     let layout = Layout::read(golden)?;
     let dims = Dims { d_model: golden.int("d_model")?, seq_len: layout.length, causal: true };
     golden.settings(&cfg, &dims)?;
-    let mut vs = VarStore::new(Device::Cpu);
+    let mut vs = VarStore::new(golden.device);
     let layer = Minimal::new(&vs.root(), &dims, &cfg);
     golden.fill(&mut vs)?;
     let u = golden.input("u")?;
@@ -288,14 +288,18 @@ pub(crate) fn block(golden: &Golden) -> Result<Replay, GoldenError> {
     let d_model = golden.int("d_model")?;
     let dims = Dims { d_model, seq_len: layout.length, causal: !bidirectional };
     golden.settings(&cfg, &dims)?;
-    let mut vs = VarStore::new(Device::Cpu);
+    let mut vs = VarStore::new(golden.device);
     let mut block = Block::new(&vs.root(), &dims, &cfg);
     golden.fill(&mut vs)?;
     if dplr {
         block.layer.kernel.l_kernel = tuned_length(golden, "layer.kernel.", shared.lags(layout.length), &shared)?;
     }
     let x = golden.input("x")?;
-    let ctx = Context { train: false, lengths: lengths.map(|l| Tensor::from_slice(&l)), ..Context::default() };
+    let ctx = Context {
+        train: false,
+        lengths: lengths.map(|l| Tensor::from_slice(&l).to_device(golden.device)),
+        ..Context::default()
+    };
     let y = layout.turn(&block.forward(&layout.turn(&x), &ctx));
     golden.replay(&[("y", &y)], &[("x", &x)], Some(&vs))
 }

@@ -203,6 +203,10 @@ pub struct Device {
     pub name: String,
     /// Threads libtorch used.
     pub threads: i64,
+    /// `native`, or `plain` where kernels were made of libtorch's operations: the last digits of numbers hang on it. Empty in records
+    /// written before it was kept.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub kernels: String,
     /// The machine.
     pub host: String,
 }

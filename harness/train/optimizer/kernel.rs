@@ -4,9 +4,10 @@
 //! once and written once, and all arithmetic on it is exactly rounded: the result depends neither on the processor's widest
 //! instructions nor on the number of threads.
 
+use mixers::native::kernels::native_for;
 use mixers::native::{Shared, elements, elements_mut, parallel_for};
 use multiversion::multiversion;
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 /// Numbers that a thread takes at a time.
 const PIECE: usize = 1 << 14;
@@ -34,7 +35,7 @@ pub(super) struct Factors {
 
 /// Whether the kernel takes this tensor; others go through [`plain`].
 pub(super) fn takes(flat: &Tensor) -> bool {
-    flat.device() == Device::Cpu && flat.kind() == Kind::Float
+    native_for(flat) && flat.kind() == Kind::Float
 }
 
 /// One step: `m ← m + (1−β1)(g − m)`, `v ← β2 v + g²`, `θ ← (1 − ηλ) θ − η m̂ / (√v̂ + ε)`.
@@ -128,8 +129,8 @@ mod tests {
     fn stepped(n: i64, step: impl Fn(&mut Tensor, &Tensor, [&mut Tensor; 2], Factors)) -> [Tensor; 3] {
         let [mut flat, mut m, mut v] = [
             noise(&[n], 1).to_kind(Kind::Float),
-            Tensor::zeros([n], (Kind::Float, Device::Cpu)),
-            Tensor::zeros([n], (Kind::Float, Device::Cpu)),
+            Tensor::zeros([n], (Kind::Float, tch::Device::Cpu)),
+            Tensor::zeros([n], (Kind::Float, tch::Device::Cpu)),
         ];
         for t in 1..=3 {
             let grad = noise(&[n], 10 + i64::from(t)).to_kind(Kind::Float);
@@ -174,7 +175,7 @@ mod tests {
             let want = grad.to_kind(Kind::Double).square().sum(Kind::Double).double_value(&[]);
             assert!((squares(&grad) - want).abs() < 1e-12 * want, "{n}");
         }
-        let large = Tensor::full([100], 1e25, (Kind::Float, Device::Cpu));
+        let large = Tensor::full([100], 1e25, (Kind::Float, tch::Device::Cpu));
         assert!((squares(&large) / 1e52 - 1.0).abs() < 1e-6, "beyond float32");
         let broken = Tensor::from_slice(&[1.0f32, f32::NAN]);
         assert!(squares(&broken).is_nan());
