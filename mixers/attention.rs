@@ -14,6 +14,7 @@
 
 use crate::core::family::{BenchTarget, LayerFacts, Released, ReplayFn};
 use crate::laws::goldens::{Golden, GoldenError, Replay};
+use crate::native::recompute_rows;
 use crate::{
     ConfigError, Context, Cost, Dims, Family, Linear, Mixer, NotLinear, Precision, Recurrent, Structure, at_least,
     between, dense_map, heads, linear_flops, tensor_bytes,
@@ -183,7 +184,18 @@ impl Attention {
         let qkv = qkv.each_ref().map(|t| self.precision.read(t));
         let dropout = if ctx.train { self.cfg.dropout } else { 0.0 };
         let y = match self.cfg.window.filter(|w| *w < length) {
-            Some(window) => self.attend_nearby(&qkv, window, dropout, ctx),
+            Some(window) => {
+                let causal = self.dims.causal;
+                let [q, k, v] = &qkv;
+                let rows: Vec<&Tensor> = [q, k, v].into_iter().chain(&ctx.lengths).collect();
+                let near = move |t: &[Tensor]| nearby([&t[0], &t[1], &t[2]], window, (causal, dropout), t.get(3));
+                // Dropout would be drawn anew in the backward.
+                if dropout > 0.0 {
+                    nearby([q, k, v], window, (causal, dropout), ctx.lengths.as_ref())
+                } else {
+                    recompute_rows(near, &rows, &[])
+                }
+            }
             None => {
                 let [q, k, v] = &qkv;
                 // Right padding lies in the future of every valid position: a causal mixer needs no mask for it.
@@ -192,46 +204,6 @@ impl Attention {
             }
         };
         y.to_kind(kind)
-    }
-
-    /// M V under a window: queries in blocks as long as the window read their own block and its neighbours, so that no
-    /// `[length, length]` tensor is needed.
-    fn attend_nearby(&self, [q, k, v]: &[Tensor; 3], window: i64, dropout: f64, ctx: &Context) -> Tensor {
-        let [batch, heads, length, d_head] = q.size4().expect("four axes").into();
-        let count = (length + window - 1) / window;
-        let (before, after) = (1, if self.dims.causal { 0 } else { 1 });
-        let device = q.device();
-        let queries = q.constant_pad_nd([0, 0, 0, count * window - length]).unflatten(2, [count, window]);
-        // Block b of the keys starts one block early.
-        let around = |t: &Tensor| {
-            let padded = t.constant_pad_nd([0, 0, before * window, (count + after) * window - length]);
-            padded.unfold(2, (before + 1 + after) * window, window).transpose(-2, -1) // [batch, heads, count, keys, d_head]
-        };
-        let fold = |t: Tensor| t.transpose(1, 2).flatten(0, 1).contiguous(); // [batch · count, heads, ·, d_head]
-        let at = |from: i64, to: i64| Tensor::arange_start(from, to, (Kind::Int64, device));
-        let starts = (at(0, count) * window).unsqueeze(-1);
-        let t = (&starts + at(0, window)).unsqueeze(-1); // [count, window, 1]
-        let s = (&starts + at(-before * window, (1 + after) * window)).unsqueeze(1); // [count, 1, keys]
-        let distance = &t - &s;
-        let near = distance.lt(window).logical_and(&distance.gt(if self.dims.causal { -1 } else { -window }));
-        let ends = match (&ctx.lengths, self.dims.causal) {
-            (Some(lengths), false) => lengths.to_device(device).view([-1, 1, 1, 1]),
-            _ => Tensor::full([1, 1, 1, 1], length, (Kind::Int64, device)),
-        };
-        let there = s.lt_tensor(&ends).logical_and(&s.ge(0)).logical_or(&distance.eq(0)); // a row never lacks its own position
-        let mask = near.logical_and(&there).expand([batch, -1, -1, -1], false).flatten(0, 1).unsqueeze(1);
-        let y = Tensor::scaled_dot_product_attention(
-            &fold(queries),
-            &fold(around(k)),
-            &fold(around(v)),
-            Some(&mask),
-            dropout,
-            false,
-            None,
-            false,
-        );
-        let y = y.view([batch, count, heads, window, d_head]).transpose(1, 2).flatten(2, 3);
-        y.narrow(2, 0, length)
     }
 
     /// Positions each position may read, boolean `[batch or 1, 1, length, length]`; `None` when all.
@@ -254,6 +226,46 @@ impl Attention {
             }
         }
     }
+}
+
+/// M V under a window: queries in blocks as long as the window read their own block and its neighbours, so that no
+/// `[length, length]` tensor is needed.
+fn nearby([q, k, v]: [&Tensor; 3], window: i64, (causal, dropout): (bool, f64), lengths: Option<&Tensor>) -> Tensor {
+    let [batch, heads, length, d_head] = q.size4().expect("four axes").into();
+    let count = (length + window - 1) / window;
+    let (before, after) = (1, if causal { 0 } else { 1 });
+    let device = q.device();
+    let queries = q.constant_pad_nd([0, 0, 0, count * window - length]).unflatten(2, [count, window]);
+    // Block b of the keys starts one block early.
+    let around = |t: &Tensor| {
+        let padded = t.constant_pad_nd([0, 0, before * window, (count + after) * window - length]);
+        padded.unfold(2, (before + 1 + after) * window, window).transpose(-2, -1) // [batch, heads, count, keys, d_head]
+    };
+    let fold = |t: Tensor| t.transpose(1, 2).flatten(0, 1).contiguous(); // [batch · count, heads, ·, d_head]
+    let at = |from: i64, to: i64| Tensor::arange_start(from, to, (Kind::Int64, device));
+    let starts = (at(0, count) * window).unsqueeze(-1);
+    let t = (&starts + at(0, window)).unsqueeze(-1); // [count, window, 1]
+    let s = (&starts + at(-before * window, (1 + after) * window)).unsqueeze(1); // [count, 1, keys]
+    let distance = &t - &s;
+    let near = distance.lt(window).logical_and(&distance.gt(if causal { -1 } else { -window }));
+    let ends = match (lengths, causal) {
+        (Some(lengths), false) => lengths.to_device(device).view([-1, 1, 1, 1]),
+        _ => Tensor::full([1, 1, 1, 1], length, (Kind::Int64, device)),
+    };
+    let there = s.lt_tensor(&ends).logical_and(&s.ge(0)).logical_or(&distance.eq(0)); // a row never lacks its own position
+    let mask = near.logical_and(&there).expand([batch, -1, -1, -1], false).flatten(0, 1).unsqueeze(1);
+    let y = Tensor::scaled_dot_product_attention(
+        &fold(queries),
+        &fold(around(k)),
+        &fold(around(v)),
+        Some(&mask),
+        dropout,
+        false,
+        None,
+        false,
+    );
+    let y = y.view([batch, count, heads, window, d_head]).transpose(1, 2).flatten(2, 3);
+    y.narrow(2, 0, length)
 }
 
 /// Keys that may be read, boolean `[batch, 1, 1, length]`. A row without any valid position reads its first: an average of

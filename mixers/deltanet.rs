@@ -14,7 +14,8 @@
 //!          arXiv:2502.10297
 //! Time     O(length · d_model · (d_model + d_head + chunk_size) · householder); the solves of all chunks at once, only S goes
 //!          from chunk to chunk
-//! Memory   O(length · (d_model + n_heads · chunk_size) · householder) to train; state O(d_model · d_head) to decode
+//! Memory   O(length · (d_model + n_heads · chunk_size) · householder) to train, of large inputs for one row of the batch at a time, beside
+//!          what the projections gave; state O(d_model · d_head) to decode
 //! Matches  the recurrence as it stands, in values and gradients, for any chunk. No dump: the references' layers run Triton kernels
 //! Departs  q, k and v come from one projection, cut, where the references keep three
 //!
@@ -25,6 +26,7 @@ use crate::core::limits::width;
 use crate::math::delta_scan::SEVERAL_STEPS;
 use crate::math::depthwise::Depthwise;
 use crate::math::fla::{UNIT_VECTORS, unit};
+use crate::native::recompute_rows;
 use crate::{
     ConfigError, Context, Cost, Dims, Family, Linear, Mixer, NotLinear, Recurrent, Structure, at_least, heads, linear,
     linear_flops, tensor_bytes,
@@ -186,9 +188,51 @@ impl Direction {
         x.apply(&self.in_proj)
     }
 
-    fn convolve(&self, projected: &Tensor) -> Tensor {
-        let no_bias = Tensor::zeros([self.conv_weight.size()[0]], (projected.kind(), projected.device()));
-        Depthwise::causal(&self.conv_weight, true).apply(projected, &self.conv_weight, &no_bias)
+    /// Before the sigmoid.
+    fn logits(&self, x: &Tensor) -> Tensor {
+        x.apply(&self.b_proj)
+    }
+}
+
+/// `[batch, length, channels]` of the input projection → the same.
+fn convolve(projected: &Tensor, weight: &Tensor) -> Tensor {
+    let no_bias = Tensor::zeros([weight.size()[0]], (projected.kind(), projected.device()));
+    Depthwise::causal(weight, true).apply(projected, weight, &no_bias)
+}
+
+/// What is done with what the projections gave.
+#[derive(Clone, Copy, Debug)]
+struct Rule {
+    heads: i64,
+    d_head: i64,
+    householder: i64,
+    negative_eigenvalues: bool,
+    /// Tokens in a chunk.
+    chunk: i64,
+}
+
+impl Rule {
+    /// What the recurrence reads, of the convolution's output and of β before its sigmoid.
+    fn steps(self, convolved: &Tensor, logits: &Tensor) -> Steps {
+        let (n, heads) = (self.householder, self.heads);
+        let parts = convolved.unflatten(-1, [1 + 2 * n, heads, self.d_head]);
+        let qk = parts.narrow(2, 0, 1 + n);
+        let unit = unit(&qk);
+        let rows = |t: Tensor| t.permute([0, 3, 1, 2, 4]).flatten(2, 3);
+        let beta = logits.sigmoid() * if self.negative_eigenvalues { 2.0 } else { 1.0 };
+        Steps {
+            q: rows(unit.narrow(2, 0, 1)),
+            k: rows(unit.narrow(2, 1, n)),
+            v: rows(parts.narrow(2, 1 + n, n)),
+            beta: rows(beta.unflatten(-1, [n, heads]).unsqueeze(-1)),
+        }
+    }
+
+    /// o, `[batch, heads, length, d_head]`, of what the projections gave. In large inputs nothing else is kept for the backward.
+    fn recall(self, projected: &Tensor, logits: &Tensor, filter: &Tensor) -> Tensor {
+        let o =
+            move |t: &[Tensor]| in_chunks(&self.steps(&convolve(&t[0], &t[2]), &t[1]), self.chunk, self.householder);
+        recompute_rows(o, &[projected, logits], &[filter])
     }
 }
 
@@ -224,29 +268,23 @@ impl DeltaNet {
         }
     }
 
-    /// What the recurrence of one direction reads, of the convolution's output and the layer's input.
-    fn steps(&self, direction: &Direction, convolved: &Tensor, x: &Tensor) -> Steps {
-        let (n, heads) = (self.cfg.householder, self.cfg.n_heads);
-        let parts = convolved.unflatten(-1, [1 + 2 * n, heads, self.d_head]);
-        let qk = parts.narrow(2, 0, 1 + n);
-        let unit = unit(&qk);
-        let rows = |t: Tensor| t.permute([0, 3, 1, 2, 4]).flatten(2, 3);
-        let beta = x.apply(&direction.b_proj).sigmoid() * if self.cfg.negative_eigenvalues { 2.0 } else { 1.0 };
-        Steps {
-            q: rows(unit.narrow(2, 0, 1)),
-            k: rows(unit.narrow(2, 1, n)),
-            v: rows(parts.narrow(2, 1 + n, n)),
-            beta: rows(beta.unflatten(-1, [n, heads]).unsqueeze(-1)),
-        }
+    fn rule(&self) -> Rule {
+        let Config { n_heads: heads, householder, negative_eigenvalues, .. } = self.cfg;
+        Rule { heads, d_head: self.d_head, householder, negative_eigenvalues, chunk: self.cfg.chunk() }
     }
 
-    /// What each direction reads, in the order it reads.
+    /// `of` each direction, of what it reads in its order.
+    fn each<T>(&self, x: &Tensor, ctx: &Context, of: impl Fn(&Direction, &Tensor) -> T) -> Vec<T> {
+        let order = |i: usize| if i == 0 { x.shallow_clone() } else { ctx.reversed(x) };
+        self.directions.iter().enumerate().map(|(i, direction)| of(direction, &order(i))).collect()
+    }
+
+    /// What the recurrence of each direction reads, in the order it reads.
     fn read(&self, x: &Tensor, ctx: &Context) -> Vec<Steps> {
-        let orders = [x.shallow_clone(), if self.directions.len() > 1 { ctx.reversed(x) } else { Tensor::new() }];
-        let steps = |(direction, x): (&Direction, &Tensor)| {
-            self.steps(direction, &direction.convolve(&direction.project(x)), x)
-        };
-        self.directions.iter().zip(&orders).map(steps).collect()
+        let rule = self.rule();
+        self.each(x, ctx, |direction, x| {
+            rule.steps(&convolve(&direction.project(x), &direction.conv_weight), &direction.logits(x))
+        })
     }
 
     /// One direction's `[batch, heads, length, …]`, each in the order it read, in the order of the input, heads after heads.
@@ -257,9 +295,12 @@ impl DeltaNet {
     }
 
     /// o of every head, `[batch, heads of all directions, length, d_head]`.
-    fn recall(&self, read: &[Steps], ctx: &Context) -> Tensor {
-        let chunk = self.cfg.chunk();
-        self.in_order(read.iter().map(|steps| in_chunks(steps, chunk, self.cfg.householder)).collect(), ctx)
+    fn recall(&self, x: &Tensor, ctx: &Context) -> Tensor {
+        let rule = self.rule();
+        let recall = |direction: &Direction, x: &Tensor| {
+            rule.recall(&direction.project(x), &direction.logits(x), &direction.conv_weight)
+        };
+        self.in_order(self.each(x, ctx, recall), ctx)
     }
 
     /// o `[batch, heads of all directions, length, d_head]` → `[batch, length, d_model]`.
@@ -347,7 +388,7 @@ fn in_chunks(steps: &Steps, chunk: i64, per_token: i64) -> Tensor {
 
 impl Mixer for DeltaNet {
     fn forward(&self, x: &Tensor, ctx: &Context) -> Tensor {
-        self.merge(&self.recall(&self.read(x, ctx), ctx), x, ctx)
+        self.merge(&self.recall(x, ctx), x, ctx)
     }
 
     /// Of the forward heads, then of the backward ones.
@@ -368,9 +409,8 @@ impl Mixer for DeltaNet {
 
     fn values(&self, x: &Tensor, ctx: &Context) -> Result<(Tensor, Tensor), NotLinear> {
         self.linear()?;
-        let read = self.read(x, ctx);
-        let y = self.recall(&read, ctx);
-        Ok((self.in_order(read.into_iter().map(|steps| steps.v).collect(), ctx), y))
+        let y = self.recall(x, ctx);
+        Ok((self.in_order(self.read(x, ctx).into_iter().map(|steps| steps.v).collect(), ctx), y))
     }
 
     fn structure(&self) -> Structure {
@@ -449,7 +489,7 @@ impl Recurrent for State<'_> {
         self.window = seen.narrow(1, 1, layer.cfg.d_conv - 1).contiguous();
         let taps = direction.conv_weight.squeeze_dim(1).transpose(0, 1);
         let convolved = (seen * taps).sum_dim_intlist([1].as_slice(), true, x.kind()).silu();
-        let Steps { q, k, v, beta } = layer.steps(direction, &convolved, &x);
+        let Steps { q, k, v, beta } = layer.rule().steps(&convolved, &direction.logits(&x));
         for step in 0..layer.cfg.householder {
             let [k, v, beta] = [&k, &v, &beta].map(|t| t.narrow(2, step, 1));
             self.state = write(&self.state, &k, &v, &beta);

@@ -26,7 +26,7 @@ use crate::{ConfigError, Context, Cost, Dims, Family, Linear, Mixer, at_least, d
 use serde_json::{Value, json};
 use tch::Tensor;
 use tch::nn::{self, VarStore};
-use tch::Kind;
+use tch::{Device, Kind};
 
 /// `mixer: { hgrn2: { n_heads: 4 } }`
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
@@ -224,7 +224,6 @@ pub fn replay(golden: &Golden) -> Result<Replay, GoldenError> {
 mod tests {
     use super::*;
     use crate::laws::testing::{assert_twins, deviations, noise};
-    use tch::Device;
 
     /// The equations as they stand, one position after another, without convolutions.
     fn plain(layer: &Directions<Hgrn2>, x: &Tensor) -> Tensor {

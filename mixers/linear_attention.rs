@@ -17,7 +17,7 @@
 //!          `normalise: false`
 
 use crate::native::kernels::native_for;
-use crate::native::{Backward, attach, recompute};
+use crate::native::{Backward, attach, recompute, recompute_rows};
 use crate::{
     ConfigError, Context, Cost, Dims, Family, Linear, Mixer, NotLinear, Recurrent, Structure, at_least, heads, linear,
     linear_flops, tensor_bytes,
@@ -154,46 +154,69 @@ impl LinearAttention {
             .map(|projection| x.apply(projection).unflatten(-1, [self.cfg.n_heads, -1]).transpose(1, 2))
     }
 
-    /// φ(x), of which the backward needs only x.
-    fn features(&self, x: &Tensor) -> Tensor {
-        let map = self.cfg.feature_map;
-        recompute(move |x| map.of(&x[0]), &[x])
-    }
-
-    /// v, and a column of ones that gathers z beside S where M is a quotient: `[…, width]`.
-    fn widened(&self, v: &Tensor) -> Tensor {
-        if self.cfg.normalise { Tensor::cat(&[v, &v.narrow(-1, 0, 1).ones_like()], -1) } else { v.shallow_clone() }
-    }
-
     /// Columns of S, with z where M is a quotient.
     fn width(&self) -> i64 {
         self.d_head + i64::from(self.cfg.normalise)
     }
 
-    /// φ(q)ᵀS / φ(q)ᵀz from `[…, width]`.
-    fn quotient(&self, sums: &Tensor) -> Tensor {
-        if !self.cfg.normalise {
-            return sums.shallow_clone();
-        }
-        sums.narrow(-1, 0, self.d_head) / sums.narrow(-1, self.d_head, 1)
+    fn rule(&self) -> Rule {
+        let Config { feature_map: map, normalise, chunk_size: chunk, .. } = self.cfg;
+        Rule { map, normalise, chunk, causal: self.dims.causal }
     }
 
     /// M V, `[batch, heads, length, d_head]`.
     fn attend(&self, [q, k, v]: &[Tensor; 3], ctx: &Context) -> Tensor {
-        let (q, k, v) = (self.features(q), self.features(k), self.widened(v));
-        // Right padding lies in the future of every valid position: a causal mixer needs no mask for it.
-        let sums = if self.dims.causal {
-            sums_so_far(&q, &k, &v, self.cfg.chunk_size)
-        } else {
-            q.matmul(&unpadded(&k, ctx).transpose(-2, -1).matmul(&v))
-        };
-        self.quotient(&sums)
+        let rule = self.rule();
+        let rows: Vec<&Tensor> = [q, k, v].into_iter().chain(&ctx.lengths).collect();
+        recompute_rows(move |t| rule.attend(&t[0], &t[1], &t[2], t.get(3)), &rows, &[])
     }
 
     /// `[batch, heads, length, d_head]` → `[batch, length, d_model]`.
     fn merge(&self, y: &Tensor, ctx: &Context) -> Tensor {
         let y = if self.cfg.normalise { y.shallow_clone() } else { y / rms(y) };
         y.transpose(1, 2).flatten(2, 3).apply(&ctx.join_heads(&self.out_projection, self.cfg.n_heads))
+    }
+}
+
+/// What is done with q, k and v.
+#[derive(Clone, Copy, Debug)]
+struct Rule {
+    map: FeatureMap,
+    normalise: bool,
+    chunk: i64,
+    causal: bool,
+}
+
+impl Rule {
+    /// φ(x), of which the backward needs only x.
+    fn features(self, x: &Tensor) -> Tensor {
+        recompute(move |x| self.map.of(&x[0]), &[x])
+    }
+
+    /// v, and a column of ones that gathers z beside S where M is a quotient: `[…, width]`.
+    fn widened(self, v: &Tensor) -> Tensor {
+        if self.normalise { Tensor::cat(&[v, &v.narrow(-1, 0, 1).ones_like()], -1) } else { v.shallow_clone() }
+    }
+
+    /// φ(q)ᵀS / φ(q)ᵀz from `[…, width]`.
+    fn quotient(self, sums: &Tensor) -> Tensor {
+        if !self.normalise {
+            return sums.shallow_clone();
+        }
+        let d_head = sums.size()[sums.dim() - 1] - 1;
+        sums.narrow(-1, 0, d_head) / sums.narrow(-1, d_head, 1)
+    }
+
+    /// M V, all `[batch, heads, length, d_head]`.
+    fn attend(self, q: &Tensor, k: &Tensor, v: &Tensor, lengths: Option<&Tensor>) -> Tensor {
+        let (q, k, v) = (self.features(q), self.features(k), self.widened(v));
+        // Right padding lies in the future of every valid position: a causal mixer needs no mask for it.
+        let sums = if self.causal {
+            sums_so_far(&q, &k, &v, self.chunk)
+        } else {
+            q.matmul(&unpadded(&k, lengths).transpose(-2, -1).matmul(&v))
+        };
+        self.quotient(&sums)
     }
 }
 
@@ -204,8 +227,8 @@ fn rms(y: &Tensor) -> Tensor {
 
 /// Features of keys `[batch, heads, length, d_head]`, zero at padded positions. A row without any valid position reads its
 /// first: an average of nothing would be NaN.
-fn unpadded(k: &Tensor, ctx: &Context) -> Tensor {
-    let lengths = ctx.lengths.as_ref().map(|lengths| lengths.clamp_min(1));
+fn unpadded(k: &Tensor, lengths: Option<&Tensor>) -> Tensor {
+    let lengths = lengths.map(|lengths| lengths.clamp_min(1));
     Context { train: false, lengths, ..Context::default() }.zero_padding(&k.transpose(1, 2)).transpose(1, 2)
 }
 
@@ -297,7 +320,7 @@ impl Mixer for LinearAttention {
         let weights = if self.dims.causal {
             q.matmul(&k.transpose(-2, -1)).tril(0)
         } else {
-            q.matmul(&unpadded(&k, ctx).transpose(-2, -1))
+            q.matmul(&unpadded(&k, ctx.lengths.as_ref()).transpose(-2, -1))
         };
         if !self.cfg.normalise {
             return Ok(weights);
@@ -368,12 +391,12 @@ impl Recurrent for Sum<'_> {
     fn step(&mut self, x: &Tensor) -> Tensor {
         let [q, k, v] = self.layer.project(&x.unsqueeze(1));
         let [q, k] = [q, k].map(|t| self.layer.cfg.feature_map.of(&t));
-        let new = k.transpose(-2, -1).matmul(&self.layer.widened(&v));
+        let new = k.transpose(-2, -1).matmul(&self.layer.rule().widened(&v));
         let state = match self.state.take() {
             None => new,
             Some(state) => state + new,
         };
-        let y = self.layer.quotient(&q.matmul(&state));
+        let y = self.layer.rule().quotient(&q.matmul(&state));
         self.state = Some(state);
         self.layer.merge(&y, &Context::eval()).squeeze_dim(1)
     }

@@ -44,7 +44,8 @@ use crate::core::error::LENGTH_UNKNOWN;
 use crate::core::family::{Released, ReplayFn, Surroundings};
 use crate::core::limits::width;
 use crate::laws::goldens::{F64_TOLERANCE, Golden, GoldenError, Replay, relative_error};
-use crate::math::depthwise::convolve;
+use crate::math::depthwise::Depthwise;
+use crate::math::ssd_block::{Order, norm_gate_project};
 use crate::{
     ConfigError, Context, Cost, Dims, Family, Linear, Mixer, NotLinear, ParamRule, Structure, at_least, between,
     divides, linear, linear_flops,
@@ -138,8 +139,6 @@ pub enum Form {
 
 /// Steps drawn at initialisation are no smaller than this.
 const DT_FLOOR: f64 = 1e-4;
-/// Of the RMS norm.
-const EPS: f64 = 1e-5;
 
 impl Family for Config {
     const NAME: &'static str = "matrix_mixer";
@@ -147,7 +146,8 @@ impl Family for Config {
     const PAPER: &'static str = "Hwang et al. 2024, arXiv:2407.09941, §2";
     const COMPLEXITY: &'static str = "time O(length · log length · d_model) for toeplitz and dft, O(length · d_model) for low_rank and quasiseparable, \
                                       O(length² · d_model) for dense, vandermonde, cauchy and attention; memory O(length · d_model)";
-    const VERSION: u32 = 1;
+    // 2: rounding moved when the norm and the gate came to be one node.
+    const VERSION: u32 = 2;
     /// The ablation of §4.1, 12 layers.
     const WIDTH: i64 = 768;
     const BLOCK: Surroundings = Surroundings::NoFfn;
@@ -456,13 +456,13 @@ impl MatrixMixer {
         let conv_bias = self.conv_bias.as_ref().map(Tensor::shallow_clone);
         let conv_bias = conv_bias.unwrap_or_else(|| Tensor::zeros([d_inner + convolved], like));
         let conv_biases = conv_bias.split_with_sizes([d_inner, convolved], 0);
-        let convolve = |i: usize| {
-            let read = ctx.zero_padding(&project(i + 1));
-            ctx.zero_padding(&convolve(&read, &conv_weights[i], &conv_biases[i]))
+        let convolve = |i: usize, silu: bool| {
+            let (read, weight) = (ctx.zero_padding(&project(i + 1)), &conv_weights[i]);
+            ctx.zero_padding(&Depthwise::centred(weight, silu).apply(&read, weight, &conv_biases[i]))
         };
         let inside = Inside {
-            v: convolve(0).silu().unflatten(-1, [-1, self.cfg.headdim(d_inner)]),
-            convolved: (convolved > 0).then(|| convolve(1)),
+            v: convolve(0, true).unflatten(-1, [-1, self.cfg.headdim(d_inner)]),
+            convolved: (convolved > 0).then(|| convolve(1, false)),
             straight: (straight > 0).then(|| project(3)),
         };
         (project(0), inside)
@@ -474,8 +474,8 @@ impl Mixer for MatrixMixer {
         let (z, inside) = self.inside(x, ctx);
         let mixed = self.class.apply(&inside, ctx);
         let y = if self.class.residual() { mixed + &inside.v } else { mixed };
-        (y.flatten(2, 3).rms_norm([self.d_inner()], Some(&self.norm), EPS) * z.silu())
-            .apply(&ctx.join_heads(&self.out_proj, Mixer::heads(self)))
+        let out_proj = ctx.join_heads(&self.out_proj, Mixer::heads(self));
+        norm_gate_project(&y.flatten(2, 3), &z, &self.norm, &out_proj, Order::NormThenGate)
     }
 
     /// A silenced head still counts in the norm that all heads share.

@@ -153,7 +153,7 @@ impl Blocks {
     /// `[batch, length, inner]` → the same.
     fn apply(&self, x: &Tensor) -> Tensor {
         let [blocks, block, _] = self.weight.size3().expect("three axes").into();
-        let cut = self.precision.read(x).view([-1, blocks, block]).transpose(0, 1);
+        let cut = self.precision.read(x).reshape([-1, blocks, block]).transpose(0, 1);
         let y = cut.bmm(&self.precision.read(&self.weight).transpose(1, 2)).transpose(0, 1).to_kind(x.kind());
         let y = y.reshape(x.size());
         self.bias.as_ref().map_or_else(|| y.shallow_clone(), |bias| &y + bias)

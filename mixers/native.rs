@@ -6,6 +6,7 @@
 
 pub mod kernels;
 
+use kernels::{Kernels, chosen, with};
 use std::ffi::{CString, c_char, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use tch::{Device, Kind, Tensor};
@@ -26,7 +27,7 @@ pub trait Backward: Send + Sync + 'static {
 /// # Panics
 /// If libtorch refuses, for instance when an output is a view of an input.
 pub fn attach(op: impl Backward, inputs: &[&Tensor], outputs: &[&Tensor], saved: &[&Tensor]) {
-    type Op = Box<dyn Backward>;
+    type Op = (Box<dyn Backward>, Kernels);
 
     unsafe extern "C" fn run(
         state: *mut c_void,
@@ -49,7 +50,7 @@ pub fn attach(op: impl Backward, inputs: &[&Tensor], outputs: &[&Tensor], saved:
             let grads: Vec<Option<Tensor>> = (0..n_grads).map(|i| at(grads, i)).collect();
             (&*state.cast::<Op>(), saved, grads, std::slice::from_raw_parts_mut(out, n_out))
         };
-        let problem = match catch_unwind(AssertUnwindSafe(|| op.backward(&saved, &grads))) {
+        let problem = match catch_unwind(AssertUnwindSafe(|| with(op.1, || op.0.backward(&saved, &grads)))) {
             Ok(gradients) if gradients.len() == out.len() => {
                 for (slot, gradient) in out.iter_mut().zip(gradients) {
                     // SAFETY: a new handle on the heap, which the caller takes over.
@@ -79,7 +80,7 @@ pub fn attach(op: impl Backward, inputs: &[&Tensor], outputs: &[&Tensor], saved:
 
     let pointers = |list: &[&Tensor]| -> Vec<*mut C_tensor> { list.iter().map(|t| t.as_ptr().cast_mut()).collect() };
     let (inputs, outputs, saved) = (pointers(inputs), pointers(outputs), pointers(saved));
-    let state: *mut Op = Box::into_raw(Box::new(Box::new(op)));
+    let state: *mut Op = Box::into_raw(Box::new((Box::new(op), chosen())));
     let mut message = [0u8; 512];
     // SAFETY: pointers and counts describe live tensors; `state` is taken over whatever happens.
     let failed = unsafe {
@@ -130,6 +131,38 @@ pub fn recompute(f: impl Fn(&[Tensor]) -> Tensor + Send + Sync + 'static, inputs
     let y = tch::no_grad(|| f(&detached));
     attach(Again(f), inputs, &[&y], inputs);
     y
+}
+
+/// Numbers of a tensor from which a layer does better to run a part twice than to keep what is in between.
+const LARGE: usize = 1 << 21;
+
+/// Whether memory counts more than a second forward for a layer that reads `x`.
+pub fn large(x: &Tensor) -> bool {
+    x.numel() >= LARGE
+}
+
+/// `f` of what has rows of the batch on its first axis, then of what all rows share; its result has rows too. Where the first input is
+/// [`large`], the rows are [`recompute`]d one by one, so that what is in between is there for one row at a time.
+///
+/// `f` must depend on nothing else that wants a gradient, must draw no random numbers, and treats every row alone.
+///
+/// # Panics
+/// As [`attach`].
+pub fn recompute_rows(
+    f: impl Fn(&[Tensor]) -> Tensor + Clone + Send + Sync + 'static,
+    by_row: &[&Tensor],
+    shared: &[&Tensor],
+) -> Tensor {
+    if !large(by_row[0]) {
+        let all: Vec<Tensor> = by_row.iter().chain(shared).map(|t| t.shallow_clone()).collect();
+        return f(&all);
+    }
+    let cut: Vec<Vec<Tensor>> = by_row.iter().map(|t| t.split(1, 0)).collect();
+    let row = |row: usize| {
+        let inputs: Vec<&Tensor> = cut.iter().map(|rows| &rows[row]).chain(shared.iter().copied()).collect();
+        recompute(f.clone(), &inputs)
+    };
+    Tensor::cat(&(0..cut[0].len()).map(row).collect::<Vec<_>>(), 0)
 }
 
 /// Calls `body(from..to)` for pieces of `0..n`, each at least `grain` long unless it is the last, on libtorch's threads.
@@ -365,6 +398,39 @@ mod tests {
         let again = gradients(recompute(f, &[&x, &y, &fixed]));
         let plain = gradients(f(&[x.shallow_clone(), y.shallow_clone(), fixed.shallow_clone()]));
         assert!(again.iter().zip(plain).all(|(a, p)| a.allclose(&p, 1e-14, 1e-14, false)));
+    }
+
+    #[test]
+    fn rows_computed_again_have_the_same_gradients() {
+        let rows = |salt| noise(&[2, 1 << 20], salt).set_requires_grad(true);
+        let (x, y, shared) = (rows(1), rows(2), noise(&[1], 3).set_requires_grad(true));
+        let f = |t: &[Tensor]| (&t[0] * &t[2]).sin() * &t[1];
+        let again = recompute_rows(f, &[&x, &y], &[&shared]);
+        let plain = f(&[x.shallow_clone(), y.shallow_clone(), shared.shallow_clone()]);
+        crate::laws::testing::assert_twins(&again, &plain, &[&x, &y, &shared], 1e-12, "two rows");
+        assert!(large(&x) && !large(&x.narrow(0, 0, 1)));
+    }
+
+    #[test]
+    fn a_backward_has_the_form_of_its_values() {
+        struct Tells;
+
+        impl Backward for Tells {
+            fn backward(&self, saved: &[Tensor], _: &[Option<Tensor>]) -> Vec<Option<Tensor>> {
+                vec![Some(saved[0].full_like(f64::from(u8::from(chosen() == Kernels::Plain))))]
+            }
+        }
+
+        let x = leaf(1);
+        let gradient = |form| {
+            let out = with(form, || {
+                let out = tch::no_grad(|| &x * 1.0);
+                attach(Tells, &[&x], &[&out], &[&x]);
+                out
+            });
+            Tensor::run_backward(&[out.sum(Kind::Double)], &[&x], false, false)[0].double_value(&[0, 0])
+        };
+        assert_eq!((gradient(Kernels::Plain), gradient(Kernels::Native)), (1.0, 0.0));
     }
 
     #[test]

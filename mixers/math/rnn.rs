@@ -6,10 +6,11 @@
 //! y = out_proj h                                     left out where h is as wide as x already
 //! ```
 //! Names, layout of the gates and initial values are those of `torch.nn.LSTM` and `torch.nn.GRU`. On a CPU both directions of a GRU are
-//! one loop (`rnn_scan.rs`); elsewhere, and for an LSTM, libtorch runs each.
+//! one loop (`rnn_scan.rs`); elsewhere, and for an LSTM, libtorch runs each. Of a long input only x is kept for the backward.
 
 use crate::math::rnn_scan::scan;
 use crate::native::kernels::native_for;
+use crate::native::{large, recompute};
 use crate::{
     ConfigError, Context, Cost, Dims, Linear, Mixer, NotLinear, Recurrent, at_least, linear, linear_flops, tensor_bytes,
 };
@@ -38,6 +39,31 @@ impl Cell {
         match self {
             Self::Lstm { .. } => 2,
             Self::Gru => 1,
+        }
+    }
+
+    /// h of every position and of one direction or two, side by side, `[batch, length, directions · d_hidden]`.
+    fn read(self, x: &Tensor, networks: &[&[Tensor; 4]], lengths: Option<&Tensor>) -> Tensor {
+        if self == Self::Gru && native_for(x) { scan(x, networks, lengths) } else { self.plain(x, networks, lengths) }
+    }
+
+    /// The same by libtorch's networks.
+    fn plain(self, x: &Tensor, networks: &[&[Tensor; 4]], lengths: Option<&Tensor>) -> Tensor {
+        let ctx = Context { lengths: lengths.map(Tensor::shallow_clone), ..Context::default() };
+        match networks {
+            [past] => self.run(x, past),
+            [past, future] => Tensor::cat(&[self.run(x, past), ctx.reversed(&self.run(&ctx.reversed(x), future))], -1),
+            _ => unreachable!("one direction or two"),
+        }
+    }
+
+    /// `[batch, length, d_model]` → h of every position, `[batch, length, d_hidden]`, by libtorch.
+    fn run(self, x: &Tensor, weights: &[Tensor; 4]) -> Tensor {
+        let size = [1, x.size()[0], weights[1].size()[1]];
+        let start: Vec<Tensor> = (0..self.states()).map(|_| Tensor::zeros(size, (x.kind(), x.device()))).collect();
+        match self {
+            Self::Lstm { .. } => x.lstm(&start, weights, true, 1, 0.0, false, false, true).0,
+            Self::Gru => x.gru(&start[0], weights, true, 1, 0.0, false, false, true).0,
         }
     }
 }
@@ -106,16 +132,6 @@ impl Network {
         (0..self.cell.states()).map(|_| Tensor::zeros([batch, self.d_hidden()], (like.kind(), like.device()))).collect()
     }
 
-    /// `[batch, length, d_model]` → h of every position, `[batch, length, d_hidden]`, by libtorch.
-    fn run(&self, x: &Tensor) -> Tensor {
-        let start: Vec<Tensor> =
-            self.start(x.size()[0]).iter().map(|state| state.unsqueeze(0).to_kind(x.kind())).collect();
-        match self.cell {
-            Cell::Lstm { .. } => x.lstm(&start, &self.weights, true, 1, 0.0, false, false, true).0,
-            Cell::Gru => x.gru(&start[0], &self.weights, true, 1, 0.0, false, false, true).0,
-        }
-    }
-
     /// One token, `[batch, d_model]`.
     fn step(&self, x: &Tensor, state: &[Tensor]) -> Vec<Tensor> {
         let [w_ih, w_hh, b_ih, b_hh] = &self.weights;
@@ -151,23 +167,20 @@ impl Layer {
         Self { networks, out_proj, d_model: d }
     }
 
-    /// h of every position and direction, side by side.
+    /// h of every position and direction, side by side. In long inputs what is in between is made again in the backward.
     fn read(&self, x: &Tensor, ctx: &Context) -> Tensor {
-        if !native_for(x) || self.networks[0].cell != Cell::Gru {
-            return self.read_plainly(x, ctx);
+        let (cell, count) = (self.networks[0].cell, self.networks.len());
+        let mut inputs = vec![x];
+        inputs.extend(self.networks.iter().flat_map(|network| &network.weights));
+        inputs.extend(ctx.lengths.as_ref().filter(|_| count > 1));
+        let read = move |t: &[Tensor]| {
+            let weights: Vec<&[Tensor; 4]> = t[1..].as_chunks::<4>().0.iter().take(count).collect();
+            cell.read(&t[0], &weights, t.get(1 + 4 * count))
+        };
+        if large(x) {
+            return recompute(read, &inputs);
         }
-        let weights: Vec<&[Tensor; 4]> = self.networks.iter().map(|network| &network.weights).collect();
-        let lengths = ctx.lengths.as_ref().filter(|_| weights.len() > 1);
-        scan(x, &weights, lengths)
-    }
-
-    /// The same by libtorch's networks.
-    fn read_plainly(&self, x: &Tensor, ctx: &Context) -> Tensor {
-        match self.networks.as_slice() {
-            [past] => past.run(x),
-            [past, future] => Tensor::cat(&[past.run(x), ctx.reversed(&future.run(&ctx.reversed(x)))], -1),
-            _ => unreachable!("one direction or two"),
-        }
+        read(&inputs.into_iter().map(Tensor::shallow_clone).collect::<Vec<_>>())
     }
 
     fn project(&self, h: Tensor) -> Tensor {
@@ -297,6 +310,7 @@ pub(crate) fn assert_plain_twin(
 mod tests {
     use super::*;
     use crate::laws::testing::{assert_twins, noise};
+    use crate::native::kernels::{Kernels, with};
     use tch::nn::VarStore;
     use tch::{Device, Kind};
 
@@ -319,7 +333,8 @@ mod tests {
                     let mut leaves: Vec<&Tensor> = layer.networks.iter().flat_map(|n| &n.weights).collect();
                     leaves.push(&x);
                     let case = format!("causal {causal}, d_hidden {d_hidden}, length {length}, {kind:?}");
-                    assert_twins(&layer.read(&x, &ctx), &layer.read_plainly(&x, &ctx), &leaves, tolerance, &case);
+                    let plain = with(Kernels::Plain, || layer.read(&x, &ctx));
+                    assert_twins(&layer.read(&x, &ctx), &plain, &leaves, tolerance, &case);
                 }
             }
         }

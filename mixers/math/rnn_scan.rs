@@ -9,7 +9,7 @@
 //! Time     the products, and one pass over the gates a step; threads take rows of the batch
 //! Memory   kept for the backward: x, the open gates and `h_{t-1}`
 //!
-//! libtorch steps its GRU operation by operation, once a direction. The plain twin is that: `Network::run`. Its LSTM has a kernel that
+//! libtorch steps its GRU operation by operation, once a direction. The plain twin is that: `Cell::run`. Its LSTM has a kernel that
 //! this loop does not beat.
 
 use crate::math::real::{Real, by_kind};
