@@ -273,13 +273,15 @@ fn sums_at_once(q: &Tensor, k: &Tensor, v: &Tensor, chunk: i64) -> Tensor {
     let count = (length + chunk - 1) / chunk;
     let cut = |t: &Tensor| t.constant_pad_nd([0, 0, 0, count * chunk - length]).unflatten(2, [count, chunk]);
     let (q, k, v) = (cut(q), cut(k), cut(v));
-    let mut y = q.matmul(&k.transpose(-2, -1)).tril(0).matmul(&v);
-    if count > 1 {
+    let near = q.matmul(&k.transpose(-2, -1)).tril(0).matmul(&v);
+    let y = if count == 1 {
+        near
+    } else {
         let added = k.transpose(-2, -1).matmul(&v);
         let first = added.narrow(2, 0, 1).zeros_like();
         let before = Tensor::cat(&[first, added.narrow(2, 0, count - 1)], 2).cumsum(2, added.kind());
-        y = y + q.matmul(&before);
-    }
+        near + q.matmul(&before)
+    };
     y.flatten(2, 3).narrow(2, 0, length)
 }
 

@@ -14,8 +14,8 @@
 # Before, where there is Rust:   cargo build --locked && strip -o mixarena target/debug/mixarena && gzip mixarena
 #
 # Parts: dumps replayed on the device (`verify`); a sweep of every mixer, 20 steps each; `bench` of every mixer by length; the same layers
-# in PyTorch, and in fla's kernels where that package is installed. A part that fails or runs out of time says so in the JSON, and the
-# others are still run. Exit code 1 where one failed, 3 where the program does not start.
+# in PyTorch, and in fla's kernels where that package is installed. A part that fails or runs out of time says so in the JSON, with what it
+# had by then, and the others are still run. Exit code 1 where one failed, 3 where the program does not start.
 set -u
 
 device=cuda program=mixarena.gz out=gpu_check.json dumps=$(dirname "$0")/../mixers/fixtures/goldens
@@ -49,7 +49,7 @@ part() {
     begun=$(date +%s.%N)
     shift 2
     echo "gpu_check: $name, at most $limit s" >&2
-    (cd "$work" && timeout "$limit" "$@") > "$work/$name.out" 2> "$work/$name.err" || code=$?
+    (cd "$work" && timeout -s INT -k 15 "$limit" "$@") > "$work/$name.out" 2> "$work/$name.err" || code=$?
     echo "$code $begun $(date +%s.%N)" > "$work/$name.end"
 }
 
@@ -60,7 +60,7 @@ import json, sys
 with open(sys.argv[1]) as listed, open(sys.argv[2], "w") as config:
     listed = json.load(listed)
     mixers = listed["mixers"] if isinstance(listed, dict) else listed
-    task = "{ vocab_size: 64, seq_len: 64, kv_pairs: 4, train_examples: 2000, validation_examples: 64, test_examples: 64 }"
+    task = "{ vocab_size: 64, seq_len: 64, kv_pairs: 4, causal: false, train_examples: 2000, validation_examples: 64, test_examples: 64 }"
     config.write(f"name: all\nseeds: 1\ntasks:\n  - mqar: {task}\nmodel: {{ d_model: 64, n_layers: 2 }}\n")
     config.write("budget: { steps: 20, batch_size: 16, eval_every: 20 }\nmixers:\n")
     config.writelines(f"  - {mixer['name']}: {{}}\n" for mixer in mixers)
@@ -68,7 +68,7 @@ END
 
 part goldens 15 ./mixarena verify "$dumps" --skip-unsupported --json --device "$device"
 part sweep 25 ./mixarena sweep all.yaml --json --device "$device" --jobs 1 --store runs --data data
-part bench 35 ./mixarena bench --json --device "$device" --causal --lengths "$lengths" --batch 1 --repeats 3 --time-cap 2
+part bench 35 ./mixarena bench --json --device "$device" --lengths "$lengths" --batch 1 --repeats 3 --time-cap 2
 part torch 25 python3 "$scripts/gpu_check_torch.py" --device "$device" --lengths "$lengths" --seconds $((seconds / 5))
 
 python3 - "$work" "$out" "$device" << 'END'

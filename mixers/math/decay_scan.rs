@@ -134,15 +134,17 @@ fn in_chunks(q: &Tensor, k: &Tensor, v: &Tensor, a: &Tensor, read: Read) -> Tens
     } else {
         (q.unsqueeze(4) * k.unsqueeze(3) * on_the_way).sum_dim_intlist([-1].as_slice(), false, q.kind())
     };
-    let mut o = m.matmul(&v);
-    if count > 1 {
+    let near = m.matmul(&v);
+    let o = if count == 1 {
+        near
+    } else {
         let total = sums.narrow(3, chunk - 1, 1);
         let added = (&k * (&total - &sums).exp()).transpose(-2, -1).matmul(&v);
         let kept = total.exp().transpose(-2, -1); // [batch, heads, chunks, d_k or 1, 1]
         let after = by_pairs(&kept.transpose(1, 2), &added.transpose(1, 2)).transpose(1, 2);
         let first = added.narrow(2, 0, 1).zeros_like();
-        o = o + (q * until.exp()).matmul(&Tensor::cat(&[first, after.narrow(2, 0, count - 1)], 2));
-    }
+        near + (q * until.exp()).matmul(&Tensor::cat(&[first, after.narrow(2, 0, count - 1)], 2))
+    };
     o.flatten(2, 3).narrow(2, 0, length).transpose(1, 2)
 }
 

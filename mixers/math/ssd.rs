@@ -202,8 +202,10 @@ fn plain(x: &Tensor, a: &Tensor, stream: &Stream, reads: Reads, chunk: i64, init
     // What is not read is masked before the exponential: its exponent may be positive.
     let on_the_way = (&until - sums.transpose(-2, -1)).masked_fill(&unread, f64::NEG_INFINITY).exp();
     let fed = x * dt;
-    let mut y = (c.matmul(&b.transpose(-2, -1)) * on_the_way).matmul(&fed);
-    if count > 1 || initial.is_some() {
+    let near = (c.matmul(&b.transpose(-2, -1)) * on_the_way).matmul(&fed);
+    let y = if count == 1 && initial.is_none() {
+        near
+    } else {
         let total = sums.narrow(4, chunk - 1, 1);
         let left = (&fed * (&total - &sums).exp()).transpose(-2, -1).matmul(&b); // […, d_head, d_state]
         let first = match initial {
@@ -213,8 +215,8 @@ fn plain(x: &Tensor, a: &Tensor, stream: &Stream, reads: Reads, chunk: i64, init
         // The states before each chunk are the recurrence over the first one and what each chunk leaves.
         let fed = Tensor::cat(&[first, left.narrow(1, 0, count - 1)], 1);
         let kept = Tensor::cat(&[total.narrow(1, 0, 1).zeros_like(), total.narrow(1, 0, count - 1).exp()], 1);
-        y = y + c.matmul(&by_pairs(&kept, &fed).transpose(-2, -1)) * until.exp();
-    }
+        near + c.matmul(&by_pairs(&kept, &fed).transpose(-2, -1)) * until.exp()
+    };
     y.flatten(2, 3).transpose(2, 3).flatten(1, 2).narrow(1, 0, length)
 }
 
