@@ -20,8 +20,8 @@ use crate::math::complex_ssm::{Gate, Layer, Recurrence, Ssm, run};
 use crate::{ConfigError, Context, Dims, Family, Mixer, ParamRule, at_least, between};
 use serde_json::{Value, json};
 use std::f64::consts::TAU;
+use tch::Tensor;
 use tch::nn::{self, Init, VarStore};
-use tch::{Device, Tensor};
 
 /// `mixer: { lru: { d_state: 64 } }`
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
@@ -187,7 +187,7 @@ pub fn replay(golden: &Golden) -> Result<Replay, GoldenError> {
     golden.settings(&cfg, &dims)?;
     let whole = golden.flag_or("layer", false)?;
     let first = golden.flag_or("prenorm", true)?;
-    let mut vs = VarStore::new(Device::Cpu);
+    let mut vs = VarStore::new(golden.device);
     let x = golden.input("x")?;
     let y = if whole {
         let layer = cfg.layer(&vs.root(), &dims);
@@ -228,7 +228,7 @@ mod tests {
     use super::*;
     use crate::laws::testing::{deviations, noise};
     use crate::math::complex_ssm::assert_plain_twin;
-    use tch::Kind;
+    use tch::{Device, Kind};
 
     #[test]
     fn the_layer_is_its_equations_in_values_and_gradients() {

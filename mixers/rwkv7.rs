@@ -29,8 +29,8 @@ use crate::{
     ConfigError, Context, Cost, Dims, Family, Linear, Mixer, NotLinear, Structure, at_least, divides, linear_flops,
 };
 use serde_json::{Value, json};
+use tch::Tensor;
 use tch::nn::{self, Init, VarStore};
-use tch::{Device, Tensor};
 
 /// `mixer: { rwkv7: { n_heads: 4 } }`
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
@@ -378,7 +378,7 @@ pub fn replay(golden: &Golden) -> Result<Replay, GoldenError> {
     golden.without_effect(&["mode", "fuse_norm", "num_hidden_layers"]);
     golden.settings(&cfg, &dims)?;
     let x = golden.input("x")?;
-    let mut vs = VarStore::new(Device::Cpu);
+    let mut vs = VarStore::new(golden.device);
     let mut layer = cfg.layer(&vs.root(), &dims);
     let first = if golden.int_or("layer_idx", 0)? > 0 {
         golden.axes("input.v_first", &["batch", "L", "hidden_size"])?;
@@ -403,7 +403,7 @@ pub fn replay(golden: &Golden) -> Result<Replay, GoldenError> {
 mod tests {
     use super::*;
     use crate::laws::testing::{assert_twins, deviations, noise};
-    use tch::Kind;
+    use tch::{Device, Kind};
 
     /// The equations as they stand, one position after another.
     fn plain(layer: &Directions<Rwkv7>, x: &Tensor) -> Tensor {

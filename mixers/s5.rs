@@ -274,7 +274,7 @@ pub fn replay(golden: &Golden) -> Result<Replay, GoldenError> {
     golden.settings(&cfg, &dims)?;
     let whole = golden.flag_or("layer", false)?;
     let first = golden.flag_or("prenorm", false)?;
-    let mut vs = VarStore::new(Device::Cpu);
+    let mut vs = VarStore::new(golden.device);
     let x = golden.input("x")?;
     let y = if whole {
         let layer = cfg.layer(&vs.root(), &dims);

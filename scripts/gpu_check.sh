@@ -60,7 +60,7 @@ import json, sys
 with open(sys.argv[1]) as listed, open(sys.argv[2], "w") as config:
     listed = json.load(listed)
     mixers = listed["mixers"] if isinstance(listed, dict) else listed
-    task = "{ vocab_size: 64, seq_len: 64, kv_pairs: 4, causal: false, train_examples: 2000, validation_examples: 64, test_examples: 64 }"
+    task = "{ vocab_size: 128, seq_len: 64, kv_pairs: 4, causal: false, train_examples: 2000, validation_examples: 64, test_examples: 64 }"
     config.write(f"name: all\nseeds: 1\ntasks:\n  - mqar: {task}\nmodel: {{ d_model: 64, n_layers: 2 }}\n")
     config.write("budget: { steps: 20, batch_size: 16, eval_every: 20 }\nmixers:\n")
     config.writelines(f"  - {mixer['name']}: {{}}\n" for mixer in mixers)

@@ -6,13 +6,15 @@ use std::fs::read_to_string;
 use std::path::Path;
 
 /// Where a device may be named, and why.
-const MAY: [(&str, &str); 9] = [
+const MAY: [(&str, &str); 11] = [
     ("mixers/laws/", "laws and dumps are held on a CPU"),
     ("mixers/native", "native kernels are a CPU's"),
     ("mixers/math/hippo.rs", "initial values, copied into parameters wherever those are"),
     ("mixers/s4/", "initial values in float64, copied into parameters"),
     ("mixers/bigs/ssm.rs", "initial values, copied into parameters"),
     ("mixers/matrix_mixer/dft.rs", "whole numbers beyond float32, moved where they are used"),
+    ("mixers/s5.rs", "initial values, drawn aside and turned into modes"),
+    ("mixers/rwkv7.rs", "initial values, copied into parameters"),
     ("mixers/hgrn2.rs", "a number of the config, moved where it is used"),
     (
         "harness/model/",

@@ -30,9 +30,10 @@ use crate::NotLinear;
 use crate::math::decay_scan::logarithm;
 use crate::math::heads::Scan;
 use crate::math::real::{Real, by_kind, sum};
+use crate::native::kernels::native_for;
 use crate::native::{Backward, Shared, attach, elements, elements_mut, parallel_for, worked};
 use multiversion::multiversion;
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 /// Why there is no matrix where a token takes several steps.
 pub(crate) const SEVERAL_STEPS: NotLinear =
@@ -123,7 +124,7 @@ pub fn scan(inputs: &Inputs) -> Tensor {
         }
     }
 
-    if inputs.q.device() != Device::Cpu {
+    if !native_for(&inputs.q) {
         return in_chunks(inputs);
     }
     let list = inputs.list();
@@ -361,7 +362,7 @@ fn forward<T: Real>(inputs: &[&Tensor]) -> Tensor {
     let (sizes, apart, packed) = (Sizes::of(inputs), inputs.len() > 5, packed(inputs));
     let row = row_of::<T>(&packed, apart, sizes);
     let shape = [packed[0].size()[0], sizes.length as i64, sizes.heads as i64, sizes.d_v as i64];
-    let mut o = Tensor::empty(shape, (T::KIND, Device::Cpu));
+    let mut o = Tensor::empty(shape, (T::KIND, packed[0].device()));
     let out = Shared::new(elements_mut::<T>(&mut o));
     let width = if sizes.d_v <= 8 { 8 } else { 16 };
     let tiles = sizes.d_v.div_ceil(width);
@@ -548,6 +549,7 @@ fn product<T: Real, const W: usize>(x: &[T; W], y: &[T; W]) -> T {
 mod tests {
     use super::*;
     use crate::laws::testing::{assert_twins, noise};
+    use tch::Device;
 
     /// The recurrence as it stands.
     fn looped(inputs: &Inputs) -> Tensor {

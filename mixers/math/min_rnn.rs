@@ -285,6 +285,7 @@ mod tests {
     use crate::laws::testing::deviations;
     use crate::min_gru::MinGru;
     use crate::min_lstm::MinLstm;
+    use tch::Device;
 
     #[test]
     fn parameters_start_as_published() {

@@ -19,9 +19,10 @@
 
 use crate::math::diagonal_scan;
 use crate::math::real::{Real, by_kind, sum};
+use crate::native::kernels::native_for;
 use crate::native::{Backward, Shared, attach, elements, elements_mut, parallel_for, recompute, worked};
 use multiversion::multiversion;
-use tch::{Device, Tensor};
+use tch::Tensor;
 
 /// Channels that go through the sequence together.
 const TILE: usize = 16;
@@ -43,7 +44,7 @@ pub fn scan(inputs: [&Tensor; 5]) -> Tensor {
         }
     }
 
-    if inputs[0].device() != Device::Cpu {
+    if !native_for(inputs[0]) {
         return recompute(|inputs| doubled(std::array::from_fn(|i| &inputs[i])), &inputs);
     }
     let y = tch::no_grad(|| by_kind!(inputs[0].kind(), forward(inputs)));
@@ -219,7 +220,7 @@ fn backward<T: Real>(inputs: [&Tensor; 5], grad: &Tensor) -> [Tensor; 5] {
     let grad = grad.contiguous();
     let grad = elements::<T>(&grad);
     let (batch, length, d_state) = (sizes.batch as i64, sizes.length as i64, sizes.d_state as i64);
-    let zeros = |shape: &[i64]| Tensor::zeros(shape, (T::KIND, Device::Cpu));
+    let zeros = |shape: &[i64]| Tensor::zeros(shape, (T::KIND, packed[0].device()));
     let parts = PARTS.min(sizes.tiles());
     let shares = [parts as i64, batch, length, d_state];
     let mut found = [
@@ -341,7 +342,7 @@ fn back<T: Real>(
 mod tests {
     use super::*;
     use crate::laws::testing::{assert_twins, noise};
-    use tch::Kind;
+    use tch::{Device, Kind};
 
     #[test]
     fn the_kernel_and_the_doubled_form_are_the_recurrence_in_values_and_gradients() {
