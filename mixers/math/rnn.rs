@@ -6,11 +6,10 @@
 //! y = out_proj h                                     left out where h is as wide as x already
 //! ```
 //! Names, layout of the gates and initial values are those of `torch.nn.LSTM` and `torch.nn.GRU`. On a CPU both directions of a GRU are
-//! one loop (`rnn_scan.rs`); elsewhere, and for an LSTM, libtorch runs each. Of a long input only x is kept for the backward.
+//! one loop (`rnn_scan.rs`); elsewhere, and for an LSTM, libtorch runs each.
 
 use crate::math::rnn_scan::scan;
 use crate::native::kernels::native_for;
-use crate::native::{large, recompute};
 use crate::{
     ConfigError, Context, Cost, Dims, Linear, Mixer, NotLinear, Recurrent, at_least, linear, linear_flops, tensor_bytes,
 };
@@ -167,7 +166,7 @@ impl Layer {
         Self { networks, out_proj, d_model: d }
     }
 
-    /// h of every position and direction, side by side. In long inputs what is in between is made again in the backward.
+    /// h of every position and direction, side by side.
     fn read(&self, x: &Tensor, ctx: &Context) -> Tensor {
         let (cell, count) = (self.networks[0].cell, self.networks.len());
         let mut inputs = vec![x];
@@ -177,9 +176,6 @@ impl Layer {
             let weights: Vec<&[Tensor; 4]> = t[1..].as_chunks::<4>().0.iter().take(count).collect();
             cell.read(&t[0], &weights, t.get(1 + 4 * count))
         };
-        if large(x) {
-            return recompute(read, &inputs);
-        }
         read(&inputs.into_iter().map(Tensor::shallow_clone).collect::<Vec<_>>())
     }
 
