@@ -29,7 +29,7 @@
 use crate::NotLinear;
 use crate::math::decay_scan::logarithm;
 use crate::math::heads::Scan;
-use crate::math::real::{Real, by_kind, sum};
+use crate::math::real::{Real, by_kind, product};
 use crate::native::kernels::native_for;
 use crate::native::{Backward, Shared, attach, elements, elements_mut, parallel_for, worked};
 use multiversion::multiversion;
@@ -338,10 +338,20 @@ fn advance<T: Real, const W: usize>(
     }
 }
 
-/// Calls a kernel of so many columns at a time as are right for `d_v`.
+/// Columns that go through the sequence together.
+fn columns_of(d_v: usize) -> usize {
+    [8, 16, 32].into_iter().find(|width| d_v <= *width).unwrap_or(64)
+}
+
+/// Calls a kernel of [`columns_of`] columns.
 macro_rules! by_width {
-    ($d_v:expr, $kernel:ident ::<$t:ty>($($argument:expr),*)) => {
-        if $d_v <= 8 { $kernel::<$t, 8>($($argument),*) } else { $kernel::<$t, 16>($($argument),*) }
+    ($width:expr, $kernel:ident ::<$t:ty>($($argument:expr),*)) => {
+        match $width {
+            8 => $kernel::<$t, 8>($($argument),*),
+            16 => $kernel::<$t, 16>($($argument),*),
+            32 => $kernel::<$t, 32>($($argument),*),
+            _ => $kernel::<$t, 64>($($argument),*),
+        }
     };
 }
 
@@ -364,12 +374,12 @@ fn forward<T: Real>(inputs: &[&Tensor]) -> Tensor {
     let shape = [packed[0].size()[0], sizes.length as i64, sizes.heads as i64, sizes.d_v as i64];
     let mut o = Tensor::empty(shape, (T::KIND, packed[0].device()));
     let out = Shared::new(elements_mut::<T>(&mut o));
-    let width = if sizes.d_v <= 8 { 8 } else { 16 };
+    let width = columns_of(sizes.d_v);
     let tiles = sizes.d_v.div_ceil(width);
     parallel_for(sizes.rows * tiles, 1, |pieces| {
         for piece in pieces {
             let (row, from) = (Row { row: piece / tiles, ..row }, piece % tiles * width);
-            by_width!(sizes.d_v, forward_tile::<T>(row, from, &out));
+            by_width!(width, forward_tile::<T>(row, from, &out));
         }
     });
     sizes.work(2 + usize::from(apart), 1);
@@ -405,9 +415,9 @@ fn backward<T: Real>(inputs: &[&Tensor], grad: &Tensor) -> Vec<Tensor> {
     let into: Vec<Shared<T>> = found.iter_mut().map(|t| Shared::new(elements_mut::<T>(t))).collect();
     parallel_for(sizes.rows, 1, |rows| {
         for index in rows {
-            let (row, width) = (Row { row: index, ..row }, if sizes.d_v <= 8 { 8 } else { 16 });
+            let (row, width) = (Row { row: index, ..row }, columns_of(sizes.d_v));
             for from in (0..sizes.d_v).step_by(width) {
-                by_width!(sizes.d_v, backward_tile::<T>(row, from, grad, &into));
+                by_width!(width, backward_tile::<T>(row, from, grad, &into));
             }
         }
     });
@@ -508,7 +518,7 @@ fn step_back<T: Real, const W: usize>(
         }
     }
     if d_a == 1 {
-        da[0] += sum(of_a);
+        da[0] += product(&of_a, &[T::ONE; W]);
     }
     if step.apart {
         // SAFETY: as above.
@@ -533,16 +543,6 @@ fn step_back<T: Real, const W: usize>(
             g[j] = a * g[j] + r * of_p[j];
         }
     }
-}
-
-/// `x·y`.
-#[inline(always)]
-fn product<T: Real, const W: usize>(x: &[T; W], y: &[T; W]) -> T {
-    let mut parts = [T::ZERO; W];
-    for j in 0..W {
-        parts[j] = x[j] * y[j];
-    }
-    sum(parts)
 }
 
 #[cfg(test)]

@@ -146,18 +146,17 @@ pub fn dot<T: Real>(a: &[T], b: &[T]) -> T {
     sum
 }
 
-/// The sum of `parts`, halves added to each other until one number is left; N is a power of two.
+/// The sum of `x_i y_i` in eight parts, or in N where that is less than eight.
 #[inline(always)]
-pub fn sum<T: Real, const N: usize>(mut parts: [T; N]) -> T {
-    const { assert!(N.is_power_of_two()) };
-    let mut half = N / 2;
-    while half > 0 {
-        for i in 0..half {
-            parts[i] += parts[i + half];
+pub fn product<T: Real, const N: usize>(x: &[T; N], y: &[T; N]) -> T {
+    let mut parts = [T::ZERO; 8];
+    for (x, y) in x.chunks(8).zip(y.chunks(8)) {
+        for (part, (x, y)) in parts.iter_mut().zip(x.iter().zip(y)) {
+            *part += *x * *y;
         }
-        half /= 2;
     }
-    parts[0]
+    let [a, b, c, d, e, f, g, h] = parts;
+    ((a + e) + (c + g)) + ((b + f) + (d + h))
 }
 
 /// Calls a generic kernel with the type that a tensor's kind names.
@@ -213,6 +212,7 @@ mod tests {
             let a: Vec<f64> = (0..n).map(f64::from).collect();
             assert_eq!(dot(&a, &a), a.iter().map(|x| x * x).sum::<f64>());
         }
-        assert_eq!((sum([3.0]), sum([1.0, 2.0, 4.0, 8.0])), (3.0, 15.0));
+        let whole: [f64; 20] = std::array::from_fn(|i| i as f64);
+        assert_eq!((product(&[3.0], &[2.0]), product(&whole, &whole)), (6.0, 2470.0));
     }
 }

@@ -18,7 +18,7 @@
 //! ```
 
 use crate::math::diagonal_scan;
-use crate::math::real::{Real, by_kind, sum};
+use crate::math::real::{Real, by_kind, product};
 use crate::native::kernels::native_for;
 use crate::native::{Backward, Shared, attach, elements, elements_mut, parallel_for, recompute, worked};
 use multiversion::multiversion;
@@ -311,11 +311,10 @@ fn back<T: Real>(
     let (of_b, of_c) = unsafe { (into[3].part(share, d_state), into[4].part(share, d_state)) };
     let (mut of_fed, mut of_dt) = ([T::ZERO; TILE], [T::ZERO; TILE]);
     for n in 0..d_state {
-        let (mut sum_b, mut sum_c) = ([T::ZERO; TILE], [T::ZERO; TILE]);
+        let mut written = [T::ZERO; TILE];
         for j in 0..TILE {
             let here = g[n][j] + c[n] * dy[j];
-            sum_c[j] = dy[j] * after[n][j];
-            sum_b[j] = here * fed[j];
+            written[j] = here;
             of_fed[j] += here * b[n];
             let kept = here * decays[n][j];
             let of_exponent = kept * before[n][j];
@@ -323,8 +322,8 @@ fn back<T: Real>(
             of_rates[n][j] += of_exponent * dt[j];
             g[n][j] = kept;
         }
-        of_b[n] += sum(sum_b);
-        of_c[n] += sum(sum_c);
+        of_b[n] += product(&written, &fed);
+        of_c[n] += product(&dy, &after[n]);
     }
     for j in 0..TILE {
         of_dt[j] += of_fed[j] * x[j];
