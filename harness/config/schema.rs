@@ -144,6 +144,8 @@ fn top_key(key: &str, figure: &Value) -> Value {
                         "description": "`grid`: every setting has the whole budget of the search. `halving`: the better half goes on with twice as much, until two are left." },
                 "seeds": { "type": "integer", "minimum": 1, "maximum": 100, "default": 1,
                            "description": "Seeds of each setting; none is one of the sweep's." },
+                "extensions": { "type": "integer", "minimum": 0, "maximum": 2, "default": 2,
+                                "description": "Times an axis is extended at most, where its best value stands at its end." },
             },
             "additionalProperties": false,
         }),

@@ -15,7 +15,7 @@ use results::{Figure, FigureKind, Sensitivity};
 use serde_json::{Number, Value};
 use std::collections::BTreeMap;
 
-/// Values that are added beyond each end of an axis where the best one stands there.
+/// Times an axis is extended beyond an end at which its best value stands, where a config does not say less.
 pub const EXTENSIONS: i32 = 2;
 
 /// Settings that one mixer may try on one task, with those beyond the ends of the axes.
@@ -41,6 +41,8 @@ pub struct Tune {
     pub budget: f64,
     /// Seeds of each setting.
     pub seeds: u64,
+    /// Times an axis is extended at most.
+    pub extensions: i32,
     /// What is searched, in the order of the config's runs.
     pub cells: Vec<Cell>,
 }
@@ -149,6 +151,7 @@ pub(super) struct Written {
     by: By,
     budget: f64,
     seeds: u64,
+    extensions: i32,
     place: Place,
     pub axes: Vec<Vec<Setting>>,
 }
@@ -166,7 +169,7 @@ impl Reader<'_> {
             return None;
         };
         let before = self.found.len();
-        self.known_keys(keys, &["over", "budget", "by", "seeds"], "`tune`", "keys");
+        self.known_keys(keys, &["over", "budget", "by", "seeds", "extensions"], "`tune`", "keys");
         let get = |name: &str| keys.iter().find(|(key, _)| key.name == name).map(|(_, node)| node);
         let Some(over) = get("over") else {
             self.found.error(key.place.clone(), "`tune` has no `over`", help);
@@ -179,8 +182,9 @@ impl Reader<'_> {
         let budget = get("budget").map_or(Some(0.25), |node| self.share(node));
         let by = get("by").map_or(Some(By::default()), |node| self.by(node));
         let seeds = get("seeds").map_or(Some(1), |node| self.search_seeds(node));
+        let extensions = get("extensions").map_or(Some(EXTENSIONS), |node| self.extensions(node));
         let place = key.place.clone();
-        let written = Written { by: by?, budget: budget?, seeds: seeds?, place, axes };
+        let written = Written { by: by?, budget: budget?, seeds: seeds?, extensions: extensions?, place, axes };
         (self.found.len() == before).then_some(written)
     }
 
@@ -238,6 +242,20 @@ impl Reader<'_> {
         seeds
     }
 
+    fn extensions(&mut self, node: &Node) -> Option<i32> {
+        let times =
+            node.to_json().as_i64().and_then(|n| i32::try_from(n).ok()).filter(|n| (0..=EXTENSIONS).contains(n));
+        if times.is_none() {
+            let problem = format!("`extensions` is {}, expected a count from 0 to {EXTENSIONS}", node.describe());
+            self.found.error(
+                node.place.clone(),
+                problem,
+                "0 leaves every axis as written; its row is marked where the best value is an end",
+            );
+        }
+        times
+    }
+
     /// No setting is swept and tuned over at once.
     pub(super) fn swept_and_tuned(&mut self, swept: &[Vec<Setting>], of: &str, tuned: &[Vec<Setting>]) {
         for axis in tuned.iter().filter(|axis| swept.iter().any(|other| other[0].path == axis[0].path)) {
@@ -268,7 +286,7 @@ impl Reader<'_> {
         base: &Layers,
     ) -> Cell {
         let own = |axis: &&Vec<Setting>| axis[0].path[0] != "mixer" || axis[0].path[1] == mixer.family;
-        let axes: Vec<Axis> = tune.axes.iter().filter(own).map(|axis| Axis::of(axis)).collect();
+        let axes: Vec<Axis> = tune.axes.iter().filter(own).map(|axis| Axis::of(axis, tune.extensions)).collect();
         let mut cell = Cell {
             task: task.label.clone(),
             mixer: mixer.label.clone(),
@@ -309,7 +327,7 @@ impl Reader<'_> {
 impl Written {
     /// The search over these cells.
     pub(super) fn over(&self, cells: Vec<Cell>) -> Tune {
-        Tune { by: self.by, budget: self.budget, seeds: self.seeds, cells }
+        Tune { by: self.by, budget: self.budget, seeds: self.seeds, extensions: self.extensions, cells }
     }
 
     /// Runs of the search for one mixer on one task at most, those beyond the ends of the axes apart.
@@ -322,8 +340,8 @@ impl Written {
 }
 
 impl Axis {
-    /// The values of an axis, numbers in rising order, and those beyond its ends.
-    fn of(written: &[Setting]) -> Self {
+    /// The values of an axis, numbers in rising order, and as many beyond each end.
+    fn of(written: &[Setting], beyond_ends: i32) -> Self {
         let mut settings = written.to_vec();
         let number = |setting: &Setting| setting.value.to_json().as_f64();
         let numbers: Option<Vec<f64>> = settings.iter().map(number).collect();
@@ -334,7 +352,7 @@ impl Axis {
             let whole = settings.iter().all(|setting| setting.value.to_json().is_u64());
             let last = settings.len() as i32 - 1;
             for (ends, up) in [(beyond(&numbers, whole), true), (beyond(&reversed(&numbers), whole), false)] {
-                for (step, value) in (1..).zip(ends) {
+                for (step, value) in (1..=beyond_ends).zip(ends) {
                     let at = if up { last + step } else { -step };
                     values.insert(at, settings[0].with(value));
                 }

@@ -4,7 +4,7 @@
 //! everything else does.
 
 use crate::config::draft::{At, Part};
-use crate::config::tune::{By, Cell, EXTENSIONS, Tune};
+use crate::config::tune::{By, Cell, Tune};
 use crate::config::{Config, Draft};
 use crate::sweep::plan::Planned;
 use crate::train::schedule::Shape;
@@ -135,7 +135,7 @@ pub fn expected(tune: &Tune, of: impl Fn(&Cell) -> bool) -> Vec<Draft> {
 
 /// What is to be tried in `cell`, given what is `known` of trials.
 pub fn progress(cell: &Cell, tune: &Tune, known: impl Fn(&Trial) -> Option<Merit>) -> Progress {
-    let mut search = Search { tune, known, trials: Vec::new(), tried: Vec::new() };
+    let mut search = Search { tune, known, trials: Vec::new(), tried: Vec::new(), extended: 0 };
     let best = search.best(cell);
     let chosen = best.map(|(at, merit)| Chosen { tuned: search.tuned(cell, &at, merit), at });
     Progress { trials: search.trials, chosen }
@@ -164,6 +164,7 @@ struct Search<'a, K> {
     known: K,
     trials: Vec<Trial>,
     tried: Vec<At>,
+    extended: u32,
 }
 
 impl<K: Fn(&Trial) -> Option<Merit>> Search<'_, K> {
@@ -177,11 +178,12 @@ impl<K: Fn(&Trial) -> Option<Merit>> Search<'_, K> {
             left = ranked.into_iter().take(survivors(left.len())).map(|(at, _)| at).collect();
         }
         let mut best = self.ranked(&left, *last)?.into_iter().next()?;
-        for _ in 0..EXTENSIONS {
+        for _ in 0..self.tune.extensions {
             let beyond: Vec<At> = beyond(cell, &best.0).filter(|at| !self.tried.contains(at)).collect();
             if beyond.is_empty() {
                 break;
             }
+            self.extended += 1;
             let others = self.ranked(&beyond, *last)?;
             best = std::iter::once(best).chain(others).min_by(by_rank)?;
         }
@@ -238,7 +240,13 @@ impl<K: Fn(&Trial) -> Option<Merit>> Search<'_, K> {
             })
         };
         let at_edge = ends.map(|(axis, _)| axis.path.clone()).filter(|path| open(path)).collect();
-        Tuned { tried: self.tried.len(), chosen: cell.shown(at), at_edge, none_finished: finished == 0 }
+        Tuned {
+            tried: self.tried.len(),
+            extended: self.extended,
+            chosen: cell.shown(at),
+            at_edge,
+            none_finished: finished == 0,
+        }
     }
 }
 
@@ -348,6 +356,13 @@ mod tests {
         assert_eq!((tuned.tried, rate, tuned.at_edge.len()), (4, 9e-3, 0), "the second extension is worse");
         let (tuned, _, rate) = searched(&tune("1e-3, 3e-3", "grid"), peak(1.0));
         assert_eq!((tuned.tried, rate), (4, 0.027));
+        assert_eq!((tuned.at_edge, tuned.extended), (vec!["optimizer.lr".to_owned()], 2));
+    }
+
+    #[test]
+    fn a_grid_that_may_not_be_extended_says_its_edge() {
+        let (tuned, trials, rate) = searched(&tune("1e-3, 3e-3", "grid, extensions: 0"), peak(9e-3));
+        assert_eq!((tuned.tried, trials, rate, tuned.extended), (2, 2, 3e-3, 0));
         assert_eq!(tuned.at_edge, ["optimizer.lr"]);
     }
 

@@ -31,6 +31,9 @@ pub struct PlannedRun {
 pub struct Tuned {
     /// Settings tried.
     pub tried: usize,
+    /// Times an axis was extended beyond its end.
+    #[serde(default)]
+    pub extended: u32,
     /// The setting that won, `("optimizer.lr", "0.003")`.
     pub chosen: Vec<(String, String)>,
     /// Keys whose value stands at the edge of what was tried: a better one may lie beyond.

@@ -75,13 +75,20 @@ fn searched(sweep: &Sweep) -> Option<String> {
     let share = sweep.manifest.search.iter().map(|run| run.share).fold(0.0, f64::max);
     Some(format!(
         "Before the runs, {} searched for each mixer and task: {} settings, with {} % of the steps and seeds that no run here has, \
-         chosen by validation; an axis was extended, at most twice, where its best value stood at its end.",
+         chosen by validation{}.",
         match keys.len() {
             1 => format!("{} was", keys.into_iter().collect::<String>()),
             _ => format!("{} were", keys.into_iter().collect::<Vec<_>>().join(", ")),
         },
         range(least as u64, most as u64),
-        (100.0 * share).round()
+        (100.0 * share).round(),
+        match tuned.iter().map(|tuned| tuned.extended).max() {
+            Some(times @ 1..) => {
+                let times = if times == 1 { "once".to_owned() } else { format!("up to {times} times") };
+                format!("; an axis was extended, {times}, where its best value stood at its end")
+            }
+            _ => "; no axis was extended".to_owned(),
+        }
     ))
 }
 
