@@ -134,6 +134,9 @@ fn unsure(task: &str, scored: &[&Row]) -> Vec<String> {
     scored.iter().filter_map(sentence).collect()
 }
 
+/// So many pairs are named; of more their number says as much.
+const MOST_PAIRS: usize = 10;
+
 /// Pairs that cannot be told apart, leaving out pairs at the floor.
 fn alike(task: &str, scored: &[&Row]) -> Option<String> {
     let mut pairs = Vec::new();
@@ -145,7 +148,14 @@ fn alike(task: &str, scored: &[&Row]) -> Option<String> {
             }
         }
     }
-    (!pairs.is_empty()).then(|| format!("Not told apart on {task} (their intervals overlap): {}.", pairs.join("; ")))
+    let all = scored.len() * scored.len().saturating_sub(1) / 2;
+    match pairs.len() {
+        0 => None,
+        few if few <= MOST_PAIRS => {
+            Some(format!("Not told apart on {task} (their intervals overlap): {}.", pairs.join("; ")))
+        }
+        many => Some(format!("Of {all} pairs on {task}, {many} are not told apart: their intervals overlap.")),
+    }
 }
 
 fn unscored(task: &str, rows: &[&Row]) -> Option<String> {
@@ -190,6 +200,16 @@ mod tests {
             "{said}"
         );
         assert!(said.contains("Not told apart on mqar (their intervals overlap): a and b."), "{said}");
+    }
+
+    #[test]
+    fn many_pairs_that_are_alike_are_counted() {
+        let names = ["a", "b", "c", "d", "e"];
+        let said = findings(&names.map(|name| (name, [0.5, 0.6, 0.7].as_slice()))).join("\n");
+        assert!(said.contains("(their intervals overlap): a and b; a and c;"), "10 pairs are named: {said}");
+        let names = ["a", "b", "c", "d", "e", "f"];
+        let said = findings(&names.map(|name| (name, [0.5, 0.6, 0.7].as_slice()))).join("\n");
+        assert!(said.contains("Of 15 pairs on mqar, 15 are not told apart: their intervals overlap."), "{said}");
     }
 
     #[test]
