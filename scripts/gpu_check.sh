@@ -105,7 +105,7 @@ for name in ("goldens", "sweep", "bench", "torch"):
     }
 kept = ("id", "outcome", "scores", "curve", "steps_per_second", "device", "notes")
 records = [json.loads(path.read_text()) for path in sorted((work / "runs/records").glob("*.json"))]
-found["records"] = [{"mixer": record["spec"]["mixer"]["name"], **{key: record.get(key) for key in kept}} for record in records]
+found["records"] = [{"mixer": next(iter(record["spec"]["mixer"])), **{key: record.get(key) for key in kept}} for record in records]
 pathlib.Path(out).write_text(json.dumps(found, indent=1) + "\n")
 for name, part in found["parts"].items():
     print(f"{name}: ended {'well' if part['exit'] == 0 else 'with ' + str(part['exit'])} after {part['seconds']} s")
