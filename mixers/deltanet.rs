@@ -75,7 +75,7 @@ impl Family for Config {
     const PAPER: &'static str = "Yang et al. 2024, arXiv:2406.06484, §3";
     const COMPLEXITY: &'static str = "time O(length · d_model · (d_model + d_head + chunk_size)), memory O(length · (d_model + n_heads · chunk_size))";
     // 2: rounding moved when queries and keys came to be normalised where they lie packed.
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     /// The 340M model, §4.
     const WIDTH: i64 = 1024;
 

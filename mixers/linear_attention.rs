@@ -77,7 +77,7 @@ impl Family for Config {
     const ABOUT: &'static str = "linear attention, elu + 1 and a quotient (Katharopoulos et al. 2020)";
     const PAPER: &'static str = "Katharopoulos et al. 2020, arXiv:2006.16236, §3.2-3.4";
     const COMPLEXITY: &'static str = "time O(length · d_model · d_head), causal O(length · d_model · (d_head + chunk_size)); memory O(length · d_model)";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     /// §4.2: 8 heads of 32.
     const WIDTH: i64 = 256;
     const TRAINING_ONLY: &'static [&'static str] = &["chunk_size"];

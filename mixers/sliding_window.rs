@@ -54,7 +54,7 @@ impl Family for Config {
     const PAPER: &'static str = "Beltagy et al. 2020, arXiv:2004.05150, §3.1";
     const COMPLEXITY: &'static str =
         "time O(length · window · d_model), memory O(length · (window · n_heads + d_model))";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     /// The small character-level model, appendix A.
     const WIDTH: i64 = 512;
 
