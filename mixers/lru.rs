@@ -14,7 +14,7 @@
 //! Departs  as that code from the paper: phases are drawn up to 6.28, and D is a vector. No reference in both directions
 
 use crate::core::family::{BenchTarget, ReplayFn};
-use crate::core::precision::{Precision, dense_map};
+use crate::core::precision::Precision;
 use crate::laws::goldens::{Golden, GoldenError, Replay};
 use crate::math::complex_ssm::{Gate, Layer, Recurrence, Ssm, run};
 use crate::{ConfigError, Context, Dims, Family, Mixer, ParamRule, at_least, between};
@@ -140,8 +140,6 @@ impl Lru {
         let names = [["C_re", "C_im"], ["C_re_reverse", "C_im_reverse"]];
         let directions = names.into_iter().take(if dims.causal { 1 } else { 2 });
         let c: Vec<[Tensor; 2]> = directions.map(|names| names.map(|name| normal(name, [d, states], of_c))).collect();
-        b.iter().for_each(|b| dense_map(b, None, [d, states]));
-        c.iter().flatten().for_each(|c| dense_map(c, None, [states, d]));
         Self { nu_log, theta_log, gamma_log, b, c, d: vs.randn_standard("D", &[d]) }
     }
 }

@@ -17,7 +17,7 @@
 //!          variance of 1 / d_state whatever the channels; at other widths than [`WIDTH`] it travels
 
 use crate::core::family::{BenchTarget, ReplayFn};
-use crate::core::precision::{Precision, dense_map};
+use crate::core::precision::Precision;
 use crate::laws::goldens::{Golden, GoldenError, Replay};
 use crate::lru::Norm;
 pub use crate::math::complex_ssm::Gate;
@@ -191,8 +191,6 @@ impl S5 {
             t
         };
         let (b, c) = (parameter("B", &turn_b.view_as_real()), parameter("C", &turned_c.view_as_real()));
-        dense_map(&b, None, [d, modes]);
-        dense_map(&c, None, [directions * modes, d]);
         Self {
             lambda: [parameter("Lambda_re", &lambda.real()), parameter("Lambda_im", &lambda.imag())],
             log_step: vs.var("log_step", &[modes, 1], Init::Uniform { lo: cfg.dt_min.ln(), up: cfg.dt_max.ln() }),

@@ -196,6 +196,10 @@ impl<S: Ssm> Mixer for Layer<S> {
         let inside = |rule: ParamRule| ParamRule { name: format!("seq.{}", rule.name), ..rule };
         self.ssm.rules().into_iter().map(inside).collect()
     }
+
+    fn output_map(&self) -> Option<&'static str> {
+        self.out1.is_some().then_some("out1.kernel")
+    }
 }
 
 /// h, `[batch, 2 · states]`.
