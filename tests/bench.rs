@@ -137,8 +137,8 @@ fn the_comparisons_of_the_targets_are_fixed() {
     let folder = Folder::new();
     let wrong = folder.run("bench --suite targets --lengths 8").expect(2);
     assert!(wrong.err.contains("--lengths does not go with --suite targets"), "{}", wrong.err);
-    let wrong = folder.run("bench --suite targets --mixers s5").expect(2);
-    assert!(wrong.err.contains("unknown mixer `s5`"), "{}", wrong.err);
+    let wrong = folder.run("bench --suite targets --mixers s9").expect(2);
+    assert!(wrong.err.contains("unknown mixer `s9`"), "{}", wrong.err);
     // Nothing passes this cap, so every target whose mixer is there is missed.
     let ended = folder.run("bench --suite targets --mixers combiner --memory-cap 1MiB --json -q").expect(1);
     let all = json(&ended.out);
