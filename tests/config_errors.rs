@@ -280,7 +280,7 @@ fn an_unknown_mixer_or_task_is_named_with_the_one_that_was_meant() {
     let said = refused(
         "\
 tasks: [mqa]
-mixers: [atention, mamba]
+mixers: [atention, hydrra]
 ",
     );
     insta::assert_snapshot!(abbreviated(&said), @r#"
@@ -288,8 +288,8 @@ mixers: [atention, mamba]
       help: did you mean `mqar`? tasks are …
     error: bad.yaml:2:10: unknown mixer `atention`
       help: did you mean `attention`? mixers are …
-    error: bad.yaml:2:20: unknown mixer `mamba`
-      help: did you mean `mamba2`? mixers are …
+    error: bad.yaml:2:20: unknown mixer `hydrra`
+      help: did you mean `hydra`? mixers are …
     3 mistakes in bad.yaml; nothing was run
     "#);
 }

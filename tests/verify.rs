@@ -71,10 +71,10 @@ fn one_changed_number_fails_and_names_the_group_and_the_tensor() {
 #[test]
 fn a_family_this_build_does_not_have_fails_unless_it_may_be_skipped() {
     let folder = Folder::new();
-    folder.write("dumps/mamba__L33.f64.safetensors", fs::read(goldens().join(HYDRA)).expect("a dump"));
+    folder.write("dumps/hyena__L33.f64.safetensors", fs::read(goldens().join(HYDRA)).expect("a dump"));
     let ended = folder.run("verify dumps").expect(1);
-    assert!(ended.out.starts_with("skip mamba__L33.f64.safetensors  unsupported: "), "{}", ended.out);
-    assert!(ended.out.contains("family `mamba`"), "{}", ended.out);
+    assert!(ended.out.starts_with("skip hyena__L33.f64.safetensors  unsupported: "), "{}", ended.out);
+    assert!(ended.out.contains("family `hyena`"), "{}", ended.out);
     assert!(ended.err.contains("help: --skip-unsupported passes over") && ended.err.contains("hydra"), "{}", ended.err);
     folder.run("verify dumps --skip-unsupported").expect(0);
 }
@@ -411,7 +411,7 @@ fn what_there_is_can_be_listed_for_people_and_for_programs() {
     let [s4] = &json.as_array().expect("a list")[..] else { panic!("one mixer: {json}") };
     assert_eq!(s4["schema"]["properties"]["d_state"]["type"], "integer");
     assert!(s4["paper"].as_str().is_some_and(|p| p.contains("arXiv")) && s4["complexity"].is_string(), "{s4}");
-    assert!(folder.run("list mixers s5").expect(2).err.contains("unknown mixer `s5`\n  help: did you mean `s4`?"));
+    assert!(folder.run("list mixers s44").expect(2).err.contains("unknown mixer `s44`\n  help: did you mean `s4`?"));
     let tasks = folder.run("list tasks mqar").expect(0).out;
     assert!(tasks.starts_with("mqar ") && !tasks.contains("listops"), "{tasks}");
     folder.run("list runs mqar").expect(2);
