@@ -435,7 +435,7 @@ pub fn replay_rule(golden: &Golden) -> Result<Replay, GoldenError> {
 mod tests {
     use super::*;
     use crate::Context;
-    use crate::laws::testing::{assert_twins, deviations, noise};
+    use crate::laws::testing::{assert_layer_twins, deviations};
     use tch::nn::VarStore;
 
     /// The equations as they stand, one step after another, without convolutions.
@@ -485,20 +485,7 @@ mod tests {
             Config { householder: 2, negative_eigenvalues: true, expand_v: 1.5, ..small.clone() },
             Config { forget: false, gate: false, d_head: Some(5), expand_v: 1.0, ..small },
         ] {
-            let mut vs = VarStore::new(Device::Cpu);
-            let layer = cfg.layer(&vs.root(), &Dims { d_model: 8, seq_len: 21, causal: true });
-            vs.double();
-            tch::no_grad(|| {
-                for (salt, mut p) in (0..).zip(vs.trainable_variables()) {
-                    p.copy_(&noise(&p.size(), salt));
-                }
-            });
-            let x = noise(&[2, 21, 8], 50).set_requires_grad(true);
-            let mut leaves = vs.trainable_variables();
-            leaves.push(x.shallow_clone());
-            let leaves: Vec<&Tensor> = leaves.iter().collect();
-            let (fast, slow) = (layer.forward(&x, &Context::eval()), plain(&layer, &x));
-            assert_twins(&fast, &slow, &leaves, 1e-10, &format!("{cfg:?}"));
+            assert_layer_twins(|vs, dims| cfg.layer(vs, dims), plain, &format!("{cfg:?}"));
         }
     }
 

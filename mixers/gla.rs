@@ -253,7 +253,7 @@ pub fn replay(golden: &Golden) -> Result<Replay, GoldenError> {
 mod tests {
     use super::*;
     use crate::Context;
-    use crate::laws::testing::{assert_twins, deviations, noise};
+    use crate::laws::testing::{assert_layer_twins, deviations};
     use tch::nn::VarStore;
 
     /// The equations as they stand, one position after another, without convolutions.
@@ -286,15 +286,7 @@ mod tests {
     fn the_layer_is_its_plain_twin_in_values_and_gradients() {
         let small = Config { n_heads: 2, gate_rank: 3, ..Config::default() };
         for cfg in [small.clone(), Config { gate: false, gate_divisor: 1.0, expand_v: 1.5, ..small }] {
-            let mut vs = VarStore::new(Device::Cpu);
-            let layer = cfg.layer(&vs.root(), &Dims { d_model: 8, seq_len: 21, causal: true });
-            vs.double();
-            let x = noise(&[2, 21, 8], 50).set_requires_grad(true);
-            let mut leaves = vs.trainable_variables();
-            leaves.push(x.shallow_clone());
-            let leaves: Vec<&Tensor> = leaves.iter().collect();
-            let (fast, slow) = (layer.forward(&x, &Context::eval()), plain(&layer, &x));
-            assert_twins(&fast, &slow, &leaves, 1e-10, &format!("{cfg:?}"));
+            assert_layer_twins(|vs, dims| cfg.layer(vs, dims), plain, &format!("{cfg:?}"));
         }
     }
 

@@ -244,7 +244,7 @@ impl Heads for Kda {
 mod tests {
     use super::*;
     use crate::Context;
-    use crate::laws::testing::{assert_twins, deviations, noise};
+    use crate::laws::testing::{assert_layer_twins, deviations};
     use tch::Device;
     use tch::nn::VarStore;
 
@@ -283,20 +283,7 @@ mod tests {
             small.clone(),
             Config { negative_eigenvalues: true, expand_v: 1.5, gate_rank: Some(3), d_head: Some(6), ..small },
         ] {
-            let mut vs = VarStore::new(Device::Cpu);
-            let layer = cfg.layer(&vs.root(), &Dims { d_model: 8, seq_len: 21, causal: true });
-            vs.double();
-            tch::no_grad(|| {
-                for (salt, mut p) in (0..).zip(vs.trainable_variables()) {
-                    p.copy_(&noise(&p.size(), salt));
-                }
-            });
-            let x = noise(&[2, 21, 8], 50).set_requires_grad(true);
-            let mut leaves = vs.trainable_variables();
-            leaves.push(x.shallow_clone());
-            let leaves: Vec<&Tensor> = leaves.iter().collect();
-            let (fast, slow) = (layer.forward(&x, &Context::eval()), plain(&layer, &x));
-            assert_twins(&fast, &slow, &leaves, 1e-10, &format!("{cfg:?}"));
+            assert_layer_twins(|vs, dims| cfg.layer(vs, dims), plain, &format!("{cfg:?}"));
         }
     }
 

@@ -30,6 +30,33 @@ pub fn assert_twins(fast: &Tensor, plain: &Tensor, leaves: &[&Tensor], tolerance
     }
 }
 
+/// A layer of width 8 over 21 positions, read in one direction, is its plain form in values and in the gradients of its input and
+/// parameters. Parameters are noise, whatever they start as.
+///
+/// # Panics
+/// If it is not; the message begins with `case`.
+#[cfg(test)]
+#[track_caller]
+pub(crate) fn assert_layer_twins<L: crate::Mixer>(
+    build: impl FnOnce(&tch::nn::Path, &crate::Dims) -> L,
+    plain: impl FnOnce(&L, &Tensor) -> Tensor,
+    case: &str,
+) {
+    let mut vs = tch::nn::VarStore::new(tch::Device::Cpu);
+    let layer = build(&vs.root(), &crate::Dims { d_model: 8, seq_len: 21, causal: true });
+    vs.double();
+    let mut leaves = vs.trainable_variables();
+    tch::no_grad(|| {
+        for (salt, parameter) in (0..).zip(&mut leaves) {
+            parameter.copy_(&noise(&parameter.size(), salt));
+        }
+    });
+    leaves.push(noise(&[2, 21, 8], 50).set_requires_grad(true));
+    let x = &leaves[leaves.len() - 1];
+    let (fast, slow) = (layer.forward(x, &crate::Context::eval()), plain(&layer, x));
+    assert_twins(&fast, &slow, &leaves.iter().collect::<Vec<_>>(), 1e-10, case);
+}
+
 /// Every parameter has the mean and the standard deviation that `expected` has for its name, as nearly as so many draws can.
 ///
 /// # Panics
